@@ -1,0 +1,29 @@
+"""The ways a run can end badly, each with its exit code (see `docs/cli.md`).
+
+Every message says what was found, what was expected, and what to do next; the command line shows the message alone,
+without a stack trace.
+"""
+
+
+class FraudDetectionError(Exception):
+    """Anything that stops a run and that retrying or other data will not mend by itself."""
+
+    exit_code = 1
+
+
+class SettingsError(FraudDetectionError):
+    """Wrong arguments or settings."""
+
+    exit_code = 2
+
+
+class DataError(FraudDetectionError):
+    """The data breaks its contract: retrying with the same data cannot help."""
+
+    exit_code = 65
+
+
+class ServiceUnavailableError(FraudDetectionError):
+    """A service (MLflow, object storage) cannot be reached: retrying later can help."""
+
+    exit_code = 75
