@@ -85,7 +85,7 @@ _LOCAL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
-    "spark.driver.maxResultSize": "0",  # the driver holds the sample and the hold-out; their size is bounded by settings
+    "spark.driver.maxResultSize": "0",  # the driver holds the training sample and the hold-out
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",

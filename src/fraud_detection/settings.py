@@ -1,7 +1,7 @@
 """Every setting of a retraining run, validated, with its default.
 
-The YAML file given by `--config` holds the same names. Unknown names are refused, so a misspelt setting never falls back
-to its default in silence. Secrets are not settings: MLflow reads its credentials from its own environment variables.
+The YAML file given by `--config` holds the same names. Unknown names are refused, so a misspelt setting never falls
+back to its default in silence. Secrets are not settings: MLflow reads its credentials from the environment itself.
 """
 
 from pathlib import Path
@@ -67,7 +67,7 @@ class Data(_Section):
         if self.labels is None and self.columns.fraud is None:
             raise ValueError("columns.fraud is null and there is no label table; name one of them")
         if self.labels is not None and (self.columns.fraud is not None or self.columns.label_available_at is not None):
-            raise ValueError("labels come from the label table; set columns.fraud and columns.label_available_at to null")
+            raise ValueError("labels come from the label table; set columns fraud and label_available_at to null")
         low, high = self.fraud_rate_band
         if low >= high:
             raise ValueError(f"fraud_rate_band is [{low}, {high}]; its first number must be the smaller")

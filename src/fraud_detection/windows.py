@@ -1,6 +1,6 @@
 """Which span of time plays which part in one run.
 
-    history_start … training_start ──── training_end │ gap: label delay │ holdout_start ──── holdout_end │ label delay │ T
+    history_start … training_start ── training_end │ gap: label delay │ holdout_start ── holdout_end │ label delay │ T
 
 Every span is half open: its start belongs to it, its end does not.
 """
@@ -18,8 +18,8 @@ LOOK_BACK_DAYS = 30
 class RunWindows:
     """The spans of a run at time T (`as_of`), all in UTC on whole hours.
 
-    With label delay D and hold-out length W: the hold-out is [T-D-W, T-D), so that its labels have matured at T; training
-    ends D before the hold-out begins, so that every training label was known by then.
+    With label delay D and hold-out length W: the hold-out is [T-D-W, T-D), so that its labels have matured at T;
+    training ends D before the hold-out begins, so that every training label was known by then.
     """
 
     as_of: datetime
