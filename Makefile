@@ -1,0 +1,69 @@
+# The commands of this repository. `make help` lists them; each installs what it needs, from the package registries alone.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
+UV ?= $(shell command -v uv || echo .uv/bin/uv)
+UV_VERSION := 0.13.9
+export UV_PYTHON_DOWNLOADS := never
+
+INPUT ?= data/input_data
+OUTPUT ?= data/output_data
+CONFIG ?= conf/retraining.yaml
+TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
+ENGINE ?= sail
+HANDBOOK_DATA ?=
+
+RUN := .venv/bin/
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.uv/bin/uv:
+	@echo "Installing uv $(UV_VERSION) into .uv"
+	@$(PYTHON) -m venv .uv || { echo "make: $(PYTHON) cannot make a virtual environment; install Python 3.11 with its venv module (Debian: apt install python3-venv), then run make again"; exit 1; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing the locked environment into .venv (once)"
+	@$(UV) sync --quiet --locked --python "$(PYTHON)"
+	@touch $@
+
+.venv-benchmark/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --group benchmark
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.synced ## Install the locked environment into .venv
+
+.PHONY: create-data
+create-data: setup ## Simulate card transactions into data/input_data
+	@$(RUN)python scripts/create_demo_data.py --output $(INPUT)
+
+.PHONY: train
+train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
+	@$(RUN)fraud-detection retrain --config $(CONFIG) --input $(INPUT) --output $(OUTPUT) --tracking-uri $(TRACKING_URI) --engine $(ENGINE)
+
+.PHONY: demo
+demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
+	@$(RUN)python scripts/run_demo.py --folder data/demo
+
+.PHONY: test
+test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
+	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
+
+.PHONY: lint
+lint: setup ## Check style, format and types
+	@$(RUN)ruff check .
+	@$(RUN)ruff format --check .
+	@$(RUN)mypy
+
+.PHONY: benchmark
+benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
+	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
+	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
+	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
