@@ -1,0 +1,70 @@
+"""What a report shows besides the decision itself: plain arrays and values, each of them optional."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection.settings import Settings
+from fraud_detection.windows import RunWindows
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DailyCounts:
+    """Transactions and known frauds of each calendar day (UTC); three arrays of one length, days ascending."""
+
+    day: NDArray[np.datetime64]
+    transactions: NDArray[np.int64]
+    frauds: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SliceMetrics:
+    """One part of the hold-out, and the average precision of each model in it (None where it was not measured)."""
+
+    name: str
+    transactions: int
+    frauds: int
+    champion: float | None
+    challenger: float | None
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The evidence of one run. A run that stopped early gives what it has; the page says what is missing.
+
+    `fraud` (0/1), the two scores (probabilities) and `amount` are one-dimensional over the same rows: the hold-out.
+    `amount` draws the ranking by amount alone, which the first champion is measured against.
+    """
+
+    fraud: NDArray[np.generic] | None = None
+    champion_score: FloatArray | None = None
+    challenger_score: FloatArray | None = None
+    amount: FloatArray | None = None
+    windows: RunWindows | None = None
+    settings: Settings | None = None
+    daily: DailyCounts | None = None
+    rows_read: int | None = None
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """For each reason of rejection, one rejected row or value as text."""
+    slices: tuple[SliceMetrics, ...] = ()
+    importances: Mapping[str, float] = field(default_factory=dict)
+    """Feature name to total gain in the challenger, in any order and unit."""
+    data_fingerprint: str | None = None
+    rollback_command: str | None = None
+    """The command line that brings the previous champion back, with this run's own paths."""
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not describe the same rows.
+
+        Raises:
+            ValueError: a score or the amounts without labels, or of another length.
+        """
+        rows = None if self.fraud is None else self.fraud.shape
+        for name in ("champion_score", "challenger_score", "amount"):
+            values = getattr(self, name)
+            if values is not None and values.shape != rows:
+                raise ValueError(f"{name} has shape {values.shape}; expected that of fraud, {rows}")

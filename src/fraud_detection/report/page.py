@@ -1,0 +1,241 @@
+"""The page: a decision and its evidence, put into words and charts."""
+
+import math
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from fraud_detection.report import plots, wording
+from fraud_detection.report.evidence import FloatArray, ReportData
+from fraud_detection.results import Check, Decision, Metrics, Outcome
+
+TOP_FEATURES = 15
+
+
+def render(decision: Decision, evidence: ReportData) -> str:
+    """One HTML page without scripts or anything to fetch; the same input gives the same text.
+
+    What the evidence lacks is left out or named as missing, so every outcome has a whole page.
+    """
+    # Ids, reasons and examples come from data: everything is escaped.
+    environment = Environment(
+        loader=PackageLoader("fraud_detection", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["w"] = wording
+    environment.filters["breakable"] = _breakable
+    comparison = evidence.settings.comparison if evidence.settings else None
+    first = decision.champion_version is None
+    minimum_effect = comparison.minimum_effect if comparison and not first else None
+    scores = _scores(evidence)
+    return environment.get_template("template.html.j2").render(
+        d=decision,
+        evidence=evidence,
+        comparison=comparison,
+        verdict=_verdict(decision),
+        opponent="ranking by amount alone" if first else f"champion v{decision.champion_version}",
+        metrics=_metric_rows(decision.champion, decision.challenger),
+        forest=plots.forest(decision.difference, minimum_effect) if decision.difference else None,
+        checks=_check_rows(decision.checks),
+        failed=sum(not check.passed for check in decision.checks),
+        curve_names=_curve_names(decision, evidence),
+        precision_recall=_precision_recall(evidence, scores),
+        calibration=plots.calibration(evidence.fraud, scores) if evidence.fraud is not None and scores else None,
+        row_height=plots.ROW_HEIGHT,
+        timeline=plots.timeline(decision, evidence.daily),
+        spans=_span_rows(decision),
+        importances=_importance_rows(evidence),
+        way_back=_way_back(decision, evidence),
+        total_seconds=sum(decision.seconds.values()),
+    )
+
+
+def _breakable(name: str) -> Markup:
+    """A snake_case name that a narrow screen may break after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    role: str
+    sign: str
+    title: str
+    consequence: str
+
+
+def _verdict(decision: Decision) -> _Verdict:
+    in_service = decision.champion_version
+    stays = f"v{in_service} stays in service." if in_service is not None else "No model is in service yet."
+    match decision.decision:
+        case Outcome.PROMOTED if in_service is None:
+            return _Verdict("promoted", "★", f"FIRST CHAMPION v{decision.version}", "The first model in service.")
+        case Outcome.PROMOTED:
+            replaced = f"It replaces v{in_service}."
+            return _Verdict("promoted", "✓", f"PROMOTED as v{decision.version}", replaced)
+        case Outcome.REFUSED:
+            return _Verdict("refused", "✕", "REFUSED", stays)
+        case _:
+            return _Verdict("no-decision", "○", "NO DECISION", stays)
+
+
+@dataclass(frozen=True)
+class _MetricRow:
+    label: str
+    note: str
+    champion: str
+    challenger: str
+    change: str
+    relative: str
+    judgement: str
+
+
+_METRICS = (
+    # attribute, label, note, decimals, whether more is better
+    ("average_precision", "Average precision", "area under the precision–recall curve; decides", 3, True),
+    ("card_precision_at_100", "Card precision@100", "share of fraud in a day's 100 most suspicious cards", 3, True),
+    ("brier", "Brier score", "mean squared error of the probability; lower is better", 5, False),
+    ("roc_auc", "ROC AUC", "shown, does not gate", 4, True),
+)
+
+
+def _metric_rows(champion: Metrics | None, challenger: Metrics | None) -> list[_MetricRow]:
+    rows = []
+    for attribute, label, note, decimals, more_is_better in _METRICS:
+        old = getattr(champion, attribute) if champion else None
+        new = getattr(challenger, attribute) if challenger else None
+        change, relative, judgement = wording.MISSING, "", ""
+        if old is not None and new is not None:
+            change = wording.signed(new - old, decimals)
+            judgement = _judgement(round(new - old, decimals), more_is_better)
+            if attribute == "brier" and old > 0:  # its guardrail is relative
+                relative = f"{wording.signed(100 * (new / old - 1), 1)} %"
+        old_text, new_text = wording.number(old, decimals), wording.number(new, decimals)
+        rows.append(_MetricRow(label, note, old_text, new_text, change, relative, judgement))
+    return rows
+
+
+def _judgement(change: float, more_is_better: bool) -> str:
+    if change == 0 or not math.isfinite(change):
+        return ""
+    return "better" if (change > 0) == more_is_better else "worse"
+
+
+@dataclass(frozen=True)
+class _CheckRow:
+    name: str
+    phrase: str
+    value: str
+    limit: str
+    passed: bool
+
+
+def _check_rows(checks: tuple[Check, ...]) -> list[_CheckRow]:
+    """Failed checks first, otherwise in the order in which they were made."""
+    rows = []
+    for check in sorted(checks, key=lambda check: check.passed):
+        text = wording.check(check.name)
+        limit = f"{text.relation} {wording.significant(check.limit)}".strip() if check.limit is not None else "–"
+        rows.append(_CheckRow(check.name, text.phrase, wording.significant(check.value), limit, check.passed))
+    return rows
+
+
+def _scores(evidence: ReportData) -> dict[str, FloatArray]:
+    """The scores at hand by role, the champion first so that the challenger is drawn over it."""
+    both = (("champion", evidence.champion_score), ("challenger", evidence.challenger_score))
+    return {role: score for role, score in both if score is not None}
+
+
+def _precision_recall(evidence: ReportData, scores: dict[str, FloatArray]) -> plots.Plot | None:
+    if evidence.fraud is None or not scores:
+        return None
+    against_amount = {"amount": evidence.amount} if evidence.amount is not None and "champion" not in scores else {}
+    return plots.precision_recall(evidence.fraud, {**against_amount, **scores})
+
+
+def _curve_names(decision: Decision, evidence: ReportData) -> dict[str, str]:
+    version = f" v{decision.version}" if decision.version is not None else ""
+    names = {
+        "champion": f"champion v{decision.champion_version}" if decision.champion_version is not None else "champion",
+        "challenger": f"challenger{version}",
+        "amount": "ranking by amount alone",
+        "ideal": "predicted = observed",
+        "prevalence": "prevalence",
+    }
+    for role, metrics in (("champion", decision.champion), ("challenger", decision.challenger)):
+        if metrics is not None:
+            names[f"{role}_ap"] = f"{names[role]}, AP {wording.number(metrics.average_precision)}"
+    if evidence.fraud is not None and evidence.fraud.size:
+        names["prevalence"] = f"prevalence {wording.percent(float(evidence.fraud.mean()))}"
+    return names
+
+
+@dataclass(frozen=True)
+class _SpanRow:
+    role: str
+    label: str
+    start: str
+    end: str
+    length: str
+    transactions: str
+    frauds: str
+    rate: str
+
+
+def _span_rows(decision: Decision) -> list[_SpanRow]:
+    training, holdout = decision.training, decision.holdout
+    rows = []
+    for role, label, start, end, span in (
+        ("training", "Training", training.start, training.end, training),
+        ("gap", "Gap, for labels to mature", training.end, holdout.start, None),
+        ("holdout", "Hold-out", holdout.start, holdout.end, holdout),
+        ("delay", "Label delay, until T", holdout.end, decision.as_of, None),
+    ):
+        counts = (wording.MISSING,) * 3
+        if span is not None:
+            rate = wording.share(span.frauds, span.transactions)
+            counts = (wording.count(span.transactions), wording.count(span.frauds), rate)
+        rows.append(
+            _SpanRow(role, label, wording.moment(start), wording.moment(end), wording.duration(end - start), *counts)
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class _ImportanceRow:
+    name: str
+    share: str
+    width: float
+
+
+def _importance_rows(evidence: ReportData) -> list[_ImportanceRow]:
+    total = sum(evidence.importances.values())
+    if total <= 0:
+        return []
+    ranked = sorted(evidence.importances.items(), key=lambda item: (-item[1], item[0]))[:TOP_FEATURES]
+    return [
+        _ImportanceRow(name, wording.share(gain, total), round(100 * gain / ranked[0][1], 1)) for name, gain in ranked
+    ]
+
+
+@dataclass(frozen=True)
+class _WayBack:
+    sentence: str
+    command: str | None
+
+
+def _way_back(decision: Decision, evidence: ReportData) -> _WayBack:
+    command = evidence.rollback_command or 'fraud-detection rollback --reason "why"'
+    old = decision.champion_version
+    if decision.decision is Outcome.PROMOTED and old is None:
+        return _WayBack("This is the first champion: there is no earlier version to go back to.", None)
+    if decision.decision is Outcome.PROMOTED:
+        return _WayBack(f"To take v{decision.version} out of service and bring v{old} back:", command)
+    if old is None:
+        return _WayBack("Nothing was changed, and no model is in service to go back from.", None)
+    return _WayBack(
+        f"This run changed nothing: v{old} stays in service. To go back to the champion before v{old}:", command
+    )

@@ -1,0 +1,362 @@
+"""The geometry of the charts: data in, positions out; `charts.html.j2` draws them as inline SVG.
+
+Across, positions are percentages of the plot's width and down they are pixels, so that a chart fills a desk and a
+phone alike while its text and strokes keep their size. Curves cannot be given in percent: they are paths in a box
+1000 units wide that is stretched to the plot.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection.report.evidence import DailyCounts, FloatArray
+from fraud_detection.report.wording import duration, number, percent, signed
+from fraud_detection.results import Decision, Difference
+
+CURVE_POINTS = 300
+"""A curve is thinned to at most this many points; a phone has fewer pixels across, a desk hardly more."""
+
+MOST_BARS = 180
+"""More days than this are drawn as means over several days."""
+
+CHART_HEIGHT = 240
+ROW_HEIGHT = 84
+SMALLEST_RATE = 1e-5
+"""The lowest end of the calibration plot: a logarithmic axis has no zero."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A span of values on [0, 1], linear or logarithmic."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies; one beyond an end lies on that end."""
+        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
+        if self.logarithmic:
+            low, high, at = math.log10(low), math.log10(high), math.log10(at)
+        return (at - low) / (high - low)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled position: percent across or pixels down."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A path in a box 1000 wide, drawn in the style of `role`."""
+
+    path: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mark at (percent, pixels) with a whisker from `top` to `bottom`; hollow where the value lies below the axis."""
+
+    x: float
+    y: float
+    top: float
+    bottom: float
+    hollow: bool
+    title: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves and dots in a frame with two labelled axes."""
+
+    height: int
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    curves: tuple[Curve, ...]
+    dots: tuple[Dot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A column at `x`, `width` percent wide, with its tooltip; `pending` where labels are still to come."""
+
+    x: float
+    width: float
+    y: float
+    height: float
+    title: str
+    pending: bool
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One row of columns over the time axis."""
+
+    caption: str
+    bars: tuple[Bar, ...]
+    top_label: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """A span of the run on the time axis; `narrow` ones have no room for a label on a phone."""
+
+    role: str
+    label: str
+    x: float
+    width: float
+    narrow: bool
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The windows of a run, and under them the days' transactions and fraud rates, on one time axis."""
+
+    bands: tuple[Band, ...]
+    ticks: tuple[Tick, ...]
+    rows: tuple[Bars, ...]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A difference with its interval, zero, and the minimum effect, all in percent across."""
+
+    low: float
+    high: float
+    value: float
+    zero: float
+    minimum: float | None
+    ticks: tuple[Tick, ...]
+    label: str
+    minimum_label: str
+
+
+def forest(difference: Difference, minimum_effect: float | None) -> Forest:
+    """Draw a difference on an axis that always shows zero and the minimum effect."""
+    shown = [difference.low, difference.high, difference.value, 0.0, minimum_effect or 0.0]
+    room = 0.15 * (max(shown) - min(shown)) or 0.01
+    axis = Axis(min(shown) - room, max(shown) + room)
+    step = _round_step((axis.high - axis.low) / 5)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(axis.low / step), math.floor(axis.high / step)
+    return Forest(
+        low=_across(axis(difference.low)),
+        high=_across(axis(difference.high)),
+        value=_across(axis(difference.value)),
+        zero=_across(axis(0.0)),
+        minimum=_across(axis(minimum_effect)) if minimum_effect else None,
+        ticks=tuple(
+            Tick(_across(axis(k * step)), signed(k * step, decimals) if k else "0") for k in range(first, last + 1)
+        ),
+        label=f"{signed(difference.value)}  [{signed(difference.low)}, {signed(difference.high)}]",
+        minimum_label=f"minimum effect {signed(minimum_effect)}" if minimum_effect else "",
+    )
+
+
+def precision_recall(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Plot | None:
+    """Precision over recall for each role's score, with the prevalence; None without a fraud in the hold-out."""
+    if not fraud.any():
+        return None
+    curves = [Curve(f"M0 {_down(1 - float(fraud.mean()))}H1000", "prevalence")]
+    for role, score in scores.items():
+        recall, precision = _precision_recall_points(fraud, score)
+        curves.append(Curve(_path(recall, 1 - precision), role))
+    ticks = [k / 5 for k in range(6)]
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(_across(at), number(at, 1)) for at in ticks),
+        y_ticks=tuple(Tick(_down(1 - at), number(at, 1)) for at in ticks),
+        curves=tuple(curves),
+    )
+
+
+def _precision_recall_points(fraud: NDArray[np.generic], score: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Recall and precision at every threshold, thinned evenly along recall."""
+    order = np.argsort(-score, kind="stable")
+    last_of_ties = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    found = np.cumsum(fraud[order].astype(np.int64))[last_of_ties]
+    recall = found / found[-1]
+    precision = found / (last_of_ties + 1)
+    keep = np.unique(np.searchsorted(recall, np.linspace(recall[0], 1.0, CURVE_POINTS)))
+    return recall[keep], precision[keep]
+
+
+def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Plot | None:
+    """Mean predicted against observed fraud rate, by score quantile, on logarithmic axes; None without any fraud.
+
+    The lowest group is half of the rows, the next a quarter, and so on: nearly all frauds are in the highest few
+    percent, where equal groups would show a single point. Whiskers are 95 % Wilson intervals of the observed rate.
+    """
+    if not fraud.any():
+        return None
+    groups = {role: _halving_groups(fraud, score) for role, score in scores.items()}
+    rates = [
+        max(rate, SMALLEST_RATE) for rows in groups.values() for group in rows for rate in (group.mean, group.rate)
+    ]
+    positive = [rate for rate in rates if rate > SMALLEST_RATE]
+    axis = Axis(10.0 ** math.floor(math.log10(min(positive, default=SMALLEST_RATE))), 1.0, logarithmic=True)
+    decades = [10.0**power for power in range(round(math.log10(axis.low)), 1)]
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(_across(axis(at)), percent(at)) for at in decades),
+        y_ticks=tuple(Tick(_down(1 - axis(at)), percent(at)) for at in decades),
+        curves=(Curve(f"M0 {CHART_HEIGHT}L1000 0", "ideal"),),
+        dots=tuple(_calibration_dot(role, group, axis) for role, rows in groups.items() for group in rows),
+    )
+
+
+@dataclass(frozen=True)
+class _Group:
+    rows: int
+    frauds: int
+    mean: float
+
+    @property
+    def rate(self) -> float:
+        return self.frauds / self.rows
+
+
+def _halving_groups(
+    fraud: NDArray[np.generic], score: FloatArray, most: int = 9, fewest_rows: int = 100
+) -> list[_Group]:
+    order = np.argsort(score, kind="stable")
+    groups: list[_Group] = []
+    begin = 0
+    while begin < len(order):
+        rest = len(order) - begin
+        last = len(groups) == most - 1 or rest < 2 * fewest_rows
+        rows = order[begin:] if last else order[begin : begin + rest // 2]
+        groups.append(_Group(len(rows), int(fraud[rows].astype(np.int64).sum()), float(score[rows].mean())))
+        begin += len(rows)
+    return groups
+
+
+def _calibration_dot(role: str, group: _Group, axis: Axis) -> Dot:
+    low, high = _wilson(group.frauds, group.rows)
+    return Dot(
+        x=_across(axis(group.mean)),
+        y=_down(1 - axis(group.rate)),
+        top=_down(1 - axis(high)),
+        bottom=_down(1 - axis(low)),
+        hollow=group.rate < axis.low,
+        title=f"{role}: predicted {percent(group.mean)}, observed {percent(group.rate)} "
+        f"({group.frauds:,} of {group.rows:,})",
+        role=role,
+    )
+
+
+def _wilson(hits: int, rows: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927)."""
+    rate, spread = hits / rows, z * z / rows
+    centre = rate + spread / 2
+    half = z * math.sqrt(rate * (1 - rate) / rows + spread / (4 * rows))
+    return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
+
+
+def timeline(decision: Decision, daily: DailyCounts | None) -> Timeline | None:
+    """The windows of a run from the start of training to T; None where they do not follow each other."""
+    edges = [decision.training.start, decision.training.end, decision.holdout.start, decision.holdout.end]
+    moments = [_seconds(moment) for moment in (*edges, decision.as_of)]
+    if sorted(moments) != moments or moments[0] == moments[-1]:
+        return None
+    axis = Axis(moments[0], moments[-1])
+    names = (("training", "training"), ("gap", "gap"), ("holdout", "hold-out"), ("delay", "delay"))
+    spans = zip(names, moments, moments[1:], strict=False)
+    bands = tuple(_band(role, label, begin, end, axis) for (role, label), begin, end in spans if end > begin)
+    return Timeline(bands, _day_ticks(axis), _day_rows(daily, axis, moments[3]) if daily is not None else ())
+
+
+def _band(role: str, label: str, begin: float, end: float, axis: Axis) -> Band:
+    width = axis(end) - axis(begin)
+    length = duration(timedelta(seconds=end - begin))
+    label = f"{label} {length}" if width > 0.12 else label
+    return Band(role, label, _across(axis(begin)), _across(width), width < 0.18)
+
+
+def _day_ticks(axis: Axis) -> tuple[Tick, ...]:
+    days = (axis.high - axis.low) / 86_400
+    step = next((step for step in (1, 2, 7, 14, 28, 56, 91, 182) if days / step <= 6), 365 * math.ceil(days / 2190))
+    first = math.ceil(axis.low / 86_400)
+    last = math.floor(axis.high / 86_400)
+    return tuple(
+        Tick(_across(axis(day * 86_400)), f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
+        for day in range(first, last + 1, step)
+    )
+
+
+def _day_rows(daily: DailyCounts, axis: Axis, matured: float) -> tuple[Bars, ...]:
+    """Transactions and fraud rate a day; of many days, the means over several."""
+    begin = daily.day.astype("datetime64[s]").astype(np.int64)
+    inside = (begin + 86_400 > axis.low) & (begin < axis.high)
+    if not inside.any():
+        return ()
+    begin, transactions, frauds = begin[inside], daily.transactions[inside], daily.frauds[inside]
+    days = math.ceil(len(begin) / MOST_BARS)
+    starts = np.arange(0, len(begin), days)
+    rows = np.add.reduceat(transactions, starts)
+    hits = np.add.reduceat(frauds, starts)
+    spans = [
+        (float(at), float(begin[min(k + days, len(begin)) - 1]) + 86_400)
+        for k, at in zip(starts, begin[starts], strict=True)
+    ]
+    lengths = np.diff(np.append(starts, len(begin)))
+    rate = np.divide(hits, rows, out=np.zeros(len(rows)), where=rows > 0)
+    return (
+        _bars("transactions per day", rows / lengths, spans, axis, lambda value: number(value, 0), math.inf),
+        _bars("fraud rate", rate, spans, axis, percent, matured),
+    )
+
+
+def _bars(
+    caption: str,
+    values: FloatArray,
+    spans: list[tuple[float, float]],
+    axis: Axis,
+    text: Callable[[float], str],
+    matured: float,
+) -> Bars:
+    top = _round_step(float(values.max()) or 1.0, _TOPS)
+    bars = []
+    for value, (begin, end) in zip(values.tolist(), spans, strict=True):
+        tall = _down(value / top, ROW_HEIGHT)
+        x = _across(axis(begin))
+        date = f"{datetime.fromtimestamp(begin, UTC):%Y-%m-%d}"
+        width = round(_across(axis(end)) - x, 2)
+        bars.append(Bar(x, width, round(ROW_HEIGHT - tall, 1), tall, f"{date}: {text(value)}", end > matured))
+    return Bars(caption, tuple(bars), text(top))
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+_STEPS = (1, 2, 5, 10)
+_TOPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+
+
+def _round_step(rough: float, rounds: tuple[float, ...] = _STEPS) -> float:
+    """The smallest round number, times a power of ten, that is not below `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in rounds if step * power >= rough * (1 - 1e-9))
+
+
+def _across(fraction: float) -> float:
+    return round(100 * fraction, 2)
+
+
+def _down(fraction: float, height: int = CHART_HEIGHT) -> float:
+    return round(height * fraction, 1)
+
+
+def _path(x: FloatArray, y: FloatArray) -> str:
+    points = [f"{1000 * a:.0f} {CHART_HEIGHT * b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    return "M" + "L".join(points)
