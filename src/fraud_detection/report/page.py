@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.report import plots, wording
 from fraud_detection.report.evidence import FloatArray, ReportData
@@ -18,21 +18,11 @@ def render(decision: Decision, evidence: ReportData) -> str:
 
     What the evidence lacks is left out or named as missing, so every outcome has a whole page.
     """
-    # Ids, reasons and examples come from data: everything is escaped.
-    environment = Environment(
-        loader=PackageLoader("fraud_detection", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["w"] = wording
-    environment.filters["breakable"] = _breakable
     comparison = evidence.settings.comparison if evidence.settings else None
     first = decision.champion_version is None
     minimum_effect = comparison.minimum_effect if comparison and not first else None
     scores = _scores(evidence)
-    return environment.get_template("template.html.j2").render(
+    return _template().render(
         d=decision,
         evidence=evidence,
         comparison=comparison,
@@ -54,9 +44,18 @@ def render(decision: Decision, evidence: ReportData) -> str:
     )
 
 
-def _breakable(name: str) -> Markup:
-    """A snake_case name that a narrow screen may break after an underscore."""
-    return escape(name).replace("_", Markup("_<wbr>"))
+@cache
+def _template() -> Template:
+    # Ids, reasons and examples come from data: everything is escaped.
+    environment = Environment(
+        loader=PackageLoader("fraud_detection", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["w"] = wording
+    return environment.get_template("template.html.j2")
 
 
 @dataclass(frozen=True)

@@ -168,8 +168,7 @@ def precision_recall(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) 
         return None
     curves = [Curve(f"M0 {_down(1 - float(fraud.mean()))}H1000", "prevalence")]
     for role, score in scores.items():
-        recall, precision = _precision_recall_points(fraud, score)
-        curves.append(Curve(_path(recall, 1 - precision), role))
+        curves.append(Curve(_path(*_precision_recall_points(fraud, score)), role))
     ticks = [k / 5 for k in range(6)]
     return Plot(
         height=CHART_HEIGHT,
@@ -180,14 +179,15 @@ def precision_recall(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) 
 
 
 def _precision_recall_points(fraud: NDArray[np.generic], score: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Recall and precision at every threshold, thinned evenly along recall."""
+    """Recall and precision at every threshold, thinned evenly along recall, from recall zero on."""
     order = np.argsort(-score, kind="stable")
     last_of_ties = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     found = np.cumsum(fraud[order].astype(np.int64))[last_of_ties]
     recall = found / found[-1]
     precision = found / (last_of_ties + 1)
     keep = np.unique(np.searchsorted(recall, np.linspace(recall[0], 1.0, CURVE_POINTS)))
-    return recall[keep], precision[keep]
+    first = keep[0]
+    return np.append(0.0, recall[keep]), np.append(precision[first], precision[keep])
 
 
 def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Plot | None:
@@ -203,8 +203,9 @@ def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Pl
         max(rate, SMALLEST_RATE) for rows in groups.values() for group in rows for rate in (group.mean, group.rate)
     ]
     positive = [rate for rate in rates if rate > SMALLEST_RATE]
-    axis = Axis(10.0 ** math.floor(math.log10(min(positive, default=SMALLEST_RATE))), 1.0, logarithmic=True)
-    decades = [10.0**power for power in range(round(math.log10(axis.low)), 1)]
+    lowest_decade = min(-1, math.floor(math.log10(min(positive, default=SMALLEST_RATE))))
+    axis = Axis(10.0**lowest_decade, 1.0, logarithmic=True)
+    decades = [10.0**power for power in range(lowest_decade, 1)]
     return Plot(
         height=CHART_HEIGHT,
         x_ticks=tuple(Tick(_across(axis(at)), percent(at)) for at in decades),
@@ -358,5 +359,6 @@ def _down(fraction: float, height: int = CHART_HEIGHT) -> float:
 
 
 def _path(x: FloatArray, y: FloatArray) -> str:
-    points = [f"{1000 * a:.0f} {CHART_HEIGHT * b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    """A path through points of the unit square, y upwards."""
+    points = [f"{1000 * a:.0f} {CHART_HEIGHT * (1 - b):.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
     return "M" + "L".join(points)

@@ -19,8 +19,9 @@ def signed(value: float | None, decimals: int = 3) -> str:
     """A difference, always with its sign."""
     if value is None or not math.isfinite(value):
         return MISSING
-    text = f"{value:+,.{decimals}f}".replace("-", MINUS)
-    return text.replace(MINUS, "").replace("+", "±") if float(f"{value:.{decimals}f}") == 0.0 else text
+    if round(value, decimals) == 0:
+        return f"±{number(0, decimals)}"
+    return f"{value:+,.{decimals}f}".replace("-", MINUS)
 
 
 def count(value: int) -> str:
