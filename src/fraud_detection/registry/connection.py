@@ -1,0 +1,222 @@
+"""One MLflow service: an SQLite file with artifacts beside it, or a server with an artifact root of its own.
+
+Nothing here prints, and no address leaves this module with a password in it.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Every failure arrives as an exception, too; the log would add its stack trace.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    # A refused connection is known after 3 seconds, a silent server after a minute; MLflow's own limits make it hours.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""What MLflow reads from the environment; a value that is already there stays."""
+
+_NOT_ALLOWED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
+_UNAVAILABLE = frozenset(
+    {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+)
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def import_mlflow(tracking_uri: str) -> None:
+    """Import all of MLflow that `tracking_uri` needs.
+
+    It takes 2 to 4 seconds, once in a process, and can be done by a thread of its own while an engine starts.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    importlib.import_module("mlflow.xgboost")
+    if _database(tracking_uri):
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+        importlib.import_module("mlflow.store.model_registry.sqlalchemy_store")
+
+
+class Connection:
+    """An MLflow service and one experiment in it, opened at first use.
+
+    Raises:
+        SettingsError: the address is not one of an MLflow service.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str) -> None:
+        self.uri = _checked(tracking_uri)
+        self.shown_uri = self.masked(self.uri)
+        self._experiment = experiment
+
+    @cached_property
+    def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
+        """The `MlflowClient`; making it opens the database, and creates it at the first time."""
+        if self._sqlite_file is not None:
+            _check_sqlite_file(self._sqlite_file)
+        import_mlflow(self.uri)
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)  # the SQL registry resolves models:/ through the global address
+        return mlflow.MlflowClient(self.uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment, created at the first time: beside an SQLite file, or where the server keeps artifacts."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(self._experiment)
+        if found is None:
+            root = None if self._sqlite_file is None else (self._sqlite_file.parent / "mlartifacts").as_uri()
+            try:
+                return str(self.client.create_experiment(self._experiment, artifact_location=root))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self.client.get_experiment_by_name(self._experiment)  # another run was quicker
+        if found.lifecycle_stage != "active":
+            raise FraudDetectionError(
+                f"experiment {self._experiment} of MLflow at {self.shown_uri} is deleted; restore it:"
+                f" mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
+        return str(found.experiment_id)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what MLflow and its storage raise into an error that says what to do.
+
+        Raises:
+            ServiceUnavailableError: the service does not answer; later it may.
+            FraudDetectionError: it answers, and refuses.
+        """
+        import_mlflow(self.uri)
+        from mlflow.exceptions import MlflowException
+
+        kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
+        if _database(self.uri):
+            from sqlalchemy.exc import SQLAlchemyError
+
+            kinds += (SQLAlchemyError,)
+        try:
+            yield
+        except kinds as error:
+            raise self._explanation(error) from None  # the original text may hold the address with its password
+
+    def masked(self, text: str) -> str:
+        """The text without the user and password of the address."""
+        userinfo, at, _ = urlsplit(self.uri).netloc.rpartition("@")
+        if not at:
+            return text
+        return text.replace(f"{userinfo}@", "***@").replace(f"{unquote(userinfo)}@", "***@")
+
+    @property
+    def _sqlite_file(self) -> Path | None:
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
+
+    def _explanation(self, error: Exception) -> FraudDetectionError:
+        text = self.masked(" ".join(str(error).split()))[:600]
+        at = f"MLflow at {self.shown_uri}"
+        match _kind(error, self.uri):
+            case "refused":
+                return FraudDetectionError(
+                    f"{at} refuses these credentials: {text}; set MLFLOW_TRACKING_USERNAME and"
+                    " MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of an account that may edit"
+                    f" experiment and model {self._experiment}"
+                )
+            case "unavailable":
+                return ServiceUnavailableError(
+                    f"{at} cannot be reached: {text}; check that it runs and the --tracking-uri, then run this again"
+                )
+            case "not mlflow":
+                return FraudDetectionError(
+                    f"the service at {self.shown_uri} does not answer like MLflow 3: {text}; check the --tracking-uri"
+                )
+            case _:
+                return FraudDetectionError(f"{at} failed: {text}")
+
+
+def _kind(error: Exception, uri: str) -> str:
+    """Why a call failed: refused, unavailable, not mlflow, or other."""
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of a `requests.HTTPError`
+    code = getattr(error, "error_code", None)
+    if code in _NOT_ALLOWED or status in (401, 403):
+        return "refused"
+    if code == "ENDPOINT_NOT_FOUND":
+        return "not mlflow"
+    if uri.startswith("sqlite:"):
+        return "unavailable" if "database is locked" in str(error) else "other"
+    if code in _UNAVAILABLE or (status or 0) >= 500 or _is_network(error):
+        return "unavailable"
+    return "other"
+
+
+def _is_network(error: Exception) -> bool:
+    import requests
+
+    broken = (requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
+    return isinstance(error, broken) or type(error).__name__ == "OperationalError"
+
+
+def _database(uri: str) -> bool:
+    return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
+
+
+def _checked(uri: str) -> str:
+    """The address with an absolute path.
+
+    Raises:
+        SettingsError: it is not that of an MLflow service.
+    """
+    scheme = uri.split(":", 1)[0]
+    expected = "expected http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"
+    if scheme in ("http", "https"):
+        if not _host(uri):
+            raise SettingsError(f"--tracking-uri names no host; {expected}")
+        return uri.rstrip("/")
+    if scheme == "sqlite":
+        path = uri.removeprefix("sqlite:///")
+        if path in ("", uri) or "?" in path or path.startswith(":memory:"):
+            raise SettingsError(f"--tracking-uri {uri} is not an SQLite file; {expected}")
+        return f"sqlite:///{Path(path).absolute()}"
+    if "://" in uri and _database(uri) and _host(uri):
+        return uri
+    found = scheme if "://" in uri else "a path"
+    raise SettingsError(f"--tracking-uri is {found}, not the address of an MLflow service; {expected}")
+
+
+def _host(uri: str) -> str | None:
+    try:
+        return urlsplit(uri).hostname
+    except ValueError:  # such as a bracket that is never closed
+        return None
+
+
+def _check_sqlite_file(file: Path) -> None:
+    """Find out at once what MLflow would try ten times, for minutes."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab+") as content:
+            content.seek(0)
+            begin = content.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise FraudDetectionError(
+            f"MLflow's database {file} cannot be opened for writing: {error.strerror}; choose another --output"
+            " or --tracking-uri"
+        ) from error
+    if begin not in (b"", _SQLITE_MAGIC):
+        raise FraudDetectionError(
+            f"{file} is not an SQLite database (it begins with {begin!r}); restore it from a copy, or move it away to"
+            " begin anew"
+        )

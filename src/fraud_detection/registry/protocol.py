@@ -1,0 +1,291 @@
+"""How a decision comes into force: a fixed row of steps, each of which may be the last before the process is killed.
+
+MLflow offers no transactions and no compare-and-set. So a run first writes down what it is going to do (its intent: the
+decision, and for a promotion the rows to verify the registered model with), and then does it. Every step can be
+repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fraud_detection.decisions import DecisionLog
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.registry.artifacts import download, load_model
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, apply_pin, service
+from fraud_detection.results import Check, Decision, Outcome
+
+INTENT_FILE = "intent.json"
+VERIFICATION_FILE = "verification.parquet"
+SCORE = "expected_score"
+"""The last column of the verification file: what the model scored when it was compared."""
+
+INTENT_TAG = "fraud_detection.intent"
+OUTCOME_TAG = "fraud_detection.outcome"
+OPEN, CLOSED = "open", "closed"
+SUPERSEDED = "superseded"
+"""Outcome of a run whose T another run had decided before."""
+
+
+class Intent(BaseModel):
+    """What a run is going to do, kept with the MLflow run before it does any of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Decision
+    model_id: str | None  # MLflow's id of the logged model; of promotions only
+
+
+@dataclass
+class Completion:
+    """An intent on its way through the steps."""
+
+    connection: Connection
+    log: DecisionLog
+    run_id: str
+    intent: Intent
+    decision: Decision
+    """As intended, until a late check refuses; as written down, once it is."""
+    written: bool = False
+    version: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.intent.decision.model_name
+
+    @property
+    def promoting(self) -> bool:
+        """There is still something to bring into service."""
+        return self.decision.decision is Outcome.PROMOTED and not self.written
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
+        return self.connection.client
+
+    def refuse(self, check: Check, reason: str) -> None:
+        """Refuse after all, because of a late check."""
+        checks = (*self.decision.checks, check)
+        update = {"decision": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
+        self.decision = self.decision.model_copy(update=update)
+
+
+def recall_decision(run: Completion) -> None:
+    """Take the decision that is written down already, by this run before it was killed, or by another."""
+    found = run.log.find(run.intent.decision.as_of)
+    if found is not None:
+        run.decision, run.written = found, True
+
+
+def check_service(run: Completion) -> None:
+    """Refuse where the champion is no longer the one compared with, or a person has pinned it."""
+    if not run.promoting:
+        return
+    compared = run.decision.champion_version
+    now = service(run.connection, run.name)
+    if now.champion not in (compared, run.version):  # its own version: an earlier attempt got that far
+        run.refuse(
+            Check(name="champion_unchanged", value=_number(now.champion), limit=_number(compared), passed=False),
+            f"the champion changed during the run: compared with {_title(compared)}, now {_title(now.champion)} serves",
+        )
+    elif now.pin is not None:
+        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), now.pin.text)
+
+
+def register_version(run: Completion) -> None:
+    """Make the logged model a version, unless the run has one already.
+
+    A request that is sent twice, or two runs completing the same intent, may make two: the oldest stays.
+    """
+    if not run.promoting:
+        return
+    versions = _versions(run)
+    if not versions:
+        _create_model(run)
+        decision = run.decision
+        run.client.create_model_version(
+            run.name,
+            f"models:/{run.intent.model_id}",
+            run_id=run.run_id,
+            model_id=run.intent.model_id,
+            tags={
+                "as_of": decision.as_of.isoformat(),
+                "training_start": decision.training.start.isoformat(),
+                "training_end": decision.training.end.isoformat(),
+            },
+        )
+        versions = _versions(run)
+    run.version, *surplus = versions
+    for version in surplus:
+        run.client.delete_model_version(run.name, str(version))
+
+
+def verify_version(run: Completion) -> None:
+    """Refuse where the registered files do not score exactly what the compared model scored."""
+    if not run.promoting or run.version is None:
+        return
+    rows = _verification(run)
+    try:
+        model, _ = load_model(run.connection, run.name, run.version)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        different, cause = len(rows), f"cannot be loaded: {error}"
+    else:
+        scores = model.predict(rows.drop(columns=SCORE))
+        different = int(np.count_nonzero(scores != rows[SCORE].to_numpy()))
+        cause = f"scores {different} of {len(rows)} rows differently"
+    check = Check(name="registered_model_identical", value=different, limit=0, passed=different == 0)
+    if not check.passed:
+        run.refuse(check, f"the registered model {cause}")
+
+
+def set_previous_champion(run: Completion) -> None:
+    """Remember the champion that is about to leave, for a rollback."""
+    if run.promoting and run.decision.champion_version is not None:
+        _set_alias(run, PREVIOUS_CHAMPION, run.decision.champion_version)
+
+
+def set_champion(run: Completion) -> None:
+    """Bring the version into service."""
+    if run.promoting and run.version is not None:
+        _set_alias(run, CHAMPION, run.version)
+
+
+def honour_pin(run: Completion) -> None:
+    """Step back where a person rolled back at the very moment of the promotion."""
+    if not run.promoting:
+        return
+    pin = service(run.connection, run.name).pin
+    if pin is not None:
+        apply_pin(run.connection, run.name, pin)
+        run.refuse(Check(name="not_pinned", value=_number(pin.to_version), limit=None, passed=False), pin.text)
+
+
+def write_decision(run: Completion) -> None:
+    """Write the decision down. From here on it stands."""
+    if run.written:
+        return
+    if run.promoting:
+        passed = (
+            Check(name="registered_model_identical", value=0, limit=0, passed=True),
+            Check(name="champion_unchanged", value=(n := _number(run.decision.champion_version)), limit=n, passed=True),
+            Check(name="not_pinned", value=None, limit=None, passed=True),
+        )
+        update = {"version": run.version, "checks": (*run.decision.checks, *passed)}
+        run.decision = run.decision.model_copy(update=update)
+    if not run.log.write(run.decision):
+        recall_decision(run)
+    run.written = True
+
+
+def discard_version(run: Completion) -> None:
+    """Delete a version that was registered and then refused: each version that stays has been in service."""
+    if run.intent.model_id is None or (_own(run) and run.decision.decision is Outcome.PROMOTED):
+        return
+    champion = service(run.connection, run.name).champion
+    for version in _versions(run):
+        if version != champion:
+            run.client.delete_model_version(run.name, str(version))
+
+
+def close_run(run: Completion) -> None:
+    """Log the decision that stands, and end the MLflow run."""
+    run.client.log_text(run.run_id, run.decision.model_dump_json(indent=2), "decision.json")
+    run.client.set_tag(run.run_id, OUTCOME_TAG, run.decision.decision if _own(run) else SUPERSEDED)
+    run.client.set_terminated(run.run_id, "FINISHED")
+
+
+def close_intent(run: Completion) -> None:
+    """Nothing is left to do."""
+    run.client.set_tag(run.run_id, INTENT_TAG, CLOSED)
+
+
+PROTOCOL: tuple[Callable[[Completion], None], ...] = (
+    recall_decision,
+    check_service,
+    register_version,
+    verify_version,
+    check_service,  # as late as can be
+    set_previous_champion,
+    set_champion,
+    honour_pin,
+    write_decision,
+    discard_version,
+    close_run,
+    close_intent,
+)
+
+
+def complete(connection: Connection, log: DecisionLog, run_id: str) -> Decision:
+    """Carry out the open intent of a run, from wherever it was left, and return the decision that stands."""
+    intent = _read_intent(connection, run_id)
+    run = Completion(connection, log, run_id, intent, intent.decision)
+    for step in PROTOCOL:
+        step(run)
+    return run.decision
+
+
+def _own(run: Completion) -> bool:
+    return run.decision.run_id == run.run_id
+
+
+def _read_intent(connection: Connection, run_id: str) -> Intent:
+    try:
+        return Intent.model_validate_json(_artifact(connection, run_id, INTENT_FILE))
+    except ValidationError as error:
+        raise _lost(connection, run_id, f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}") from error
+
+
+def _verification(run: Completion) -> pd.DataFrame:
+    return pd.read_parquet(BytesIO(_artifact(run.connection, run.run_id, VERIFICATION_FILE)))
+
+
+def _artifact(connection: Connection, run_id: str, name: str) -> bytes:
+    run = connection.client.get_run(run_id)
+    try:
+        return download(connection, f"{run.info.artifact_uri}/{name}")
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        raise _lost(connection, run_id, str(error)) from error
+
+
+def _lost(connection: Connection, run_id: str, cause: str) -> FraudDetectionError:
+    return FraudDetectionError(
+        f"MLflow run {run_id} at {connection.shown_uri} was killed while it registered its decision, and cannot be"
+        f" completed: {cause}; restore its artifacts, or give it up: mlflow runs delete --run-id {run_id}"
+    )
+
+
+def _versions(run: Completion) -> list[int]:
+    """The versions made from the run's model, oldest first."""
+    found = run.client.search_model_versions(f"name = '{run.name}' and run_id = '{run.run_id}'")
+    return sorted(int(version.version) for version in found)
+
+
+def _create_model(run: Completion) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run.client.create_registered_model(run.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _set_alias(run: Completion, alias: str, version: int) -> None:
+    run.client.set_registered_model_alias(run.name, alias, str(version))
+
+
+def _number(version: int | None) -> float | None:
+    return None if version is None else float(version)
+
+
+def _title(version: int | None) -> str:
+    return "no champion" if version is None else f"version {version}"

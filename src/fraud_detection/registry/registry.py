@@ -1,0 +1,344 @@
+"""The registry of one model name: its champion, its runs, its rollbacks."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from fraud_detection.decisions import Action, DecisionLog, Intervention
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.registry.artifacts import load_model, log_model
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.protocol import (
+    INTENT_FILE,
+    INTENT_TAG,
+    OPEN,
+    SCORE,
+    VERIFICATION_FILE,
+    Intent,
+    complete,
+)
+from fraud_detection.registry.state import PIN_TAG, Pin, Service, apply_pin, service
+from fraud_detection.results import Decision, Metrics, Outcome, Span
+from fraud_detection.training import Model
+
+_MODEL_TAG = "fraud_detection.model"
+_AS_OF_TAG = "fraud_detection.as_of"
+_LONGEST_RUN = timedelta(days=1)
+_LONGEST_VALUE = 5000  # of an MLflow parameter or tag
+_PARAMETERS_A_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in service, and what it was trained on."""
+
+    version: int
+    run_id: str
+    model: Model
+    as_of: datetime
+    training: Span
+
+
+class Registry:
+    """Versions and decisions of one model name. Nothing is contacted before the first call.
+
+    Args:
+        tracking_uri: an MLflow server, or `sqlite:///PATH/mlflow.db` with artifacts in PATH/mlartifacts.
+        model_name: the registered model and the experiment.
+        decisions: where decisions are written down.
+
+    Raises:
+        SettingsError: the address is not one of an MLflow service.
+
+    Every method raises ServiceUnavailableError where MLflow does not answer, and FraudDetectionError where it refuses.
+    """
+
+    def __init__(self, tracking_uri: str, model_name: str, decisions: DecisionLog) -> None:
+        self._connection = Connection(tracking_uri, model_name)
+        self._name = model_name
+        self._log = decisions
+
+    def champion(self) -> Champion | None:
+        """The model in service, loaded from its native file; None before the first promotion.
+
+        Raises:
+            FraudDetectionError: there is one and it cannot be loaded.
+        """
+        with self._connection.explained():
+            version = service(self._connection, self._name).champion
+            return None if version is None else self._load(version)
+
+    def pinned(self) -> Pin | None:
+        """The pin that stops automatic promotion, or None."""
+        with self._connection.explained():
+            return service(self._connection, self._name).pin
+
+    def record(
+        self,
+        decision: Decision,
+        *,
+        challenger: Model | None,
+        sample: pd.DataFrame | None,
+        files: Mapping[str, bytes],
+        parameters: Mapping[str, object],
+        tags: Mapping[str, str],
+    ) -> Decision:
+        """Log a run with all it found, and bring its decision into force.
+
+        A T that is decided already stays decided; nothing new is logged then.
+
+        Args:
+            decision: the outcome. `version` and `run_id` are filled in here.
+            challenger: the model to promote. Only winners are kept; a loser can be trained again, bit for bit.
+            sample: Features rows that the registered model must score exactly as `challenger` does.
+            files: artifacts of the run by name, such as report.html.
+            parameters: nested settings.
+            tags: further facts to find the run by, such as the data's fingerprint and the code's version.
+
+        Returns:
+            The decision that stands: the same, an earlier one of this T, or a refusal where a late check failed (the
+            registered model scores differently, the champion changed meanwhile, a person pinned it).
+        """
+        if decision.decision is Outcome.PROMOTED and (challenger is None or sample is None or sample.empty):
+            raise ValueError("a promotion needs the challenger and a sample to verify it with")
+        Decision.model_validate_json(decision.model_dump_json())  # it will be read back from the log: NaN would not
+        with self._connection.explained():
+            settled = self._log.find(decision.as_of)
+            if settled is not None:
+                return settled
+            run_id = self._start_run(decision, tags)
+            promoting = decision.decision is Outcome.PROMOTED
+            with TemporaryDirectory() as folder:
+                model_id = None
+                if promoting and challenger is not None and sample is not None:
+                    model_id = self._log_challenger(run_id, decision, challenger, sample, Path(folder))
+                intent = Intent(decision=decision.model_copy(update={"run_id": run_id}), model_id=model_id)
+                for name, content in (*files.items(), (INTENT_FILE, intent.model_dump_json(indent=2).encode())):
+                    (Path(folder) / name).write_bytes(content)
+                self._connection.client.log_artifacts(run_id, folder)
+            self._log_facts(run_id, decision, parameters, model_id)
+            self._connection.client.set_tag(run_id, INTENT_TAG, OPEN)
+            return complete(self._connection, self._log, run_id)
+
+    def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
+        """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
+
+        Args:
+            as_of: the T of the run that asks. Runs of this T that were killed before they had an intent are ended, as
+                are those of any T that began more than a day ago; younger ones may be alive.
+        """
+        with self._connection.explained():
+            self._finish_rollback()
+            decided = tuple(complete(self._connection, self._log, run_id) for run_id in self._open_intents())
+            self._end_abandoned_runs(as_of)
+            return decided
+
+    def rollback(self, to: int | None, reason: str, who: str) -> Intervention:
+        """Put an earlier version into service, and pin it.
+
+        Args:
+            to: the version; None is the previous champion.
+            reason: why, for the log.
+            who: for the log.
+
+        Raises:
+            FraudDetectionError: there is no such version, it cannot be loaded, it serves already, or a rollback to the
+                previous champion has been made (once more would undo it).
+        """
+        with self._connection.explained():
+            finished = self._finish_rollback()
+        self.complete_open_intents()
+        if finished is not None and to in (None, finished.to_version):
+            return finished  # asked for before, and killed on the way
+        with self._connection.explained():
+            now = service(self._connection, self._name)
+            if now.champion is None:
+                raise FraudDetectionError(
+                    f"{self._name} has no champion to roll back; train one: fraud-detection retrain"
+                )
+            target = self._rollback_target(now, to)
+            self._load(target)
+            at = datetime.now(UTC)
+            pin = Pin(at=at, who=who, reason=reason, from_version=now.champion, to_version=target)
+            # First of all: from here on nothing promotes, and the next run finishes what is left undone.
+            self._connection.client.set_registered_model_tag(self._name, PIN_TAG, pin.model_dump_json())
+            apply_pin(self._connection, self._name, pin)
+            record = _intervention(self._name, Action.ROLLBACK, pin)
+            self._log.write_intervention(record)
+            return record
+
+    def unpin(self, reason: str, who: str) -> Intervention:
+        """Let automatic promotion resume.
+
+        Raises:
+            FraudDetectionError: nothing is pinned.
+        """
+        self.complete_open_intents()
+        with self._connection.explained():
+            pin = service(self._connection, self._name).pin
+            if pin is None:
+                raise FraudDetectionError(f"{self._name} is not pinned; automatic promotion is on")
+            at = datetime.now(UTC)
+            update = {"action": Action.UNPIN, "at": at, "who": who, "reason": reason, "from_version": pin.to_version}
+            record = _intervention(self._name, Action.ROLLBACK, pin).model_copy(update=update)
+            self._log.write_intervention(record)
+            self._connection.client.delete_registered_model_tag(self._name, PIN_TAG)
+            return record
+
+    def _load(self, version: int) -> Champion:
+        found = self._connection.client.get_model_version(self._name, str(version))
+        try:
+            model, facts = load_model(self._connection, self._name, version)
+            training, as_of = Span.model_validate(facts["training"]), datetime.fromisoformat(facts["as_of"])
+        except ServiceUnavailableError:
+            raise
+        except (FraudDetectionError, KeyError, ValueError) as error:
+            raise FraudDetectionError(
+                f"version {version} of {self._name} in MLflow at {self._connection.shown_uri} cannot be loaded: {error}"
+                "; restore its artifacts, or put another version into service: fraud-detection rollback --to VERSION"
+            ) from error
+        return Champion(version, str(found.run_id), model, as_of, training)
+
+    def _start_run(self, decision: Decision, tags: Mapping[str, str]) -> str:
+        as_of = decision.as_of.isoformat()
+        known = {
+            "mlflow.runName": f"{self._name} {decision.as_of:%Y-%m-%d %H:%M}",
+            _MODEL_TAG: self._name,
+            _AS_OF_TAG: as_of,
+            "fraud_detection.training": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
+            "fraud_detection.holdout": f"{decision.holdout.start.isoformat()}/{decision.holdout.end.isoformat()}",
+        }
+        known |= {f"fraud_detection.{name}": self._value(value) for name, value in tags.items()}
+        begun = decision.decided_at - timedelta(seconds=sum(decision.seconds.values()))
+        run = self._connection.client.create_run(
+            self._connection.experiment_id, start_time=int(begun.timestamp() * 1000), tags=known
+        )
+        return str(run.info.run_id)
+
+    def _log_challenger(
+        self, run_id: str, decision: Decision, challenger: Model, sample: pd.DataFrame, folder: Path
+    ) -> str:
+        inputs = challenger.inputs_of(sample)
+        inputs.assign(**{SCORE: challenger.predict(sample)}).to_parquet(folder / VERIFICATION_FILE, index=False)
+        facts = {"as_of": decision.as_of.isoformat(), "training": decision.training.model_dump(mode="json")}
+        return log_model(self._connection, run_id, challenger, inputs, facts)
+
+    def _log_facts(
+        self, run_id: str, decision: Decision, parameters: Mapping[str, object], model_id: str | None
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, 0, model_id=model_id) for name, value in _metrics(decision).items()]
+        params = [Param(name, self._value(value)) for name, value in _flat(parameters).items()]
+        client = self._connection.client
+        client.log_batch(run_id, metrics=metrics, params=params[:_PARAMETERS_A_BATCH])
+        for begin in range(_PARAMETERS_A_BATCH, len(params), _PARAMETERS_A_BATCH):
+            client.log_batch(run_id, params=params[begin : begin + _PARAMETERS_A_BATCH])
+
+    def _value(self, value: object) -> str:
+        text = self._connection.masked(str(value))
+        return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+    def _open_intents(self) -> list[str]:
+        """Runs with an open intent, in the order they began."""
+        runs = self._search(f"tags.`{INTENT_TAG}` = '{OPEN}'")
+        return [run.info.run_id for run in sorted(runs, key=lambda run: run.info.start_time)]
+
+    def _end_abandoned_runs(self, as_of: datetime | None) -> None:
+        oldest = (datetime.now(UTC) - _LONGEST_RUN).timestamp() * 1000
+        for run in self._search("attributes.status = 'RUNNING'"):
+            same = as_of is not None and run.data.tags.get(_AS_OF_TAG) == as_of.astimezone(UTC).isoformat()
+            if INTENT_TAG not in run.data.tags and (same or run.info.start_time < oldest):
+                self._connection.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _search(self, condition: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._connection.client.search_runs(
+                [self._connection.experiment_id],
+                f"tags.`{_MODEL_TAG}` = '{self._name}' and {condition}",
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _finish_rollback(self) -> Intervention | None:
+        """Finish the rollback or unpin that was killed on its way; return the rollback that came into force."""
+        pin = service(self._connection, self._name).pin
+        if pin is None:
+            return None
+        if self._log.find_intervention(Action.UNPIN, pin.at) is not None:
+            self._connection.client.delete_registered_model_tag(self._name, PIN_TAG)
+            return None
+        if self._log.find_intervention(Action.ROLLBACK, pin.at) is not None:
+            return None
+        apply_pin(self._connection, self._name, pin)
+        record = _intervention(self._name, Action.ROLLBACK, pin)
+        self._log.write_intervention(record)
+        return record
+
+    def _rollback_target(self, now: Service, to: int | None) -> int:
+        if to is None and now.pin is not None:
+            raise FraudDetectionError(
+                f"{self._name} was rolled back already: {now.pin.text}; another version:"
+                " fraud-detection rollback --to VERSION"
+            )
+        target = now.previous_champion if to is None else to
+        if target is None:
+            raise FraudDetectionError(
+                f"{self._name} has no previous champion: version {now.champion} is the only one that ever served;"
+                " name a version if there is another: fraud-detection rollback --to VERSION"
+            )
+        if target == now.champion:
+            raise FraudDetectionError(f"version {target} of {self._name} is in service already")
+        known = sorted(int(v.version) for v in self._connection.client.search_model_versions(f"name = '{self._name}'"))
+        if target not in known:
+            found = ", ".join(map(str, known))
+            raise FraudDetectionError(f"{self._name} has no version {target}; there are: {found}")
+        return target
+
+
+def _intervention(name: str, action: Action, pin: Pin) -> Intervention:
+    return Intervention(
+        action=action,
+        model_name=name,
+        at=pin.at,
+        who=pin.who,
+        reason=pin.reason,
+        from_version=pin.from_version,
+        to_version=pin.to_version,
+        pinned_at=pin.at,
+    )
+
+
+def _metrics(decision: Decision) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for role, metrics in (("champion", decision.champion), ("challenger", decision.challenger)):
+        if isinstance(metrics, Metrics):
+            found |= {f"{role}_{name}": value for name, value in metrics.model_dump().items()}
+    if decision.difference is not None:
+        found |= {f"difference_{name}": value for name, value in decision.difference.model_dump().items()}
+    for role, span in (("training", decision.training), ("holdout", decision.holdout)):
+        found |= {f"{role}_transactions": span.transactions, f"{role}_frauds": span.frauds}
+    return found
+
+
+def _flat(parameters: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings by their dotted names."""
+    found: dict[str, object] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
