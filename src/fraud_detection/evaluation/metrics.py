@@ -1,0 +1,176 @@
+"""Metrics of one model on one hold-out.
+
+Arrays are one-dimensional over the same rows. `fraud` is 0 or 1, `score` finite, larger = more suspicious; where a
+probability is needed it says so. Equal scores are one group: no metric depends on the order of the rows. A metric that
+is not defined for its input (no frauds, no genuine rows) is NaN.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fraud_detection.results import Metrics
+
+Floats = NDArray[np.float64]
+
+CALIBRATION_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Fraud is rare: most probabilities are far below one percent, so the bins are finer there."""
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """One point for each distinct score, from the highest down: what alarms at `score >= threshold` would give."""
+
+    threshold: Floats
+    precision: Floats
+    recall: Floats
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The rows whose probability lies in [low, high) (the last bin: [low, high])."""
+
+    low: float
+    high: float
+    transactions: int
+    mean_probability: float
+    fraud_rate: float
+
+
+def evaluate(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probability: ArrayLike, k: int = 100
+) -> Metrics | None:
+    """All metrics of a model; None where there are no frauds or nothing but frauds, so that nothing can be measured.
+
+    Args:
+        day: the 24-hour block of each row, for card precision.
+        card: the card of each row; None where the data has no cards, then every transaction is its own.
+        fraud: 0 or 1.
+        probability: the model's, in [0, 1].
+        k: how many cards a day can be looked at.
+    """
+    labels = _fraud(fraud)
+    if labels.all() or not labels.any():
+        return None
+    return Metrics(
+        average_precision=average_precision(fraud, probability),
+        roc_auc=roc_auc(fraud, probability),
+        card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k),
+        brier=brier(fraud, probability),
+    )
+
+
+def average_precision(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Area under the precision-recall curve as a step function: AP = sum over thresholds of (R_n - R_{n-1}) P_n.
+
+    The definition of scikit-learn's `average_precision_score`.
+    """
+    frauds, alarms, _ = _above(fraud, score, weight)
+    if not len(frauds) or not frauds[-1]:
+        return float("nan")
+    return float(np.sum(np.diff(frauds, prepend=0.0) * _ratio(frauds, alarms)) / frauds[-1])
+
+
+def roc_auc(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """The probability that a fraud scores above a genuine row; equal scores count one half (Mann-Whitney)."""
+    frauds, alarms, _ = _above(fraud, score, weight)
+    genuine = alarms - frauds
+    if not len(frauds) or not frauds[-1] or not genuine[-1]:
+        return float("nan")
+    frauds_above = frauds - np.diff(frauds, prepend=0.0) / 2
+    return float(np.sum(np.diff(genuine, prepend=0.0) * frauds_above) / (genuine[-1] * frauds[-1]))
+
+
+def squared_errors(fraud: ArrayLike, probability: ArrayLike) -> Floats:
+    """The Brier score of each row: (probability - fraud)^2."""
+    errors: Floats = np.asarray(probability, np.float64) - _fraud(fraud)
+    return errors * errors
+
+
+def brier(fraud: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """The mean of `squared_errors`: 0 for a perfect forecast, fraud rate * (1 - fraud rate) for the best constant."""
+    errors = squared_errors(fraud, probability)
+    return float(np.average(errors, weights=None if weight is None else np.asarray(weight, np.float64)))
+
+
+def card_precision_at_k(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+) -> float:
+    """The mean over days of `card_precision_by_day`: the share of frauds' cards among k cards looked at each day."""
+    by_day = card_precision_by_day(day, card, fraud, score, k)
+    return float(np.mean(by_day)) if len(by_day) else float("nan")
+
+
+def card_precision_by_day(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+) -> Floats:
+    """The share of compromised cards among the k most suspicious cards of each day, shape (days,), days ascending.
+
+    The card precision top-k of the Fraud Detection Handbook (4.4): a card is as suspicious as its highest score of the
+    day, and compromised where one of its transactions of the day is a fraud. A card so found is not looked at again on
+    later days. The divisor is k also on a day with fewer cards. Of equally suspicious cards the smaller id comes first.
+    """
+    days, fraud, score = np.asarray(day), _fraud(fraud), np.asarray(score, np.float64)
+    card = np.arange(len(score)) if card is None else card
+    ids, cards = np.unique(np.asarray(card), return_inverse=True)
+    found = np.zeros(len(ids), dtype=np.bool_)
+    precisions = []
+    for today in np.unique(days):
+        rows = np.flatnonzero((days == today) & ~found[cards])
+        seen, local = np.unique(cards[rows], return_inverse=True)
+        highest = np.full(len(seen), -np.inf)
+        np.maximum.at(highest, local, score[rows])
+        compromised = np.bincount(local, weights=fraud[rows], minlength=len(seen)) > 0
+        top = np.argsort(-highest, kind="stable")[:k]
+        hits = seen[top[compromised[top]]]
+        found[hits] = True
+        precisions.append(len(hits) / k)
+    return np.array(precisions)
+
+
+def precision_recall_curve(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> PrecisionRecall:
+    """Precision and recall at every distinct score, highest first; recall is NaN without frauds."""
+    frauds, alarms, thresholds = _above(fraud, score, weight)
+    total = frauds[-1:] if len(frauds) and frauds[-1] else np.full(1, np.nan)
+    return PrecisionRecall(thresholds, _ratio(frauds, alarms), frauds / total)
+
+
+def calibration(
+    fraud: ArrayLike, probability: ArrayLike, edges: tuple[float, ...] = CALIBRATION_EDGES
+) -> tuple[CalibrationBin, ...]:
+    """How often rows of about one probability are frauds; bins without rows are left out.
+
+    Args:
+        fraud: 0 or 1.
+        probability: in [edges[0], edges[-1]].
+        edges: ascending.
+    """
+    labels, probabilities = _fraud(fraud), np.asarray(probability, np.float64)
+    bins = np.clip(np.searchsorted(edges, probabilities, side="right") - 1, 0, len(edges) - 2)
+    rows = np.bincount(bins, minlength=len(edges) - 1)
+    frauds = np.bincount(bins, weights=labels, minlength=len(edges) - 1)
+    expected = np.bincount(bins, weights=probabilities, minlength=len(edges) - 1)
+    return tuple(
+        CalibrationBin(edges[i], edges[i + 1], int(rows[i]), float(expected[i] / rows[i]), float(frauds[i] / rows[i]))
+        for i in np.flatnonzero(rows)
+    )
+
+
+def _above(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
+    """Weight of the frauds and of all rows at or above each distinct score, and those scores; highest first."""
+    labels, scores = _fraud(fraud), np.asarray(score, np.float64)
+    order = np.argsort(-scores, kind="stable")
+    weights = np.ones(len(scores)) if weight is None else np.asarray(weight, np.float64)[order]
+    scores = scores[order]
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.zeros(0, np.intp)
+    return np.cumsum(weights * labels[order])[last], np.cumsum(weights)[last], scores[last]
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """part / whole, 0 where both are (rows without weight)."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _fraud(fraud: ArrayLike) -> Floats:
+    return np.asarray(fraud, np.float64)
