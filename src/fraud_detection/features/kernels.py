@@ -1,0 +1,499 @@
+"""Features of cards and terminals over sliding windows of time: pure numpy, no engine.
+
+Both kernels take the rows of some keys (all rows of a key, in any order) and return features for the rows at or after
+`start`, seeing nothing later than the row itself. Rows of a key are ordered by (time, transaction id): of two rows in
+the same second the earlier id does not see the later one. Times are int64 microseconds, amounts int64 cents; every sum
+is an exact integer until its last division, so a value never depends on which other keys share the call, nor on the
+engine that makes it.
+
+A window of length w is (t-w, t]. It becomes two positions, found by binary search in one integer per row that holds
+key and time, and a difference of cumulative sums: O(n log n) whatever the window, also for one key with all the rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+DAY = 86_400_000_000
+"""Microseconds in a day."""
+HOUR = DAY // 24
+WINDOW_DAYS = (1, 7, 30)
+LOOK_BACK = 30 * DAY
+"""No feature reads a card's past beyond this, or a terminal's beyond this and the label delay."""
+NEVER = np.iinfo(np.int64).max
+"""The known time of a fraud that is not one, or that nobody reported."""
+LARGEST_AMOUNT = 1e12
+"""Amounts are capped here before they become cents: a window of 90,000 such rows still sums exactly."""
+
+LAST_LABELS = (2, 3, 5)
+
+CARD_WINDOW_FEATURES = tuple(f"card_{what}_{days}d" for days in WINDOW_DAYS for what in ("count", "mean_amount"))
+CARD_PAST_FEATURES = (
+    "amount_to_past_mean",
+    "amount_z",
+    "amount_to_past_median",
+    "amount_to_past_p90",
+    "card_hours_since_last",
+    *(f"card_large_count_{days}d" for days in WINDOW_DAYS),
+)
+TERMINAL_WINDOW_FEATURES = tuple(f"terminal_{what}_{days}d" for days in WINDOW_DAYS for what in ("count", "fraud_rate"))
+TERMINAL_FRAUD_FEATURES = (
+    *(f"terminal_fraud_share_last_{last}" for last in LAST_LABELS),
+    "terminal_unexplained_count_30d",
+    "terminal_days_since_first_unexplained",
+    "terminal_days_since_last_unexplained",
+    "terminal_genuine_since_unexplained",
+)
+CARD_FEATURES = CARD_WINDOW_FEATURES + CARD_PAST_FEATURES
+TERMINAL_FEATURES = TERMINAL_WINDOW_FEATURES + TERMINAL_FRAUD_FEATURES
+
+_BLOCK_ROWS = 1 << 16  # keys are worked through in blocks of about this many rows, which fit in a core's cache
+_CODES = 1 << 62  # (key, time) codes stay below it
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The kept rows as positions in the input, in (key, time, id) order, and one value each per feature.
+
+    A feature is NaN where it is missing, and for rows before `start`.
+    """
+
+    positions: NDArray[np.intp]
+    features: dict[str, Floats]
+    normal: Bools
+    """Whether the amount was normal for its card: at most 2.5 times the median of its past. Judged for frauds only."""
+
+
+def to_cents(amounts: Floats) -> Ints:
+    """Amounts in cents, rounded to the nearest."""
+    cents: Ints = np.rint(np.minimum(amounts, LARGEST_AMOUNT) * 100.0).astype(np.int64)
+    return cents
+
+
+def calendar_features(times: Ints) -> dict[str, Floats]:
+    """`night`: hour of the day at most 6; `weekend`: Saturday or Sunday; both in UTC, 0 or 1."""
+    hour = times // HOUR % 24
+    weekday = (times // DAY + 3) % 7  # 1970-01-01 was a Thursday, and Monday is 0
+    return {"night": (hour <= 6).astype(np.float64), "weekend": (weekday >= 5).astype(np.float64)}
+
+
+def known_times(times: Ints, fraud: Bools, available: Ints | None, label_delay: int) -> Ints:
+    """When each fraud became known, NEVER for a row that is not one.
+
+    Args:
+        available: when the label came, NEVER where that was not recorded; then, as for None, it is time + label_delay.
+    """
+    known = times + label_delay
+    if available is not None:
+        known = np.where(available == NEVER, known, available)
+    # A label that claims to be as old as its transaction must not reach the transaction itself.
+    return np.where(fraud, np.maximum(known, times + 1), NEVER)
+
+
+# ---------------------------------------------------------------------------------------------------------- cards
+
+
+def card_features(
+    cards: Ints,
+    times: Ints,
+    ids: NDArray[np.generic],
+    cents: Ints,
+    fraud: Bools,
+    start: int,
+    keep_from: int,
+    *,
+    past: bool = True,
+) -> Rows:
+    """Features of each transaction against its own card's past.
+
+    Windows (t-w, t] include the transaction; its past is the rows of its card in (t-30 days, t) and earlier in order,
+    and without any, what compares with it is missing.
+
+    Args:
+        cards: codes 0..m-1, int64[n].
+        ids: of any sortable type; they order rows of one card in the same microsecond.
+        start: rows before it get no features.
+        keep_from: rows before it are left out of the result.
+        past: False leaves the features against the card's past out, and `normal` is false everywhere.
+    """
+    order = time_order(cards, times, ids)
+    cards, times, cents, fraud = cards[order], times[order], cents[order], fraud[order]
+    names = CARD_WINDOW_FEATURES + (CARD_PAST_FEATURES if past else ())
+    features = {name: np.full(len(order), np.nan) for name in names}
+    normal = np.zeros(len(order), dtype=np.bool_)
+    for block in _blocks(cards, times):
+        line = _Timeline(cards[block], times[block])
+        wanted = np.flatnonzero(line.times >= start)
+        values = _card_windows(line, cents[block], wanted)
+        if past:
+            against_past, normal[block] = _card_past(line, cents[block], wanted, fraud[block], start)
+            values |= against_past
+        _fill(features, block.start + wanted, values)
+    return _kept(order, features, normal, times >= keep_from)
+
+
+def _card_windows(line: "_Timeline", cents: Ints, rows: Ints) -> dict[str, Floats]:
+    spent = _running(cents)
+    values = {}
+    for days in WINDOW_DAYS:
+        first = line.after(rows, days * DAY)
+        count = rows + 1 - first
+        values[f"card_count_{days}d"] = count.astype(np.float64)
+        values[f"card_mean_amount_{days}d"] = (spent[rows + 1] - spent[first]) / count / 100.0
+    return values
+
+
+def _card_past(
+    line: "_Timeline", cents: Ints, wanted: Ints, fraud: Bools, start: int
+) -> tuple[dict[str, Floats], Bools]:
+    # The median is also needed for the rows that the large counts of wanted rows look back on, and for every fraud.
+    rows = np.flatnonzero((line.times > start - LOOK_BACK) | fraud)
+    first = line.after(rows, LOOK_BACK)
+    amounts = _ByAmount(line, cents)
+    median = amounts.quantile(first, rows, 1, 2)
+    large = np.zeros(len(cents), dtype=np.bool_)
+    has_past = first < rows
+    large[rows] = has_past & (2 * cents[rows] > 5 * median)
+    chosen = np.searchsorted(rows, wanted)
+    first, median, has_past = first[chosen], median[chosen], has_past[chosen]
+    p90 = amounts.quantile(first, wanted, 9, 10)
+    own = cents[wanted]
+    count = (wanted - first).astype(np.float64)
+    values = {
+        "amount_to_past_mean": _ratio(
+            own, (np.diff(_running(cents)[np.stack((first, wanted))], axis=0)[0]) / _or_nan(count)
+        ),
+        "amount_z": _z_of_logs(cents, first, wanted),
+        "amount_to_past_median": _ratio(own, np.where(has_past, median, np.nan)),
+        "amount_to_past_p90": _ratio(own, np.where(has_past, p90, np.nan)),
+        "card_hours_since_last": np.where(has_past, (line.times[wanted] - line.times[wanted - 1]) / HOUR, np.nan),
+    }
+    larges = _running(large)
+    for days in WINDOW_DAYS:
+        values[f"card_large_count_{days}d"] = (larges[wanted + 1] - larges[line.after(wanted, days * DAY)]).astype(
+            np.float64
+        )
+    return values, fraud & ~large
+
+
+def _z_of_logs(cents: Ints, first: Ints, rows: Ints) -> Floats:
+    """How many standard deviations the logarithm of an amount lies above those of its past.
+
+    The bits of a float64 read as an integer are its base-2 logarithm with linear interpolation; the upper ones give it
+    in steps of 1/256, so that squares and sums are exact integers.
+    """
+    logs = (cents + 1).astype(np.float64).view(np.int64) >> 44
+    logs -= 1023 << 8
+    count = rows - first
+    total = _running(logs)
+    squares = _running(logs * logs)
+    total, squares = total[rows] - total[first], squares[rows] - squares[first]
+    spread = np.sqrt((count * squares - total * total).astype(np.float64))
+    return (count * logs[rows] - total) / _or_nan(spread)
+
+
+# ------------------------------------------------------------------------------------------------------ terminals
+
+
+def terminal_features(
+    terminals: Ints,
+    times: Ints,
+    ids: NDArray[np.generic],
+    known: Ints,
+    normal: Bools,
+    start: int,
+    label_delay: int,
+    *,
+    frauds: bool = True,
+) -> Rows:
+    """Features of each transaction's terminal, from labels known at that time.
+
+    Windows (t-D-w, t-D] count every transaction, and as frauds those of them known at t. Unexplained frauds are the
+    frauds with a normal amount, known at t, whose transaction lies in (t-D-30 days, t].
+
+    Args:
+        terminals: codes 0..m-1, int64[n].
+        known: of each fraud when it became known, NEVER for the others (`known_times`).
+        normal: whether a fraud's amount was normal for its card.
+        label_delay: D in microseconds.
+        frauds: False leaves out all but the windows.
+    """
+    order = time_order(terminals, times, ids)
+    terminals, times, known, normal = terminals[order], times[order], known[order], normal[order]
+    names = TERMINAL_WINDOW_FEATURES + (TERMINAL_FRAUD_FEATURES if frauds else ())
+    features = {name: np.full(len(order), np.nan) for name in names}
+    for block in _blocks(terminals, times):
+        line = _Timeline(terminals[block], times[block])
+        wanted = np.flatnonzero(line.times >= start)
+        fraud = _Frauds(line, known[block], label_delay)
+        matured = line.after(wanted, label_delay)
+        firsts = {days: line.after(wanted, label_delay + days * DAY) for days in WINDOW_DAYS}
+        values = _terminal_windows(fraud, wanted, matured, firsts)
+        if frauds:
+            values |= _last_labels(fraud, wanted, matured, firsts[30])
+            values |= _unexplained(fraud, wanted, matured, normal[block])
+        _fill(features, block.start + wanted, values)
+    return _kept(order, features, normal, times >= start)
+
+
+class _Frauds:
+    """The frauds of a block of terminals: rows (int64[f], in the block's order) and when each became known."""
+
+    def __init__(self, line: "_Timeline", known: Ints, label_delay: int) -> None:
+        self.line = line
+        self.delay = label_delay
+        self.known = known
+        self.rows = np.flatnonzero(known != NEVER)
+
+    def seen(self, rows: Ints, at: Ints, enters: Ints, leaves: Ints) -> Ints:
+        """How many of the frauds `rows` of a row's terminal have entered and not left at the rows `at`: int64[len(at)].
+
+        Those that would leave before they enter never enter.
+        """
+        ever = enters < leaves
+        rows = rows[ever]
+        entered = np.sort(self.line.code(rows, enters[ever]))
+        left = np.sort(self.line.code(rows, leaves[ever]))
+        moments = self.line.codes[at]
+        seen: Ints = np.searchsorted(entered, moments, side="right") - np.searchsorted(left, moments, side="right")
+        return seen
+
+
+def _terminal_windows(fraud: _Frauds, wanted: Ints, matured: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
+    happened = fraud.line.times[fraud.rows]
+    enters = np.maximum(happened + fraud.delay, fraud.known[fraud.rows])
+    values = {}
+    for days, first in firsts.items():
+        count = matured - first
+        frauds = fraud.seen(fraud.rows, wanted, enters, happened + fraud.delay + days * DAY)
+        values[f"terminal_count_{days}d"] = count.astype(np.float64)
+        values[f"terminal_fraud_rate_{days}d"] = frauds / np.maximum(count, 1)
+    return values
+
+
+def _last_labels(fraud: _Frauds, wanted: Ints, matured: Ints, first: Ints) -> dict[str, Floats]:
+    """The share of known frauds among the last matured transactions of the terminal; missing where there is none."""
+    now = fraud.line.times[wanted]
+    available = matured - first
+    frauds = np.zeros(len(wanted), dtype=np.int64)
+    values = {}
+    for back in range(1, max(LAST_LABELS) + 1):
+        frauds += (available >= back) & (fraud.known[np.maximum(matured - back, 0)] <= now)
+        if back in LAST_LABELS:
+            values[f"terminal_fraud_share_last_{back}"] = frauds / _or_nan(np.minimum(available, back))
+    return values
+
+
+def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, normal: Bools) -> dict[str, Floats]:
+    line = fraud.line
+    rows = fraud.rows[normal[fraud.rows]]
+    known, leaves = fraud.known[rows], line.times[rows] + fraud.delay + LOOK_BACK
+    count = fraud.seen(rows, wanted, known, leaves)
+    values = {name: np.full(len(wanted), np.nan) for name in TERMINAL_FRAUD_FEATURES[-3:]}
+    values["terminal_unexplained_count_30d"] = count.astype(np.float64)
+
+    some = np.flatnonzero(count)
+    if len(some):
+        now = line.codes[wanted[some]]
+        by_known = np.argsort(line.code(rows, known), kind="stable")
+        rows, known, leaves = rows[by_known], known[by_known], line.code(rows, leaves)[by_known]
+        # Of those known by now, the first and the last that have not left: one exists, so both are of this terminal.
+        first = np.searchsorted(np.maximum.accumulate(leaves), now, side="right")
+        last = _last_above(leaves, np.searchsorted(line.code(rows, known), now, side="right") - 1, now)
+        times = line.times[wanted[some]]
+        values["terminal_days_since_first_unexplained"][some] = np.minimum(times - known[first], LOOK_BACK) / DAY
+        values["terminal_days_since_last_unexplained"][some] = np.minimum(times - known[last], LOOK_BACK) / DAY
+        since = _genuine_between(fraud, rows[last] + 1, matured[some], times)
+        values["terminal_genuine_since_unexplained"][some] = since
+    return values
+
+
+def _genuine_between(fraud: _Frauds, first: Ints, end: Ints, now: Ints) -> Ints:
+    """Rows in [first, end) of the block that are not frauds known by `now`."""
+    ranks = np.argsort(fraud.known[fraud.rows], kind="stable")
+    sorted_known = fraud.known[fraud.rows][ranks]
+    rank = np.empty_like(ranks)
+    rank[ranks] = np.arange(len(ranks))
+    known = _WaveletMatrix(rank, len(ranks))
+    end = np.maximum(first, end)
+    low, high = np.searchsorted(fraud.rows, first), np.searchsorted(fraud.rows, end)
+    genuine: Ints = end - first - known.count_below(low, high, np.searchsorted(sorted_known, now, side="right"))
+    return genuine
+
+
+def _last_above(values: Ints, last: Ints, limit: Ints) -> Ints:
+    """Per query the largest position at most `last` whose value is above `limit`; there must be one."""
+    maxima = [values]  # maxima[k][i] is the largest of the 2^k values that end at i
+    while (1 << len(maxima)) <= len(values):
+        step = 1 << (len(maxima) - 1)
+        widest = maxima[-1].copy()
+        np.maximum(widest[step:], maxima[-1][:-step], out=widest[step:])
+        maxima.append(widest)
+    last = last.astype(np.int64)
+    for power in reversed(range(len(maxima))):
+        skip = maxima[power][last] <= limit
+        last[skip] -= 1 << power
+    return last
+
+
+# ---------------------------------------------------------------------------------------------------------- tools
+
+
+def time_order(keys: Ints, times: Ints, ids: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Positions of the rows in (key, time, id) order."""
+    if len(keys) == 0:
+        return np.zeros(0, dtype=np.intp)
+    span = int(times.max()) - int(times.min()) + 1
+    order: NDArray[np.intp]
+    if (int(keys.max()) + 1) * span > _CODES:
+        order = np.lexsort((np.unique(ids, return_inverse=True)[1], times, keys))
+        return order
+    codes = keys * span + (times - times.min())
+    order = np.argsort(codes)
+    # Few rows tie in key and time: only those are sorted again, by id.
+    codes = codes[order]
+    equal = codes[1:] == codes[:-1]
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    if len(tied):
+        rank = np.unique(ids[order[tied]], return_inverse=True)[1]
+        order[tied] = order[tied][np.lexsort((rank, codes[tied]))]
+    return order
+
+
+def _blocks(keys: Ints, times: Ints) -> Iterator[slice]:
+    """Cut sorted rows between keys into blocks that fit in a core's cache and whose codes fit in an int64."""
+    if len(keys) == 0:
+        return
+    starts = np.append(np.flatnonzero(np.append(True, keys[1:] != keys[:-1])), len(keys))
+    most_keys = _CODES // (int(times.max()) - int(times.min()) + 3)
+    key = 0
+    while key < len(starts) - 1:
+        until = int(np.searchsorted(starts, starts[key] + _BLOCK_ROWS, side="right")) - 1
+        until = max(key + 1, min(until, key + most_keys))
+        yield slice(int(starts[key]), int(starts[until]))
+        key = until
+
+
+class _Timeline:
+    """Rows of a block in (key, time) order, with one integer `codes` per row that sorts the same way."""
+
+    def __init__(self, keys: Ints, times: Ints) -> None:
+        self.times = times
+        self._low, self._high = times.min() - 1, times.max() + 1
+        span = self._high - self._low + 1
+        self.base = np.append(0, np.cumsum(keys[1:] != keys[:-1])) * span - self._low
+        self.codes = self.base + times
+
+    def code(self, rows: Ints, moments: Ints) -> Ints:
+        """The code of another moment for the keys of `rows`; moments outside the block's times become its ends."""
+        codes: Ints = self.base[rows] + np.clip(moments, self._low, self._high)
+        return codes
+
+    def after(self, rows: Ints, length: int) -> Ints:
+        """For each row the position of the first row of its key that is later than its own time less `length`."""
+        return np.searchsorted(self.codes, self.code(rows, self.times[rows] - length), side="right")
+
+
+class _WaveletMatrix:
+    """Order statistics of any range of a sequence of integers in [0, bound), O(log bound) each, vectorised.
+
+    Level by level from the highest bit, values are moved apart, those with a zero first, keeping their order
+    (Claude, Navarro, Ordonez: The wavelet matrix, 2015). `zeros[i]` counts the zero bits before position i.
+    """
+
+    def __init__(self, values: Ints, bound: int) -> None:
+        self.levels: list[tuple[int, NDArray[np.int32]]] = []
+        values = values.astype(np.int32)
+        for shift in reversed(range(max(bound - 1, 0).bit_length())):
+            is_zero = (values >> shift) & 1 == 0
+            zeros = np.zeros(len(values) + 1, dtype=np.int32)
+            np.cumsum(is_zero, out=zeros[1:])
+            self.levels.append((shift, zeros))
+            values = np.concatenate((values[is_zero], values[~is_zero]))
+
+    def kth_smallest(self, first: Ints, end: Ints, k: Ints) -> Ints:
+        """The k-th smallest (from 0) of the values in [first, end); k must be in [0, end - first)."""
+        low, high, k = first.astype(np.int32), end.astype(np.int32), k.astype(np.int32)
+        found = np.zeros(len(first), dtype=np.int32)
+        for shift, zeros in self.levels:
+            zeros_low, zeros_high = zeros[low], zeros[high]
+            count = zeros_high - zeros_low
+            one = k >= count
+            k -= np.where(one, count, 0)
+            found += one.astype(np.int32) << shift
+            low = np.where(one, low - zeros_low + zeros[-1], zeros_low)
+            high = np.where(one, high - zeros_high + zeros[-1], zeros_high)
+        return found.astype(np.int64)
+
+    def count_below(self, first: Ints, end: Ints, limit: Ints) -> Ints:
+        """How many of the values in [first, end) are below `limit`; limit may be anything up to the bound."""
+        below = np.zeros(len(first), dtype=np.int64)
+        all_below = limit >= 1 << len(self.levels)
+        below[all_below] = (end - first)[all_below]
+        for shift, zeros in self.levels:
+            low, high = zeros[first], zeros[end]
+            one = (limit >> shift) & 1 == 1
+            below += np.where(one & ~all_below, high - low, 0)
+            first = np.where(one, first - low + zeros[-1], low)
+            end = np.where(one, end - high + zeros[-1], high)
+        return below
+
+
+class _ByAmount:
+    """Quantiles of the amounts in any range of one card's rows."""
+
+    def __init__(self, line: _Timeline, cents: Ints) -> None:
+        key_change = np.append(True, np.diff(line.base) != 0)
+        starts = np.flatnonzero(key_change)
+        keys = np.cumsum(key_change) - 1
+        by_amount = np.lexsort((cents, keys))
+        self._sorted = cents[by_amount]
+        self._start = starts[keys]
+        rank = np.empty(len(cents), dtype=np.int64)
+        rank[by_amount] = np.arange(len(cents))
+        longest = int(np.diff(np.append(starts, len(cents))).max(initial=0))
+        self._ranks = _WaveletMatrix(rank - self._start, longest)
+
+    def quantile(self, first: Ints, end: Ints, share: int, of: int) -> Ints:
+        """The smallest amount in [first, end) that share/of of the amounts do not exceed; 0 where the range is empty.
+
+        `end` is also a row of the card itself: the transaction whose past the range is.
+        """
+        result = np.zeros(len(first), dtype=np.int64)
+        some = np.flatnonzero(first < end)
+        first, end = first[some], end[some]
+        k = ((end - first) * share + of - 1) // of - 1
+        result[some] = self._sorted[self._start[end] + self._ranks.kth_smallest(first, end, k)]
+        return result
+
+
+def _running(values: Ints | Bools) -> Ints:
+    """Sums of the first 0, 1, … n values. It may wrap around; differences over a window are still exact."""
+    sums = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _or_nan(values: Ints | Floats) -> Floats:
+    return np.where(values > 0, values, np.nan)
+
+
+def _ratio(values: Ints, base: Floats) -> Floats:
+    return values / _or_nan(base)
+
+
+def _fill(features: dict[str, Floats], rows: Ints, values: dict[str, Floats]) -> None:
+    for name, column in values.items():
+        features[name][rows] = column
+
+
+def _kept(order: NDArray[np.intp], features: dict[str, Floats], normal: Bools, keep: Bools) -> Rows:
+    if keep.all():
+        return Rows(order, features, normal)
+    return Rows(order[keep], {name: values[keep] for name, values in features.items()}, normal[keep])
