@@ -4,6 +4,7 @@ All three are driven through the PySpark DataFrame API alone, so nothing else in
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -71,6 +72,7 @@ def _spark_session() -> "Iterator[SparkSession]":
     builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true")
     if not submitted:
         _use_bundled_java()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or the workers run whichever python3 comes first
         for name, value in _LOCAL_SPARK.items():
             builder = builder.config(name, value)
     spark = builder.getOrCreate()
