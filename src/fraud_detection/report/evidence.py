@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.settings import Settings
 from fraud_detection.windows import RunWindows
 
@@ -19,17 +20,6 @@ class DailyCounts:
     day: NDArray[np.datetime64]
     transactions: NDArray[np.int64]
     frauds: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SliceMetrics:
-    """One part of the hold-out, and the average precision of each model in it (None where it was not measured)."""
-
-    name: str
-    transactions: int
-    frauds: int
-    champion: float | None
-    challenger: float | None
 
 
 @dataclass(frozen=True)
@@ -49,13 +39,15 @@ class ReportData:
     daily: DailyCounts | None = None
     rows_read: int | None = None
     examples: Mapping[str, str] = field(default_factory=dict)
-    """For each reason of rejection, one rejected row or value as text."""
+    """For each reason of rejection, one rejected row as text."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """For each reason of rejection, what it means; one that is not here is shown by its name."""
     slices: tuple[SliceMetrics, ...] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
     """Feature name to total gain in the challenger, in any order and unit."""
     data_fingerprint: str | None = None
     rollback_command: str | None = None
-    """The command line that brings the previous champion back, with this run's own paths."""
+    """`fraud-detection rollback` with this run's --config, --output and --tracking-uri; --to and --reason are added."""
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not describe the same rows.

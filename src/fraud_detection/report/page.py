@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from fraud_detection.report import plots, wording
 from fraud_detection.report.evidence import FloatArray, ReportData
 from fraud_detection.results import Check, Decision, Metrics, Outcome
+from fraud_detection.settings import Comparison
 
 TOP_FEATURES = 15
 
@@ -19,6 +20,7 @@ def render(decision: Decision, evidence: ReportData) -> str:
     What the evidence lacks is left out or named as missing, so every outcome has a whole page.
     """
     comparison = evidence.settings.comparison if evidence.settings else None
+    checks = _check_rows(decision.checks)
     first = decision.champion_version is None
     minimum_effect = comparison.minimum_effect if comparison and not first else None
     scores = _scores(evidence)
@@ -27,11 +29,11 @@ def render(decision: Decision, evidence: ReportData) -> str:
         evidence=evidence,
         comparison=comparison,
         verdict=_verdict(decision),
-        opponent="ranking by amount alone" if first else f"champion v{decision.champion_version}",
+        opponent=_opponent(decision, comparison),
         metrics=_metric_rows(decision.champion, decision.challenger),
         forest=plots.forest(decision.difference, minimum_effect) if decision.difference else None,
-        checks=_check_rows(decision.checks),
-        failed=sum(not check.passed for check in decision.checks),
+        checks=checks,
+        check_summary=_check_summary(checks),
         curve_names=_curve_names(decision, evidence),
         precision_recall=_precision_recall(evidence, scores),
         calibration=plots.calibration(evidence.fraud, scores) if evidence.fraud is not None and scores else None,
@@ -81,6 +83,14 @@ def _verdict(decision: Decision) -> _Verdict:
             return _Verdict("no-decision", "○", "NO DECISION", stays)
 
 
+def _opponent(decision: Decision, comparison: Comparison | None) -> str:
+    """What the average precision of the challenger is measured against."""
+    if decision.champion_version is not None:
+        return f"that of champion v{decision.champion_version}"
+    times = f"{comparison.first_champion_floor:g} times " if comparison else "a multiple of "
+    return f"{times}that of ranking by amount alone"
+
+
 @dataclass(frozen=True)
 class _MetricRow:
     label: str
@@ -95,7 +105,13 @@ class _MetricRow:
 _METRICS = (
     # attribute, label, note, decimals, whether more is better
     ("average_precision", "Average precision", "area under the precision–recall curve; decides", 3, True),
-    ("card_precision_at_100", "Card precision@100", "share of fraud in a day's 100 most suspicious cards", 3, True),
+    (
+        "card_precision_at_100",
+        "Card precision@100",
+        "share of compromised cards among a day's 100 most suspicious",
+        3,
+        True,
+    ),
     ("brier", "Brier score", "mean squared error of the probability; lower is better", 5, False),
     ("roc_auc", "ROC AUC", "shown, does not gate", 4, True),
 )
@@ -129,17 +145,30 @@ class _CheckRow:
     phrase: str
     value: str
     limit: str
-    passed: bool
+    role: str
+    result: str
 
 
 def _check_rows(checks: tuple[Check, ...]) -> list[_CheckRow]:
     """Failed checks first, otherwise in the order in which they were made."""
-    rows = []
-    for check in sorted(checks, key=lambda check: check.passed):
-        text = wording.check(check.name)
-        limit = f"{text.relation} {wording.significant(check.limit)}".strip() if check.limit is not None else "–"
-        rows.append(_CheckRow(check.name, text.phrase, wording.significant(check.value), limit, check.passed))
-    return rows
+    return [_check_row(check) for check in sorted(checks, key=lambda check: check.passed)]
+
+
+def _check_row(check: Check) -> _CheckRow:
+    text = wording.check(check.name)
+    value, limit = wording.value_and_limit(check.value, check.limit)
+    if check.limit is not None:
+        limit = f"{text.relation} {limit}".strip()
+    role, result = ("passed", "✓ passed") if check.passed else ("failed", "✕ FAILED")
+    if check.passed and check.value is None and text.measures:
+        role, result = "unmeasured", "– not measured"
+    return _CheckRow(check.name, text.phrase, value, limit, role, result)
+
+
+def _check_summary(rows: list[_CheckRow]) -> str:
+    counts = {role: sum(row.role == role for row in rows) for role in ("failed", "passed", "unmeasured")}
+    parts = [f"{counts['failed']} failed", f"{counts['passed']} passed", f"{counts['unmeasured']} not measured"]
+    return ", ".join(part for part in parts if not part.startswith("0 "))
 
 
 def _scores(evidence: ReportData) -> dict[str, FloatArray]:
@@ -227,14 +256,14 @@ class _WayBack:
 
 
 def _way_back(decision: Decision, evidence: ReportData) -> _WayBack:
-    command = evidence.rollback_command or 'fraud-detection rollback --reason "why"'
+    command = evidence.rollback_command or "fraud-detection rollback"
     old = decision.champion_version
     if decision.decision is Outcome.PROMOTED and old is None:
         return _WayBack("This is the first champion: there is no earlier version to go back to.", None)
     if decision.decision is Outcome.PROMOTED:
-        return _WayBack(f"To take v{decision.version} out of service and bring v{old} back:", command)
+        sentence = f"To take v{decision.version} out of service and bring v{old} back:"
+        return _WayBack(sentence, f'{command} --to {old} --reason "…"')
     if old is None:
         return _WayBack("Nothing was changed, and no model is in service to go back from.", None)
-    return _WayBack(
-        f"This run changed nothing: v{old} stays in service. To go back to the champion before v{old}:", command
-    )
+    sentence = f"This run changed nothing: v{old} stays in service. To go back to the champion before v{old}:"
+    return _WayBack(sentence, f'{command} --reason "…"')

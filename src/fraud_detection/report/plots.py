@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.evaluation import metrics
+from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_curve
 from fraud_detection.report.evidence import DailyCounts, FloatArray
 from fraud_detection.report.wording import duration, number, percent, signed
 from fraud_detection.results import Decision, Difference
@@ -25,6 +27,8 @@ MOST_BARS = 180
 
 CHART_HEIGHT = 240
 ROW_HEIGHT = 84
+MOST_GROUPS = 9
+FEWEST_GROUP_ROWS = 100
 SMALLEST_RATE = 1e-5
 """The lowest end of the calibration plot: a logarithmic axis has no zero."""
 
@@ -179,15 +183,11 @@ def precision_recall(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) 
 
 
 def _precision_recall_points(fraud: NDArray[np.generic], score: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Recall and precision at every threshold, thinned evenly along recall, from recall zero on."""
-    order = np.argsort(-score, kind="stable")
-    last_of_ties = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    found = np.cumsum(fraud[order].astype(np.int64))[last_of_ties]
-    recall = found / found[-1]
-    precision = found / (last_of_ties + 1)
-    keep = np.unique(np.searchsorted(recall, np.linspace(recall[0], 1.0, CURVE_POINTS)))
-    first = keep[0]
-    return np.append(0.0, recall[keep]), np.append(precision[first], precision[keep])
+    """Recall and precision, thinned evenly along recall, from recall zero on."""
+    curve = precision_recall_curve(fraud, score)
+    keep = np.unique(np.searchsorted(curve.recall, np.linspace(curve.recall[0], 1.0, CURVE_POINTS)))
+    recall, precision = curve.recall[keep], curve.precision[keep]
+    return np.append(0.0, recall), np.append(precision[0], precision)
 
 
 def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Plot | None:
@@ -198,12 +198,10 @@ def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Pl
     """
     if not fraud.any():
         return None
-    groups = {role: _halving_groups(fraud, score) for role, score in scores.items()}
-    rates = [
-        max(rate, SMALLEST_RATE) for rows in groups.values() for group in rows for rate in (group.mean, group.rate)
-    ]
-    positive = [rate for rate in rates if rate > SMALLEST_RATE]
-    lowest_decade = min(-1, math.floor(math.log10(min(positive, default=SMALLEST_RATE))))
+    bins = {role: metrics.calibration(fraud, score, _halving_edges(score)) for role, score in scores.items()}
+    rates = [rate for rows in bins.values() for group in rows for rate in (group.mean_probability, group.fraud_rate)]
+    smallest = min((rate for rate in rates if rate > SMALLEST_RATE), default=SMALLEST_RATE)
+    lowest_decade = min(-1, math.floor(math.log10(smallest)))
     axis = Axis(10.0**lowest_decade, 1.0, logarithmic=True)
     decades = [10.0**power for power in range(lowest_decade, 1)]
     return Plot(
@@ -211,46 +209,28 @@ def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Pl
         x_ticks=tuple(Tick(_across(axis(at)), percent(at)) for at in decades),
         y_ticks=tuple(Tick(_down(1 - axis(at)), percent(at)) for at in decades),
         curves=(Curve(f"M0 {CHART_HEIGHT}L1000 0", "ideal"),),
-        dots=tuple(_calibration_dot(role, group, axis) for role, rows in groups.items() for group in rows),
+        dots=tuple(_calibration_dot(role, group, axis) for role, rows in bins.items() for group in rows),
     )
 
 
-@dataclass(frozen=True)
-class _Group:
-    rows: int
-    frauds: int
-    mean: float
-
-    @property
-    def rate(self) -> float:
-        return self.frauds / self.rows
+def _halving_edges(score: FloatArray) -> tuple[float, ...]:
+    """The score quantiles 0, 1/2, 3/4, 7/8 … 1, as long as a group holds enough rows."""
+    groups = min(MOST_GROUPS, max(1, int(math.log2(max(1.0, len(score) / FEWEST_GROUP_ROWS))) + 1))
+    shares = [1 - 0.5**k for k in range(groups)]
+    return tuple(np.quantile(score, [*shares, 1.0]).tolist())
 
 
-def _halving_groups(
-    fraud: NDArray[np.generic], score: FloatArray, most: int = 9, fewest_rows: int = 100
-) -> list[_Group]:
-    order = np.argsort(score, kind="stable")
-    groups: list[_Group] = []
-    begin = 0
-    while begin < len(order):
-        rest = len(order) - begin
-        last = len(groups) == most - 1 or rest < 2 * fewest_rows
-        rows = order[begin:] if last else order[begin : begin + rest // 2]
-        groups.append(_Group(len(rows), int(fraud[rows].astype(np.int64).sum()), float(score[rows].mean())))
-        begin += len(rows)
-    return groups
-
-
-def _calibration_dot(role: str, group: _Group, axis: Axis) -> Dot:
-    low, high = _wilson(group.frauds, group.rows)
+def _calibration_dot(role: str, group: CalibrationBin, axis: Axis) -> Dot:
+    frauds = round(group.fraud_rate * group.transactions)
+    low, high = _wilson(frauds, group.transactions)
     return Dot(
-        x=_across(axis(group.mean)),
-        y=_down(1 - axis(group.rate)),
+        x=_across(axis(group.mean_probability)),
+        y=_down(1 - axis(group.fraud_rate)),
         top=_down(1 - axis(high)),
         bottom=_down(1 - axis(low)),
-        hollow=group.rate < axis.low,
-        title=f"{role}: predicted {percent(group.mean)}, observed {percent(group.rate)} "
-        f"({group.frauds:,} of {group.rows:,})",
+        hollow=group.fraud_rate < axis.low,
+        title=f"{role}: predicted {percent(group.mean_probability)}, observed {percent(group.fraud_rate)} "
+        f"({frauds:,} of {group.transactions:,})",
         role=role,
     )
 

@@ -29,13 +29,13 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def significant(value: float | None) -> str:
+def significant(value: float | None, digits: int = 3) -> str:
     """A number of unknown size: whole ones whole, others with three decimals or three significant digits."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value == int(value):
         return number(value, 0)
-    return _trimmed(number(value, max(3, min(9, 2 - math.floor(math.log10(abs(value)))))))
+    return _trimmed(number(value, max(digits, min(12, digits - 1 - math.floor(math.log10(abs(value)))))))
 
 
 def _trimmed(text: str) -> str:
@@ -98,11 +98,47 @@ class CheckWording:
 
     phrase: str
     relation: str = ""
+    measures: bool = True
+    """Whether it compares numbers: if so, and it has none, it passed because there was nothing to measure."""
 
 
-_CHECKS: dict[str, CheckWording] = {}
+_CHECKS = {
+    "training_frauds": CheckWording("Enough frauds to train on", "≥"),
+    "holdout_frauds": CheckWording("Enough matured frauds in the hold-out", "≥"),
+    "champion_before_holdout": CheckWording("Days between the champion's training and the hold-out", "≥"),
+    "first_champion_floor": CheckWording("Better than ranking by amount: lower bound of the difference", ">"),
+    "difference_lower_bound": CheckWording("Surely better: lower bound of the difference", ">"),
+    "minimum_effect": CheckWording("Better by enough to matter: the difference itself", "≥"),
+    "card_precision_at_100": CheckWording("Card precision@100 not worse than the champion's, less a margin", "≥"),
+    "brier": CheckWording("Brier score not worse than the champion's, plus a margin", "≤"),
+    "not_pinned": CheckWording("The champion is not pinned by a rollback", measures=False),
+}
+_SLICES = {
+    "amount_quarter_1": "Smallest quarter of the amounts",
+    "amount_quarter_2": "Second quarter of the amounts",
+    "amount_quarter_3": "Third quarter of the amounts",
+    "amount_quarter_4": "Largest quarter of the amounts",
+    "new_cards": "New cards",
+}
 
 
 def check(name: str) -> CheckWording:
     """The wording of a check; one that is not known here still reads as a phrase."""
+    if name.startswith("slice_"):
+        part = slice_phrase(name.removeprefix("slice_"))
+        return CheckWording(f"{part}: average precision not worse, less a margin", "≥")
     return _CHECKS.get(name) or CheckWording(words(name))
+
+
+def slice_phrase(name: str) -> str:
+    """What part of the hold-out a slice is."""
+    return _SLICES.get(name) or words(name)
+
+
+def value_and_limit(value: float | None, limit: float | None) -> tuple[str, str]:
+    """Both with so many digits that they differ where the numbers do: `0.5 ≥ 0.5` must not fail."""
+    for digits in range(3, 12):
+        texts = significant(value, digits), significant(limit, digits)
+        if texts[0] != texts[1] or value == limit:
+            break
+    return texts
