@@ -1,0 +1,10 @@
+"""Transactions as the rest of the system knows them: mapped, checked, each once; and what was wrong with the others.
+
+The contract with the data's owner is in `docs/data.md`.
+"""
+
+from fraud_detection.datasets.profile import LabelTableProfile, Profile
+from fraud_detection.datasets.quarantine import write_quarantine
+from fraud_detection.datasets.transactions import Transactions, read_transactions
+
+__all__ = ["LabelTableProfile", "Profile", "Transactions", "read_transactions", "write_quarantine"]

@@ -1,0 +1,103 @@
+"""What makes a row bad. Each bad row has exactly one reason: the first that applies, in the order of `REASONS`."""
+
+from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
+
+from fraud_detection.datasets.fields import Field, Kind
+
+REASONS = {
+    "broken_line": "a CSV line with too few or too many fields",
+    "null_id": "a mapped id is empty",
+    "unparseable_time": "a time that is empty (of a label it may be), is no time, or lies before 1970",
+    "future_time": "a transaction later than the clock of the run",
+    "bad_amount": "an amount that is empty, no number, negative, not finite, or above 10^12",
+    "bad_label": "a label other than 0, 1 and empty",
+    "label_before_transaction": "a label known before its transaction",
+    "bad_number": "an extra number that is no number or not finite",
+    "duplicate_id": "another good row has the same transaction id and was kept",
+}
+
+MAX_AMOUNT = 1e12
+"""No card transaction in any currency is larger; features count in whole cents, which must fit 64 bits."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
+    """Why a row of `reading.typed_rows` is bad by itself; null for a good one. `with_duplicates` comes after."""
+    names = {field.name for field in fields}
+    ids = [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]
+    amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
+    bad_amount = amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT)
+    found = (
+        F.when(F.col("defect") == "broken_line", "broken_line")
+        .when(reduce(or_, ids), "null_id")
+        .when(time.isNull() | (time < F.lit(_EPOCH)), "unparseable_time")
+        .when(F.col("defect").isNotNull(), F.col("defect"))
+        .when(time > F.lit(clock), "future_time")
+        .when(bad_amount, "bad_amount")
+        .when(fraud > 1, "bad_label")
+    )
+    if "label_available_at" in names:
+        found = found.when(F.col("label_available_at") < time, "label_before_transaction")
+    numbers = [_is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
+    return found.when(reduce(or_, numbers), "bad_number") if numbers else found
+
+
+def with_duplicates(rows: DataFrame, fields: tuple[Field, ...]) -> DataFrame:
+    """Give all but one of the good rows with the same transaction id the reason duplicate_id.
+
+    The first by all canonical columns in their order (null first) is kept; rows equal in all of them are the same row.
+    Only rows whose id is repeated are sorted: a window over all rows would cost far more than everything else.
+    """
+    good = rows.where(F.col("reason").isNull())
+    repeated = good.groupBy("transaction_id").count().where("count > 1").select("transaction_id")
+    alone = rows.join(repeated, "transaction_id", "left_anti")
+    order = [F.col("reason").asc_nulls_first(), *(F.col(f"`{field.name}`").asc_nulls_first() for field in fields)]
+    place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order))
+    among = rows.join(repeated, "transaction_id", "left_semi").withColumn("place", place)
+    later = F.when(F.col("place") > 1, "duplicate_id")
+    return alone.unionByName(among.withColumn("reason", F.coalesce("reason", later)).drop("place"))
+
+
+def example(fields: tuple[Field, ...], *, with_lines: bool) -> Column:
+    """A bad row in words, from its reason and the source texts."""
+    source = {field.name: field.source for field in fields}
+
+    def shown(name: str) -> Column:
+        return F.concat(F.lit(f"{source[name]} "), F.coalesce(F.col(f"`source_{name}`"), F.lit("is empty")))
+
+    late = F.col("transaction_time").isNotNull() & F.col("defect").isNotNull()
+    time = F.when(late, shown("label_available_at")) if "label_available_at" in source else F.when(late, "")
+    words = {
+        "null_id": F.concat_ws(", ", *(_when_null(field) for field in fields if field.kind is Kind.ID)),
+        "unparseable_time": time.otherwise(shown("transaction_time")),
+        "future_time": shown("transaction_time"),
+        "bad_amount": shown("amount"),
+        "bad_label": shown("fraud"),
+        "duplicate_id": F.lit("once more"),
+    }
+    if "label_available_at" in source:
+        both = (shown("label_available_at"), F.lit(" before "), shown("transaction_time"))
+        words["label_before_transaction"] = F.concat(*both)
+    numbers = [F.when(_is_infinite(field), shown(field.name)) for field in fields if field.kind is Kind.NUMBER]
+    if numbers:
+        words["bad_number"] = F.coalesce(*numbers)
+    detail = F.coalesce(*(F.when(F.col("reason") == name, text) for name, text in words.items()))
+    row = F.concat(F.lit("transaction "), F.coalesce("source_transaction_id", F.lit("without id")), F.lit(": "), detail)
+    if not with_lines:
+        return row
+    line = F.concat(F.lit("line "), F.substring("broken_line", 1, 100))
+    return F.when(F.col("reason") == "broken_line", line).otherwise(row)
+
+
+def _when_null(field: Field) -> Column:
+    return F.when(F.col(f"`{field.name}`").isNull(), f"{field.source} is empty")
+
+
+def _is_infinite(field: Field) -> Column:
+    return F.abs(F.col(f"`{field.name}`")) == float("inf")

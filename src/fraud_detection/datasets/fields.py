@@ -1,0 +1,143 @@
+"""The columns of a table: their canonical names, where each comes from, and what kind of value it holds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from fraud_detection import settings
+from fraud_detection.errors import SettingsError
+
+
+class Kind(StrEnum):
+    """What a column holds; it decides which source types are taken and how they are converted."""
+
+    ID = "id"
+    TIME = "time"
+    AMOUNT = "amount"
+    LABEL = "label"
+    NUMBER = "number"
+    CATEGORY = "category"
+
+
+EXPECTED = {
+    Kind.ID: "integer or text",
+    Kind.TIME: "timestamp",
+    Kind.AMOUNT: "number",
+    Kind.LABEL: "number or boolean",
+    Kind.NUMBER: "number or boolean",
+    Kind.CATEGORY: "text, integer or boolean",
+}
+"""The source types that each kind takes, for people."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One mapped column."""
+
+    name: str  # canonical
+    source: str
+    kind: Kind
+
+
+_RESERVED = {
+    "transaction_id",
+    "transaction_time",
+    "amount",
+    "fraud",
+    "customer_id",
+    "terminal_id",
+    "label_available_at",
+    "sample_hash",
+    "reason",
+    "broken_line",
+}
+
+
+def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
+    """The mapped columns of the transactions, in canonical order.
+
+    Raises:
+        SettingsError: an extra column has the name of a canonical one.
+    """
+    taken = sorted(_RESERVED & {*columns.extra_numeric, *columns.extra_categorical})
+    if taken:
+        raise SettingsError(f"extra columns cannot be called {', '.join(taken)}: the system uses these names itself")
+    mapped = [
+        ("transaction_id", columns.transaction_id, Kind.ID),
+        ("transaction_time", columns.transaction_time, Kind.TIME),
+        ("amount", columns.amount, Kind.AMOUNT),
+        ("fraud", columns.fraud, Kind.LABEL),
+        ("customer_id", columns.customer_id, Kind.ID),
+        ("terminal_id", columns.terminal_id, Kind.ID),
+        ("label_available_at", columns.label_available_at, Kind.TIME),
+    ]
+    mapped += [(name, name, Kind.NUMBER) for name in columns.extra_numeric]
+    mapped += [(name, name, Kind.CATEGORY) for name in columns.extra_categorical]
+    return tuple(Field(name, source, kind) for name, source, kind in mapped if source is not None)
+
+
+def label_fields(labels: settings.LabelTable) -> tuple[Field, ...]:
+    """The mapped columns of a label table."""
+    fields = (
+        Field("transaction_id", labels.transaction_id, Kind.ID),
+        Field("fraud", labels.fraud, Kind.LABEL),
+    )
+    if labels.label_available_at is None:
+        return fields
+    return (*fields, Field("label_available_at", labels.label_available_at, Kind.TIME))
+
+
+def family(kind: Kind, source: pa.DataType) -> str | None:
+    """The canonical type that a column of this source type gets, or None where the kind does not take it.
+
+    An all-null column may come without a type (`null`); it belongs to any family, and is given as "any".
+    """
+    if pa.types.is_dictionary(source):
+        source = source.value_type
+    if pa.types.is_null(source):
+        return "any"
+    return _TAKES[kind](source)
+
+
+def _id_family(source: pa.DataType) -> str | None:
+    if pa.types.is_integer(source) and source != pa.uint64():
+        return "bigint"
+    whole = pa.types.is_decimal(source) and source.scale == 0
+    return "string" if whole or source == pa.uint64() or _is_text(source) else None
+
+
+def _time_family(source: pa.DataType) -> str | None:
+    return "timestamp" if pa.types.is_timestamp(source) else None
+
+
+def _amount_family(source: pa.DataType) -> str | None:
+    number = pa.types.is_integer(source) or pa.types.is_floating(source) or pa.types.is_decimal(source)
+    return "double" if number else None
+
+
+def _number_family(source: pa.DataType) -> str | None:
+    return "double" if pa.types.is_boolean(source) else _amount_family(source)
+
+
+def _label_family(source: pa.DataType) -> str | None:
+    return "tinyint" if _number_family(source) else None
+
+
+def _category_family(source: pa.DataType) -> str | None:
+    taken = _is_text(source) or pa.types.is_integer(source) or pa.types.is_boolean(source)
+    return "string" if taken else None
+
+
+def _is_text(source: pa.DataType) -> bool:
+    return bool(pa.types.is_string(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source))
+
+
+_TAKES = {
+    Kind.ID: _id_family,
+    Kind.TIME: _time_family,
+    Kind.AMOUNT: _amount_family,
+    Kind.LABEL: _label_family,
+    Kind.NUMBER: _number_family,
+    Kind.CATEGORY: _category_family,
+}

@@ -1,0 +1,229 @@
+"""What was read, in plain numbers: counts by hour, what was rejected and why, and what looks odd."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
+
+from fraud_detection import settings
+from fraud_detection.datasets.fields import Field, Kind
+from fraud_detection.errors import DataError
+from fraud_detection.windows import RunWindows, whole_hour
+
+_HOUR_MICROS = 3_600_000_000
+_DELAY_QUANTILE = 0.9
+
+
+@dataclass(frozen=True)
+class LabelTableProfile:
+    """How the rows of a label table were used."""
+
+    rows: int
+    without_id: int  # empty ids and broken lines
+    superseded: int  # another row has the same id and a later label
+    without_transaction: int  # ids that no transaction has
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Counts are of good rows, except `rows` and `rejected`. Hours are UTC and without gaps; arrays are parallel."""
+
+    rows: int
+    rejected: dict[str, int]
+    examples: dict[str, str]
+    span: tuple[datetime, datetime] | None  # oldest and newest transaction, None where no row is good
+    hours: NDArray[np.datetime64]
+    transactions_by_hour: NDArray[np.int64]
+    frauds_by_hour: NDArray[np.int64]
+    unlabelled_by_hour: NDArray[np.int64]
+    fingerprint: str
+    label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
+    labels: LabelTableProfile | None  # None without a label table
+
+    @property
+    def first(self) -> datetime:
+        """The time of the oldest transaction, in UTC."""
+        return self._good_span()[0]
+
+    @property
+    def newest(self) -> datetime:
+        """The time of the newest transaction, in UTC."""
+        return self._good_span()[1]
+
+    @property
+    def default_as_of(self) -> datetime:
+        """The first whole hour after the newest transaction."""
+        return whole_hour(self.newest) + timedelta(hours=1)
+
+    def demand_share(self, max_share: float, quarantine: str | None = None) -> None:
+        """Stop the run when more than `max_share` of the rows, or of the rows of the label table, cannot be used.
+
+        Raises:
+            DataError: it is more, or nothing is left; names counts, examples and the `quarantine` where the rows are.
+        """
+        labels = self.labels
+        if labels is not None and labels.without_id > max_share * labels.rows:
+            share = f"{labels.without_id:,} of {labels.rows:,} rows ({labels.without_id / labels.rows:.2%})"
+            raise DataError(f"{share} of the label table have no transaction id or are broken; {_limit(max_share)}")
+        bad = sum(self.rejected.values())
+        if bad <= max_share * self.rows and self.span is not None:
+            return
+        counts = "".join(f"\n  {self._counted(reason)}" for reason in self.rejected)
+        where = f"\nall rejected rows: {quarantine}" if quarantine else ""
+        share = f"{bad:,} of {self.rows:,} rows ({bad / self.rows:.2%}) break the data contract"
+        raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\ncorrect the input, or data.max_rejected_share")
+
+    def warnings(self, data: settings.Data, run: RunWindows) -> tuple[str, ...]:
+        """What the owner of the data should look at, though the run can go on. Rows after the run's T do not count."""
+        found = (
+            self._rejected_rows(),
+            self._hours_without_rows(run),
+            self._odd_fraud_rate(data, run),
+            self._slow_labels(run),
+            self._labels_without_transaction(),
+        )
+        return tuple(warning for warning in found if warning is not None)
+
+    def _good_span(self) -> tuple[datetime, datetime]:
+        if self.span is None:
+            self.demand_share(0.0)
+            raise DataError("no row is good")
+        return self.span
+
+    def _counted(self, reason: str) -> str:
+        example = f", such as {self.examples[reason]}" if reason in self.examples else ""
+        return f"{reason} {self.rejected[reason]:,}{example}"
+
+    def _rejected_rows(self) -> str | None:
+        if not self.rejected:
+            return None
+        counts = "; ".join(self._counted(reason) for reason in self.rejected)
+        return f"{sum(self.rejected.values()):,} of {self.rows:,} rows were rejected: {counts}"
+
+    def _hours_without_rows(self, run: RunWindows) -> str | None:
+        start = max(whole_hour(self.first), run.history_start)
+        used = np.arange(_hour(start), _hour(run.as_of))
+        filled = self.hours[self.transactions_by_hour > 0]
+        empty = used[~np.isin(used, filled)]
+        if not len(empty):
+            return None
+        return f"{len(empty):,} of {len(used):,} hours have no transaction; the first is {empty[0]}:00, UTC"
+
+    def _odd_fraud_rate(self, data: settings.Data, run: RunWindows) -> str | None:
+        mature = (self.hours >= _hour(run.history_start)) & (self.hours < _hour(run.holdout_end))
+        total = int(self.transactions_by_hour[mature].sum())
+        if not data.unlabelled_is_genuine:
+            total -= int(self.unlabelled_by_hour[mature].sum())
+        frauds = int(self.frauds_by_hour[mature].sum())
+        low, high = data.fraud_rate_band
+        if total == 0 or low <= frauds / total <= high:
+            return None
+        rate = f"{frauds:,} of {total:,} mature transactions ({frauds / total:.3%}) are frauds"
+        return f"{rate}, outside data.fraud_rate_band {low:.3%} to {high:.3%}"
+
+    def _slow_labels(self, run: RunWindows) -> str | None:
+        assumed = run.as_of - run.holdout_end
+        if self.label_delay is None or self.label_delay <= assumed:
+            return None
+        observed = self.label_delay / timedelta(days=1)
+        return (
+            f"10 % of the frauds became known only after {observed:.1f} days or later, and windows.label_delay_days is "
+            f"{assumed.days}: their transactions count as genuine in the hold-out"
+        )
+
+    def _labels_without_transaction(self) -> str | None:
+        if self.labels is None or self.labels.without_transaction == 0:
+            return None
+        return f"{self.labels.without_transaction:,} of {self.labels.rows:,} label rows have no transaction"
+
+
+def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
+    """One row for each reason, and for the good rows each hour and, for frauds, label delay in hours (rounded up).
+
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, first, newest (in microseconds since 1970), and
+    content, a sum of hashes of all canonical values, which both engines compute alike.
+    """
+    good = F.col("reason").isNull()
+    micros = F.unix_micros("transaction_time")
+    fraud = F.col("fraud")
+    delay = F.lit(None).cast("bigint")
+    if any(field.name == "label_available_at" for field in fields):
+        waited = F.ceil((F.unix_micros("label_available_at") - micros) / _HOUR_MICROS)
+        delay = F.when(good & (fraud == 1), waited)
+    hashed = F.xxhash64(*(_without_signed_zero(field) for field in fields))
+    return (
+        rows.select(
+            "reason",
+            F.when(good, F.floor(micros / _HOUR_MICROS)).alias("hour"),
+            delay.cast("bigint").alias("delay"),
+            (fraud == 1).cast("int").alias("is_fraud"),
+            fraud.isNull().cast("int").alias("is_unlabelled"),
+            micros.alias("micros"),
+            hashed.bitwiseAND(F.lit(0x7FFFFFFF)).alias("hashed"),
+        )
+        .groupBy("reason", "hour", "delay")
+        .agg(
+            F.count(F.lit(1)).alias("rows"),
+            F.sum("is_fraud").alias("frauds"),
+            F.sum("is_unlabelled").alias("unlabelled"),
+            F.min("micros").alias("first"),
+            F.max("micros").alias("newest"),
+            F.sum("hashed").alias("content"),
+        )
+        .toPandas()
+    )
+
+
+def profile(measured: pd.DataFrame, examples: dict[str, str], labels: LabelTableProfile | None) -> Profile:
+    """Put the result of `measure` into words and arrays."""
+    bad = measured[measured["reason"].notna()]
+    good = measured[measured["reason"].isna()].fillna({"frauds": 0})
+    rejected = {str(reason): int(rows) for reason, rows in bad.groupby("reason")["rows"].sum().items()}
+    by_hour = good.groupby("hour")[["rows", "frauds", "unlabelled", "content"]].sum().astype("int64")
+    span = (_time(good["first"].min()), _time(good["newest"].max())) if len(good) else None
+    fingerprint = hashlib.sha256(by_hour.reset_index().astype("int64").to_csv(index=False).encode()).hexdigest()
+    if len(by_hour):
+        by_hour = by_hour.reindex(np.arange(by_hour.index.min(), by_hour.index.max() + 1), fill_value=0)
+    return Profile(
+        rows=int(measured["rows"].sum()),
+        rejected=dict(sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))),
+        examples=examples,
+        span=span,
+        hours=by_hour.index.to_numpy("int64").astype("datetime64[h]"),
+        transactions_by_hour=by_hour["rows"].to_numpy(),
+        frauds_by_hour=by_hour["frauds"].to_numpy(),
+        unlabelled_by_hour=by_hour["unlabelled"].to_numpy(),
+        fingerprint=fingerprint,
+        label_delay=_delay_quantile(good),
+        labels=labels,
+    )
+
+
+def _delay_quantile(good: pd.DataFrame) -> timedelta | None:
+    counts = good.dropna(subset="delay").groupby("delay")["rows"].sum().sort_index()
+    if not len(counts):
+        return None
+    reached = counts.cumsum() >= _DELAY_QUANTILE * counts.sum()
+    return timedelta(hours=int(reached.idxmax()))
+
+
+def _without_signed_zero(field: Field) -> Column:
+    column = F.col(f"`{field.name}`")
+    return F.when(column == 0, 0.0).otherwise(column) if field.kind in {Kind.AMOUNT, Kind.NUMBER} else column
+
+
+def _hour(moment: datetime) -> np.datetime64:
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "h")
+
+
+def _time(micros: float) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros))
+
+
+def _limit(max_share: float) -> str:
+    return f"at most {max_share:.2%} may"

@@ -1,0 +1,155 @@
+"""Read the input into checked transactions."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
+
+from fraud_detection import settings
+from fraud_detection.datasets.checks import example, reason, with_duplicates
+from fraud_detection.datasets.fields import Field, label_fields, transaction_fields
+from fraud_detection.datasets.files import InputFile, find_files
+from fraud_detection.datasets.labels import one_label_each, with_labels, without_transaction
+from fraud_detection.datasets.profile import LabelTableProfile, Profile, measure, profile
+from fraud_detection.datasets.reading import data_errors, typed_rows
+from fraud_detection.errors import DataError
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """The input, split into what can be used and what cannot. Both tables are lazy: each action reads the files again.
+
+    `table` has the canonical columns in the order of `docs/data.md`. `rejected` has `reason` and the source columns as
+    text; it is None when no row was bad.
+    """
+
+    table: DataFrame
+    rejected: DataFrame | None
+    profile: Profile
+
+
+def read_transactions(spark: SparkSession, data: settings.Data, input_path: str, clock: datetime) -> Transactions:
+    """Read, map and check all transactions at `input_path`; those later than `clock` (aware) are rejected as future.
+
+    How much was rejected is not judged here: write the quarantine first, then call `profile.demand_share`.
+
+    Raises:
+        DataError: there is no data, columns are missing or of an unexpected type, or a file is damaged.
+        SettingsError: an extra column has the name of a canonical one.
+    """
+    source = _source(data, input_path)
+    with data_errors(source.files, source.fields), data_errors(source.label_files, source.label_fields):
+        return _checked(spark, source, clock)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The files of transactions and labels, with their mapped columns; no label files without a label table."""
+
+    files: tuple[InputFile, ...]
+    fields: tuple[Field, ...]
+    label_files: tuple[InputFile, ...] = ()
+    label_fields: tuple[Field, ...] = ()
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """Of the joined table, in canonical order."""
+        labels = [field for field in self.label_fields if field.name != "transaction_id"]
+        place = {name: index for index, name in enumerate(_ORDER)}
+        return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
+
+
+_ORDER = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "terminal_id", "label_available_at")
+
+
+def _source(data: settings.Data, input_path: str) -> _Source:
+    fields = transaction_fields(data.columns)
+    if data.labels is None:
+        return _Source(find_files(input_path, fields), fields)
+    labels = label_fields(data.labels)
+    label_files = find_files(data.labels.path, labels)
+    return _Source(find_files(input_path, fields, leave_out=data.labels.path), fields, label_files, labels)
+
+
+def _checked(spark: SparkSession, source: _Source, clock: datetime) -> Transactions:
+    ids = typed_rows(spark, source.files, source.fields[:1])
+    rows, repeated, _ = _count_ids(ids)
+    if rows == 0:
+        raise DataError(f"the input has no rows, only {len(source.files)} file(s) without any")
+    labels = _profile_labels(spark, source, ids)
+    plan = _Plan(
+        spark, source, clock, repeated=repeated > 0, labels_repeated=labels is not None and labels.superseded > 0
+    )
+    fields = source.all_fields
+    measured = measure(plan.rows(), fields)
+    found = profile(measured, plan.examples() if measured["reason"].notna().any() else {}, labels)
+    table = plan.rows()
+    if found.rejected:
+        table = table.where(F.col("reason").isNull())
+    return Transactions(
+        table=table.select(*(f"`{field.name}`" for field in fields)),
+        rejected=plan.rejected() if found.rejected else None,
+        profile=found,
+    )
+
+
+def _count_ids(rows: DataFrame) -> tuple[int, int, int]:
+    """Rows, rows beyond the first of each id, and rows without an id."""
+    counts = rows.groupBy("transaction_id").count()
+    missing = F.col("transaction_id").isNull()
+    sums = counts.agg(
+        F.sum("count"), F.sum(F.when(~missing, F.col("count") - 1)), F.sum(F.when(missing, F.col("count")))
+    )
+    total, repeated, empty = sums.collect()[0]
+    return int(total or 0), int(repeated or 0), int(empty or 0)
+
+
+def _profile_labels(spark: SparkSession, source: _Source, ids: DataFrame) -> LabelTableProfile | None:
+    if not source.label_files:
+        return None
+    labels = typed_rows(spark, source.label_files, source.label_fields[:1])
+    rows, superseded, without_id = _count_ids(labels)
+    lonely = without_transaction(labels.where(F.col("transaction_id").isNotNull()), ids).count()
+    return LabelTableProfile(rows, without_id, superseded, lonely)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to get from files to checked rows; what was found not to occur is not looked for again."""
+
+    spark: SparkSession
+    source: _Source
+    clock: datetime
+    repeated: bool
+    labels_repeated: bool
+
+    def rows(self, *, with_source: bool = False) -> DataFrame:
+        """All rows with canonical columns, `reason`, `defect` and, on request, the source texts."""
+        source = self.source
+        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source)
+        if source.label_files:
+            labels = typed_rows(self.spark, source.label_files, source.label_fields, with_source=with_source)
+            usable = labels.where(F.col("transaction_id").isNotNull())
+            rows = with_labels(rows, one_label_each(usable, source.label_fields) if self.labels_repeated else usable)
+        rows = rows.withColumn("reason", reason(source.all_fields, self.clock))
+        return with_duplicates(rows, source.all_fields) if self.repeated else rows
+
+    def rejected(self) -> DataFrame:
+        """Bad rows as text under their source names, with the reason."""
+        rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
+        labels = {field.name for field in self.source.label_fields if field.name != "transaction_id"}
+        texts = [
+            F.col(f"`source_{field.name}`").alias(
+                f"label_table_{field.source}" if field.name in labels else field.source
+            )
+            for field in self.source.all_fields
+        ]
+        return rows.select("reason", *texts, *(["broken_line"] if "broken_line" in rows.columns else []))
+
+    def examples(self) -> dict[str, str]:
+        """One bad row for each reason, in words: the first in the order of its text."""
+        rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
+        text = example(self.source.all_fields, with_lines="broken_line" in rows.columns)
+        first = rows.select("reason", text.alias("example")).groupBy("reason").agg(F.min("example").alias("example"))
+        return {row["reason"]: row["example"] for row in first.collect()}
