@@ -278,6 +278,14 @@ def test_facts_and_the_way_back() -> None:
         assert fact in page.texts["facts"]
 
 
+@pytest.mark.parametrize("champion_version", [None, 12])
+def test_page_of_a_promotion_before_its_version_is_registered(champion_version: int | None) -> None:
+    """A run that is killed while it registers leaves a page that speaks of a version vNone."""
+    page = Page(render(decision(version=None, champion_version=champion_version), evidence()))
+    assert ("FIRST CHAMPION" if champion_version is None else "PROMOTED") in page.texts["verdict"]
+    assert "None" not in page.texts[""]
+
+
 def test_refusal_says_that_nothing_changed() -> None:
     """After a refusal the reader rolls back a model that was never touched."""
     refused = decision(decision=Outcome.REFUSED, version=None)

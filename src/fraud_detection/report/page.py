@@ -71,12 +71,13 @@ class _Verdict:
 def _verdict(decision: Decision) -> _Verdict:
     in_service = decision.champion_version
     stays = f"v{in_service} stays in service." if in_service is not None else "No model is in service yet."
+    new = f" v{decision.version}" if decision.version is not None else ""  # before it is registered it has no number
     match decision.decision:
         case Outcome.PROMOTED if in_service is None:
-            return _Verdict("promoted", "★", f"FIRST CHAMPION v{decision.version}", "The first model in service.")
+            return _Verdict("promoted", "★", f"FIRST CHAMPION{new}", "The first model in service.")
         case Outcome.PROMOTED:
             replaced = f"It replaces v{in_service}."
-            return _Verdict("promoted", "✓", f"PROMOTED as v{decision.version}", replaced)
+            return _Verdict("promoted", "✓", f"PROMOTED as{new}" if new else "PROMOTED", replaced)
         case Outcome.REFUSED:
             return _Verdict("refused", "✕", "REFUSED", stays)
         case _:
@@ -261,7 +262,8 @@ def _way_back(decision: Decision, evidence: ReportData) -> _WayBack:
     if decision.decision is Outcome.PROMOTED and old is None:
         return _WayBack("This is the first champion: there is no earlier version to go back to.", None)
     if decision.decision is Outcome.PROMOTED:
-        sentence = f"To take v{decision.version} out of service and bring v{old} back:"
+        new = f"v{decision.version}" if decision.version is not None else "the new version"
+        sentence = f"To take {new} out of service and bring v{old} back:"
         return _WayBack(sentence, f'{command} --to {old} --reason "…"')
     if old is None:
         return _WayBack("Nothing was changed, and no model is in service to go back from.", None)
