@@ -1,0 +1,207 @@
+"""The command line: one verb per command; see `docs/cli.md`.
+
+Exit codes: 0 a decision was made (also `no_decision`), 2 wrong arguments or settings, 65 the data breaks its contract
+(do not retry), 75 a service cannot be reached (retry later), 1 anything else.
+"""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fraud_detection.engine import Engine
+from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.settings import load_settings
+
+if TYPE_CHECKING:
+    from fraud_detection.decisions import DecisionLog
+    from fraud_detection.registry import Registry
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("conf/retraining.yaml"),
+    show_default=True,
+    help="Settings, a YAML file.",
+)
+_OUTPUT = click.option(
+    "--output",
+    default="data/output_data",
+    show_default=True,
+    help="Folder for reports, decisions and quarantine.",
+)
+_TRACKING_URI = click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow server, or an SQLite file  [default: sqlite:///OUTPUT/mlflow.db]",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+_REASON = click.option("--reason", required=True, help="Why; kept in the decision log.")
+
+
+def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the library's errors into a message and an exit code, without a stack trace."""
+
+    @wraps(command)
+    def guarded(**options: Any) -> None:  # noqa: ANN401  (click decides the types)
+        try:
+            command(**options)
+        except FraudDetectionError as error:
+            if options.get("as_json"):
+                click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+            click.echo(f"{click.style('error', fg='red', bold=True)}       {error}", err=True)
+            sys.exit(error.exit_code)
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fraud-detection")
+def main() -> None:
+    """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    """An ISO moment; without a zone it is UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not an ISO time such as 2026-05-24T00:00:00") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@main.command()
+@_CONFIG
+@click.option("--input", "input_path", required=True, help="Transactions: a CSV or Parquet file, or a folder of them.")
+@_OUTPUT
+@_TRACKING_URI
+@click.option(
+    "--as-of",
+    callback=_moment,
+    help="The moment T to decide at, ISO, floored to the hour  [default: the first hour after the newest transaction]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice([engine.value for engine in Engine]),
+    default=Engine.SAIL.value,
+    show_default=True,
+    help="Sail is embedded; spark is Apache Spark, here or on the cluster that submitted the job.",
+)
+@_JSON
+@_reports_errors
+def retrain(
+    config: Path,
+    input_path: str,
+    output: str,
+    tracking_uri: str | None,
+    as_of: datetime | None,
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Train a challenger, compare it with the champion on fresh transactions, and decide."""
+    from fraud_detection.retraining import Request, retrain  # imports the engines: late, so that --help is quick
+
+    request = Request(
+        settings=load_settings(config),
+        input_path=input_path,
+        output=output,
+        tracking_uri=tracking_uri or default_tracking_uri(output),
+        as_of=as_of,
+        engine=Engine(engine),
+        clock=datetime.now(UTC),
+    )
+    decision = retrain(request, lambda step, line: tell(step, line, err=as_json))
+    if as_json:
+        click.echo(decision.model_dump_json(indent=2))
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_JSON
+@_reports_errors
+def decisions(config: Path, output: str, as_json: bool) -> None:
+    """Show every decision, and what people did between them, oldest first."""
+    from fraud_detection.narration import history_table
+
+    history = _decision_log(config, output).history()
+    if as_json:
+        click.echo(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
+    elif not history:
+        click.echo(f"no decisions in {output}; the first one is made by: fraud-detection retrain --output {output} …")
+    else:
+        for line in history_table(history):
+            click.echo(line)
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@click.option("--to", "version", type=int, help="The version to go back to  [default: the previous champion]")
+@_REASON
+@_reports_errors
+def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
+    """Put an earlier version in service, and pin it: no run promotes another until `unpin`."""
+    done = _registry(config, output, tracking_uri).rollback(version, reason, current_person())
+    tell(
+        "rollback", f"champion is v{done.to_version} (was v{done.from_version}) and pinned by {done.who}: {done.reason}"
+    )
+    tell("next", "automatic promotion resumes with: fraud-detection unpin --reason …")
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
+def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Let automatic promotion resume after a rollback."""
+    done = _registry(config, output, tracking_uri).unpin(reason, current_person())
+    tell("unpin", f"champion v{done.to_version} is no longer pinned; the next run may promote")
+
+
+def _decision_log(config: Path, output: str) -> "DecisionLog":
+    from fraud_detection.decisions import DecisionLog
+    from fraud_detection.storage import open_folder
+
+    return DecisionLog(open_folder(output), load_settings(config).model_name)
+
+
+def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    from fraud_detection.registry import Registry
+
+    log = _decision_log(config, output)
+    return Registry(tracking_uri or default_tracking_uri(output), load_settings(config).model_name, log)
+
+
+def tell(step: str, line: str, err: bool = False) -> None:
+    """Print one step of a run; colours vanish where the output is not a terminal."""
+    click.echo(f"{click.style(f'{step:<12}', fg='cyan')}{line}", err=err)
+
+
+def default_tracking_uri(output: str) -> str:
+    """The embedded MLflow of an output folder on disk.
+
+    Raises:
+        SettingsError: the folder is not on this machine's disk, so it cannot hold a database.
+    """
+    if "://" in output:
+        raise SettingsError(f"--output {output} is not on disk and cannot hold MLflow's database; give --tracking-uri")
+    return f"sqlite:///{Path(output) / 'mlflow.db'}"
+
+
+def current_person() -> str:
+    """Who runs this command, for the log of rollbacks."""
+    return os.environ.get("FRAUD_DETECTION_USER") or getpass.getuser()

@@ -1,0 +1,236 @@
+"""The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection import narration, training
+from fraud_detection.collecting import Rows, collect_rows, hours_between
+from fraud_detection.datasets import Profile, Transactions, read_transactions, write_quarantine
+from fraud_detection.decisions import DecisionLog
+from fraud_detection.engine import Engine, session
+from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decide, obstacle
+from fraud_detection.features import feature_names
+from fraud_detection.narration import Stopwatch, Tell
+from fraud_detection.registry import Champion, Registry
+from fraud_detection.report import DailyCounts, ReportData, render
+from fraud_detection.results import Decision, Outcome
+from fraud_detection.settings import Settings
+from fraud_detection.storage import Storage, open_folder
+from fraud_detection.windows import RunWindows, run_windows, whole_hour
+
+_VERIFIED_ROWS = 1000
+"""Rows of the hold-out that a registered model must score exactly as the compared one did."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run is asked to do."""
+
+    settings: Settings
+    input_path: str
+    output: str
+    tracking_uri: str
+    as_of: datetime | None
+    """T (aware, floored to the hour); None is the first whole hour after the newest transaction."""
+    engine: Engine
+    clock: datetime
+    """The time of day, aware: transactions later than it are rejected."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The challenger and its champion on the hold-out; a run that stops early leaves out what it did not get to."""
+
+    verdict: Verdict
+    evidence: Evidence
+    challenger: training.Model | None = None
+    champion_score: NDArray[np.float64] | None = None
+    challenger_score: NDArray[np.float64] | None = None
+
+
+def retrain(request: Request, tell: Tell) -> Decision:
+    """Train a challenger on matured labels, compare it with the champion, and bring the decision into force.
+
+    A T that is decided already is not decided again: its decision is returned.
+
+    Raises:
+        FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
+    """
+    settings, watch = request.settings, Stopwatch()
+    output = open_folder(request.output)
+    log = DecisionLog(output, settings.model_name)
+    registry = Registry(request.tracking_uri, settings.model_name, log)
+    with watch("open registry"):
+        for completed in registry.complete_open_intents(request.as_of and whole_hour(request.as_of)):
+            tell("completed", narration.completed_line(completed))
+    if request.as_of and (earlier := log.find(whole_hour(request.as_of))):
+        return _already_decided(earlier, tell)
+
+    with watch("start engine"), session(request.engine) as spark:
+        with watch("read and check"):
+            transactions = read_transactions(spark, settings.data, request.input_path, request.clock)
+            windows = _windows(transactions, request, output)
+        if earlier := log.find(windows.as_of):
+            return _already_decided(earlier, tell)
+        tell("data", narration.data_line(transactions.profile, windows))
+        tell("split", narration.split_line(windows))
+        with watch("features"):
+            rows = collect_rows(transactions, windows, settings)
+    tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
+
+    with watch("load champion"):
+        champion, pinned = registry.champion(), registry.pinned() is not None
+    comparison = _compare(rows, champion, pinned, settings, watch)
+    warnings = _warnings(transactions.profile, windows, settings)
+    decision = _decision(request, windows, rows, comparison, champion, transactions.profile, warnings, watch)
+    evidence = _report_data(request, windows, rows, comparison, transactions.profile)
+    with watch("register"):
+        decision = registry.record(
+            decision,
+            challenger=comparison.challenger,
+            sample=rows.holdout.head(_VERIFIED_ROWS),
+            files={"report.html": render(decision, evidence).encode()},
+            parameters=settings.model_dump(mode="json"),
+            tags={"data": transactions.profile.fingerprint, "engine": request.engine.value},
+        )
+    if decision.decided_at == request.clock:  # otherwise another run has decided this T meanwhile, and reported
+        with watch("report"):
+            page = render(decision, evidence).encode()  # once more: now the version is known
+            output.write(_report_name(decision), page)
+            registry.attach(decision, {"report.html": page})
+    for warning in warnings:
+        tell("warning", warning)
+    narration.tell_verdict(decision, tell)
+    return decision.model_copy(update={"seconds": watch.seconds})
+
+
+def _already_decided(decision: Decision, tell: Tell) -> Decision:
+    tell("decided", f"T {decision.as_of:%Y-%m-%d %H:%M} was decided before; nothing new is registered")
+    narration.tell_verdict(decision, tell)
+    return decision
+
+
+def _windows(transactions: Transactions, request: Request, output: Storage) -> RunWindows:
+    """Put bad rows aside, stop where they are too many, and lay out the run's windows."""
+    profile, data = transactions.profile, request.settings.data
+    stamp = request.clock.strftime("%Y%m%dT%H%M%SZ")
+    quarantine = write_quarantine(transactions, output, stamp)
+    profile.demand_share(data.max_rejected_share, quarantine)
+    return run_windows(request.as_of or profile.default_as_of, request.settings.windows)
+
+
+def _compare(rows: Rows, champion: Champion | None, pinned: bool, settings: Settings, watch: Stopwatch) -> Comparison:
+    """Train the challenger and let the promotion rule decide, unless something stands in the way of any decision."""
+    evidence = Evidence(
+        training=rows.training_span,
+        holdout=rows.holdout_span,
+        champion_trained_until=champion.training.end if champion else None,
+        pinned=pinned,
+    )
+    if verdict := obstacle(evidence, settings):
+        return Comparison(verdict, evidence)
+    with watch("train"):
+        numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
+        challenger = training.fit(rows.training, rows.training_weights, settings.training, numeric, categorical)
+    with watch("compare"):
+        challenger_score = challenger.predict(rows.holdout).astype(np.float64)
+        champion_score = champion.model.predict(rows.holdout).astype(np.float64) if champion else None
+        assessment = assess(_holdout(rows), champion_score, challenger_score, settings.comparison)
+        evidence = Evidence(**{**vars(evidence), "assessment": assessment})
+        return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score)
+
+
+def _holdout(rows: Rows) -> Holdout:
+    columns = rows.holdout
+    return Holdout(
+        day=columns["day"].to_numpy(),
+        fraud=columns["fraud"].to_numpy(),
+        amount=columns["amount"].to_numpy(),
+        card=columns["customer_id"].to_numpy() if "customer_id" in columns else None,
+        new_card=rows.new_card,
+    )
+
+
+def _warnings(profile: Profile, windows: RunWindows, settings: Settings) -> tuple[str, ...]:
+    found = profile.warnings(settings.data, windows)
+    if profile.first > windows.training_start:
+        found += (f"the data begin {profile.first:%Y-%m-%d %H:%M}, after the start of the training window",)
+    return found
+
+
+def _decision(
+    request: Request,
+    windows: RunWindows,
+    rows: Rows,
+    comparison: Comparison,
+    champion: Champion | None,
+    profile: Profile,
+    warnings: tuple[str, ...],
+    watch: Stopwatch,
+) -> Decision:
+    """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
+    assessment = comparison.evidence.assessment
+    decision = Decision(
+        decision=comparison.verdict.outcome,
+        reason=comparison.verdict.reason,
+        version=None,
+        champion_version=champion.version if champion else None,
+        model_name=request.settings.model_name,
+        as_of=windows.as_of,
+        decided_at=request.clock,
+        run_id=None,
+        training=rows.training_span,
+        holdout=rows.holdout_span,
+        champion=assessment.champion if assessment else None,
+        challenger=assessment.challenger if assessment else None,
+        difference=assessment.difference if assessment else None,
+        checks=comparison.verdict.checks,
+        rejected=profile.rejected,
+        warnings=warnings,
+        seconds=watch.seconds,
+        report=None,
+    )
+    return decision.model_copy(update={"report": open_folder(request.output).place(_report_name(decision))})
+
+
+def _report_name(decision: Decision) -> str:
+    return f"reports/{decision.model_name}/{decision.as_of:%Y%m%dT%H%M%SZ}/report.html"
+
+
+def _report_data(
+    request: Request, windows: RunWindows, rows: Rows, comparison: Comparison, profile: Profile
+) -> ReportData:
+    measured = comparison.evidence.assessment
+    scored = comparison.challenger_score is not None
+    return ReportData(
+        fraud=rows.holdout["fraud"].to_numpy() if scored else None,
+        champion_score=comparison.champion_score,
+        challenger_score=comparison.challenger_score,
+        amount=rows.holdout["amount"].to_numpy() if scored else None,
+        windows=windows,
+        settings=request.settings,
+        daily=_daily(profile, windows),
+        rows_read=profile.rows,
+        examples=profile.examples,
+        slices=measured.slices if measured else (),
+        importances=comparison.challenger.importance() if comparison.challenger else {},
+        data_fingerprint=profile.fingerprint,
+        rollback_command=_rollback_command(request) if comparison.verdict.outcome is Outcome.PROMOTED else None,
+    )
+
+
+def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
+    hours = hours_between(profile, windows.training_start, windows.as_of)
+    days, which = np.unique(profile.hours[hours].astype("datetime64[D]"), return_inverse=True)
+
+    def by_day(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
+
+    return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
+
+
+def _rollback_command(request: Request) -> str:
+    return f"fraud-detection rollback --output {request.output} --tracking-uri {request.tracking_uri} --reason …"
