@@ -140,7 +140,8 @@ def _reason(checks: list[Check], difference: Difference, first: bool, rule: Comp
     if not failed:
         return f"{measured}; every check passed"
     named = [_failure(check) for check in failed[:_NAMED_FAILURES]]
-    more = [f"{len(failed) - _NAMED_FAILURES} more checks failed"] if len(failed) > _NAMED_FAILURES else []
+    unnamed = len(failed) - len(named)
+    more = [f"{unnamed} more {'check' if unnamed == 1 else 'checks'} failed"] if unnamed else []
     return "; ".join([measured, *named, *more])
 
 

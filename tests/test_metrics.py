@@ -1,0 +1,132 @@
+"""Metrics: a model is promoted by these numbers, so they must be the ones that everybody else computes."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as reference
+
+from fraud_detection.evaluation import metrics
+
+Labelled = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+@st.composite
+def labelled_scores(draw: st.DrawFn) -> Labelled:
+    """Labels of both classes, probabilities with many ties, weights."""
+    size = draw(st.integers(2, 60))
+    fraud = np.array(draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)))
+    assume(0 < fraud.sum() < size)
+    steps = draw(st.sampled_from([2, 5, 1000]))
+    score = np.array(draw(st.lists(st.integers(0, steps), min_size=size, max_size=size))) / steps
+    weight = np.array(draw(st.lists(st.sampled_from([0.25, 1.0, 3.7]), min_size=size, max_size=size)))
+    return fraud, score, weight
+
+
+@given(labelled_scores(), st.booleans())
+def test_average_precision_auc_and_brier_are_scikit_learns(data: Labelled, weighted: bool) -> None:
+    """Numbers that nobody else can reproduce convince nobody."""
+    fraud, score, weight = data
+    own = weight if weighted else None
+    assert metrics.average_precision(fraud, score, own) == pytest.approx(
+        reference.average_precision_score(fraud, score, sample_weight=own)
+    )
+    assert metrics.roc_auc(fraud, score, own) == pytest.approx(reference.roc_auc_score(fraud, score, sample_weight=own))
+    assert metrics.brier(fraud, score, own) == pytest.approx(
+        reference.brier_score_loss(fraud, score, sample_weight=own)
+    )
+
+
+@given(labelled_scores())
+def test_the_curve_is_scikit_learns(data: Labelled) -> None:
+    """The plotted curve must belong to the printed average precision."""
+    fraud, score, weight = data
+    curve = metrics.precision_recall_curve(fraud, score, weight)
+    precision, recall, threshold = reference.precision_recall_curve(fraud, score, sample_weight=weight)
+    np.testing.assert_allclose(curve.threshold, threshold[::-1])
+    np.testing.assert_allclose(curve.precision, precision[-2::-1])
+    np.testing.assert_allclose(curve.recall, recall[-2::-1])
+
+
+@given(labelled_scores(), st.integers(0, 2**32))
+def test_the_order_of_the_rows_does_not_matter(data: Labelled, seed: int) -> None:
+    """Ties decided by row order would make a metric depend on the engine."""
+    fraud, score, _ = data
+    order = np.random.default_rng(seed).permutation(len(fraud))
+    assert metrics.average_precision(fraud, score) == metrics.average_precision(fraud[order], score[order])
+    assert metrics.roc_auc(fraud, score) == metrics.roc_auc(fraud[order], score[order])
+
+
+def _handbook_card_precision(table: pd.DataFrame, k: int) -> float:
+    """The definition of the Fraud Detection Handbook (4.4), one day after the other."""
+    found: set[int] = set()
+    precisions = []
+    for day in sorted(table["day"].unique()):
+        today = table[(table["day"] == day) & ~table["card"].isin(found)]
+        cards = today.groupby("card")[["score", "fraud"]].max().sort_values("score", ascending=False, kind="stable")
+        hits = cards.head(k)[cards.head(k)["fraud"] == 1].index
+        precisions.append(len(hits) / k)
+        found |= set(hits)
+    return float(np.mean(precisions))
+
+
+@given(labelled_scores(), st.integers(0, 2**32), st.integers(1, 8))
+@settings(deadline=None)
+def test_card_precision_is_the_handbooks(data: Labelled, seed: int, k: int) -> None:
+    """Investigators look at cards, once each; counting transactions or the same card again flatters a model."""
+    fraud, score, _ = data
+    random = np.random.default_rng(seed)
+    day, card = random.integers(0, 3, len(fraud)), random.integers(0, 12, len(fraud))
+    table = pd.DataFrame({"day": day, "card": card, "fraud": fraud, "score": score})
+    assert metrics.card_precision_at_k(day, card, fraud, score, k) == pytest.approx(_handbook_card_precision(table, k))
+    order = random.permutation(len(fraud))
+    shuffled = metrics.card_precision_at_k(day[order], card[order], fraud[order], score[order], k)
+    assert shuffled == metrics.card_precision_at_k(day, card, fraud, score, k)
+
+
+def test_a_card_once_found_is_not_found_again() -> None:
+    """A blocked card makes no work on the next day."""
+    by_day = metrics.card_precision_by_day([0, 1, 1], ["a", "a", "b"], [1, 1, 1], [0.9, 0.9, 0.5], k=1)
+    assert list(by_day) == [1.0, 1.0]
+    assert list(metrics.card_precision_by_day([0, 1], ["a", "a"], [1, 1], [0.9, 0.9], k=1)) == [1.0, 0.0]
+
+
+def test_without_cards_every_transaction_is_its_own_card() -> None:
+    """Data without card ids must still be judged."""
+    assert metrics.card_precision_at_k([0, 0, 0], None, [1, 1, 0], [0.9, 0.8, 0.7], k=2) == 1.0
+
+
+@given(labelled_scores())
+def test_calibration_counts_every_row_once(data: Labelled) -> None:
+    """A row lost between bins would hide exactly the probabilities at the edges."""
+    fraud, score, _ = data
+    bins = metrics.calibration(fraud, score)
+    assert sum(part.transactions for part in bins) == len(fraud)
+    assert sum(part.transactions * part.fraud_rate for part in bins) == pytest.approx(fraud.sum())
+    assert sum(part.transactions * part.mean_probability for part in bins) == pytest.approx(score.sum())
+    assert all(part.low - 1e-12 <= part.mean_probability <= part.high + 1e-12 for part in bins)
+
+
+@pytest.mark.parametrize("fraud", [[0, 0, 0], [1, 1, 1]])
+def test_one_class_alone_is_not_measured(fraud: list[int]) -> None:
+    """A number made up for an empty hold-out would be compared with real ones."""
+    assert metrics.evaluate([0, 0, 0], None, fraud, [0.1, 0.2, 0.3]) is None
+    assert math.isnan(metrics.roc_auc(fraud, [0.1, 0.2, 0.3]))
+
+
+def test_without_frauds_average_precision_is_not_a_number() -> None:
+    """Zero would read as a bad model."""
+    assert math.isnan(metrics.average_precision([0, 0], [0.1, 0.2]))
+    assert math.isnan(metrics.average_precision([], []))
+
+
+def test_all_metrics_come_together() -> None:
+    """Metrics of one model must be of the same rows."""
+    found = metrics.evaluate([0, 0, 1, 1], ["a", "b", "c", "c"], [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.1], k=1)
+    assert found is not None
+    assert found.average_precision == found.roc_auc == found.card_precision_at_100 == 1.0
+    assert found.brier == pytest.approx((0.01 + 0.04 + 0.16 + 0.01) / 4)

@@ -1,0 +1,192 @@
+"""The split by time. A row on the wrong side of it, or a label from the future, makes every comparison a lie."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.settings import Settings
+from fraud_detection.split import holdout_rows, label_counts, training_rows
+from fraud_detection.windows import RunWindows, run_windows
+
+AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
+START = pd.Timestamp("2024-02-01")
+
+
+def _settings(unlabelled_is_genuine: bool = True) -> Settings:
+    return Settings.model_validate(
+        {
+            "data": {"unlabelled_is_genuine": unlabelled_is_genuine},
+            "windows": {
+                "label_delay_days": 3,
+                "holdout_days": 4,
+                "training_window_days": 10,
+                "known_card_window_days": 6,
+            },
+        }
+    )
+
+
+def _windows() -> RunWindows:
+    return run_windows(AS_OF, _settings().windows)
+
+
+@st.composite
+def feature_tables(draw: st.DrawFn) -> pd.DataFrame:
+    """Few cards, whole and half days, so that rows meet every border; labels of any age, missing ones among them."""
+    size = draw(st.integers(0, 40))
+    halves = draw(st.lists(st.integers(0, 60), min_size=size, max_size=size))
+    time = START + pd.Timedelta(hours=5) + pd.to_timedelta(np.array(halves, dtype=float) * 12, unit="h")
+    table = pd.DataFrame(
+        {
+            "transaction_id": draw(st.permutations(range(size))),
+            "transaction_time": time,
+            "amount": 1.0,
+            "fraud": pd.array(
+                draw(st.lists(st.sampled_from([0, 1, None]), min_size=size, max_size=size)), dtype="Int8"
+            ),
+            "customer_id": draw(st.lists(st.integers(0, 4), min_size=size, max_size=size)),
+        }
+    )
+    if draw(st.booleans()):
+        delays = draw(st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=size, max_size=size))
+        days = pd.to_timedelta(pd.Series([np.nan if d is None else float(d) for d in delays], dtype=float), unit="D")
+        table["label_available_at"] = table["transaction_time"] + days
+    return table
+
+
+def _known_time(row: "pd.Series[Any]") -> pd.Timestamp:
+    given_time = row.get("label_available_at")
+    presumed = row["transaction_time"] + pd.Timedelta(days=3)
+    return pd.Timestamp(presumed if given_time is None or pd.isna(given_time) else given_time)
+
+
+def _naive(moment: datetime) -> pd.Timestamp:
+    return pd.Timestamp(moment.replace(tzinfo=None))
+
+
+def _expected_labels(
+    table: pd.DataFrame, start: datetime, end: datetime, at: datetime, genuine: bool
+) -> dict[int, int]:
+    """Transaction id → label, one row at a time."""
+    labels = {}
+    for _, row in table.iterrows():
+        if not _naive(start) <= row["transaction_time"] < _naive(end):
+            continue
+        known = not pd.isna(row["fraud"]) and _known_time(row) <= _naive(at)
+        if known or genuine:
+            labels[row["transaction_id"]] = int(row["fraud"]) if known else 0
+    return labels
+
+
+@given(feature_tables(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_training_labels_are_those_known_when_the_holdout_began(table: pd.DataFrame, genuine: bool) -> None:
+    """A label from later than the hold-out's start would teach the challenger what the champion could not know."""
+    windows = _windows()
+    rows = training_rows(table, windows, _settings(genuine))
+    expected = _expected_labels(table, windows.training_start, windows.training_end, windows.holdout_start, genuine)
+    assert dict(zip(rows["transaction_id"], rows["fraud"], strict=True)) == expected
+    assert rows["transaction_id"].is_monotonic_increasing
+    assert list(rows.index) == list(range(len(rows)))
+    assert rows["fraud"].dtype == np.int8
+
+
+@given(feature_tables(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genuine: bool) -> None:
+    """Blocked cards in the hold-out would reward a model for what the bank already knows."""
+    windows = _windows()
+    frauds = table[table["fraud"].eq(1).fillna(False).astype(bool)]
+    rows = holdout_rows(table, frauds, windows, _settings(genuine))
+    expected = _expected_labels(table, windows.holdout_start, windows.holdout_end, windows.as_of, genuine)
+    oldest = _naive(windows.holdout_start) - pd.Timedelta(days=6)
+    for _, row in table.iterrows():
+        day_start = row["transaction_time"].floor("D") + pd.Timedelta(hours=5)
+        day_start -= pd.Timedelta(days=1) if day_start > row["transaction_time"] else pd.Timedelta(0)
+        for _, fraud in frauds.iterrows():
+            known = fraud["transaction_time"] >= oldest and _known_time(fraud) <= day_start
+            if known and fraud["customer_id"] == row["customer_id"]:
+                expected.pop(row["transaction_id"], None)
+    assert dict(zip(rows["transaction_id"], rows["fraud"], strict=True)) == expected
+    assert rows["transaction_id"].is_monotonic_increasing
+
+
+@given(feature_tables())
+@settings(max_examples=30, deadline=None)
+def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
+    """A model that has seen the hold-out always wins."""
+    windows = _windows()
+    training = training_rows(table, windows, _settings())
+    holdout = holdout_rows(table, table.iloc[:0], windows, _settings())
+    assert not set(training["transaction_id"]) & set(holdout["transaction_id"])
+    if len(training) and len(holdout):
+        gap = holdout["transaction_time"].min() - training["transaction_time"].max()
+        assert gap > pd.Timedelta(days=3)
+
+
+@given(feature_tables())
+@settings(max_examples=30, deadline=None)
+def test_day_counts_24_hour_blocks_from_the_holdouts_start(table: pd.DataFrame) -> None:
+    """Card precision looks at 100 cards a day; a wrong day means other cards."""
+    rows = holdout_rows(table, table.iloc[:0], _windows(), _settings())
+    start = _naive(_windows().holdout_start)
+    for time, day in zip(rows["transaction_time"], rows["day"], strict=True):
+        assert start + pd.Timedelta(days=int(day)) <= time < start + pd.Timedelta(days=int(day) + 1)
+    assert set(rows["day"]) <= set(range(4))
+
+
+def test_a_table_without_cards_keeps_every_row() -> None:
+    """Data without card ids (the ULB table) must still have a hold-out."""
+    start = _naive(_windows().holdout_start)
+    table = pd.DataFrame({"transaction_id": ["b", "a"], "transaction_time": [start, start], "fraud": [1, 0]})
+    rows = holdout_rows(table, pd.DataFrame(), _windows(), _settings())
+    assert list(rows["transaction_id"]) == ["a", "b"]
+    assert list(rows["fraud"]) == [0, 1]
+
+
+def test_no_recent_fraud_of_any_card_is_no_error() -> None:
+    """A quiet month must not stop the run, whatever types an empty table of frauds has."""
+    start = _naive(_windows().holdout_start)
+    table = pd.DataFrame({"transaction_id": [1], "transaction_time": [start], "fraud": [0], "customer_id": ["c1"]})
+    no_frauds = pd.DataFrame(columns=["customer_id", "transaction_time", "label_available_at"])
+    assert len(holdout_rows(table, no_frauds, _windows(), _settings())) == 1
+
+
+def test_label_counts_tell_missing_from_late() -> None:
+    """The report must say how many labels the past did not have yet."""
+    start = pd.Timestamp("2024-02-10")
+    table = pd.DataFrame(
+        {
+            "transaction_id": range(4),
+            "transaction_time": start,
+            "fraud": pd.array([1, 0, 1, None], dtype="Int8"),
+            "label_available_at": [start, start + pd.Timedelta(days=9), start + pd.Timedelta(days=9), pd.NaT],
+        }
+    )
+    day = datetime(2024, 2, 10, tzinfo=UTC)
+    counts = label_counts(table, day, day + timedelta(days=1), day + timedelta(days=5), timedelta(days=3))
+    assert (counts.unlabelled, counts.late, counts.late_frauds) == (1, 2, 1)
+
+
+@pytest.mark.skipif("HANDBOOK_DATA" not in os.environ, reason="HANDBOOK_DATA does not name the Handbook's Parquet file")
+def test_the_handbooks_split_is_reproduced_exactly() -> None:
+    """Published results can only be compared on the published split."""
+    names = {
+        "TRANSACTION_ID": "transaction_id",
+        "TX_DATETIME": "transaction_time",
+        "CUSTOMER_ID": "customer_id",
+        "TX_FRAUD": "fraud",
+    }
+    table = pd.read_parquet(os.environ["HANDBOOK_DATA"], columns=list(names)).rename(columns=names)
+    chosen = Settings.model_validate({"windows": {"training_window_days": 7}})
+    windows = run_windows(datetime(2018, 8, 22, tzinfo=UTC), chosen.windows)
+    training = training_rows(table, windows, chosen)
+    holdout = holdout_rows(table, table[table["fraud"] == 1], windows, chosen)
+    assert (len(training), training["fraud"].sum()) == (67_240, 598)
+    assert (len(holdout), holdout["fraud"].sum()) == (58_264, 385)
