@@ -113,6 +113,7 @@ def retrain(
 
     request = Request(
         settings=load_settings(config),
+        config=str(config),
         input_path=input_path,
         output=output,
         tracking_uri=tracking_uri or default_tracking_uri(output),

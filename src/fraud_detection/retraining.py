@@ -1,6 +1,7 @@
 """The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from fraud_detection import narration, training
 from fraud_detection.collecting import Rows, collect_rows, hours_between
-from fraud_detection.datasets import Profile, Transactions, read_transactions, write_quarantine
+from fraud_detection.datasets import REASONS, Profile, Transactions, read_transactions, write_quarantine
 from fraud_detection.decisions import DecisionLog
 from fraud_detection.engine import Engine, session
 from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decide, obstacle
@@ -16,7 +17,7 @@ from fraud_detection.features import feature_names
 from fraud_detection.narration import Stopwatch, Tell
 from fraud_detection.registry import Champion, Registry
 from fraud_detection.report import DailyCounts, ReportData, render
-from fraud_detection.results import Decision, Outcome
+from fraud_detection.results import Decision
 from fraud_detection.settings import Settings
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.windows import RunWindows, run_windows, whole_hour
@@ -30,6 +31,8 @@ class Request:
     """What one run is asked to do."""
 
     settings: Settings
+    config: str
+    """Where the settings came from; named in the command line that goes back."""
     input_path: str
     output: str
     tracking_uri: str
@@ -86,7 +89,8 @@ def retrain(request: Request, tell: Tell) -> Decision:
     comparison = _compare(rows, champion, pinned, settings, watch)
     warnings = _warnings(transactions.profile, windows, settings)
     decision = _decision(request, windows, rows, comparison, champion, transactions.profile, warnings, watch)
-    evidence = _report_data(request, windows, rows, comparison, transactions.profile)
+    way_back = _rollback_command(request, registry.shown_uri)
+    evidence = _report_data(request, windows, rows, comparison, transactions.profile, way_back)
     with watch("register"):
         decision = registry.record(
             decision,
@@ -139,7 +143,7 @@ def _compare(rows: Rows, champion: Champion | None, pinned: bool, settings: Sett
         challenger_score = challenger.predict(rows.holdout).astype(np.float64)
         champion_score = champion.model.predict(rows.holdout).astype(np.float64) if champion else None
         assessment = assess(_holdout(rows), champion_score, challenger_score, settings.comparison)
-        evidence = Evidence(**{**vars(evidence), "assessment": assessment})
+        evidence = replace(evidence, assessment=assessment)
         return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score)
 
 
@@ -201,7 +205,12 @@ def _report_name(decision: Decision) -> str:
 
 
 def _report_data(
-    request: Request, windows: RunWindows, rows: Rows, comparison: Comparison, profile: Profile
+    request: Request,
+    windows: RunWindows,
+    rows: Rows,
+    comparison: Comparison,
+    profile: Profile,
+    rollback_command: str,
 ) -> ReportData:
     measured = comparison.evidence.assessment
     scored = comparison.challenger_score is not None
@@ -218,7 +227,8 @@ def _report_data(
         slices=measured.slices if measured else (),
         importances=comparison.challenger.importance() if comparison.challenger else {},
         data_fingerprint=profile.fingerprint,
-        rollback_command=_rollback_command(request) if comparison.verdict.outcome is Outcome.PROMOTED else None,
+        reasons=REASONS,
+        rollback_command=rollback_command,
     )
 
 
@@ -232,5 +242,6 @@ def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
     return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
 
 
-def _rollback_command(request: Request) -> str:
-    return f"fraud-detection rollback --output {request.output} --tracking-uri {request.tracking_uri} --reason …"
+def _rollback_command(request: Request, shown_uri: str) -> str:
+    options = {"--config": request.config, "--output": request.output, "--tracking-uri": shown_uri}
+    return shlex.join(["fraud-detection", "rollback", *(word for option in options.items() for word in option)])

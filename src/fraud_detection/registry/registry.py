@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,11 @@ class Registry:
         self._name = model_name
         self._log = decisions
 
+    @property
+    def shown_uri(self) -> str:
+        """The address of MLflow for people, without any password."""
+        return self._connection.shown_uri
+
     def champion(self) -> Champion | None:
         """The model in service, loaded from its native file; None before the first promotion.
 
@@ -119,12 +125,21 @@ class Registry:
                 if promoting and challenger is not None and sample is not None:
                     model_id = self._log_challenger(run_id, decision, challenger, sample, Path(folder))
                 intent = Intent(decision=decision.model_copy(update={"run_id": run_id}), model_id=model_id)
-                for name, content in (*files.items(), (INTENT_FILE, intent.model_dump_json(indent=2).encode())):
+                for name, content in {**files, INTENT_FILE: intent.model_dump_json(indent=2).encode()}.items():
                     (Path(folder) / name).write_bytes(content)
                 self._connection.client.log_artifacts(run_id, folder)
             self._log_facts(run_id, decision, parameters, model_id)
             self._connection.client.set_tag(run_id, INTENT_TAG, OPEN)
             return complete(self._connection, self._log, run_id)
+
+    def attach(self, decision: Decision, files: Mapping[str, bytes]) -> None:
+        """Put files beside the others of the decision's run; those of the same name are replaced."""
+        if decision.run_id is None:
+            raise ValueError("the decision was not recorded; it has no MLflow run")
+        with self._connection.explained(), TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            self._connection.client.log_artifacts(decision.run_id, folder)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
         """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
@@ -153,7 +168,8 @@ class Registry:
         """
         with self._connection.explained():
             finished = self._finish_rollback()
-        self.complete_open_intents()
+        with suppress(FraudDetectionError):  # a rollback has to work also where an open intent cannot be completed
+            self.complete_open_intents()
         if finished is not None and to in (None, finished.to_version):
             return finished  # asked for before, and killed on the way
         with self._connection.explained():
@@ -206,11 +222,10 @@ class Registry:
         return Champion(version, str(found.run_id), model, as_of, training)
 
     def _start_run(self, decision: Decision, tags: Mapping[str, str]) -> str:
-        as_of = decision.as_of.isoformat()
         known = {
             "mlflow.runName": f"{self._name} {decision.as_of:%Y-%m-%d %H:%M}",
             _MODEL_TAG: self._name,
-            _AS_OF_TAG: as_of,
+            _AS_OF_TAG: _utc(decision.as_of),
             "fraud_detection.training": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
             "fraud_detection.holdout": f"{decision.holdout.start.isoformat()}/{decision.holdout.end.isoformat()}",
         }
@@ -254,7 +269,7 @@ class Registry:
     def _end_abandoned_runs(self, as_of: datetime | None) -> None:
         oldest = (datetime.now(UTC) - _LONGEST_RUN).timestamp() * 1000
         for run in self._search("attributes.status = 'RUNNING'"):
-            same = as_of is not None and run.data.tags.get(_AS_OF_TAG) == as_of.astimezone(UTC).isoformat()
+            same = as_of is not None and run.data.tags.get(_AS_OF_TAG) == _utc(as_of)
             if INTENT_TAG not in run.data.tags and (same or run.info.start_time < oldest):
                 self._connection.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -306,6 +321,10 @@ class Registry:
             found = ", ".join(map(str, known))
             raise FraudDetectionError(f"{self._name} has no version {target}; there are: {found}")
         return target
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
 
 
 def _intervention(name: str, action: Action, pin: Pin) -> Intervention:
