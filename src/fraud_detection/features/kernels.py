@@ -39,6 +39,7 @@ CARD_PAST_FEATURES = (
     "amount_z",
     "amount_to_past_median",
     "amount_to_past_p90",
+    "amount_to_past_max",
     "card_hours_since_last",
     *(f"card_large_count_{days}d" for days in WINDOW_DAYS),
 )
@@ -163,6 +164,7 @@ def _card_past(
     chosen = np.searchsorted(rows, wanted)
     first, median, has_past = first[chosen], median[chosen], has_past[chosen]
     p90 = amounts.quantile(first, wanted, 9, 10)
+    largest = amounts.quantile(first, wanted, 1, 1)
     own = cents[wanted]
     count = (wanted - first).astype(np.float64)
     values = {
@@ -170,8 +172,9 @@ def _card_past(
             own, (np.diff(_running(cents)[np.stack((first, wanted))], axis=0)[0]) / _or_nan(count)
         ),
         "amount_z": _z_of_logs(cents, first, wanted),
-        "amount_to_past_median": _ratio(own, np.where(has_past, median, np.nan)),
-        "amount_to_past_p90": _ratio(own, np.where(has_past, p90, np.nan)),
+        "amount_to_past_median": _ratio(own, median),
+        "amount_to_past_p90": _ratio(own, p90),
+        "amount_to_past_max": _ratio(own, largest),
         "card_hours_since_last": np.where(has_past, (line.times[wanted] - line.times[wanted - 1]) / HOUR, np.nan),
     }
     larges = _running(large)
@@ -484,7 +487,7 @@ def _or_nan(values: Ints | Floats) -> Floats:
     return np.where(values > 0, values, np.nan)
 
 
-def _ratio(values: Ints, base: Floats) -> Floats:
+def _ratio(values: Ints, base: Ints | Floats) -> Floats:
     return values / _or_nan(base)
 
 
