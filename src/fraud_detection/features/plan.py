@@ -80,7 +80,8 @@ def with_features(
     look_back = timedelta(days=LOOK_BACK_DAYS)
     has_card, has_terminal = columns.customer_id is not None, columns.terminal_id is not None
     terminal_from = start - delay - look_back if has_terminal else start
-    read_from = terminal_from - look_back if has_card else terminal_from
+    # An earlier amount was large, or a fraud's normal, against what came before it: the card's past once more.
+    read_from = min(terminal_from, start - look_back) - look_back if has_card else terminal_from
 
     time = F.col("transaction_time")
     read = [*_identity(settings), *_optional(transactions), *columns.extra_numeric, *columns.extra_categorical]
