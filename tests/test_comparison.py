@@ -181,6 +181,8 @@ def test_amount_quarters_hold_every_row_once() -> None:
     masks = slice_masks(amount, None)
     assert list(masks) == [f"amount_quarter_{i}" for i in (1, 2, 3, 4)]
     assert (np.sum(list(masks.values()), axis=0) == 1).all()
+    assert list(amount[masks["amount_quarter_1"]]) == [1.0, 1.0]
+    assert list(np.flatnonzero(slice_masks([5.0, 5.0, 5.0], None)["amount_quarter_1"])) == [0, 1, 2]
     assert amount[masks["amount_quarter_4"]].min() > amount[masks["amount_quarter_1"]].max()
     assert all(not mask.any() for mask in slice_masks(np.array([]), None).values())
 

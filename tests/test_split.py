@@ -158,6 +158,29 @@ def test_no_recent_fraud_of_any_card_is_no_error() -> None:
     assert len(holdout_rows(table, no_frauds, _windows(), _settings())) == 1
 
 
+def test_what_becomes_known_at_a_border_is_known_there() -> None:
+    """An hourly run meets borders all the time; `known by` must mean the same in training and on the hold-out."""
+    windows = _windows()
+    last_trained = _naive(windows.training_end) - pd.Timedelta(hours=1)
+    table = pd.DataFrame(
+        {
+            "transaction_id": [1, 2],
+            "transaction_time": last_trained,
+            "fraud": 1,
+            "label_available_at": _naive(windows.holdout_start) + pd.to_timedelta([0, 1], unit="us"),
+        }
+    )
+    assert list(training_rows(table, windows, _settings())["fraud"]) == [1, 0]
+
+    start = _naive(windows.holdout_start)
+    rows = pd.DataFrame({"transaction_id": [1, 2], "transaction_time": start, "fraud": 0, "customer_id": ["a", "b"]})
+    oldest = start - pd.Timedelta(days=6)
+    frauds = pd.DataFrame(
+        {"customer_id": ["a", "b"], "transaction_time": [oldest, oldest - pd.Timedelta(microseconds=1)]}
+    )
+    assert list(holdout_rows(rows, frauds, windows, _settings())["customer_id"]) == ["b"]
+
+
 def test_label_counts_tell_missing_from_late() -> None:
     """The report must say how many labels the past did not have yet."""
     start = pd.Timestamp("2024-02-10")
