@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.registry import sqlite
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -29,11 +30,11 @@ _ENVIRONMENT = {
 }
 """What MLflow reads from the environment; a value that is already there stays."""
 
+_LONGEST_CAUSE = 500
 _NOT_ALLOWED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
 _UNAVAILABLE = frozenset(
     {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
 )
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def import_mlflow(tracking_uri: str) -> None:
@@ -64,10 +65,11 @@ class Connection:
     @cached_property
     def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
         """The `MlflowClient`; making it opens the database, and creates it at the first time."""
-        if self._sqlite_file is not None:
-            _check_sqlite_file(self._sqlite_file)
         import_mlflow(self.uri)
         import mlflow
+
+        if self._sqlite_file is not None:
+            sqlite.prepare(self._sqlite_file)
 
         mlflow.set_tracking_uri(self.uri)  # the SQL registry resolves models:/ through the global address
         return mlflow.MlflowClient(self.uri)
@@ -126,7 +128,7 @@ class Connection:
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
 
     def _explanation(self, error: Exception) -> FraudDetectionError:
-        text = self.masked(" ".join(str(error).split()))[:600]
+        text = self.masked(" ".join(str(error).partition("[SQL:")[0].split()))[:_LONGEST_CAUSE]
         at = f"MLflow at {self.shown_uri}"
         match _kind(error, self.uri):
             case "refused":
@@ -153,7 +155,7 @@ def _kind(error: Exception, uri: str) -> str:
     code = getattr(error, "error_code", None)
     if code in _NOT_ALLOWED or status in (401, 403):
         return "refused"
-    if code == "ENDPOINT_NOT_FOUND":
+    if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in str(error):
         return "not mlflow"
     if uri.startswith("sqlite:"):
         return "unavailable" if "database is locked" in str(error) else "other"
@@ -201,22 +203,3 @@ def _host(uri: str) -> str | None:
         return urlsplit(uri).hostname
     except ValueError:  # such as a bracket that is never closed
         return None
-
-
-def _check_sqlite_file(file: Path) -> None:
-    """Find out at once what MLflow would try ten times, for minutes."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab+") as content:
-            content.seek(0)
-            begin = content.read(len(_SQLITE_MAGIC))
-    except OSError as error:
-        raise FraudDetectionError(
-            f"MLflow's database {file} cannot be opened for writing: {error.strerror}; choose another --output"
-            " or --tracking-uri"
-        ) from error
-    if begin not in (b"", _SQLITE_MAGIC):
-        raise FraudDetectionError(
-            f"{file} is not an SQLite database (it begins with {begin!r}); restore it from a copy, or move it away to"
-            " begin anew"
-        )

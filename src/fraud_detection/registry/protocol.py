@@ -70,7 +70,7 @@ class Completion:
 
     def refuse(self, check: Check, reason: str) -> None:
         """Refuse after all, because of a late check."""
-        checks = (*self.decision.checks, check)
+        checks = _merged(self.decision.checks, check)
         update = {"decision": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
         self.decision = self.decision.model_copy(update=update)
 
@@ -82,19 +82,31 @@ def recall_decision(run: Completion) -> None:
         run.decision, run.written = found, True
 
 
+def recall_version(run: Completion) -> None:
+    """Find the version that the run registered before it was killed."""
+    if run.promoting:
+        run.version = next(iter(_versions(run)), None)
+
+
 def check_service(run: Completion) -> None:
-    """Refuse where the champion is no longer the one compared with, or a person has pinned it."""
+    """Refuse where the champion is no longer the one compared with, or a person has pinned one.
+
+    Should a person roll back at the very moment of the promotion, the pinned version is put back into service.
+    """
     if not run.promoting:
         return
     compared = run.decision.champion_version
     now = service(run.connection, run.name)
-    if now.champion not in (compared, run.version):  # its own version: an earlier attempt got that far
+    moved = run.version is not None and now.champion == run.version
+    if now.pin is not None:
+        if moved:
+            apply_pin(run.connection, run.name, now.pin)
+        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), now.pin.text)
+    elif not moved and now.champion != compared:
         run.refuse(
             Check(name="champion_unchanged", value=_number(now.champion), limit=_number(compared), passed=False),
             f"the champion changed during the run: compared with {_title(compared)}, now {_title(now.champion)} serves",
         )
-    elif now.pin is not None:
-        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), now.pin.text)
 
 
 def register_version(run: Completion) -> None:
@@ -104,23 +116,9 @@ def register_version(run: Completion) -> None:
     """
     if not run.promoting:
         return
-    versions = _versions(run)
-    if not versions:
-        _create_model(run)
-        decision = run.decision
-        run.client.create_model_version(
-            run.name,
-            f"models:/{run.intent.model_id}",
-            run_id=run.run_id,
-            model_id=run.intent.model_id,
-            tags={
-                "as_of": decision.as_of.isoformat(),
-                "training_start": decision.training.start.isoformat(),
-                "training_end": decision.training.end.isoformat(),
-            },
-        )
-        versions = _versions(run)
-    run.version, *surplus = versions
+    if run.version is None:
+        _create_version(run)
+    run.version, *surplus = _versions(run)
     for version in surplus:
         run.client.delete_model_version(run.name, str(version))
 
@@ -157,16 +155,6 @@ def set_champion(run: Completion) -> None:
         _set_alias(run, CHAMPION, run.version)
 
 
-def honour_pin(run: Completion) -> None:
-    """Step back where a person rolled back at the very moment of the promotion."""
-    if not run.promoting:
-        return
-    pin = service(run.connection, run.name).pin
-    if pin is not None:
-        apply_pin(run.connection, run.name, pin)
-        run.refuse(Check(name="not_pinned", value=_number(pin.to_version), limit=None, passed=False), pin.text)
-
-
 def write_decision(run: Completion) -> None:
     """Write the decision down. From here on it stands."""
     if run.written:
@@ -177,7 +165,7 @@ def write_decision(run: Completion) -> None:
             Check(name="champion_unchanged", value=(n := _number(run.decision.champion_version)), limit=n, passed=True),
             Check(name="not_pinned", value=None, limit=None, passed=True),
         )
-        update = {"version": run.version, "checks": (*run.decision.checks, *passed)}
+        update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
         run.decision = run.decision.model_copy(update=update)
     if not run.log.write(run.decision):
         recall_decision(run)
@@ -208,13 +196,14 @@ def close_intent(run: Completion) -> None:
 
 PROTOCOL: tuple[Callable[[Completion], None], ...] = (
     recall_decision,
-    check_service,
+    recall_version,
+    check_service,  # early: a version that is registered and then refused has to be deleted again
     register_version,
     verify_version,
-    check_service,  # as late as can be
+    check_service,  # as late as can be: MLflow has no compare-and-set
     set_previous_champion,
     set_champion,
-    honour_pin,
+    check_service,
     write_decision,
     discard_version,
     close_run,
@@ -269,7 +258,7 @@ def _versions(run: Completion) -> list[int]:
     return sorted(int(version.version) for version in found)
 
 
-def _create_model(run: Completion) -> None:
+def _create_version(run: Completion) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -277,10 +266,27 @@ def _create_model(run: Completion) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    decision = run.decision
+    run.client.create_model_version(
+        run.name,
+        f"models:/{run.intent.model_id}",
+        run_id=run.run_id,
+        model_id=run.intent.model_id,
+        tags={
+            "as_of": decision.as_of.isoformat(),
+            "training_start": decision.training.start.isoformat(),
+            "training_end": decision.training.end.isoformat(),
+        },
+    )
 
 
 def _set_alias(run: Completion, alias: str, version: int) -> None:
     run.client.set_registered_model_alias(run.name, alias, str(version))
+
+
+def _merged(checks: tuple[Check, ...], *late: Check) -> tuple[Check, ...]:
+    """All checks, each name once: what was checked again late counts as found then."""
+    return tuple({check.name: check for check in (*checks, *late)}.values())
 
 
 def _number(version: int | None) -> float | None:

@@ -314,11 +314,13 @@ class Registry:
                 f"{self._name} has no previous champion: version {now.champion} is the only one that ever served;"
                 " name a version if there is another: fraud-detection rollback --to VERSION"
             )
-        if target == now.champion:
-            raise FraudDetectionError(f"version {target} of {self._name} is in service already")
         known = sorted(int(v.version) for v in self._connection.client.search_model_versions(f"name = '{self._name}'"))
+        found = ", ".join(map(str, known))
+        if target == now.champion:
+            raise FraudDetectionError(
+                f"version {target} of {self._name} is in service already; name another with --to; there are: {found}"
+            )
         if target not in known:
-            found = ", ".join(map(str, known))
             raise FraudDetectionError(f"{self._name} has no version {target}; there are: {found}")
         return target
 
