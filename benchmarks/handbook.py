@@ -146,11 +146,9 @@ def _print_targets(means: dict[tuple[str, str], float], inputs: int) -> bool:
     passed = True
     for (model, metric), value in means.items():
         target = targets.get((model, metric))
-        met = target is None or target.low <= value <= target.high
-        passed = passed and met
-        print(
-            f"| {model} | {metric} | {value:.4f} | {target or ''} | {'' if target is None else 'ok' if met else 'MISSED'} |"
-        )
+        verdict = "" if target is None else "ok" if target.low <= value <= target.high else "MISSED"
+        passed = passed and verdict != "MISSED"
+        print(f"| {model} | {metric} | {value:.4f} | {target or ''} | {verdict} |")
     return passed
 
 
