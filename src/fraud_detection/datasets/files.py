@@ -39,6 +39,10 @@ class InputFile:
     place: str
     format: Format
     types: dict[str, pa.DataType]
+    layout: str = ""
+    """Equal for files that may be read together: types that differ in columns nobody asked for stop an engine, too."""
+    constant: frozenset[str] = frozenset()
+    """Floating-point columns whose statistics name one single value; one engine then overlooks NaN between them."""
 
 
 def find_files(url: str, fields: tuple[Field, ...], leave_out: str | None = None) -> tuple[InputFile, ...]:
@@ -83,21 +87,34 @@ def _open(place: str) -> InputFile | str:
     try:
         if _format(place) is Format.CSV:
             return InputFile(place, Format.CSV, dict.fromkeys(csv_header(place), pa.string()))
-        return InputFile(place, Format.PARQUET, _parquet_types(place))
+        with parquet_file(place) as file:
+            layout = str(file.schema)
+            return InputFile(place, Format.PARQUET, _parquet_types(file), layout, _constant_columns(file))
     except (DataError, OSError) as error:
         return f"{place}: {error}"
     except pa.ArrowException as error:
         return f"{place}: not a whole Parquet file, it may be truncated: {_first_line(error)}"
 
 
-def _parquet_types(place: str) -> dict[str, pa.DataType]:
-    with parquet_file(place) as file:
-        types = {field.name: field.type for field in file.schema_arrow}
-        for index in range(len(file.schema)):
-            column = file.schema.column(index)
-            if column.physical_type == "INT96" and column.path in types:
-                types[column.path] = pa.timestamp("us", "UTC")  # what engines take INT96 for
-        return types
+def _parquet_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:
+    types = {field.name: field.type for field in file.schema_arrow}
+    for index in range(len(file.schema)):
+        column = file.schema.column(index)
+        if column.physical_type == "INT96" and column.path in types:
+            types[column.path] = pa.timestamp("us", "UTC")  # what engines take INT96 for
+    return types
+
+
+def _constant_columns(file: pq.ParquetFile) -> frozenset[str]:
+    found = set()
+    for index in range(len(file.schema)):
+        column = file.schema.column(index)
+        if column.physical_type in {"FLOAT", "DOUBLE"}:
+            groups = (file.metadata.row_group(group).column(index) for group in range(file.num_row_groups))
+            known = [group.statistics for group in groups if group.is_stats_set and group.statistics.has_min_max]
+            if len({value for group in known for value in (group.min, group.max)}) == 1:
+                found.add(column.path)
+    return frozenset(found)
 
 
 def csv_header(place: str) -> list[str]:

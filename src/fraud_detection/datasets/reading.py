@@ -61,13 +61,13 @@ def typed_rows(
     groups: dict[tuple[object, ...], list[InputFile]] = {}
     for file in files:
         native = file.format is Format.PARQUET and _engine_reads(file, fields)
-        key = (file.format, native, *(file.types[field.source] for field in fields))
+        key = (file.format, native, file.layout, *(file.types[field.source] for field in fields))
         groups.setdefault(key, []).append(file)
     parts = [_group(spark, group, fields, with_source=with_source) for group in groups.values()]
     columns = [_canonical(field, ids).alias(field.name) for field in fields] + [F.col("defect")]
     if with_source:
         columns += [F.col(name) for name in _source_names(files, fields)]
-    return reduce(DataFrame.unionByName, [part.select(*columns) for part in parts])
+    return reduce(lambda one, other: one.unionByName(other), [part.select(*columns) for part in parts])
 
 
 @contextmanager
@@ -177,7 +177,8 @@ def _engine_reads(file: InputFile, fields: tuple[Field, ...]) -> bool:
     """Whether both engines read these columns of a Parquet file by themselves, and rightly."""
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
-    return known and _PLAIN_NAME.fullmatch(file.place) is not None
+    whole = file.constant.isdisjoint(field.source for field in fields)
+    return known and whole and _PLAIN_NAME.fullmatch(file.place) is not None
 
 
 def _engine_type(source: pa.DataType) -> T.DataType | None:
