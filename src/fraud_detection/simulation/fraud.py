@@ -18,21 +18,26 @@ from fraud_detection.simulation.population import (
 from fraud_detection.simulation.randomness import FloatArray, IntArray, Stream, generator
 from fraud_detection.simulation.spending import DAY_SECONDS, Rows, normal_amount
 
-RAMP_DAYS = 4
+RAMP_DAYS = 3
 """A regime takes over from the one before it in so many days."""
-TERMINAL_DAYS = (10, 28)
+TERMINAL_DAYS = (14, 35)
 """How long a terminal stays compromised."""
-TERMINAL_SHARE = (0.4, 1.0)
+TERMINAL_SHARE = (0.6, 1.0)
 """Share of a compromised terminal's transactions that are frauds."""
 CARD_DAYS = (7, 21)
 """How long a leaked card is used by others."""
 CARD_FRAUDS_PER_DAY = 0.5
-LEAKED_FACTOR = (1.0, 0.4)
+LEAKED_FACTOR = (1.6, 0.35)
 """Mean and standard deviation of the log factor on the amounts of a leaked card."""
-LARGE_FACTOR = (1.3, 0.45)
+LARGE_FACTOR = (2.1, 0.35)
 """The same for single large frauds."""
-TESTS = (3, 8)
-"""Small payments before the large one."""
+TESTS = (3, 6)
+"""Small payments in a burst of card testing."""
+TEST_AMOUNT = (0.5, 3.0)
+USED_SHARE = 0.5
+"""Share of the tested cards that are then used for a large purchase."""
+_BURST_SECONDS = 900
+_USE_SECONDS = 3 * 3600
 
 
 class Scenario(IntEnum):
@@ -122,20 +127,20 @@ def leaked_cards(world: World, cards: Cards, day: int) -> Rows:
 
 
 def card_testing(world: World, cards: Cards, day: int) -> Rows:
-    """Bursts of small payments that try whether a card works, then a large purchase elsewhere within the hour."""
+    """Bursts of small payments that try whether a card works; cards that do are soon used for a large purchase."""
     rng = generator(world.seed, Stream.CARD_TESTING, day)
-    frauds_per_burst = sum(TESTS) / 2 + 1
-    bursts = rng.poisson(world.expected(Scenario.CARD_TESTING, day) / frauds_per_burst)
+    bursts = rng.poisson(world.expected(Scenario.CARD_TESTING, day) / (sum(TESTS) / 2 + USED_SHARE))
     victim = rng.integers(0, len(cards.level), bursts)
-    tests = rng.integers(TESTS[0], TESTS[1] + 1, bursts)
-    burst = np.repeat(np.arange(bursts), tests)
-    start = rng.integers(0, DAY_SECONDS - 3 * 3600, bursts)
-    second = start[burst] + rng.integers(0, 1800, len(burst))
-    terminal = rng.integers(0, world.population().terminals, bursts)[burst]
-    small = rng.uniform(0.5, 5.0, len(burst))
-    tested = Rows(victim[burst], terminal, second, small, np.full(len(burst), Scenario.CARD_TESTING, np.int8))
-    used = _raised(world, cards, rng, victim, Scenario.CARD_TESTING, LARGE_FACTOR)
-    return Rows.concatenate([tested, replace(used, second=start + rng.integers(1800, 3 * 3600, bursts))])
+    start = rng.integers(0, DAY_SECONDS - _BURST_SECONDS - _USE_SECONDS, bursts)
+    shop = rng.integers(0, world.population().terminals, bursts)
+    burst = np.repeat(np.arange(bursts), rng.integers(TESTS[0], TESTS[1] + 1, bursts))
+    second = start[burst] + rng.integers(0, _BURST_SECONDS, len(burst))
+    amount = rng.uniform(*TEST_AMOUNT, len(burst))
+    tests = Rows(victim[burst], shop[burst], second, amount, np.full(len(burst), Scenario.CARD_TESTING, np.int8))
+    works = np.flatnonzero(rng.random(bursts) < USED_SHARE)
+    purchases = _raised(world, cards, rng, victim[works], Scenario.CARD_TESTING, LARGE_FACTOR)
+    soon = start[works] + _BURST_SECONDS + rng.integers(0, _USE_SECONDS, len(works))
+    return Rows.concatenate([tests, replace(purchases, second=soon)])
 
 
 def _raised(

@@ -15,7 +15,7 @@ from fraud_detection.simulation.randomness import FloatArray, IntArray, Stream, 
 
 PACE = 1.3
 """Transactions of an average card in a day."""
-TRANSACTIONS_PER_TERMINAL = 4.0
+TRANSACTIONS_PER_TERMINAL = 2.5
 """Transactions of an average terminal in a day."""
 NEIGHBOURS = 15
 """Terminals near home that a card uses."""
@@ -70,7 +70,7 @@ def population(seed: int, transactions_per_day: int) -> Population:
     return Population(
         seed=seed,
         neighbours=neighbours.astype(np.int64),
-        price=np.exp(0.35 * ndtri(uniform(seed, Stream.PRICES, np.arange(terminals)))),
+        price=np.exp(0.25 * ndtri(uniform(seed, Stream.PRICES, np.arange(terminals)))),
         validity=shortest + ((longest - shortest) * uniform(seed, Stream.VALIDITY, ids)).astype(np.int64),
         phase=(longest * uniform(seed, Stream.PHASE, ids)).astype(np.int64),
     )
@@ -86,7 +86,7 @@ def cards_on(people: Population, day: int) -> Cards:
     return Cards(
         customer_id=customer_id,
         level=27.0 * np.exp(0.7 * ndtri(uniform(seed, Stream.LEVEL, customer_id))),
-        spread=0.4 + 0.4 * uniform(seed, Stream.SPREAD, customer_id),
+        spread=0.3 + 0.3 * uniform(seed, Stream.SPREAD, customer_id),
         pace=np.exp(sigma * ndtri(uniform(seed, Stream.PACE, customer_id)) - sigma**2 / 2),
     )
 

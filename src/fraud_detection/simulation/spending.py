@@ -12,8 +12,8 @@ from fraud_detection.simulation.randomness import FloatArray, IntArray, Stream, 
 
 DAY_SECONDS = 86_400
 _FAR_SHARE = 0.08  # of transactions: travel and online shops
-_LARGE_SHARE = 0.012  # of transactions: furniture, flights; a large amount is not a fraud
-_SESSION_SHARE = 0.006  # of transactions: parking, vending, games; many small amounts are not a fraud
+_LARGE_SHARE = 0.003  # of transactions: furniture, flights; a large amount is not a fraud
+_SESSION_SHARE = 0.0015  # of transactions: parking, vending, games; many small amounts are not a fraud
 _SESSION_PAYMENTS = (2, 5)  # that follow
 _PURCHASES = PACE / (1.0 + _SESSION_SHARE * sum(_SESSION_PAYMENTS) / 2)  # of an average card in a day
 _WEEKDAY = np.array([0.94, 0.95, 0.99, 1.02, 1.14, 1.12, 0.84])  # Monday first; mean 1
@@ -83,8 +83,8 @@ def _sessions(rng: np.random.Generator, bought: Rows) -> Rows:
     payments = rng.integers(_SESSION_PAYMENTS[0], _SESSION_PAYMENTS[1] + 1, len(first))
     source = np.repeat(first, payments)
     step = 1 + np.arange(len(source)) - np.repeat(np.cumsum(payments) - payments, payments)
-    second = bought.second[source] + step * rng.integers(30, 400, len(source))
-    amount = rng.uniform(0.5, 5.0, len(source))
+    second = bought.second[source] + step * rng.integers(180, 1200, len(source))
+    amount = rng.uniform(2.0, 10.0, len(source))
     return Rows(bought.slot[source], bought.terminal[source], second, amount, np.zeros(len(source), np.int8)).take(
         second < DAY_SECONDS
     )
