@@ -1,7 +1,7 @@
 """The split by time. A row on the wrong side of it, or a label from the future, makes every comparison a lie."""
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.settings import Settings
-from fraud_detection.split import holdout_rows, label_counts, training_rows
+from fraud_detection.split import holdout_rows, training_rows
 from fraud_detection.windows import RunWindows, run_windows
 
 AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
@@ -179,22 +179,6 @@ def test_what_becomes_known_at_a_border_is_known_there() -> None:
         {"customer_id": ["a", "b"], "transaction_time": [oldest, oldest - pd.Timedelta(microseconds=1)]}
     )
     assert list(holdout_rows(rows, frauds, windows, _settings())["customer_id"]) == ["b"]
-
-
-def test_label_counts_tell_missing_from_late() -> None:
-    """The report must say how many labels the past did not have yet."""
-    start = pd.Timestamp("2024-02-10")
-    table = pd.DataFrame(
-        {
-            "transaction_id": range(4),
-            "transaction_time": start,
-            "fraud": pd.array([1, 0, 1, None], dtype="Int8"),
-            "label_available_at": [start, start + pd.Timedelta(days=9), start + pd.Timedelta(days=9), pd.NaT],
-        }
-    )
-    day = datetime(2024, 2, 10, tzinfo=UTC)
-    counts = label_counts(table, day, day + timedelta(days=1), day + timedelta(days=5), timedelta(days=3))
-    assert (counts.unlabelled, counts.late, counts.late_frauds) == (1, 2, 1)
 
 
 @pytest.mark.skipif("HANDBOOK_DATA" not in os.environ, reason="HANDBOOK_DATA does not name the Handbook's Parquet file")

@@ -19,6 +19,7 @@ import click
 from fraud_detection.engine import Engine
 from fraud_detection.errors import FraudDetectionError, SettingsError
 from fraud_detection.settings import load_settings
+from fraud_detection.simulation.command import create_data
 
 if TYPE_CHECKING:
     from fraud_detection.decisions import DecisionLog
@@ -67,6 +68,9 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
 @click.version_option(package_name="fraud-detection")
 def main() -> None:
     """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
+
+
+main.add_command(create_data)
 
 
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:

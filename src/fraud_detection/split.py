@@ -6,7 +6,6 @@ One rule says when a label is known: at `label_available_at` where that is given
 transaction. A row without a fraud value is never known.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,18 +16,6 @@ from fraud_detection.settings import Settings
 from fraud_detection.windows import RunWindows
 
 DAY = pd.Timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class LabelCounts:
-    """How many rows of a span lack a label at the moment that counts."""
-
-    unlabelled: int
-    """Rows whose fraud value is not known at all."""
-    late: int
-    """Rows whose label exists but became known only later; the past could not have used it."""
-    late_frauds: int
-    """Those of the late ones that are frauds: what the model is taught as genuine (or not taught at all)."""
 
 
 def training_rows(features: pd.DataFrame, windows: RunWindows, settings: Settings) -> pd.DataFrame:
@@ -72,14 +59,6 @@ def holdout_rows(
         known_since = rows["customer_id"].map(_card_known_since(recent_frauds, windows, settings))
         rows = rows[~(pd.to_datetime(known_since) <= day_began)]
     return rows.reset_index(drop=True)
-
-
-def label_counts(features: pd.DataFrame, start: datetime, end: datetime, at: datetime, delay: timedelta) -> LabelCounts:
-    """Count the rows of [start, end) whose label was not known at the moment `at` (all three aware)."""
-    rows = _span(features, start, end)
-    unlabelled = rows["fraud"].isna()
-    late = ~unlabelled & ~_known(rows, at, delay)
-    return LabelCounts(int(unlabelled.sum()), int(late.sum()), int((late & (rows["fraud"] == 1)).sum()))
 
 
 def _labelled(rows: pd.DataFrame, at: datetime, settings: Settings) -> pd.DataFrame:

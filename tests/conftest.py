@@ -1,0 +1,78 @@
+"""A small world for the tests of the whole job: seven weeks of simulated transactions, and settings to match."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fraud_detection.cli import main
+from fraud_detection.simulation.demo import regimes
+from fraud_detection.simulation.files import write_days
+from fraud_detection.simulation.fraud import World
+
+T = datetime(2026, 3, 1, tzinfo=UTC)
+"""A moment at which the small world can decide; its data goes on for two days."""
+
+SETTINGS: dict[str, Any] = {
+    "data": {"columns": {"label_available_at": "label_available_at"}},
+    "windows": {"training_window_days": 21},
+    "training": {"min_training_frauds": 20, "trees": 40},
+    "comparison": {"minimum_holdout_frauds": 20, "planned_looks": 1, "resamples": 200},
+}
+
+
+@pytest.fixture(scope="session")
+def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Parquet files, 51 days with 1,500 transactions each. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("world")
+    for _ in write_days(World(3, 1500, regimes()), folder, date(2026, 1, 11), 51):
+        pass
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.stdout)
+        return found
+
+
+Job = Callable[..., Outcome]
+
+
+@pytest.fixture
+def job(tmp_path: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Run one command in this process, in an output folder of the test's own; each option can be replaced."""
+
+    def run(verb: str = "retrain", settings: dict[str, Any] | None = None, **options: object) -> Outcome:
+        config = tmp_path / "retraining.yaml"
+        config.write_text(yaml.safe_dump(SETTINGS if settings is None else settings), encoding="utf-8")
+        given: dict[str, object] = {"config": config, "output": tmp_path / "output"}
+        if verb == "retrain":
+            given |= {"input": transactions, "as-of": T.isoformat()}
+        given |= {name.replace("_", "-"): value for name, value in options.items()}
+        words = [word for name, value in given.items() for word in _option(name, value)]
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the whole process
+        result = CliRunner().invoke(main, [verb, *words], catch_exceptions=False)
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def _option(name: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
