@@ -32,9 +32,11 @@ def card_features(tx: Transaction, everything: list[Transaction]) -> dict[str, f
         features[f"card_count_{days}d"] = len(window)
         features[f"card_mean_amount_{days}d"] = sum(other.cents for other in window) / len(window) / 100
         features[f"card_large_count_{days}d"] = sum(is_large(other, everything) for other in window)
+    larges = [other.cents for other in window if is_large(other, everything)]
     past = [other.cents for other in before if other.time > tx.time - 30 * DAY]
     features["amount_to_past_mean"] = _ratio(tx.cents, sum(past) / len(past) if past else 0)
     features["amount_to_past_median"] = _ratio(tx.cents, _nearest_rank(past, 0.5))
+    features["card_large_sum_30d"] = _ratio(sum(larges), _nearest_rank(past, 0.5))
     features["amount_to_past_p90"] = _ratio(tx.cents, _nearest_rank(past, 0.9))
     features["amount_to_past_max"] = _ratio(tx.cents, max(past, default=0))
     features["amount_z"] = _z([_log(cents) for cents in past], _log(tx.cents))

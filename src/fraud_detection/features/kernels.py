@@ -42,6 +42,7 @@ CARD_PAST_FEATURES = (
     "amount_to_past_max",
     "card_hours_since_last",
     *(f"card_large_count_{days}d" for days in WINDOW_DAYS),
+    "card_large_sum_30d",
 )
 TERMINAL_WINDOW_FEATURES = tuple(f"terminal_{what}_{days}d" for days in WINDOW_DAYS for what in ("count", "fraud_rate"))
 TERMINAL_FRAUD_FEATURES = (
@@ -55,6 +56,7 @@ CARD_FEATURES = CARD_WINDOW_FEATURES + CARD_PAST_FEATURES
 TERMINAL_FEATURES = TERMINAL_WINDOW_FEATURES + TERMINAL_FRAUD_FEATURES
 
 _BLOCK_ROWS = 1 << 16  # keys are worked through in blocks of about this many rows, which fit in a core's cache
+_MOST_CENTS = 1 << 47  # above LARGEST_AMOUNT in cents; one for each row of a block still fits in an int64
 _CODES = 1 << 62  # (key, time) codes stay below it
 
 
@@ -131,61 +133,68 @@ def card_features(
     for block in _blocks(cards, times):
         line = _Timeline(cards[block], times[block])
         wanted = np.flatnonzero(line.times >= start)
-        values = _card_windows(line, cents[block], wanted)
+        firsts = {days: line.after(wanted, days * DAY) for days in WINDOW_DAYS}
+        values = _card_windows(cents[block], wanted, firsts)
         if past:
-            against_past, normal[block] = _card_past(line, cents[block], wanted, fraud[block], start)
-            values |= against_past
+            # Wanted rows count the large amounts of their look-back, and terminals judge every fraud.
+            judged = np.flatnonzero((line.times > start - LOOK_BACK) | fraud[block])
+            card_past = _CardPast(line, cents[block], judged)
+            values |= _against_past(card_past, wanted, firsts[30])
+            values |= _large_amounts(card_past, wanted, firsts)
+            normal[block] = fraud[block] & ~card_past.large
         _fill(features, block.start + wanted, values)
     return _kept(order, features, normal, times >= keep_from)
 
 
-def _card_windows(line: "_Timeline", cents: Ints, rows: Ints) -> dict[str, Floats]:
+def _card_windows(cents: Ints, wanted: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
     spent = _running(cents)
     values = {}
-    for days in WINDOW_DAYS:
-        first = line.after(rows, days * DAY)
-        count = rows + 1 - first
+    for days, first in firsts.items():
+        count = wanted + 1 - first
         values[f"card_count_{days}d"] = count.astype(np.float64)
-        values[f"card_mean_amount_{days}d"] = (spent[rows + 1] - spent[first]) / count / 100.0
+        values[f"card_mean_amount_{days}d"] = (spent[wanted + 1] - spent[first]) / count / 100.0
     return values
 
 
-def _card_past(
-    line: "_Timeline", cents: Ints, wanted: Ints, fraud: Bools, start: int
-) -> tuple[dict[str, Floats], Bools]:
-    # The median is also needed for the rows that the large counts of wanted rows look back on, and for every fraud.
-    rows = np.flatnonzero((line.times > start - LOOK_BACK) | fraud)
-    first = line.after(rows, LOOK_BACK)
-    amounts = _ByAmount(line, cents)
-    median = amounts.quantile(first, rows, 1, 2)
-    large = np.zeros(len(cents), dtype=np.bool_)
-    has_past = first < rows
-    large[rows] = has_past & (2 * cents[rows] > 5 * median)
-    chosen = np.searchsorted(rows, wanted)
-    first, median, has_past = first[chosen], median[chosen], has_past[chosen]
-    p90 = amounts.quantile(first, wanted, 9, 10)
-    largest = amounts.quantile(first, wanted, 1, 1)
-    own = cents[wanted]
-    count = (wanted - first).astype(np.float64)
-    values = {
-        "amount_to_past_mean": _ratio(
-            own, (np.diff(_running(cents)[np.stack((first, wanted))], axis=0)[0]) / _or_nan(count)
-        ),
-        "amount_z": _z_of_logs(cents, first, wanted),
-        "amount_to_past_median": _ratio(own, median),
-        "amount_to_past_p90": _ratio(own, p90),
-        "amount_to_past_max": _ratio(own, largest),
-        "card_hours_since_last": np.where(has_past, (line.times[wanted] - line.times[wanted - 1]) / HOUR, np.nan),
+class _CardPast:
+    """The rows of a block of cards, with the median of the past of `judged` ones and whether they were large for it."""
+
+    def __init__(self, line: "_Timeline", cents: Ints, judged: Ints) -> None:
+        self.line = line
+        self.cents = cents
+        self.amounts = _ByAmount(line, cents)
+        self.median = np.full(len(cents), -1)
+        """-1 where there is no past."""
+        self.median[judged] = self.amounts.quantile(line.after(judged, LOOK_BACK), judged, 1, 2)
+        self.large = (self.median >= 0) & (2 * cents > 5 * self.median)
+
+
+def _against_past(card: _CardPast, wanted: Ints, first: Ints) -> dict[str, Floats]:
+    own, times = card.cents[wanted], card.line.times
+    spent = _running(card.cents)
+    count = wanted - first
+    since_last = np.where(count > 0, times[wanted] - times[wanted - 1], -1)
+    return {
+        "amount_to_past_mean": _ratio(own, (spent[wanted] - spent[first]) / _or_nan(count)),
+        "amount_z": _z_of_logs(card.cents, wanted, first),
+        "amount_to_past_median": _ratio(own, card.median[wanted]),
+        "amount_to_past_p90": _ratio(own, card.amounts.quantile(first, wanted, 9, 10)),
+        "amount_to_past_max": _ratio(own, card.amounts.quantile(first, wanted, 1, 1)),
+        "card_hours_since_last": np.where(since_last >= 0, since_last, np.nan) / HOUR,
     }
-    larges = _running(large)
-    for days in WINDOW_DAYS:
-        values[f"card_large_count_{days}d"] = (larges[wanted + 1] - larges[line.after(wanted, days * DAY)]).astype(
-            np.float64
-        )
-    return values, fraud & ~large
 
 
-def _z_of_logs(cents: Ints, first: Ints, rows: Ints) -> Floats:
+def _large_amounts(card: _CardPast, wanted: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
+    count, spent = _running(card.large), _running(np.where(card.large, card.cents, 0))
+    values = {
+        f"card_large_count_{days}d": (count[wanted + 1] - count[first]).astype(np.float64)
+        for days, first in firsts.items()
+    }
+    values["card_large_sum_30d"] = _ratio(spent[wanted + 1] - spent[firsts[30]], card.median[wanted])
+    return values
+
+
+def _z_of_logs(cents: Ints, rows: Ints, first: Ints) -> Floats:
     """How many standard deviations the logarithm of an amount lies above those of its past.
 
     The bits of a float64 read as an integer are its base-2 logarithm with linear interpolation; the upper ones give it
@@ -455,7 +464,7 @@ class _ByAmount:
         key_change = np.append(True, np.diff(line.base) != 0)
         starts = np.flatnonzero(key_change)
         keys = np.cumsum(key_change) - 1
-        by_amount = np.lexsort((cents, keys))
+        by_amount = np.argsort(keys * _MOST_CENTS + cents)
         self._sorted = cents[by_amount]
         self._start = starts[keys]
         rank = np.empty(len(cents), dtype=np.int64)
@@ -464,11 +473,11 @@ class _ByAmount:
         self._ranks = _WaveletMatrix(rank - self._start, longest)
 
     def quantile(self, first: Ints, end: Ints, share: int, of: int) -> Ints:
-        """The smallest amount in [first, end) that share/of of the amounts do not exceed; 0 where the range is empty.
+        """The smallest amount in [first, end) that share/of of the amounts do not exceed; -1 where the range is empty.
 
         `end` is also a row of the card itself: the transaction whose past the range is.
         """
-        result = np.zeros(len(first), dtype=np.int64)
+        result = np.full(len(first), -1)
         some = np.flatnonzero(first < end)
         first, end = first[some], end[some]
         k = ((end - first) * share + of - 1) // of - 1
