@@ -83,7 +83,7 @@ def tell_verdict(decision: Decision, tell: Tell) -> None:
         tell("challenger", _metrics(None, decision.challenger))
     if decision.difference is not None:
         tell("difference", _difference(decision.difference, first=decision.champion is None))
-    tell("decision", f"{_outcome(decision)} · {decision.reason}")
+    tell("decision", f"{_outcome(decision)} · {_why(decision)}")
     if decision.report is not None:
         tell("report", decision.report)
 
@@ -105,7 +105,7 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
         f"{champion.average_precision:.3f}" if champion else "",
         f"{challenger.average_precision:.3f}" if challenger else "",
         f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
-        decision.reason,
+        _why(decision),
     )
 
 
@@ -129,6 +129,11 @@ def _outcome(decision: Decision) -> str:
     if decision.decision is Outcome.PROMOTED:
         return f"PROMOTED as v{decision.version}"
     return decision.decision.value.replace("_", " ").upper()
+
+
+def _why(decision: Decision) -> str:
+    """The reason without the measurement that it begins with, which has a line or a column of its own."""
+    return decision.reason.partition("; ")[2] if decision.difference else decision.reason
 
 
 def _counts(span: Span) -> str:
