@@ -141,6 +141,30 @@ def test_nested_folders_of_files_with_other_widths_are_one_table(spark: SparkSes
     assert {r["amount"] for r in rows_of(found)} == {10.5}
 
 
+def test_a_folder_of_many_files_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
+    """An hourly export makes thousands in a season."""
+    for number in range(150):
+        write_csv(tmp_path / "c" / f"{number}.csv", [row(number)])
+        write_parquet(tmp_path / "p" / f"{number}.parquet", [row(number)])
+    assert sorted(int(i) for i in ids_of(read(spark, tmp_path / "c"))) == list(range(150))
+    assert ids_of(read(spark, tmp_path / "p")) == list(range(150))
+
+
+NUMBERS = [pa.uint8(), pa.uint32(), pa.int8(), pa.float16(), pa.float32(), pa.decimal128(25, 1), pa.decimal256(40, 1)]
+
+
+@pytest.mark.parametrize("kind", NUMBERS, ids=str)
+@pytest.mark.parametrize("name", ["a.parquet", "[a].parquet"], ids=["by the engine", "by pyarrow"])
+def test_numbers_of_any_width_are_read(spark: SparkSession, tmp_path: Path, kind: pa.DataType, name: str) -> None:
+    wanted = [row(1, v=3), row(2, v=4), row(3, v=None)]
+    table = pa.Table.from_pylist(wanted)
+    values = pa.array([3, 4, None], pa.int64())
+    values = pa.array(np.array([3, 4, np.nan], np.float16)) if kind == pa.float16() else values.cast(kind)
+    pq.write_table(table.set_column(table.schema.get_field_index("v"), "v", values), tmp_path / name)
+    found = rows_of(read(spark, tmp_path, settings.Columns(extra_numeric=("v",))))
+    assert [r["v"] for r in found] == [3.0, 4.0, None]
+
+
 @pytest.mark.parametrize(
     "kind",
     [

@@ -88,7 +88,7 @@ def _open(place: str) -> InputFile | str:
         if _format(place) is Format.CSV:
             return InputFile(place, Format.CSV, dict.fromkeys(csv_header(place), pa.string()))
         with parquet_file(place) as file:
-            layout = str(file.schema)
+            layout = str(file.schema).partition("\n")[2]  # without the address of the object
             return InputFile(place, Format.PARQUET, _parquet_types(file), layout, _constant_columns(file))
     except (DataError, OSError) as error:
         return f"{place}: {error}"

@@ -1,7 +1,7 @@
 """Files into one lazy table with canonical columns; nothing is checked yet, and nothing is read before an action.
 
 The engine reads Parquet itself where it can. CSV, and Parquet that one of the engines cannot read (nanoseconds,
-dictionaries, names with wildcards), is read by PyArrow inside `mapInArrow`, one task a file, the same on every engine.
+dictionaries, names with wildcards), is read by PyArrow inside `mapInArrow`, a few files a task, the same on all engines.
 """
 
 import re
@@ -26,6 +26,7 @@ EngineError = (PySparkException, Py4JError)
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_./=+@ -]+")
 _BATCH = 65_536
+_TASKS = 64  # at most, for files that PyArrow reads: each costs an engine some milliseconds
 _ENGINE_TYPES: dict[pa.DataType, T.DataType] = {
     pa.bool_(): T.BooleanType(),
     pa.int8(): T.ByteType(),
@@ -39,6 +40,13 @@ _ENGINE_TYPES: dict[pa.DataType, T.DataType] = {
     pa.float64(): T.DoubleType(),
     pa.string(): T.StringType(),
     pa.large_string(): T.StringType(),
+}
+_SIGNED = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
 }
 _CANONICAL_TYPES = {
     Kind.TIME: "timestamp",
@@ -119,17 +127,21 @@ def _read_by_pyarrow(
     spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool
 ) -> DataFrame:
     schema = _batch_schema(files[0], fields, with_source=with_source)
-    read = _reader(files, fields, with_source=with_source)
-    return spark.range(0, len(files), 1, len(files)).mapInArrow(read, _engine_schema(schema))
+    needed = {field.source for field in fields}
+    slim = [InputFile(f.place, f.format, {name: f.types[name] for name in needed}) for f in files]
+    tasks = min(len(files), _TASKS)
+    read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
+    return spark.range(0, tasks, 1, tasks).mapInArrow(read, _engine_schema(schema))
 
 
 def _reader(
-    files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool
+    tasks: list[list[InputFile]], fields: tuple[Field, ...], *, with_source: bool
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     def read(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in numbers:
             for number in batch.column(0).to_pylist():
-                yield from _batches(files[number], fields, with_source=with_source)
+                for file in tasks[number]:
+                    yield from _batches(file, fields, with_source=with_source)
 
     return read
 
@@ -160,13 +172,9 @@ def _plain(source: pa.DataType) -> pa.DataType:
         return pa.timestamp("us", "UTC")
     if pa.types.is_null(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source):
         return pa.string()
-    if pa.types.is_unsigned_integer(source) or pa.types.is_float16(source) or pa.types.is_decimal256(source):
-        return {pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32()}.get(source, _wide(source))
-    return source
-
-
-def _wide(source: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_decimal256(source) else pa.int64()
+    if pa.types.is_decimal256(source):
+        return pa.string()
+    return _SIGNED.get(source, source)
 
 
 def _engine_schema(schema: pa.Schema) -> T.StructType:
