@@ -1,29 +1,57 @@
 """A model as MLflow keeps it: XGBoost's own file with a description, never a pickle."""
 
 import hashlib
-import json
-from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.connection import Connection
+from fraud_detection.results import Span
 from fraud_detection.training import Model
 
 MODEL_FILE = "model.ubj"
-_DESCRIPTION = "MLmodel"
 _EXAMPLE_ROWS = 5
 
 
-def log_model(
-    connection: Connection, run_id: str, model: Model, inputs: pd.DataFrame, facts: Mapping[str, object]
-) -> str:
-    """Log the model to a run, ready to be registered.
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a version beside its file: kept as tags, set in the moment that the version is made."""
+
+    as_of: datetime
+    training: Span
+    sha256: str
+    """Of the model's file."""
+
+    def as_tags(self) -> dict[str, str]:
+        span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
+        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | span
+
+    @classmethod
+    def from_tags(cls, tags: dict[str, str]) -> Self:
+        """Read what `as_tags` wrote.
+
+        Raises:
+            FraudDetectionError: tags are missing or changed; another program may have registered the version.
+        """
+        try:
+            training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
+            return cls(datetime.fromisoformat(tags["as_of"]), training, tags["sha256"])
+        except KeyError as error:
+            raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
+        except (ValidationError, ValueError) as error:
+            raise FraudDetectionError(f"its tags do not say what it was trained on: {error}") from error
+
+
+def log_model(connection: Connection, run_id: str, model: Model, inputs: pd.DataFrame) -> str:
+    """Log the model to a run, ready to be registered, and return MLflow's id of it.
 
     What `mlflow.xgboost.log_model` does, without the copies of the run's parameters and metrics, and without loading
     the model twice more: registration verifies it anyway.
@@ -33,10 +61,6 @@ def log_model(
         run_id: the run.
         model: the model.
         inputs: rows as the bare booster takes them; the first few become the example.
-        facts: what `load_model` gives back; JSON values.
-
-    Returns:
-        The MLflow model id.
     """
     import mlflow.xgboost
     from mlflow.entities import LoggedModelOutput
@@ -52,13 +76,8 @@ def log_model(
         inputs=Schema([ColSpec("double", name) for name in model.inputs]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1,))]),
     )
-    digest = hashlib.sha256(model.to_bytes()).hexdigest()
     description = Description(
-        artifact_path=logged.artifact_location,
-        run_id=run_id,
-        model_id=logged.model_id,
-        model_uuid=logged.model_id,
-        metadata={"facts": json.dumps(facts), "sha256": digest},
+        artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id
     )
     with TemporaryDirectory() as folder:
         path = str(Path(folder) / "model")
@@ -77,67 +96,44 @@ def log_model(
     return str(logged.model_id)
 
 
-def load_model(connection: Connection, name: str, version: int) -> tuple[Model, dict[str, Any]]:
-    """Load a registered version and the facts it was logged with.
+def load_model(connection: Connection, name: str, version: int, sha256: str) -> Model:
+    """Load a registered version from its native file.
 
     Raises:
-        FraudDetectionError: files are missing or broken, or another program registered it.
+        FraudDetectionError: the file is missing or broken.
     """
-    description = download(connection, f"models:/{name}/{version}/{_DESCRIPTION}")
-    content = download(connection, f"models:/{name}/{version}/{MODEL_FILE}")
-    facts, digest = _metadata(description)
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
+    content = download(connection, connection.client.get_model_version_download_uri(name, str(version)), MODEL_FILE)
+    found = digest(content)
+    if found != sha256:
         raise FraudDetectionError(
             f"{MODEL_FILE} is corrupted: found {len(content)} bytes with SHA-256 {found[:12]}…,"
-            f" expected SHA-256 {digest[:12]}…"
+            f" expected SHA-256 {sha256[:12]}…"
         )
-    return Model.from_bytes(content), facts
+    return Model.from_bytes(content)
 
 
-def _metadata(description: bytes) -> tuple[dict[str, Any], str]:
-    import yaml
-
-    try:
-        known = yaml.safe_load(description)["metadata"]
-        return json.loads(known["facts"]), str(known["sha256"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise FraudDetectionError(
-            f"{_DESCRIPTION} does not say what the model was trained on ({type(error).__name__}); expected the metadata"
-            " that this program logs with each model"
-        ) from error
+def digest(content: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
-def download(connection: Connection, uri: str) -> bytes:
-    """The content of one artifact.
+def download(connection: Connection, root: str, name: str) -> bytes:
+    """The content of one artifact under a root.
 
     Raises:
         FraudDetectionError: it is not there.
     """
-    import mlflow.artifacts
-    import requests
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri)
     try:
         with TemporaryDirectory() as folder:
-            file = mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=connection.uri)
-            return Path(file).read_bytes()
-    except requests.HTTPError as error:
-        if error.response is None or error.response.status_code != 404:
-            raise
-        raise _unreadable(uri, connection.masked(str(error))) from None
-    except requests.RequestException:
-        raise  # an OSError too, but one of the network
-    except OSError as error:
-        raise _unreadable(uri, str(error)) from error
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise _unreadable(uri, connection.masked(str(error))) from None
-
-
-def _unreadable(uri: str, cause: str) -> FraudDetectionError:
-    return FraudDetectionError(f"{uri.rpartition('/')[2]} is missing or cannot be read: {cause}")
+            return Path(repository.download_artifacts(name, folder)).read_bytes()
+    except (MlflowException, OSError) as error:
+        if name in {Path(file.path).name for file in repository.list_artifacts()}:
+            raise  # it is there; the service failed
+        raise FraudDetectionError(f"{name} is missing under {connection.masked(root)}") from error
 
 
 def _requirements() -> list[str]:

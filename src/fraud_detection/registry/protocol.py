@@ -7,6 +7,7 @@ repeated: it looks at what is there already. The next run repeats the steps of a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.decisions import DecisionLog
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.registry.artifacts import download, load_model
+from fraud_detection.registry.artifacts import Facts, download, load_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, apply_pin, service
 from fraud_detection.results import Check, Decision, Outcome
@@ -33,13 +34,22 @@ SUPERSEDED = "superseded"
 """Outcome of a run whose T another run had decided before."""
 
 
+class LoggedModel(BaseModel):
+    """The files that a promotion is going to register."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str  # MLflow's
+    sha256: str
+
+
 class Intent(BaseModel):
     """What a run is going to do, kept with the MLflow run before it does any of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     decision: Decision
-    model_id: str | None  # MLflow's id of the logged model; of promotions only
+    model: LoggedModel | None  # of promotions only
 
 
 @dataclass
@@ -49,7 +59,9 @@ class Completion:
     connection: Connection
     log: DecisionLog
     run_id: str
+    root: str  # of the MLflow run's artifacts
     intent: Intent
+    sample: pd.DataFrame | None
     decision: Decision
     """As intended, until a late check refuses; as written down, once it is."""
     written: bool = False
@@ -58,6 +70,13 @@ class Completion:
     @property
     def name(self) -> str:
         return self.intent.decision.model_name
+
+    @property
+    def model(self) -> LoggedModel:
+        """The files to register."""
+        if self.intent.model is None:
+            raise FraudDetectionError(f"MLflow run {self.run_id} intends a promotion without a model; delete the run")
+        return self.intent.model
 
     @property
     def promoting(self) -> bool:
@@ -127,9 +146,9 @@ def verify_version(run: Completion) -> None:
     """Refuse where the registered files do not score exactly what the compared model scored."""
     if not run.promoting or run.version is None:
         return
-    rows = _verification(run)
+    rows = _verification(run) if run.sample is None else run.sample
     try:
-        model, _ = load_model(run.connection, run.name, run.version)
+        model = load_model(run.connection, run.name, run.version, run.model.sha256)
     except ServiceUnavailableError:
         raise
     except FraudDetectionError as error:
@@ -174,7 +193,7 @@ def write_decision(run: Completion) -> None:
 
 def discard_version(run: Completion) -> None:
     """Delete a version that was registered and then refused: each version that stays has been in service."""
-    if run.intent.model_id is None or (_own(run) and run.decision.decision is Outcome.PROMOTED):
+    if run.intent.model is None or (_own(run) and run.decision.decision is Outcome.PROMOTED):
         return
     champion = service(run.connection, run.name).champion
     for version in _versions(run):
@@ -185,13 +204,15 @@ def discard_version(run: Completion) -> None:
 def close_run(run: Completion) -> None:
     """Log the decision that stands, and end the MLflow run."""
     run.client.log_text(run.run_id, run.decision.model_dump_json(indent=2), "decision.json")
-    run.client.set_tag(run.run_id, OUTCOME_TAG, run.decision.decision if _own(run) else SUPERSEDED)
     run.client.set_terminated(run.run_id, "FINISHED")
 
 
 def close_intent(run: Completion) -> None:
     """Nothing is left to do."""
-    run.client.set_tag(run.run_id, INTENT_TAG, CLOSED)
+    from mlflow.entities import RunTag
+
+    outcome = run.decision.decision.value if _own(run) else SUPERSEDED
+    run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)])
 
 
 PROTOCOL: tuple[Callable[[Completion], None], ...] = (
@@ -211,34 +232,51 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
 )
 
 
-def complete(connection: Connection, log: DecisionLog, run_id: str) -> Decision:
-    """Carry out the open intent of a run, from wherever it was left, and return the decision that stands."""
-    intent = _read_intent(connection, run_id)
-    run = Completion(connection, log, run_id, intent, intent.decision)
+def carry_out(
+    connection: Connection,
+    log: DecisionLog,
+    mlflow_run: Any,  # noqa: ANN401
+    intent: Intent,
+    sample: pd.DataFrame | None = None,
+) -> Decision:
+    """Carry out an intent, from wherever it was left, and return the decision that stands.
+
+    Args:
+        connection: to MLflow.
+        log: for the decision.
+        mlflow_run: the run whose intent it is.
+        intent: what to do.
+        sample: content of the verification file, where it is at hand.
+    """
+    info = mlflow_run.info
+    run = Completion(connection, log, info.run_id, info.artifact_uri, intent, sample, intent.decision)
     for step in PROTOCOL:
         step(run)
     return run.decision
+
+
+def complete(connection: Connection, log: DecisionLog, mlflow_run: Any) -> Decision:  # noqa: ANN401
+    """Carry out the open intent of a run that was killed."""
+    content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
+    try:
+        intent = Intent.model_validate_json(content)
+    except ValidationError as error:
+        cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
+        raise _lost(connection, mlflow_run.info.run_id, cause) from error
+    return carry_out(connection, log, mlflow_run, intent)
 
 
 def _own(run: Completion) -> bool:
     return run.decision.run_id == run.run_id
 
 
-def _read_intent(connection: Connection, run_id: str) -> Intent:
-    try:
-        return Intent.model_validate_json(_artifact(connection, run_id, INTENT_FILE))
-    except ValidationError as error:
-        raise _lost(connection, run_id, f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}") from error
-
-
 def _verification(run: Completion) -> pd.DataFrame:
-    return pd.read_parquet(BytesIO(_artifact(run.connection, run.run_id, VERIFICATION_FILE)))
+    return pd.read_parquet(BytesIO(_artifact(run.connection, run.root, VERIFICATION_FILE, run.run_id)))
 
 
-def _artifact(connection: Connection, run_id: str, name: str) -> bytes:
-    run = connection.client.get_run(run_id)
+def _artifact(connection: Connection, root: str, name: str, run_id: str) -> bytes:
     try:
-        return download(connection, f"{run.info.artifact_uri}/{name}")
+        return download(connection, root, name)
     except ServiceUnavailableError:
         raise
     except FraudDetectionError as error:
@@ -261,23 +299,32 @@ def _versions(run: Completion) -> list[int]:
 def _create_version(run: Completion) -> None:
     from mlflow.exceptions import MlflowException
 
+    facts = Facts(run.decision.as_of, run.decision.training, run.model.sha256)
+    create = partial(
+        run.client.create_model_version,
+        run.name,
+        f"models:/{run.model.model_id}",
+        run_id=run.run_id,
+        model_id=run.model.model_id,
+        tags=facts.as_tags(),
+    )
+    try:
+        create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        _create_registered_model(run)
+        create()
+
+
+def _create_registered_model(run: Completion) -> None:
+    from mlflow.exceptions import MlflowException
+
     try:
         run.client.create_registered_model(run.name)
-    except MlflowException as error:
+    except MlflowException as error:  # a request may be sent twice
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    decision = run.decision
-    run.client.create_model_version(
-        run.name,
-        f"models:/{run.intent.model_id}",
-        run_id=run.run_id,
-        model_id=run.intent.model_id,
-        tags={
-            "as_of": decision.as_of.isoformat(),
-            "training_start": decision.training.start.isoformat(),
-            "training_end": decision.training.end.isoformat(),
-        },
-    )
 
 
 def _set_alias(run: Completion, alias: str, version: int) -> None:

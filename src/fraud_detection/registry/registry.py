@@ -13,7 +13,7 @@ import pandas as pd
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.registry.artifacts import load_model, log_model
+from fraud_detection.registry.artifacts import Facts, digest, load_model, log_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.protocol import (
     INTENT_FILE,
@@ -22,6 +22,8 @@ from fraud_detection.registry.protocol import (
     SCORE,
     VERIFICATION_FILE,
     Intent,
+    LoggedModel,
+    carry_out,
     complete,
 )
 from fraud_detection.registry.state import PIN_TAG, Pin, Service, apply_pin, service
@@ -44,6 +46,14 @@ class Champion:
     model: Model
     as_of: datetime
     training: Span
+
+
+@dataclass(frozen=True)
+class _Winner:
+    """A model to promote, with rows as its booster takes them and the score of each."""
+
+    model: Model
+    verification: pd.DataFrame
 
 
 class Registry:
@@ -111,35 +121,20 @@ class Registry:
             The decision that stands: the same, an earlier one of this T, or a refusal where a late check failed (the
             registered model scores differently, the champion changed meanwhile, a person pinned it).
         """
-        if decision.decision is Outcome.PROMOTED and (challenger is None or sample is None or sample.empty):
-            raise ValueError("a promotion needs the challenger and a sample to verify it with")
         Decision.model_validate_json(decision.model_dump_json())  # it will be read back from the log: NaN would not
+        winner = _winner(decision, challenger, sample)
         with self._connection.explained():
             settled = self._log.find(decision.as_of)
             if settled is not None:
                 return settled
-            run_id = self._start_run(decision, tags)
-            promoting = decision.decision is Outcome.PROMOTED
-            with TemporaryDirectory() as folder:
-                model_id = None
-                if promoting and challenger is not None and sample is not None:
-                    model_id = self._log_challenger(run_id, decision, challenger, sample, Path(folder))
-                intent = Intent(decision=decision.model_copy(update={"run_id": run_id}), model_id=model_id)
-                for name, content in {**files, INTENT_FILE: intent.model_dump_json(indent=2).encode()}.items():
-                    (Path(folder) / name).write_bytes(content)
-                self._connection.client.log_artifacts(run_id, folder)
-            self._log_facts(run_id, decision, parameters, model_id)
-            self._connection.client.set_tag(run_id, INTENT_TAG, OPEN)
-            return complete(self._connection, self._log, run_id)
-
-    def attach(self, decision: Decision, files: Mapping[str, bytes]) -> None:
-        """Put files beside the others of the decision's run; those of the same name are replaced."""
-        if decision.run_id is None:
-            raise ValueError("the decision was not recorded; it has no MLflow run")
-        with self._connection.explained(), TemporaryDirectory() as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            self._connection.client.log_artifacts(decision.run_id, folder)
+            run = self._start_run(decision, tags)
+            given = decision.model_copy(update={"run_id": run.info.run_id})
+            model = None if winner is None else self._log_model(run, winner)
+            intent = Intent(decision=given, model=model)
+            self._log_facts(given, parameters, model)
+            self._log_files(run, {**files, INTENT_FILE: intent.model_dump_json(indent=2).encode()}, winner)
+            self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN)
+            return carry_out(self._connection, self._log, run, intent, None if winner is None else winner.verification)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
         """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
@@ -150,7 +145,7 @@ class Registry:
         """
         with self._connection.explained():
             self._finish_rollback()
-            decided = tuple(complete(self._connection, self._log, run_id) for run_id in self._open_intents())
+            decided = tuple(complete(self._connection, self._log, run) for run in self._open_intents())
             self._end_abandoned_runs(as_of)
             return decided
 
@@ -210,18 +205,18 @@ class Registry:
     def _load(self, version: int) -> Champion:
         found = self._connection.client.get_model_version(self._name, str(version))
         try:
-            model, facts = load_model(self._connection, self._name, version)
-            training, as_of = Span.model_validate(facts["training"]), datetime.fromisoformat(facts["as_of"])
+            facts = Facts.from_tags(found.tags)
+            model = load_model(self._connection, self._name, version, facts.sha256)
         except ServiceUnavailableError:
             raise
-        except (FraudDetectionError, KeyError, ValueError) as error:
+        except FraudDetectionError as error:
             raise FraudDetectionError(
                 f"version {version} of {self._name} in MLflow at {self._connection.shown_uri} cannot be loaded: {error}"
                 "; restore its artifacts, or put another version into service: fraud-detection rollback --to VERSION"
             ) from error
-        return Champion(version, str(found.run_id), model, as_of, training)
+        return Champion(version, str(found.run_id), model, facts.as_of, facts.training)
 
-    def _start_run(self, decision: Decision, tags: Mapping[str, str]) -> str:
+    def _start_run(self, decision: Decision, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
         known = {
             "mlflow.runName": f"{self._name} {decision.as_of:%Y-%m-%d %H:%M}",
             _MODEL_TAG: self._name,
@@ -231,25 +226,28 @@ class Registry:
         }
         known |= {f"fraud_detection.{name}": self._value(value) for name, value in tags.items()}
         begun = decision.decided_at - timedelta(seconds=sum(decision.seconds.values()))
-        run = self._connection.client.create_run(
+        return self._connection.client.create_run(
             self._connection.experiment_id, start_time=int(begun.timestamp() * 1000), tags=known
         )
-        return str(run.info.run_id)
 
-    def _log_challenger(
-        self, run_id: str, decision: Decision, challenger: Model, sample: pd.DataFrame, folder: Path
-    ) -> str:
-        inputs = challenger.inputs_of(sample)
-        inputs.assign(**{SCORE: challenger.predict(sample)}).to_parquet(folder / VERIFICATION_FILE, index=False)
-        facts = {"as_of": decision.as_of.isoformat(), "training": decision.training.model_dump(mode="json")}
-        return log_model(self._connection, run_id, challenger, inputs, facts)
+    def _log_model(self, run: Any, winner: _Winner) -> LoggedModel:  # noqa: ANN401
+        inputs = winner.verification.drop(columns=SCORE)
+        model_id = log_model(self._connection, run.info.run_id, winner.model, inputs)
+        return LoggedModel(model_id=model_id, sha256=digest(winner.model.to_bytes()))
 
-    def _log_facts(
-        self, run_id: str, decision: Decision, parameters: Mapping[str, object], model_id: str | None
-    ) -> None:
+    def _log_files(self, run: Any, files: Mapping[str, bytes], winner: _Winner | None) -> None:  # noqa: ANN401
+        with TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            if winner is not None:
+                winner.verification.to_parquet(Path(folder, VERIFICATION_FILE), index=False)
+            self._connection.client.log_artifacts(run.info.run_id, folder)
+
+    def _log_facts(self, decision: Decision, parameters: Mapping[str, object], model: LoggedModel | None) -> None:
         from mlflow.entities import Metric, Param
 
         now = int(time.time() * 1000)
+        run_id, model_id = decision.run_id, None if model is None else model.model_id
         metrics = [Metric(name, value, now, 0, model_id=model_id) for name, value in _metrics(decision).items()]
         params = [Param(name, self._value(value)) for name, value in _flat(parameters).items()]
         client = self._connection.client
@@ -261,10 +259,10 @@ class Registry:
         text = self._connection.masked(str(value))
         return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
-    def _open_intents(self) -> list[str]:
+    def _open_intents(self) -> list[Any]:
         """Runs with an open intent, in the order they began."""
         runs = self._search(f"tags.`{INTENT_TAG}` = '{OPEN}'")
-        return [run.info.run_id for run in sorted(runs, key=lambda run: run.info.start_time)]
+        return sorted(runs, key=lambda run: int(run.info.start_time))
 
     def _end_abandoned_runs(self, as_of: datetime | None) -> None:
         oldest = (datetime.now(UTC) - _LONGEST_RUN).timestamp() * 1000
@@ -323,6 +321,14 @@ class Registry:
         if target not in known:
             raise FraudDetectionError(f"{self._name} has no version {target}; there are: {found}")
         return target
+
+
+def _winner(decision: Decision, challenger: Model | None, sample: pd.DataFrame | None) -> _Winner | None:
+    if decision.decision is not Outcome.PROMOTED:
+        return None
+    if challenger is None or sample is None or sample.empty:
+        raise ValueError("a promotion needs the challenger and a sample to verify it with")
+    return _Winner(challenger, challenger.inputs_of(sample).assign(**{SCORE: challenger.predict(sample)}))
 
 
 def _utc(moment: datetime) -> str:
