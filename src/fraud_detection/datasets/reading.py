@@ -1,7 +1,7 @@
 """Files into one lazy table with canonical columns; nothing is checked yet, and nothing is read before an action.
 
 The engine reads Parquet itself where it can. CSV, and Parquet that one of the engines cannot read (nanoseconds,
-dictionaries, names with wildcards), is read by PyArrow inside `mapInArrow`, a few files a task, the same on all engines.
+dictionaries, names with wildcards), is read by PyArrow inside `mapInArrow`, a few files a task, alike on all engines.
 """
 
 import re
