@@ -161,7 +161,8 @@ def _stage(work: Callable[[pa.Table], pa.Table], schema: "StructType") -> Stage:
     def stage(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         filled = [batch for batch in batches if batch.num_rows]
         if filled:
-            yield from work(pa.Table.from_batches(filled)).select(names).combine_chunks().to_batches(_BATCH_ROWS)
+            rows = pa.Table.from_batches(filled).combine_chunks()  # one chunk a column: engines send thousands of rows
+            yield from work(rows).select(names).to_batches(_BATCH_ROWS)
 
     return stage
 
