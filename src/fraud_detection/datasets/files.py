@@ -195,7 +195,8 @@ def _where(some: list[InputFile], files: tuple[InputFile, ...]) -> str:
 def _advice(files: tuple[InputFile, ...]) -> str:
     if not files:
         return ""
-    return f"\ncolumns found: {_some(list(files[0].types), _SHOWN_COLUMNS)}\ncorrect the files, or the names in the settings file"
+    found = _some(list(files[0].types), _SHOWN_COLUMNS)
+    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file"
 
 
 def _some(names: list[str], most: int) -> str:
