@@ -91,6 +91,10 @@ resource "yandex_mdb_postgresql_user" "mlflow" {
   generate_password   = true
   conn_limit          = 60
   deletion_protection = tostring(var.deletion_protection)
+
+  user_connection_manager {
+    secret_folder_id = var.folder_id
+  }
 }
 
 resource "yandex_mdb_postgresql_database" "this" {
@@ -106,5 +110,5 @@ resource "yandex_mdb_postgresql_database" "this" {
 
 # Where Connection Manager keeps the password.
 data "yandex_connectionmanager_connection" "mlflow" {
-  connection_id = yandex_mdb_postgresql_user.mlflow.connection_manager["connection_id"]
+  connection_id = yandex_mdb_postgresql_user.mlflow.user_connection_manager[0].connection_id
 }

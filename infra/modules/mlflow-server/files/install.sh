@@ -5,9 +5,9 @@ set -euo pipefail
 readonly HOME_FOLDER=/opt/mlflow
 readonly DONE="${HOME_FOLDER}/installed"
 
-if [[ ! -x /usr/bin/pip3 || ! -d /usr/share/python-wheels ]]; then
+if ! python3 -c 'import ensurepip' 2>/dev/null; then
   apt-get update -q
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv python3-pip
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv
 fi
 
 # The authority that signs managed PostgreSQL's certificates.

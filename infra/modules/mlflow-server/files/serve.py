@@ -58,14 +58,10 @@ def database_url(settings: dict[str, Any], database: str, database_password: str
 
 
 def upgrade_database(url: str) -> None:
-    """Bring a database that an older MLflow made to this one's tables; the server makes those of an empty one."""
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
-    from sqlalchemy import inspect
+    """Make the database's tables, or bring those of an older MLflow up to date."""
+    from mlflow.db import upgrade  # `mlflow db upgrade` itself, without the password among its arguments
 
-    engine = create_sqlalchemy_engine_with_retry(url)
-    if inspect(engine).has_table("alembic_version"):
-        _upgrade_db(engine)
-    engine.dispose()
+    upgrade.callback(url)
 
 
 def write_accounts_settings(path: Path, url: str, admin_password: str) -> None:
