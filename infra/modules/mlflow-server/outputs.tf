@@ -13,11 +13,6 @@ output "security_group_id" {
   value       = yandex_vpc_security_group.this.id
 }
 
-output "instance_id" {
-  description = "The machine."
-  value       = yandex_compute_instance.this.id
-}
-
 output "admin_secret_id" {
   description = "Lockbox secret with the password of MLflow's user admin."
   value       = yandex_lockbox_secret.password["admin"].id

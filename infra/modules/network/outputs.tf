@@ -7,8 +7,3 @@ output "subnet_id" {
   description = "The subnet, whose machines get out through the NAT gateway."
   value       = yandex_vpc_subnet.this.id
 }
-
-output "default_security_group_id" {
-  description = "The network's default group, which is closed."
-  value       = yandex_vpc_default_security_group.closed.id
-}

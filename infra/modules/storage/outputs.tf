@@ -5,11 +5,6 @@ output "bucket_names" {
   depends_on  = [yandex_storage_bucket_iam_binding.this, yandex_kms_symmetric_key_iam_member.this]
 }
 
-output "key_ids" {
-  description = "Purpose to the KMS key of its bucket."
-  value       = { for purpose, key in yandex_kms_symmetric_key.bucket : purpose => key.id }
-}
-
 output "deployer_service_account_id" {
   description = "The account that uploads."
   value       = yandex_iam_service_account.deployer.id
