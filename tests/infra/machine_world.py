@@ -1,4 +1,4 @@
-"""What MLflow's machine finds around it in the cloud, on this machine: metadata, Lockbox, PostgreSQL with TLS, a bucket."""
+"""What surrounds MLflow's machine in the cloud, here: metadata, Lockbox, PostgreSQL with TLS, a bucket."""
 
 import http.server
 import json
@@ -31,7 +31,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(ready: Callable[[], bool], what: str, seconds: float = 90.0, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_for(
+    ready: Callable[[], bool], what: str, seconds: float = 90.0, process: subprocess.Popen[bytes] | None = None
+) -> None:
     """Poll until it is ready. Fails when it takes too long, or when its process has ended."""
     end = time.monotonic() + seconds
     while not ready():
@@ -93,10 +95,7 @@ def postgres_programs() -> Path:
     """A PostgreSQL server with TLS, from Debian's package."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
     if not found:
-        message = "PostgreSQL's server is not installed; expected: Debian's package postgresql"
-        if "TEST_INFRA" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
+        pytest.fail("PostgreSQL's server is not installed; expected: Debian's package postgresql")
     return found[-1].parent
 
 
@@ -159,12 +158,11 @@ def postgres(folder: Path, password: str) -> Iterator[int]:
 @contextmanager
 def storage(bucket: str) -> Iterator[str]:
     """A real S3 server with an empty bucket; yields its address."""
-    program = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
-    if program is None:
-        pytest.skip("moto is not installed; run: make test-infra")
-    port = free_port()
+    program, port = os.environ["MOTO_SERVER"], free_port()
     address = f"http://127.0.0.1:{port}"
-    with running([program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with running(
+        [program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         wait_for(lambda: answers(address), "S3", process=process)
         with urllib.request.urlopen(urllib.request.Request(f"{address}/{bucket}", method="PUT")) as answer:  # noqa: S310
             assert answer.status == 200

@@ -1,11 +1,10 @@
-"""MLflow's machine: what cloud-init puts there, and that the service it starts is really MLflow, closed and encrypted."""
+"""MLflow's machine: what cloud-init puts there, and that its service is really MLflow, closed and encrypted."""
 
 import base64
 import configparser
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -23,7 +22,11 @@ from terraform_runs import INFRA, outcome, required
 FILES = INFRA / "modules" / "mlflow-server" / "files"
 BUCKET = "acme-fraud-mlflow"
 DATABASE_PASSWORD = "p%40s:w/o?r#d@1"  # noqa: S105  (whatever Connection Manager makes up)
-PASSWORDS = {"admin": "admin-password-of-lockbox", "job": "job-password-of-lockbox", "session": "session-key-of-lockbox"}
+PASSWORDS = {
+    "admin": "admin-password-of-lockbox",
+    "job": "job-password-of-lockbox",
+    "session": "session-key-of-lockbox",
+}
 S3_KEY = {"access_key": "access-key-of-lockbox", "secret_key": "secret-key-of-lockbox"}
 SECRETS = (DATABASE_PASSWORD, *PASSWORDS.values(), *S3_KEY.values())
 
@@ -66,7 +69,16 @@ def test_cloud_init_tells_no_secret(boot: Boot) -> None:
     ids = settings.pop("secret_ids")
     assert set(ids) == {"admin", "job", "session", "s3", "postgres"}
     assert set(settings) == {
-        *("address", "port", "allowed_hosts", "workers", "postgres_host", "postgres_port", "postgres_user", "databases"),
+        *(
+            "address",
+            "port",
+            "allowed_hosts",
+            "workers",
+            "postgres_host",
+            "postgres_port",
+            "postgres_user",
+            "databases",
+        ),
         *("ca_file", "bucket", "storage_endpoint", "region", "metadata_endpoint", "lockbox_endpoint"),
     }
     for path, text in boot.files.items():
@@ -106,7 +118,10 @@ def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> 
 def test_packages_are_pinned_with_hashes(boot: Boot) -> None:
     """Another version, or another's package, would be installed one day."""
     lines = [line for line in boot.files["/opt/mlflow/requirements.txt"].splitlines() if not line.startswith("#")]
-    assert all(re.match(r"[\w.-]+==\S+( ; python_version == '3\.1[12]')? (--hash=sha256:[0-9a-f]{64} ?)+$", line) for line in lines)
+    assert all(
+        re.match(r"[\w.-]+==\S+( ; python_version == '3\.1[12]')? (--hash=sha256:[0-9a-f]{64} ?)+$", line)
+        for line in lines
+    )
     assert any(line.startswith("mlflow==3.17.2 ") for line in lines)
     assert {"boto3", "psycopg2-binary", "flask-wtf"} <= {line.split("==")[0].lower() for line in lines}
     for option in ("--require-hashes", "--only-binary :all:", "--no-deps"):
@@ -134,9 +149,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The files of cloud-init in a folder, with addresses of this machine in its settings, and all that it talks to."""
-    python = os.environ.get("MLFLOW_MACHINE_PYTHON")
-    if python is None:
-        pytest.skip("the packages of MLflow's machine are not installed; run: make test-infra")
+    python = os.environ["MLFLOW_MACHINE_PYTHON"]
     folder = tmp_path_factory.mktemp("machine")
     (folder / "run").mkdir(mode=0o700)
     known = json.loads(boot.files["/etc/mlflow/server.json"])
@@ -206,7 +219,9 @@ def call(machine: Machine, path: str, user: str, password: str, body: object = N
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
-def test_server_refuses_strangers_and_knows_its_administrator(machine: Machine, server: subprocess.Popen[bytes]) -> None:
+def test_server_refuses_strangers_and_knows_its_administrator(
+    machine: Machine, server: subprocess.Popen[bytes]
+) -> None:
     """Anyone in the network could read and change models."""
     assert call(machine, EXPERIMENTS, "", "")[0] == 401
     assert call(machine, EXPERIMENTS, "admin", "password1234")[0] == 401
@@ -216,18 +231,24 @@ def test_server_refuses_strangers_and_knows_its_administrator(machine: Machine, 
 def test_job_gets_its_account_and_logs_to_the_bucket(machine: Machine, server: subprocess.Popen[bytes]) -> None:
     """The retraining job could not log a run, or its artifacts would stay on the machine."""
     for _ in range(2):  # the second time the account is there already
-        done = subprocess.run(machine.services["mlflow-accounts"], env=machine.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            machine.services["mlflow-accounts"], env=machine.environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     script = (
         "import os, mlflow; mlflow.set_tracking_uri(os.environ['URL']); mlflow.set_experiment('retraining')\n"
         "with mlflow.start_run(): mlflow.log_metric('ap', 0.6); mlflow.log_text('a report', 'report.txt')"
     )
     account = {"MLFLOW_TRACKING_USERNAME": "job", "MLFLOW_TRACKING_PASSWORD": PASSWORDS["job"], "URL": machine.url}
-    done = subprocess.run([machine.python, "-c", script], env={**machine.environment, **account}, capture_output=True, text=True)
+    done = subprocess.run(
+        [machine.python, "-c", script], env={**machine.environment, **account}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     with urllib.request.urlopen(f"{machine.settings['storage_endpoint']}/{BUCKET}?list-type=2") as answer:  # noqa: S310
         assert re.search(r"<Key>artifacts/\S*report\.txt</Key>", answer.read().decode())
-    status, _ = call(machine, "/api/2.0/mlflow/users/create", "job", PASSWORDS["job"], {"username": "x", "password": "y" * 12})
+    status, _ = call(
+        machine, "/api/2.0/mlflow/users/create", "job", PASSWORDS["job"], {"username": "x", "password": "y" * 12}
+    )
     assert status == 403, "the job can make accounts"
 
 
@@ -248,7 +269,7 @@ def test_secrets_are_in_memory_alone(machine: Machine, server: subprocess.Popen[
 def test_server_comes_back_with_all_it_knew(machine: Machine, server: subprocess.Popen[bytes]) -> None:
     """A restart would lose runs, or stop at a database that is there already."""
     with running(
-        machine.services["mlflow"][:2] + [str(_elsewhere(machine))],
+        [*machine.services["mlflow"][:2], str(_elsewhere(machine))],
         env={**machine.environment, "RUNTIME_DIRECTORY": str(machine.folder / "second")},
         cwd=machine.folder / "run",
         stdout=subprocess.DEVNULL,
@@ -256,7 +277,9 @@ def test_server_comes_back_with_all_it_knew(machine: Machine, server: subprocess
     ) as second:
         other = Machine(machine.folder, json.loads(_elsewhere(machine).read_text()), machine.python, machine.services)
         wait_for(lambda: answers(f"{other.url}/health"), "MLflow's second start", seconds=240, process=second)
-        status, found = call(other, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default", "admin", PASSWORDS["admin"])
+        status, found = call(
+            other, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default", "admin", PASSWORDS["admin"]
+        )
         assert status == 200
         assert found["experiment"]["artifact_location"].startswith("mlflow-artifacts:/")
 
@@ -295,9 +318,7 @@ def test_server_does_not_trust_another_database(machine: Machine, tmp_path: Path
 
 def test_systemd_takes_the_units(boot: Boot, tmp_path: Path) -> None:
     """systemd would ignore a misspelt line, and with it a restart or a protection."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
+    program = required("systemd-analyze", "Debian's package systemd")
     for path, text in boot.files.items():
         if path.endswith(".service"):
             # The programs it names are not on this machine; /bin/true stands in for them.

@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from terraform_runs import INFRA, PASSWORD, ROOT, Outcome, Resource, Run, outcome, terraform
 
 BASTION = ["203.0.113.7/32"]  # as in infra/tests/variants.tftest.hcl
@@ -100,7 +99,9 @@ def test_only_the_bastion_has_a_public_address(tests: Outcome) -> None:
             for machine in run.of("yandex_compute_instance")
             if any(interface.get("nat") for interface in machine.values["network_interface"])
         }
-        expected = {"module.mlflow_server.yandex_compute_instance.bastion[0]"} if run.name == "variants/bastion" else set()
+        expected = (
+            {"module.mlflow_server.yandex_compute_instance.bastion[0]"} if run.name == "variants/bastion" else set()
+        )
         assert public == expected, run.name
         for cluster in run.of("yandex_mdb_postgresql_cluster_v2"):
             assert not any(host["assign_public_ip"] for host in cluster.values["hosts"].values())
@@ -139,7 +140,7 @@ def _grants(run: Run) -> Iterator[tuple[str, str, str]]:
         if not resource.type.endswith(("_iam_member", "_iam_binding", "_iam_policy")):
             continue
         values = resource.values
-        targets = {
+        targets: dict[str, Callable[[dict[str, Any]], str]] = {
             "yandex_resourcemanager_folder_iam_member": lambda v: "the folder",
             "yandex_storage_bucket_iam_binding": lambda v: f"bucket {v['bucket'].removeprefix('acme-fraud-')}",
             "yandex_kms_symmetric_key_iam_member": lambda v: (
@@ -205,7 +206,11 @@ def test_no_secret_is_in_the_state(tests: Outcome) -> None:
             assert user.values["generate_password"] is True
             assert user.values.get("password") is None
         kinds = {resource.type for resource in run.resources}
-        assert not kinds & {"yandex_lockbox_secret_version", "yandex_iam_service_account_key", "yandex_iam_service_account_api_key"}
+        assert not kinds & {
+            "yandex_lockbox_secret_version",
+            "yandex_iam_service_account_key",
+            "yandex_iam_service_account_api_key",
+        }
         assert run.text.count(PASSWORD) == 1, run.name
         assert not re.search(r"BEGIN [A-Z ]*PRIVATE KEY|AQAAAA|YCAJ|YCP[A-Za-z0-9]{10}", run.text)
         assert PASSWORD not in json.dumps(run.outputs)
@@ -222,7 +227,9 @@ def test_buckets_are_private_versioned_and_encrypted(applied: Run) -> None:
         assert values.get("acl") in (None, "private") or values["acl"] not in ("public-read", "public-read-write")
         assert not values.get("website")
         assert values["versioning"] == [{"enabled": True}]
-        rule = values["server_side_encryption_configuration"][0]["rule"][0]["apply_server_side_encryption_by_default"][0]
+        rule = values["server_side_encryption_configuration"][0]["rule"][0]["apply_server_side_encryption_by_default"][
+            0
+        ]
         assert rule["sse_algorithm"] == "aws:kms"
         assert values["force_destroy"] is False
         used.add(rule["kms_master_key_id"])
@@ -273,7 +280,10 @@ def test_what_is_needed_is_made_first_and_destroyed_last(tests: Outcome) -> None
                 todo.append(target)
         return seen
 
-    grants = {"module.storage.yandex_storage_bucket_iam_binding.this", "module.storage.yandex_kms_symmetric_key_iam_member.this"}
+    grants = {
+        "module.storage.yandex_storage_bucket_iam_binding.this",
+        "module.storage.yandex_kms_symmetric_key_iam_member.this",
+    }
     airflow = "module.airflow_cluster"
     assert needs(f"{airflow}.yandex_airflow_cluster.this") >= grants | {
         f"{airflow}.yandex_resourcemanager_folder_iam_member.this",

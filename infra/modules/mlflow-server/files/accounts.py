@@ -21,7 +21,7 @@ _TIMEOUT = 30.0
 def call(settings: dict[str, Any], method: str, verb: str, body: dict[str, str]) -> None:
     """One call of MLflow's accounts, as its administrator. Raises urllib.error.HTTPError where MLflow refuses."""
     user = f"{ADMIN}:{password(settings, 'admin')}"
-    request = urllib.request.Request(  # noqa: S310  (this machine)
+    request = urllib.request.Request(
         f"http://127.0.0.1:{settings['port']}/api/2.0/mlflow/users/{verb}",
         data=json.dumps(body).encode(),
         headers={

@@ -33,7 +33,7 @@ def secret(settings: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def password(settings: dict[str, Any], name: str) -> str:
-    """The one entry of a secret that is a password: Lockbox calls it password, Connection Manager postgresql_password."""
+    """The password in a secret: its entry password, or, in one of Connection Manager, postgresql_password."""
     entries = secret(settings, name)
     found = [value for key, value in entries.items() if key.endswith("password")]
     if len(found) != 1:
@@ -44,10 +44,11 @@ def password(settings: dict[str, Any], name: str) -> str:
     return found[0]
 
 
-def _get(address: str, headers: dict[str, str]) -> Any:
+def _get(address: str, headers: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(address, headers=headers)  # noqa: S310  (the cloud's own addresses)
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-        return json.load(answer)
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
 def database_url(settings: dict[str, Any], database: str, database_password: str) -> str:
