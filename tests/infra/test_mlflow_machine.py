@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from machine_world import answers, certificates, cloud, free_port, postgres, running, storage, wait_for
-from terraform_runs import INFRA, outcome, required
+from terraform_runs import INFRA, ROOT, outcome, required
 
 FILES = INFRA / "modules" / "mlflow-server" / "files"
 BUCKET = "acme-fraud-mlflow"
@@ -126,6 +127,17 @@ def test_packages_are_pinned_with_hashes(boot: Boot) -> None:
     assert {"boto3", "psycopg2-binary", "flask-wtf"} <= {line.split("==")[0].lower() for line in lines}
     for option in ("--require-hashes", "--only-binary :all:", "--no-deps"):
         assert option in boot.files["/opt/mlflow/install.sh"]
+
+
+def test_packages_are_those_of_the_lock_file(boot: Boot, tmp_path: Path) -> None:
+    """The machine would run another MLflow than the one that everything here is tested with."""
+    if "mlflow" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]:
+        pytest.skip("the lock file has no group mlflow yet")
+    script, made = ROOT / "scripts" / "export_mlflow_requirements.py", tmp_path / "requirements.txt"
+    words = [sys.executable, str(script), "--output", str(made), "--uv", os.environ["UV_PROGRAM"]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert boot.files["/opt/mlflow/requirements.txt"] == made.read_text(), f"run: python {script.relative_to(ROOT)}"
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,9 @@ def database_url(settings: dict[str, Any], database: str, database_password: str
 
 def upgrade_database(url: str) -> None:
     """Make the database's tables, or bring those of an older MLflow up to date."""
-    from mlflow.db import upgrade  # `mlflow db upgrade` itself, without the password among its arguments
+    from mlflow.db import upgrade  # `mlflow db upgrade` itself, without the password among a process's arguments
 
-    upgrade.callback(url)
+    upgrade.main(args=[url], standalone_mode=False)
 
 
 def write_accounts_settings(path: Path, url: str, admin_password: str) -> None:
