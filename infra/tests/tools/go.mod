@@ -1,4 +1,4 @@
-module github.com/open-fraud-retraining/infra-tools
+module infratools
 
 go 1.26.0
 
