@@ -1,10 +1,12 @@
 """Terraform's own tests, run once with the provider's real schema; what they planned and applied is looked at here."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 PASSWORD = "Not-a-Real-1-Password"  # noqa: S105  (the one in infra/tests/*.tftest.hcl)
+VARIABLES = {
+    "cloud_id": "b1g0cloud00000000000",
+    "folder_id": "b1g0folder0000000000",
+    "bucket_prefix": "acme-fraud",
+    "airflow_admin_password": PASSWORD,
+}
 CONFIGURATION = INFRA / "tests" / "bin" / "terraform.rc"
 
 
@@ -26,13 +34,24 @@ def required(program: str, package: str) -> str:
     return found
 
 
-def terraform(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Terraform in infra/, with the provider that make test-infra put there."""
-    environment = {**os.environ, "TF_CLI_CONFIG_FILE": str(CONFIGURATION), "TF_IN_AUTOMATION": "1"}
+@cache
+def workspace() -> Path:
+    """A copy of infra/ without what is its owner's: variables, state and backend of a real cloud."""
+    folder = Path(tempfile.mkdtemp(prefix="infra-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    owners = shutil.ignore_patterns("terraform.tfvars", "*.auto.tfvars", "backend.tf", "*.tfstate*", "bin", "tools")
+    shutil.copytree(INFRA, folder / "infra", ignore=owners)
+    return folder / "infra"
+
+
+def terraform(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Terraform in the copy, with the provider that make test-infra put there and nobody's credentials."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("YC_", "TF_", "AWS_"))}
+    configuration = {"TF_CLI_CONFIG_FILE": str(CONFIGURATION), "TF_IN_AUTOMATION": "1"}
     return subprocess.run(
         [required("terraform", "Terraform 1.11 or newer"), *arguments],
-        cwd=INFRA,
-        env=environment,
+        cwd=workspace(),
+        env={**mine, **configuration, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=300,

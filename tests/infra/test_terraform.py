@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_runs import INFRA, PASSWORD, ROOT, Outcome, Resource, Run, outcome, terraform
+from terraform_runs import INFRA, PASSWORD, ROOT, VARIABLES, Outcome, Resource, Run, outcome, terraform
 
 BASTION = ["203.0.113.7/32"]  # as in infra/tests/variants.tftest.hcl
 PRIVATE_NETWORKS = ["10.20.0.0/16", "192.168.4.0/24"]
@@ -310,13 +310,7 @@ def test_what_is_needed_is_made_first_and_destroyed_last(tests: Outcome) -> None
 )
 def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, value: str, message: str) -> None:
     """Somebody would have to guess what the cloud's error means."""
-    good = {
-        "cloud_id": "b1g0cloud00000000000",
-        "folder_id": "b1g0folder0000000000",
-        "bucket_prefix": "acme-fraud",
-        "airflow_admin_password": PASSWORD,
-    }
-    words = [f"-var={name}={found}" for name, found in {**good, variable: value}.items()]
+    words = [f"-var={name}={found}" for name, found in {**VARIABLES, variable: value}.items()]
     done = terraform("plan", "-input=false", "-no-color", "-refresh=false", "-lock=false", *words)
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
