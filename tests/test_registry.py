@@ -142,6 +142,16 @@ def test_what_does_not_win_is_logged_and_registers_nothing(served: World, outcom
     assert {run.data.tags["fraud_detection.outcome"] for run in served.runs()} == {"promoted", outcome.value}
 
 
+def test_a_file_can_be_replaced_once_the_version_is_known(served: World) -> None:
+    """The report in MLflow would go on naming no version."""
+    decided = served.record(Outcome.PROMOTED, T1)
+    served.registry.attach(decided, {"report.html": b"<html>version 2</html>"})
+    run = served.client.get_run(decided.run_id)
+    folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert (folder / "report.html").read_bytes() == b"<html>version 2</html>"
+    assert (folder / "intent.json").is_file()
+
+
 def test_the_same_moment_is_decided_once(served: World) -> None:
     """A repeated run would register the same model twice, or contradict itself."""
     first = served.record(Outcome.PROMOTED, T1, seed=1)
