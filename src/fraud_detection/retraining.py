@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection import narration, training
+from fraud_detection import __version__, narration, training
 from fraud_detection.collecting import Rows, collect_rows, hours_between
 from fraud_detection.datasets import REASONS, Profile, Transactions, read_transactions, write_quarantine
 from fraud_detection.decisions import DecisionLog
@@ -98,7 +98,11 @@ def retrain(request: Request, tell: Tell) -> Decision:
             sample=rows.holdout.head(_VERIFIED_ROWS),
             files={"report.html": render(decision, evidence).encode()},
             parameters=settings.model_dump(mode="json"),
-            tags={"data": transactions.profile.fingerprint, "engine": request.engine.value},
+            tags={
+                "data": transactions.profile.fingerprint,
+                "engine": request.engine.value,
+                "code": __version__,
+            },
         )
     if decision.decided_at == request.clock:  # otherwise another run has decided this T meanwhile, and reported
         with watch("report"):
