@@ -1,4 +1,4 @@
-"""Imports point one way; where they do not, a kernel can no longer be tested without Spark, nor the job run without a desk."""
+"""Imports point one way; otherwise a kernel can no longer be tested without Spark, nor the job run without a desk."""
 
 import ast
 import subprocess
@@ -15,6 +15,7 @@ ALLOWED = {
     "evaluation": {"evaluation"},
     "features": {"features", "windows"},
     "datasets": {"datasets", "storage", "windows"},
+    "storage": {"storage"},
     "split": {"windows"},
     "training": set[str](),
     "registry": {"training", "decisions", "storage", "registry"},
