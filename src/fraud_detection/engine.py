@@ -34,9 +34,10 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
     Raises:
         SettingsError: the engine is not installed.
         ServiceUnavailableError: the object storage failed while the engine read from it.
+        FraudDetectionError: the engine fails inside the block, and no one there knew why.
     """
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
-    with opened as spark, _storage_errors():
+    with opened as spark, _explained(engine):
         yield spark
 
 
@@ -71,27 +72,39 @@ _TEMPORARY = re.compile(
 _REFUSED = re.compile(r"FraudDetectionError: (cannot .*)|java\.nio\.file\.(AccessDeniedException: .*)")
 
 
+_LONGEST_CAUSE = 500
+
+
 @contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Say what an engine's failure means where the object storage was its cause; the engine wraps it in its own."""
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+def _explained(engine: Engine) -> Iterator[None]:
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        text = str(error)
-        if _NO_S3A in text:
-            raise SettingsError(
-                "Spark has no S3A to read s3a:// with; run: make s3a, and set S3A_CLASSPATH to its folder"
-            ) from error
-        if found := _REFUSED.search(text):
-            raise FraudDetectionError(f"the engine cannot read its input: {found[1] or found[2]}") from error
-        if found := _TEMPORARY.search(text):
-            raise ServiceUnavailableError(
-                f"the object storage failed while the engine read from it ({found[0]}); try later"
-            ) from error
-        raise
+        raise _storage_error(str(error)) or _engine_error(engine, error) from error
+
+
+def _storage_error(text: str) -> FraudDetectionError | None:
+    """What an engine's failure means where the object storage was its cause; the engine wraps it in its own."""
+    if _NO_S3A in text:
+        return SettingsError("Spark has no S3A to read s3a:// with; run: make s3a, and set S3A_CLASSPATH to its folder")
+    if found := _REFUSED.search(text):
+        return FraudDetectionError(f"the engine cannot read its input: {found[1] or found[2]}")
+    if found := _TEMPORARY.search(text):
+        return ServiceUnavailableError(
+            f"the object storage failed while the engine read from it ({found[0]}); try later"
+        )
+    return None
+
+
+def _engine_error(engine: Engine, error: Exception) -> FraudDetectionError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = " | ".join(lines[:2])[:_LONGEST_CAUSE]
+    return FraudDetectionError(
+        f"engine {engine} failed: {type(error).__name__}: {cause}; it may have run out of memory or disk"
+    )
 
 
 @contextmanager
@@ -145,6 +158,8 @@ _LOCAL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
+    # A run is over before the second compiler pays off: the first alone takes nearly half the processor time.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.driver.maxResultSize": "0",  # the driver holds the training sample and the hold-out
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
