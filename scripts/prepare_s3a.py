@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 import click
-from pyspark.errors import PySparkException
 
 from fraud_detection.engine import Engine, session
+from fraud_detection.errors import FraudDetectionError
 
 _AWS = "1.12.262"
 COORDINATES = (
@@ -38,11 +38,12 @@ def main(folder: Path) -> None:
     if is_complete(folder):
         click.echo(f"{folder} is complete; use it by: export S3A_CLASSPATH={folder.absolute()}")
         return
+    folder = folder.absolute()  # Ivy takes no other
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.tmp-", dir=folder.parent) as temporary:
         try:
             _resolve(Path(temporary, "ivy"))
-        except PySparkException as error:
+        except FraudDetectionError as error:
             found = re.search(r"unresolved dependency[^\]]*|not found[^\]]*", str(error))
             reason = found[0] if found else error
             click.echo(f"error: Maven's repository does not give the jars of S3A: {reason}", err=True)
@@ -55,7 +56,7 @@ def main(folder: Path) -> None:
             shutil.rmtree(folder)
         ready.rename(folder)
     size = sum(jar.stat().st_size for jar in folder.iterdir()) / 1e6
-    click.echo(f"{folder}: {len(COORDINATES)} jars, {size:.1f} MB; use it by: export S3A_CLASSPATH={folder.absolute()}")
+    click.echo(f"{folder}: {len(COORDINATES)} jars, {size:.1f} MB; use it by: export S3A_CLASSPATH={folder}")
 
 
 def is_complete(folder: Path) -> bool:

@@ -88,12 +88,18 @@ def explanation(error: Exception, what: str) -> FraudDetectionError:
         return _refusal(error, what, at)
     if isinstance(error, exceptions.SSLError):
         return FraudDetectionError(f"{what}: the certificate of the {at} is not trusted; set AWS_CA_BUNDLE")
-    if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
+    if isinstance(error, _away()):
         kind = type(error).__name__
         return ServiceUnavailableError(f"{what}: {at} cannot be reached ({kind}); check AWS_ENDPOINT_URL, or try later")
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return _no_credentials(what)
     return FraudDetectionError(f"{what}: {at}: {error}")
+
+
+def _away() -> tuple[type[Exception], ...]:
+    from botocore import exceptions
+
+    return (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
 
 
 def _refusal(error: Any, what: str, at: str) -> FraudDetectionError:  # noqa: ANN401
