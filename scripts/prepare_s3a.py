@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 import click
+from pyspark.errors import PySparkException
 
 from fraud_detection.engine import Engine, session
-from fraud_detection.errors import FraudDetectionError
+from fraud_detection.errors import ServiceUnavailableError
 
 _AWS = "1.12.262"
 COORDINATES = (
@@ -28,6 +29,7 @@ COORDINATES = (
     "software.amazon.ion:ion-java:1.0.2",
     "com.fasterxml.jackson.dataformat:jackson-dataformat-cbor:2.12.6",
 )
+_NOT_GIVEN = re.compile(r"(unresolved dependency|not found|download failed)[^\]]*")
 _AUTHORITIES = Path("/etc/ssl/certs/java/cacerts")  # where a Debian machine keeps those that its owner trusts
 
 
@@ -43,11 +45,9 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.tmp-", dir=folder.parent) as temporary:
         try:
             _resolve(Path(temporary, "ivy"))
-        except FraudDetectionError as error:
-            found = re.search(r"unresolved dependency[^\]]*|not found[^\]]*", str(error))
-            reason = found[0] if found else error
-            click.echo(f"error: Maven's repository does not give the jars of S3A: {reason}", err=True)
-            sys.exit(75)
+        except ServiceUnavailableError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
         ready = Path(temporary, "ready")
         ready.mkdir()
         for jar in Path(temporary, "ivy", "jars").glob("*.jar"):
@@ -76,7 +76,15 @@ def _resolve(ivy: Path) -> None:
     os.environ["JAVA_TOOL_OPTIONS"] = f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} {options}".strip()
     with session(Engine.SPARK) as spark:
         for coordinate in COORDINATES:
-            spark.sql(f"ADD JAR ivy://{coordinate}?transitive=false")
+            try:
+                spark.sql(f"ADD JAR ivy://{coordinate}?transitive=false")
+            except PySparkException as error:
+                found = _NOT_GIVEN.search(str(error))
+                if found is None:
+                    raise
+                raise ServiceUnavailableError(
+                    f"Maven's repository does not give the jars of S3A ({found[0]}); try later"
+                ) from error
 
 
 if __name__ == "__main__":

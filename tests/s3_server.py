@@ -87,7 +87,7 @@ if __name__ == "__main__":
     options.add_argument("--key")
     given = options.parse_args()
     s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket("bucket", "ru-central1")
-    moto = DomainDispatcherApplication(create_backend_app, service="s3")
+    moto = DomainDispatcherApplication(create_backend_app)  # what it does not know is S3
     server = waitress.create_server(Guarded(moto, given.token, given.key), host="127.0.0.1", port=0, threads=16)
     print(server.effective_port, flush=True)  # noqa: T201
     server.run()
