@@ -117,7 +117,7 @@ def s3a_classpath() -> Path:
     folder = Path(os.environ.get("S3A_CLASSPATH") or ROOT / ".s3a")
     program = [sys.executable, str(ROOT / "scripts" / "prepare_s3a.py"), "--folder", str(folder)]
     ran = subprocess.run(program, capture_output=True, text=True, check=False)
-    if ran.returncode == 75 and not os.environ.get("CI"):
+    if ran.returncode == 75 and not os.environ.get("FRAUD_DETECTION_REQUIRE_S3A"):
         pytest.skip(f"S3A is not tested: {ran.stderr.strip().splitlines()[-1]}")
     assert ran.returncode == 0, ran.stderr
     return folder
@@ -129,6 +129,7 @@ def test_spark_reads_and_decides_alike_with_real_s3a(
     """On the cluster Spark reads Parquet from the bucket, and its workers read CSV: both as on a laptop."""
     expected = job(json=True).json
     use_keys(monkeypatch, server.endpoint, S3A_CLASSPATH=str(s3a_classpath))
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/mlflow")
     rows, bucket = pq.read_table(transactions), storage.open_folder("s3a://bucket")
     for part, chosen in enumerate((slice(0, 40_000), slice(40_000, None))):
         table = rows.drop_columns(["fraud", "label_available_at"])[chosen]
@@ -150,7 +151,11 @@ def test_spark_reads_and_decides_alike_with_real_s3a(
         timeout=300,
     )
     assert ran.returncode == 0, ran.stderr
-    assert _comparable(json.loads(ran.stdout)) == _comparable(expected)
+    decision = json.loads(ran.stdout)
+    assert decision["decision"] == "promoted"
+    assert _comparable(decision) == _comparable(expected)
+    assert any(name.endswith("/model.ubj") for name in bucket.names("mlflow/")), "the champion is in the bucket"
+    assert bucket.read(decision["report"].removeprefix("s3a://bucket/"))
     reads = [entry for entry in server.requests() if "/input/month=0" in entry and entry.startswith("GET")]
     assert reads
     assert SECRET not in ran.stdout + ran.stderr

@@ -183,12 +183,16 @@ def _engine_schema(schema: pa.Schema) -> T.StructType:
     return T.StructType([T.StructField(field.name, _engine_type(field.type) or T.StringType()) for field in schema])
 
 
+def _is_apache_spark(spark: object) -> bool:
+    return isinstance(spark, SparkSession)  # Sail's is a session of Spark Connect, a class of its own
+
+
 def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...]) -> bool:
     """Whether the engine reads these columns of a Parquet file by itself, and rightly.
 
     Of objects only Apache Spark does: Sail signs with access keys and cannot show a token of Yandex Cloud.
     """
-    if storage.is_object(file.place) and not isinstance(spark, SparkSession):  # a Connect session is none
+    if storage.is_object(file.place) and not _is_apache_spark(spark):
         return False
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)

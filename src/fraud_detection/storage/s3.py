@@ -133,7 +133,8 @@ class BucketFolder(Storage):
             if not error.response["ResponseMetadata"].get("RetryAttempts"):
                 return False
             found = client().head_object(Bucket=self._address.bucket, Key=self._key(name))
-            return bool(found["Metadata"].get(_WRITER) == mark)
+            marks = {name.lower(): value for name, value in found["Metadata"].items()}  # names of headers have no case
+            return bool(marks.get(_WRITER) == mark)
         return True
 
     def _object(self, name: str, content: bytes) -> dict[str, object]:
