@@ -111,6 +111,15 @@ def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkey
         storage.input_files("s3a://absent/input")
 
 
+@pytest.mark.parametrize("address", ["localhost:9000", "not a url", "ftp://host", "https://key:secret@host"])
+def test_an_endpoint_that_is_none_is_told_without_being_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commonest slip is to leave out http://; it ends with exit code 2, not with a stack trace of a library."""
+    use_keys(monkeypatch, address)
+    with pytest.raises(SettingsError, match="with http:// or https://") as caught:
+        storage.open_folder(ROOT).read("a")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_storage_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """The schedule tries again after exit code 75, and only then."""
     use_keys(monkeypatch, "http://127.0.0.1:9")

@@ -5,6 +5,7 @@ no key exists that could be lost. Elsewhere it is an access key, from where ever
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,23 @@ _TEMPORARY = frozenset(
 )
 _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 
+_ENDPOINT = re.compile(r"https?://[^\s/@]+/?")  # without a user and a password: they would reach every log
 _lock = threading.Lock()
 
 
 def endpoint() -> str:
-    """The address of the object storage."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or DEFAULT_ENDPOINT
+    """The address of the object storage.
+
+    Raises:
+        SettingsError: the environment names one that is none.
+    """
+    found = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or DEFAULT_ENDPOINT
+    if not _ENDPOINT.fullmatch(found):
+        raise SettingsError(
+            "AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is not the address of an object storage;"
+            f" expected one such as {DEFAULT_ENDPOINT} or http://127.0.0.1:9000, with http:// or https://"
+        )
+    return found
 
 
 def client() -> Any:  # noqa: ANN401  (boto3 ships no types)
