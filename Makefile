@@ -16,6 +16,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
+# The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
+export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
 RUN := .venv/bin/
 
@@ -47,6 +49,10 @@ create-data: setup ## Simulate card transactions into data/input_data
 .PHONY: train
 train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
 	@$(RUN)fraud-detection retrain --config $(CONFIG) --input $(INPUT) --output $(OUTPUT) --tracking-uri $(TRACKING_URI) --engine $(ENGINE)
+
+.PHONY: s3a
+s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (once)
+	@$(RUN)python scripts/prepare_s3a.py --folder .s3a
 
 .PHONY: demo
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
