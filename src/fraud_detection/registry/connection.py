@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
-from fraud_detection.registry import sqlite
+from fraud_detection.registry import credentials, sqlite
 from fraud_detection.storage import is_object, session
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -72,6 +72,8 @@ class Connection:
 
         if self._sqlite_file is not None:
             sqlite.prepare(self._sqlite_file)
+        elif not _database(self.uri):
+            credentials.take_from_lockbox()
 
         return mlflow.MlflowClient(self.uri)
 
