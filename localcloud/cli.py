@@ -107,7 +107,7 @@ def health(state: Path, wait: float) -> None:
 
 
 @main.command()
-@click.argument("kind", type=click.Choice([*FaultKind, "list", "clear"]))
+@click.argument("kind", type=click.Choice([*(kind.value for kind in FaultKind), "list", "clear"]))
 @_state
 @click.option("--times", type=int, help="How often the fault strikes (default 1).")
 @click.option("--seconds", type=float, help="How long: create-slow, api-unavailable, job-exit-code.")

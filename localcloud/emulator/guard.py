@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     ended: list[str] = []
     threading.Thread(target=_await_order, args=(process.pid, grace, ended), daemon=True).start()
     exit_code = process.wait()
-    _end_all(process.pid, grace if ended else 0.0)
+    end_all(process.pid, os.getpid(), grace if ended else 0.0)
     _write(result, exit_code, ended[0] if ended else "")
     return 0
 
@@ -50,14 +50,17 @@ def main(arguments: list[str]) -> int:
 def _await_order(session: int, grace: float, ended: list[str]) -> None:
     line = sys.stdin.readline()
     ended.append("told" if line else "orphaned")
-    _end_all(session, grace)
+    end_all(session, os.getpid(), grace)
 
 
-def _end_all(session: int, grace: float) -> None:
-    """SIGTERM, then after `grace` seconds SIGKILL, to all that remains of the job."""
+def end_all(session: int, guard: int, grace: float) -> None:
+    """SIGTERM, then after `grace` seconds SIGKILL, to all that remains of a job.
+
+    `guard` is the job's guard, whose descendants are all of the job: never a process with other children.
+    """
     deadline = time.monotonic() + grace
     asked: set[int] = set()
-    while remaining := members(session, os.getpid()):
+    while remaining := members(session, guard):
         if time.monotonic() >= deadline:
             _signal(remaining, signal.SIGKILL)
         else:
@@ -67,7 +70,7 @@ def _end_all(session: int, grace: float) -> None:
 
 
 def members(session: int, guard: int) -> set[int]:
-    """Living processes of a session, and all that descend from it or were left to the guard."""
+    """Living processes of a session, and all that descend from it or were left to its guard."""
     table = _processes()
     found = {pid for pid, (_, of_session, _) in table.items() if of_session == session}
     family = {guard, session, *found}

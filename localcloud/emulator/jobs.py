@@ -230,6 +230,8 @@ class Jobs:
             if pipe is not None:
                 _close(pipe)
         if not result.exists():
+            if session:
+                guard.end_all(int(session), process.pid, 0.0)
             return None, "the job's guard was killed"
         outcome = json.loads(result.read_text())
         reason = "the emulator was stopped while the job ran" if outcome["ended"] and self._closing else ""

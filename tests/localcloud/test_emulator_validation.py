@@ -1,0 +1,244 @@
+"""A request is refused for any single broken field, and the answer names that field."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from emulator_world import GIB, Api, emulated, violated_fields
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import HealthCheck, given
+from hypothesis import settings as checked
+from hypothesis import strategies as st
+from yandex.cloud.dataproc.v1 import cluster_pb2, cluster_service_pb2, job_pb2, job_service_pb2, subcluster_pb2
+
+from localcloud.emulator.validation import in_range, violations
+
+Create = cluster_service_pb2.CreateClusterRequest
+quick = checked(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with emulated(tmp_path_factory.mktemp("cloud") / "state", rules={"operator_job_names": False}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(api: Api) -> cluster_pb2.Cluster:
+    return api.create_cluster("for-jobs")
+
+
+def whole(request: Create) -> Any:
+    return request
+
+
+def spec(request: Create) -> Any:
+    return request.config_spec
+
+
+def hadoop(request: Create) -> Any:
+    return request.config_spec.hadoop
+
+
+def master(request: Create) -> Any:
+    return request.config_spec.subclusters_spec[0]
+
+
+def compute(request: Create) -> Any:
+    return request.config_spec.subclusters_spec[1]
+
+
+def disk(request: Create) -> Any:
+    return compute(request).resources
+
+
+def scaling(request: Create) -> Any:
+    return compute(request).autoscaling_config
+
+
+def put(**values: object) -> Callable[[Any], object]:
+    """A change that sets fields, or clears those given as None."""
+
+    def change(message: Any) -> None:
+        for name, value in values.items():
+            message.ClearField(name)
+            if value is not None:
+                message.MergeFrom(type(message)(**{name: value}))
+
+    return change
+
+
+SERVICES = cluster_pb2.HadoopConfig
+COMPUTE = "config_spec.subclusters_spec[1]"
+TOO_SHORT = Duration(seconds=59)
+# The field that the refusal must name, where a sound request is changed, and how.
+BROKEN: list[tuple[str, Callable[[Create], Any], Callable[[Any], object]]] = [
+    ("folder_id", whole, put(folder_id=None)),
+    ("folder_id", whole, put(folder_id="b" * 51)),
+    ("folder_id", whole, put(folder_id="b1gother")),
+    ("name", whole, put(name=None)),
+    ("name", whole, put(name="scheduled__2026-01-01T00:00")),
+    ("name", whole, put(name="a" * 64)),
+    ("name", whole, put(name="ends-with-")),
+    ("description", whole, put(description="d" * 257)),
+    ("key of labels[Run]", whole, put(labels={"Run": "1"})),
+    ("labels[run]", whole, put(labels={"run": "scheduled__2026-01-01T00:00:00+00:00"})),
+    ("labels[run]", whole, put(labels={"run": "a" * 64})),
+    ("labels", whole, put(labels={f"l{number}": "" for number in range(65)})),
+    ("config_spec", whole, put(config_spec=None)),
+    ("zone_id", whole, put(zone_id=None)),
+    ("zone_id", whole, put(zone_id="ru-central1-c")),
+    ("service_account_id", whole, put(service_account_id=None)),
+    ("service_account_id", whole, put(service_account_id="ajeother")),
+    ("security_group_ids[0]", whole, put(security_group_ids=["enpother"])),
+    ("bucket", whole, put(bucket="no-such-bucket")),
+    ("environment", whole, put(environment=7)),
+    ("config_spec.version_id", spec, put(version_id="9.9")),
+    ("config_spec.hadoop.services", hadoop, put(services=[SERVICES.YARN, SERVICES.LIVY])),
+    ("config_spec.hadoop.services", hadoop, put(services=[SERVICES.YARN, SERVICES.YARN])),
+    ("config_spec.hadoop.services[1]", hadoop, put(services=[SERVICES.YARN, 99])),
+    ("config_spec.hadoop.ssh_public_keys", hadoop, put(ssh_public_keys=None)),
+    ("config_spec.hadoop.ssh_public_keys[0]", hadoop, put(ssh_public_keys=["ssh-rsa AAAA"])),
+    ("config_spec.hadoop.properties[spark.x]", hadoop, put(properties={"spark.x": "1"})),
+    ("config_spec.hadoop.initialization_actions[0].uri", hadoop, put(initialization_actions=[{"uri": "halt.sh"}])),
+    ("config_spec.subclusters_spec", hadoop, put(services=[SERVICES.HDFS, SERVICES.YARN, SERVICES.SPARK])),
+    ("config_spec.subclusters_spec", spec, lambda message: message.subclusters_spec.pop(0)),
+    ("config_spec.subclusters_spec", spec, lambda message: message.subclusters_spec.pop(1)),
+    ("config_spec.subclusters_spec", compute, put(role=subcluster_pb2.DATANODE)),
+    ("config_spec.subclusters_spec", compute, put(name="master")),
+    ("config_spec.subclusters_spec[0].name", master, put(name="Master")),
+    ("config_spec.subclusters_spec[0].role", master, put(role=None)),
+    (f"{COMPUTE}.hosts_count", compute, put(hosts_count=0)),
+    (f"{COMPUTE}.subnet_id", compute, put(subnet_id=None)),
+    (f"{COMPUTE}.subnet_id", compute, put(subnet_id="e9bother")),
+    (f"{COMPUTE}.resources", compute, put(resources=None)),
+    (f"{COMPUTE}.resources.resource_preset_id", disk, put(resource_preset_id="big")),
+    (f"{COMPUTE}.resources.disk_type_id", disk, put(disk_type_id="ssd")),
+    (f"{COMPUTE}.resources.disk_size", disk, put(disk_size=32)),
+    (f"{COMPUTE}.resources.disk_size", disk, put(disk_size=-GIB)),
+    (f"{COMPUTE}.autoscaling_config.measurement_duration", scaling, put(max_hosts_count=2)),
+    (f"{COMPUTE}.autoscaling_config.measurement_duration", scaling, put(measurement_duration=TOO_SHORT)),
+    (f"{COMPUTE}.autoscaling_config.max_hosts_count", scaling, put(max_hosts_count=101)),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "where", "change"), BROKEN, ids=[f"{number}-{case[0]}" for number, case in enumerate(BROKEN)]
+)
+def test_a_broken_field_of_a_cluster_is_refused_by_name(
+    api: Api, field: str, where: Callable[[Create], Any], change: Callable[[Any], object]
+) -> None:
+    """If this fails, a request that the cloud refuses passes here, or nobody learns what is wrong with it."""
+    request = api.cluster_request("broken")
+    change(where(request))
+    with pytest.raises(grpc.RpcError) as error:
+        api.clusters.Create(request)
+    assert field in violated_fields(error)
+    assert field in str(error.value)
+    assert "broken" not in api.names()
+
+
+@quick
+@given(name=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=70))
+def test_a_cluster_is_named_as_documented_or_not_made(api: Api, name: str) -> None:
+    """If this fails, run ids that the cloud refuses as names are taken here."""
+    request = api.cluster_request()
+    request.name = name
+    allowed = 3 <= len(name) <= 63 and name[0] in "abcdefghijklmnopqrstuvwxyz" and not name.endswith("-")
+    allowed = allowed and all(letter in "abcdefghijklmnopqrstuvwxyz0123456789-" for letter in name)
+    broken = [violation.field for violation in violations(request)]
+    assert broken == ([] if allowed else ["name"] * len(broken))
+    assert bool(broken) is not allowed
+
+
+@quick
+@given(
+    args=st.integers(0, 2502),
+    longest=st.sampled_from([1, 100_000, 100_001]),
+    uris=st.sampled_from([0, 100, 101]),
+    value=st.sampled_from([0, 10_000, 10_001]),
+    key=st.sampled_from(["spark.x", "1spark", "spark x", "s" * 129]),
+)
+def test_a_job_keeps_every_documented_limit_or_its_broken_fields_are_named(
+    args: int, longest: int, uris: int, value: int, key: str
+) -> None:
+    """If this fails, a job too large for the API is found out in the cloud."""
+    job = job_pb2.PysparkJob(
+        main_python_file_uri="s3a://demo/main.py",
+        args=["a"] * args + ["a" * longest],
+        python_file_uris=["s3a://demo/a.py"] * uris,
+        properties={key: "v" * value},
+    )
+    request = job_service_pb2.CreateJobRequest(cluster_id="c9q", name="job", pyspark_job=job)
+    expected = set()
+    if args + 1 > 2500:
+        expected.add("pyspark_job.args")
+    if longest > 100_000:
+        expected.add(f"pyspark_job.args[{args}]")
+    if uris > 100:
+        expected.add("pyspark_job.python_file_uris")
+    if value > 10_000:
+        expected.add(f"pyspark_job.properties[{key}]")
+    if key != "spark.x":
+        expected.add(f"key of pyspark_job.properties[{key}]")
+    assert {violation.field for violation in violations(request)} == expected
+
+
+def job_spec(request: job_service_pb2.CreateJobRequest) -> Any:
+    return request.pyspark_job
+
+
+BROKEN_JOBS: list[tuple[str, Callable[[Any], Any], Callable[[Any], object]]] = [
+    ("name", lambda request: request, put(name="Pyspark job")),
+    ("name", lambda request: request, put(name="train_1")),
+    ("cluster_id", lambda request: request, put(cluster_id=None)),
+    ("job_spec", lambda request: request, put(pyspark_job=None)),
+    ("hive_job", lambda request: request, put(hive_job=job_pb2.HiveJob(query_file_uri="s3a://demo/query.sql"))),
+    ("pyspark_job.main_python_file_uri", job_spec, put(main_python_file_uri=None)),
+    ("pyspark_job.main_python_file_uri", job_spec, put(main_python_file_uri="src/main.py")),
+    ("pyspark_job.archive_uris[0]", job_spec, put(archive_uris=["venv.tar.gz#venv"])),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "where", "change"), BROKEN_JOBS, ids=[f"{number}-{case[0]}" for number, case in enumerate(BROKEN_JOBS)]
+)
+def test_a_broken_field_of_a_job_is_refused_by_name(
+    api: Api, cluster: cluster_pb2.Cluster, field: str, where: Callable[[Any], Any], change: Callable[[Any], object]
+) -> None:
+    """If this fails, a job that the cloud refuses passes here."""
+    request = api.job_request(cluster.id)
+    change(where(request))
+    with pytest.raises(grpc.RpcError) as error:
+        api.jobs.Create(request)
+    assert field in violated_fields(error)
+
+
+@pytest.mark.parametrize(
+    ("rule", "inside", "outside"),
+    [
+        ("<=50", (0, 50), (51,)),
+        ("<256", (255,), (256,)),
+        (">=1", (1, 9), (0, -1)),
+        (">0", (1,), (0,)),
+        ("1-63", (1, 63), (0, 64)),
+        ("0-86400", (0, 86_400), (-1, 86_401)),
+        ("1m-10m", (60, 600), (59.9, 601)),
+        ("<=10m", (600,), (601,)),
+        ("8,16,32", (8, 32), (9,)),
+        ("5", (5,), (4,)),
+    ],
+)
+def test_rules_of_the_api_description_are_read_right(
+    rule: str, inside: tuple[float, ...], outside: tuple[float, ...]
+) -> None:
+    """If this fails, a documented limit is held wrongly or not at all."""
+    assert all(in_range(rule, number) for number in inside)
+    assert not any(in_range(rule, number) for number in outside)
+
+
+def test_a_rule_that_cannot_be_read_is_an_error() -> None:
+    """If this fails, a new kind of rule in a newer SDK is skipped in silence."""
+    with pytest.raises(ValueError, match="could not convert"):
+        in_range("about five", 5)
