@@ -17,6 +17,7 @@ from yandex.cloud.dataproc.v1 import cluster_pb2, job_pb2
 
 from localcloud.emulator.cloud import Cloud
 from localcloud.emulator.errors import EmulatorError
+from localcloud.emulator.objects import ObjectError, fetch
 from localcloud.emulator.settings import Spark
 
 Note = Callable[[str], None]
@@ -223,9 +224,10 @@ class _Stage:
         self._note = note
 
     def file(self, uri: str, what: str) -> str:
-        """The local path of a file, or its URI where a Spark can open that by itself."""
+        """The local path of a file, or its URI where Spark opens that by itself."""
         source = self._source(uri, what)
         if source is None:
+            self._note(f"{what}: {uri} is left to Spark")
             return uri
         target = self._folder / source.name
         if target.exists():
@@ -240,13 +242,36 @@ class _Stage:
         """Unpack archives below the folder, under their `#alias` or else their name, as YARN does."""
         for uri in uris:
             bare, _, alias = uri.partition("#")
-            source = self._source(bare, "archive_uris")
-            if source is None:
-                raise StagingError(f"archive_uris: {bare} cannot be fetched; the emulator unpacks archives from files")
-            target = self._folder / (alias or source.name)
+            name = alias or Path(unquote(urlsplit(bare).path)).name
+            target = self._folder / name
             if target.parent != self._folder or target.exists():
-                raise StagingError(f"archive_uris: {uri} cannot be unpacked as {alias or source.name}")
-            _unpack(source, target)
+                raise StagingError(f"archive_uris: {uri} cannot be unpacked as {name}")
+            source = self._source(bare, "archive_uris")
+            if source is not None:
+                _unpack(source, target)
+            else:
+                fetched = self._fetched(bare, "archive_uris")
+                _unpack(fetched, target)
+                fetched.unlink()
+
+    def _fetched(self, uri: str, what: str) -> Path:
+        """A copy of an object of the real S3 server, beside the job's folder: Spark unpacks archives elsewhere."""
+        storage, variables = self._cloud.settings.storage, self._cloud.settings.jobs.environment
+        parts = urlsplit(uri)
+        if storage.s3_endpoint is None or parts.scheme not in ("s3a", "s3"):
+            raise StagingError(f"{what}: {uri} cannot be fetched; expected s3a or file")
+        target = self._folder.parent / "fetched"
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        missing = [name for name in names if name not in variables]
+        if missing:
+            raise StagingError(f"{what}: jobs.environment has no {', '.join(missing)} to fetch {uri} with")
+        credentials = (variables[names[0]], variables[names[1]])
+        try:
+            key = unquote(parts.path).lstrip("/")
+            fetch(storage.s3_endpoint, storage.s3_region, credentials, parts.netloc, key, target)
+        except ObjectError as error:
+            raise StagingError(f"{what}: {error}") from error
+        return target
 
     def arguments(self, arguments: Iterable[str]) -> list[str]:
         if not self._cloud.settings.jobs.map_bucket_uris:

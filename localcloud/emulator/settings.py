@@ -66,6 +66,7 @@ class Storage(_Section):
 
     root: Path | None = None  # default: buckets/ in the state folder
     s3_endpoint: str | None = None
+    s3_region: str = "ru-central1"
 
 
 class Rules(_Section):

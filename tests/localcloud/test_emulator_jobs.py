@@ -6,14 +6,19 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import grpc
 import pytest
 from emulator_world import BUCKET, QUICK, Api, code, emulated, violated_fields
 from yandex.cloud.dataproc.v1 import job_service_pb2
+
+from localcloud.emulator.objects import signed_headers
 
 SPARK_PYTHON = os.environ.get("SPARK_PYTHON", sys.executable)
 
@@ -221,6 +226,53 @@ def test_a_cluster_without_a_bucket_takes_no_job(api: Api) -> None:
     with pytest.raises(grpc.RpcError, match="no bucket") as error:
         api.create_job(cluster.id)
     assert code(error) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_on_a_real_s3_server_uris_stay_and_archives_are_fetched(tmp_path: Path, api: Api) -> None:
+    """If this fails, the job reads a folder while it is believed to read S3, or its #venv is missing."""
+    archive = Path(api.cloud["buckets"]) / BUCKET / "venv.tar.gz"
+    asked: list[tuple[str, str]] = []
+
+    class S3(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, str(self.headers["Authorization"])))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(archive.read_bytes())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), S3)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    spark = tmp_path / "spark" / "bin" / "spark-submit"
+    spark.parent.mkdir(parents=True)
+    spark.write_text(FAKE_SUBMIT)
+    spark.chmod(0o755)
+    homes = {"python": sys.executable, "spark_home": str(tmp_path / "spark"), "java_home": str(tmp_path)}
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+    jobs = {"runner": "spark", "spark": homes, "environment": keys}
+    storage = {"s3_endpoint": f"http://127.0.0.1:{server.server_address[1]}"}
+    try:
+        with emulated(tmp_path / "state", jobs=jobs, storage=storage) as other:
+            data = f"s3a://{BUCKET}/data"
+            seen = submitted(other, "s3-run", args=[data], archive_uris=[f"s3a://{BUCKET}/a+dir/venv.tar.gz#venv"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert seen["arguments"][-2:] == [f"s3a://{BUCKET}/src/main.py", data]  # type: ignore[index]
+    assert seen["files"] == ["venv/vendored/__init__.py"]
+    ((path, authorization),) = asked
+    assert path == f"/{BUCKET}/a%2Bdir/venv.tar.gz"
+    assert "Credential=id/" in authorization
+
+
+def test_requests_to_s3_are_signed_as_its_documentation_shows() -> None:
+    """If this fails, S3 refuses the emulator's requests; the example is "GET Bucket Lifecycle" of the documentation."""
+    url = "https://examplebucket.s3.amazonaws.com/?lifecycle="
+    keys = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    headers = signed_headers(url, "us-east-1", keys, datetime(2013, 5, 24, tzinfo=UTC))
+    assert headers["authorization"].endswith("fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")
 
 
 def has_spark() -> bool:

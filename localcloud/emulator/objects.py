@@ -1,0 +1,53 @@
+"""Objects of a real S3 server, fetched for a job's folder: what YARN does for a container on a cluster.
+
+Signature version 4 for one GET, by the standard library: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+"""
+
+import hashlib
+import hmac
+import shutil
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+_TIMEOUT = 60.0  # seconds without an answer
+
+
+class ObjectError(Exception):
+    """An object cannot be fetched."""
+
+
+def fetch(endpoint: str, region: str, credentials: tuple[str, str], bucket: str, key: str, target: Path) -> None:
+    """Copy an object into a file. Raises ObjectError."""
+    url = f"{endpoint.rstrip('/')}/{quote(bucket)}/{quote(key)}"
+    headers = signed_headers(url, region, credentials, datetime.now(UTC))
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  # the settings' own endpoint
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, target.open("wb") as file:  # noqa: S310
+            shutil.copyfileobj(answer, file)
+    except urllib.error.HTTPError as error:
+        raise ObjectError(f"s3a://{bucket}/{key}: {endpoint} answers {error.code} {error.reason}") from error
+    except (urllib.error.URLError, OSError) as error:
+        raise ObjectError(f"s3a://{bucket}/{key}: {endpoint} cannot be reached: {error}") from error
+
+
+def signed_headers(url: str, region: str, credentials: tuple[str, str], now: datetime) -> dict[str, str]:
+    """Headers of a signed GET at a moment; `credentials` are the access key's id and the secret key."""
+    access_key, secret_key = credentials
+    parts = urlsplit(url)
+    stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
+    headers = {"host": parts.netloc, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    canonical = f"GET\n{parts.path}\n{parts.query}\n{lines}\n{names}\n{_EMPTY}"
+    scope = f"{day}/{region}/s3/aws4_request"
+    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = f"AWS4{secret_key}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    return {**headers, "authorization": authorization}
