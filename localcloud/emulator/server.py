@@ -104,7 +104,7 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     gateway = Gateway(store, events, iam, cloud.faults, lambda found, asked: is_operator_name(found, asked, cloud))
     server = _grpc_server(cloud, services, gateway, port)
     events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
-    stack.callback(events.write, "emulator", status="STOPPING")
+    stack.callback(events.write, "emulator", status="STOPPED")
     stack.callback(lambda: server.stop(_GRACE).wait())
     folder.describe(state, settings, address, metadata)
     return address

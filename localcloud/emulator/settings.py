@@ -28,7 +28,6 @@ class Timing(_Section):
     job_provisioning: Seconds = 0.1  # until the agent takes the job
     job_pending: Seconds = 0.1  # until the job leaves the queue
     job_grace: Seconds = 5.0  # from a polite to a hard end of a job's processes
-    secret_operation: Seconds = 0.0
 
 
 class StubJob(_Section):
