@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 import grpc
@@ -176,6 +176,16 @@ def jobs(state: Path, job_id: str | None) -> None:
     for job in emulator.jobs():
         code = "" if job["exitCode"] is None else f"exit {job['exitCode']}"
         click.echo(f"{job['id']}  {job['status']:12}  {job['createdAt'][:19]}Z  {code:8}  {job.get('name', '')}")
+
+
+@main.command()
+@click.argument("name")
+@click.argument("key")
+@_state
+@click.option("--file", type=click.File(), default="-", help="File that holds the value (default: standard input).")
+def secret(name: str, key: str, state: Path, file: TextIO) -> None:
+    """Put a value into a Lockbox secret, made where it is not there; shows the secret's id."""
+    click.echo(Emulator(state).put_secret(name, {key: file.read().rstrip("\n")}))
 
 
 def _line(event: dict[str, Any]) -> str:

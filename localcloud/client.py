@@ -71,6 +71,10 @@ class Emulator:
         """Every job there ever was, also of clusters deleted since."""
         return list(self.call("Jobs"))
 
+    def put_secret(self, name: str, values: Mapping[str, str]) -> str:
+        """A Lockbox secret of that name with these values, made or given a new version; returns its id."""
+        return str(self.call("PutSecret", {"name": name, "values": dict(values)})["id"])
+
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Events of the log, oldest first; of one kind, and with these values."""
         path = self.state / "events.jsonl"

@@ -12,9 +12,13 @@ from yandex.cloud.dataproc.v1.cluster_pb2 import Cluster
 from yandex.cloud.dataproc.v1.job_pb2 import Job
 
 from localcloud.emulator.cloud import Cloud
+from localcloud.emulator.errors import ApiError
 from localcloud.emulator.faults import FaultSpec
+from localcloud.emulator.iam import Caller
+from localcloud.emulator.lockbox import Lockbox
 
 SERVICE = "localcloud.Control"
+CONTROL = Caller("control", "control", "")  # whoever holds the control token
 
 
 def to_json(value: object) -> bytes:
@@ -28,8 +32,9 @@ def from_json(content: bytes) -> Any:
 class Control:
     """Control methods; each takes and returns a JSON object, and demands the state folder's control token."""
 
-    def __init__(self, cloud: Cloud, token: str) -> None:
+    def __init__(self, cloud: Cloud, lockbox: Lockbox, token: str) -> None:
         self._cloud = cloud
+        self._lockbox = lockbox
         self._token = token
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -40,6 +45,7 @@ class Control:
             "ClearFaults": self.clear_faults,
             "Clusters": self.clusters,
             "Jobs": self.jobs,
+            "PutSecret": self.put_secret,
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -70,6 +76,9 @@ class Control:
             for record in self._cloud.store.find("job")
         ]
 
+    def put_secret(self, request: dict[str, Any]) -> object:
+        return {"id": self._lockbox.put(str(request["name"]), dict(request["values"]), CONTROL)}
+
     def _guarded(self, function: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any], Any], object]:
         def behave(request: dict[str, Any], context: Any) -> object:
             sent = dict(context.invocation_metadata()).get("authorization", "")
@@ -77,6 +86,9 @@ class Control:
                 context.abort(grpc.StatusCode.UNAUTHENTICATED, "the control token is missing or wrong")
             try:
                 return function(request)
+            except ApiError as error:
+                context.abort(error.code, error.message)
+                raise  # not reached: abort raises
             except ValidationError as error:
                 text = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)

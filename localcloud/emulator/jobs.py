@@ -186,7 +186,7 @@ class Jobs:
         cluster = self._cluster(job.cluster_id)
         try:
             launch = runner.prepare(job, cluster, work, lambda text: self._note(job, text))
-        except StagingError as error:
+        except (StagingError, OSError) as error:
             with log.open("a", encoding="utf-8") as output:
                 output.write(f"{error}\n")
             exit_code, reason = 1, str(error)

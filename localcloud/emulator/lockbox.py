@@ -1,8 +1,9 @@
 """Lockbox: secrets, their versions and payloads. Values stay in the store and in replies, nowhere else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import grpc
+from google.protobuf.message import Message
 from yandex.cloud.lockbox.v1 import payload_pb2, payload_service_pb2, secret_pb2, secret_service_pb2
 from yandex.cloud.operation.operation_pb2 import Operation
 
@@ -13,6 +14,7 @@ from localcloud.emulator.iam import Caller
 from localcloud.emulator.ids import LOCKBOX, new_id
 from localcloud.emulator.paging import page
 from localcloud.emulator.store import Record
+from localcloud.emulator.validation import violations
 
 Secret = secret_pb2.Secret
 Version = secret_pb2.Version
@@ -78,6 +80,23 @@ class Lockbox:
         )
         return self._cloud.operations.succeed(operation.id, secret)
 
+    def put(self, name: str, values: Mapping[str, str], caller: Caller) -> str:
+        """A secret of that name with these values, made or changed; returns its id."""
+        changes = [secret_service_pb2.PayloadEntryChange(key=key, text_value=text) for key, text in values.items()]
+        folder = self._cloud.store.find("folder")[0].id
+        with self._cloud.store.transaction():
+            if found := self._cloud.store.find("secret", folder, name):
+                version = secret_service_pb2.AddVersionRequest(secret_id=found[0].id, payload_entries=changes)
+                self._refuse_broken(version)
+                self.add_version(version, caller)
+                return found[0].id
+            secret = secret_service_pb2.CreateSecretRequest(
+                folder_id=folder, name=name, version_payload_entries=changes
+            )
+            self._refuse_broken(secret)
+            self.create(secret, caller)
+            return self._cloud.store.find("secret", folder, name)[0].id
+
     def delete(self, request: secret_service_pb2.DeleteSecretRequest, caller: Caller) -> Operation:
         secret = self._find(request.secret_id).message(Secret)
         if secret.deletion_protection:
@@ -133,6 +152,11 @@ class Lockbox:
         payload = self.payload(asked, caller)
         entries = {entry.key: _content(entry) for entry in payload.entries}
         return payload_service_pb2.GetExResponse(secret_id=secret_id, version_id=payload.version_id, entries=entries)
+
+    @staticmethod
+    def _refuse_broken(request: Message) -> None:
+        if found := violations(request):
+            raise invalid(found)
 
     def _find(self, secret_id: str) -> Record:
         record = self._cloud.store.get("secret", secret_id)

@@ -94,7 +94,8 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     )
     iam = Iam(store, settings.token_lifetime, audiences=_audiences(port))
     jobs = Jobs(cloud, _runner(cloud), iam, address)
-    services = _services(cloud, iam, jobs, address)
+    lockbox = Lockbox(cloud)
+    services = _services(cloud, iam, jobs, lockbox, address)
     metadata = _start_metadata(cloud, iam, stack)
     jobs.settle_interrupted()
     cloud.faults.replace_configured(settings.faults)
@@ -102,7 +103,9 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     stack.callback(jobs.close)
     stack.callback(cloud.clock.stop)
     gateway = Gateway(store, events, iam, cloud.faults, lambda found, asked: is_operator_name(found, asked, cloud))
-    server = _grpc_server(cloud, services, gateway, port)
+    handlers = [gateway.handler(service) for service in services]
+    handlers.append(Control(cloud, lockbox, (state / "control.token").read_text()).handler())
+    server = _grpc_server(state, handlers, port)
     events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
     stack.callback(events.write, "emulator", status="STOPPED")
     stack.callback(lambda: server.stop(_GRACE).wait())
@@ -110,9 +113,9 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     return address
 
 
-def _services(cloud: Cloud, iam: Iam, jobs: Jobs, address: str) -> list[Service]:
+def _services(cloud: Cloud, iam: Iam, jobs: Jobs, lockbox: Lockbox, address: str) -> list[Service]:
     endpoints, networks, accounts = Endpoints(lambda: address), Networks(cloud.store), ServiceAccounts(cloud.store)
-    presets, lockbox = ResourcePresets(cloud.settings.names.zones), Lockbox(cloud)
+    presets = ResourcePresets(cloud.settings.names.zones)
     operations: dict[str, Method] = {"Get": cloud.operations.get, "Cancel": cloud.operations.cancel}
     described: tuple[tuple[Any, str, dict[str, Method]], ...] = (
         (api_endpoint_service_pb2, "ApiEndpointService", {"Get": endpoints.get, "List": endpoints.list}),
@@ -135,13 +138,11 @@ def _services(cloud: Cloud, iam: Iam, jobs: Jobs, address: str) -> list[Service]
     ]
 
 
-def _grpc_server(cloud: Cloud, services: list[Service], gateway: Gateway, port: int) -> grpc.Server:
+def _grpc_server(state: Path, handlers: list[grpc.GenericRpcHandler], port: int) -> grpc.Server:
     # Without so_reuseport=0 two emulators would share a port, and each get some of the calls.
     server = grpc.server(ThreadPoolExecutor(_WORKERS), options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers([gateway.handler(service) for service in services])
-    control = Control(cloud, (cloud.state / "control.token").read_text())
-    server.add_generic_rpc_handlers([control.handler()])
-    key, certificate = (cloud.state / "server.key").read_bytes(), (cloud.state / "server.pem").read_bytes()
+    server.add_generic_rpc_handlers(handlers)
+    key, certificate = (state / "server.key").read_bytes(), (state / "server.pem").read_bytes()
     try:
         server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials([(key, certificate)]))
     except RuntimeError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from emulator_world import BUCKET, Api, emulated, settings
-from yandex.cloud.lockbox.v1 import secret_service_pb2
+from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,6 +99,21 @@ def test_clusters_jobs_and_events_are_shown(api: Api) -> None:
     assert run("jobs", job_id, "--state", state).returncode == 0
     lines = run("events", "--state", state, "--kind", "job", "--json").stdout.splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["PROVISIONING", "PENDING", "RUNNING", "DONE"]
+
+
+def test_a_secret_is_put_without_being_an_argument(api: Api, tmp_path: Path) -> None:
+    """If this fails, the stack has to show its passwords to every user of the machine to seed them."""
+    file = tmp_path / "password.txt"
+    for value in ("first", "second"):
+        file.write_text(f"{value}\n")
+        put = run("secret", "airflow/connections/mlflow", "password", "--file", file, "--state", api.emulator.state)
+        assert put.returncode == 0, put.stderr
+    secret_id = put.stdout.strip()
+    payload = api.payloads.Get(payload_service_pb2.GetPayloadRequest(secret_id=secret_id))
+    assert {entry.key: entry.text_value for entry in payload.entries} == {"password": "second"}
+    wrong = run("secret", "mlflow", "a key with spaces", "--file", file, "--state", api.emulator.state)
+    assert wrong.returncode == 1
+    assert "version_payload_entries[0].key" in wrong.stderr
 
 
 def test_no_secret_gets_into_the_event_log_or_the_description(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The calls that Airflow's operators make, through the class they make them with."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -188,6 +189,21 @@ def test_one_idempotency_key_makes_one_cluster(api: Api) -> None:
     first = api.clusters.Create(request, metadata=metadata)
     assert api.clusters.Create(request, metadata=metadata).id == first.id
     assert api.names().count("once") == 1
+
+
+def test_of_many_that_ask_at_once_for_one_name_one_gets_a_cluster(api: Api) -> None:
+    """If this fails, two runs at once make two clusters of one name, and one of them is nobody's."""
+
+    def ask(_: int) -> str:
+        try:
+            api.clusters.Create(api.cluster_request("race"))
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = sorted(pool.map(ask, range(8)))
+    assert outcomes == ["ALREADY_EXISTS"] * 7 + ["OK"]
 
 
 def test_a_cluster_can_be_described_stopped_started_and_looked_into(api: Api, cluster: cluster_pb2.Cluster) -> None:

@@ -1,5 +1,6 @@
 """A request is refused for any single broken field, and the answer names that field."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,16 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, given
 from hypothesis import settings as checked
 from hypothesis import strategies as st
-from yandex.cloud.dataproc.v1 import cluster_pb2, cluster_service_pb2, job_pb2, job_service_pb2, subcluster_pb2
+from yandex.cloud import validation_pb2
+from yandex.cloud.dataproc.v1 import (
+    cluster_pb2,
+    cluster_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    subcluster_pb2,
+    subcluster_service_pb2,
+)
+from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
 
 from localcloud.emulator.validation import in_range, violations
 
@@ -213,6 +223,47 @@ def test_a_broken_field_of_a_job_is_refused_by_name(
     with pytest.raises(grpc.RpcError) as error:
         api.jobs.Create(request)
     assert field in violated_fields(error)
+
+
+SERVICES_OF_THE_API = (
+    cluster_service_pb2,
+    job_service_pb2,
+    subcluster_service_pb2,
+    secret_service_pb2,
+    payload_service_pb2,
+)
+
+
+def breakable() -> list[Any]:
+    """Each documented rule of each field of each request: the message, the field, and a value that breaks the rule."""
+    found = []
+    for module in SERVICES_OF_THE_API:
+        for name, descriptor in module.DESCRIPTOR.message_types_by_name.items():
+            if not name.endswith("Request"):
+                continue
+            for field in descriptor.fields:
+                options = field.GetOptions().Extensions
+                singular_text = field.cpp_type == field.CPPTYPE_STRING and not field.is_repeated
+                if options[validation_pb2.required]:
+                    found.append(pytest.param(module, name, field.name, None, id=f"{name}.{field.name}-required"))
+                if singular_text and (most := re.fullmatch(r"<=?(\d+)", options[validation_pb2.length])):
+                    wrong = "a" * (int(most[1]) + 1)
+                    found.append(pytest.param(module, name, field.name, wrong, id=f"{name}.{field.name}-length"))
+                if singular_text and options[validation_pb2.pattern]:
+                    found.append(pytest.param(module, name, field.name, "É!", id=f"{name}.{field.name}-pattern"))
+                if most := re.fullmatch(r"(?:<=|0-)(\d+)", options[validation_pb2.value]):
+                    too_much = int(most[1]) + 1
+                    found.append(pytest.param(module, name, field.name, too_much, id=f"{name}.{field.name}-value"))
+    return found
+
+
+@pytest.mark.parametrize(("module", "name", "field", "wrong"), breakable())
+def test_every_documented_rule_is_held(module: Any, name: str, field: str, wrong: Any) -> None:
+    """If this fails, a limit that the API documents for this field is not held here."""
+    request = getattr(module, name)(**({} if wrong is None else {field: wrong}))
+    said = {violation.field: violation.description for violation in violations(request)}
+    assert field in said
+    assert (said[field] == "is required") is (wrong is None)
 
 
 @pytest.mark.parametrize(
