@@ -24,6 +24,9 @@ from fraud_detection.results import Decision, Outcome
 from fraud_detection.storage import open_folder
 from fraud_detection.training import FloatArray, Model
 
+# SQLAlchemy warns of MLflow's use of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
 
 @pytest.fixture(scope="session")
 def _empty(tmp_path_factory: pytest.TempPathFactory) -> World:

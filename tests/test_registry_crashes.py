@@ -22,6 +22,9 @@ from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry import protocol
 from fraud_detection.results import Decision, Outcome
 
+# SQLAlchemy warns of MLflow's use of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
 CHANGES = ("create_", "set_", "delete_", "log_", "finalize_")
 """How the methods of MLflow's client begin that change something."""
 
@@ -299,6 +302,18 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
     assert [(c.name, c.value, c.limit) for c in completed.checks if not c.passed] == [("champion_unchanged", 3, 1)]
     assert here.versions() == [1, 3]  # the refused version is gone
     assert here.aliases() == {"champion": 3}
+
+
+def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of one T at once: the model of the one would serve under the refusal of the other."""
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(protocol, "PROTOCOL", killed_before(protocol.PROTOCOL[0], 0))
+        here.record(Outcome.PROMOTED, T1)
+    refusal = decision(Outcome.REFUSED, T1, champion_version=1, run_id="another")
+    assert here.log.write(refusal)
+    assert world(here.output).registry.complete_open_intents(T2) == (refusal,)
+    assert_settled(here, {T1: Outcome.REFUSED}, champion=1, previous=None)
+    assert {run.data.tags[protocol.OUTCOME_TAG] for run in here.runs()} == {"promoted", protocol.SUPERSEDED}
 
 
 def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(

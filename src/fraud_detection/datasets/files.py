@@ -93,7 +93,7 @@ def _open(place: str) -> InputFile | str:
     except (DataError, OSError) as error:
         return f"{place}: {error}"
     except pa.ArrowException as error:
-        return f"{place}: not a whole Parquet file, it may be truncated: {_first_line(error)}"
+        return f"{place}: not a whole {_format(place)} file, it may be truncated: {_first_line(error)}"
 
 
 def _parquet_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:

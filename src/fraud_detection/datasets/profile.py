@@ -17,6 +17,7 @@ from fraud_detection.windows import RunWindows, whole_hour
 
 _HOUR_MICROS = 3_600_000_000
 _DELAY_QUANTILE = 0.9
+_LOWEST = -1.7976931348623157e308
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
     if any(field.name == "label_available_at" for field in fields):
         waited = F.ceil((F.unix_micros("label_available_at") - micros) / _HOUR_MICROS)
         delay = F.when(good & (fraud == 1), waited)
-    hashed = F.xxhash64(*(_without_signed_zero(field) for field in fields))
+    hashed = F.xxhash64(*(_hashable(field) for field in fields))
     return (
         rows.select(
             "reason",
@@ -212,9 +213,20 @@ def _delay_quantile(good: pd.DataFrame) -> timedelta | None:
     return timedelta(hours=int(reached.idxmax()))
 
 
-def _without_signed_zero(field: Field) -> Column:
+def _hashable(field: Field) -> Column:
+    """A column without what hashes differently (zero has two signs) or not at all: null moves the rest up unseen."""
     column = F.col(f"`{field.name}`")
-    return F.when(column == 0, 0.0).otherwise(column) if field.kind in {Kind.AMOUNT, Kind.NUMBER} else column
+    match field.kind:
+        case Kind.AMOUNT | Kind.NUMBER:
+            return F.coalesce(F.when(column == 0, 0.0).otherwise(column), F.lit(_LOWEST))
+        case Kind.LABEL:
+            return F.coalesce(column, F.lit(-1).cast("tinyint"))
+        case Kind.TIME:
+            return F.coalesce(F.unix_micros(column), F.lit(-1))
+        case Kind.CATEGORY:
+            return F.coalesce(column, F.lit("null"))
+        case Kind.ID:  # bad rows are hashed, too, but not looked at
+            return column
 
 
 def _hour(moment: datetime) -> np.datetime64:
