@@ -170,12 +170,15 @@ class CreateCluster(DataprocCreateClusterOperator):
     def execute(self, context: Context) -> str:
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
         self._read_settings(hook)
-        with no_useless_retries():
-            for cluster in clusters(hook, self.folder_id, self.labels):
-                if self._comes_up(hook, cluster):
-                    self.log.info("Cluster %s of an earlier try is used", cluster.id)
-                    return str(cluster.id)
-            return str(super().execute(context))
+        try:
+            with no_useless_retries():
+                for cluster in clusters(hook, self.folder_id, self.labels):
+                    if self._comes_up(hook, cluster):
+                        self.log.info("Cluster %s of an earlier try is used", cluster.id)
+                        return str(cluster.id)
+                return str(super().execute(context))
+        except AirflowTaskTimeout as error:
+            raise AirflowException(f"the cluster was not up within {self.execution_timeout}") from error
 
     def _comes_up(self, hook: DataprocHook, cluster: Cluster) -> bool:
         """Wait for a cluster that is still being created. False where it failed: the teardown deletes it later."""

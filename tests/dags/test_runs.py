@@ -2,44 +2,20 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from world import BUCKET, QUICK, ROOT, Run, World
+from world import ROOT, Run, World
 
-from localcloud.client import Emulator, serving, wait_for
+from localcloud.client import wait_for
 
 HOUR = datetime(2026, 5, 24, 10, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    state = tmp_path_factory.mktemp("cloud")
-    command = [str(Path(__file__).with_name("stub_job.sh")), str(state / "plan")]
-    command.append(str(state / "buckets" / BUCKET / "output_data" / "outcomes"))
-    settings = {
-        "names": {"buckets": [BUCKET]},
-        "timing": QUICK,
-        "jobs": {"runner": "stub", "stub": {"command": command}},
-    }
-    with serving(state, settings, python=sys.executable) as served:
-        yield served
-
-
-@pytest.fixture
-def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    world = World(emulator, monkeypatch)
-    yield world
-    emulator.clear_faults()
-    shutil.rmtree(world.output, ignore_errors=True)
-    assert emulator.clusters() == [], "a cluster was left"
 
 
 def _clean(run: Run, clusters: int, jobs: int) -> None:
