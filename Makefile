@@ -34,7 +34,17 @@ help: ## List the targets
 	@touch $@
 
 .venv-benchmark/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
-	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --group benchmark
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --no-default-groups --group benchmark
+	@touch $@
+
+.venv-airflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow into .venv-airflow (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow
+	@touch $@
+
+.venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 into .venv-airflow2 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow2
 	@touch $@
 
 .PHONY: setup
@@ -53,8 +63,16 @@ demo: setup ## Replay scheduled retraining over simulated months that drift, in 
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
 .PHONY: test
-test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
+test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then test-dags
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
+	@$(MAKE) test-dags
+
+.PHONY: test-dags
+test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
+	@echo "Airflow 3"
+	@.venv-airflow/bin/python -m pytest tests/dags
+	@echo "Airflow 2"
+	@.venv-airflow2/bin/python -m pytest tests/dags
 
 .PHONY: lint
 lint: setup ## Check style, format and types

@@ -18,7 +18,7 @@ TARGET = 500_000
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The best of so many counts.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The best of so many is checked.")
 @click.option("--check", is_flag=True, help=f"Fail below {TARGET:,} transactions a CPU-second.")
 def main(rounds: int, check: bool) -> None:
     """Measure the demo's volume, and ten times as many transactions a day on a tenth of the days."""

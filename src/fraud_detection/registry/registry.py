@@ -132,9 +132,19 @@ class Registry:
             model = None if winner is None else self._log_model(run, winner)
             intent = Intent(decision=given, model=model)
             self._log_facts(given, parameters, model)
-            self._log_files(run, {**files, INTENT_FILE: intent.model_dump_json(indent=2).encode()}, winner)
+            known = {INTENT_FILE: intent.model_dump_json(indent=2).encode()}
+            if winner is not None:
+                known[VERIFICATION_FILE] = winner.verification.to_parquet(index=False)
+            self._log_files(run.info.run_id, {**files, **known})
             self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN)
             return carry_out(self._connection, self._log, run, intent, None if winner is None else winner.verification)
+
+    def attach(self, decision: Decision, files: Mapping[str, bytes]) -> None:
+        """Put files beside the others of the decision's run; those of the same name are replaced."""
+        if decision.run_id is None:
+            raise ValueError("the decision was not recorded; it has no MLflow run")
+        with self._connection.explained():
+            self._log_files(decision.run_id, files)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
         """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
@@ -235,13 +245,11 @@ class Registry:
         model_id = log_model(self._connection, run.info.run_id, winner.model, inputs)
         return LoggedModel(model_id=model_id, sha256=digest(winner.model.to_bytes()))
 
-    def _log_files(self, run: Any, files: Mapping[str, bytes], winner: _Winner | None) -> None:  # noqa: ANN401
+    def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         with TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
-            if winner is not None:
-                winner.verification.to_parquet(Path(folder, VERIFICATION_FILE), index=False)
-            self._connection.client.log_artifacts(run.info.run_id, folder)
+            self._connection.client.log_artifacts(run_id, folder)
 
     def _log_facts(self, decision: Decision, parameters: Mapping[str, object], model: LoggedModel | None) -> None:
         from mlflow.entities import Metric, Param

@@ -40,5 +40,5 @@ def create_data(
     rows = frauds = 0
     for _, table in write_days(world, output, start.date(), days, dirty_share, FileFormat(form)):
         rows += len(table)
-        frauds += int(np.count_nonzero(table["fraud"].to_numpy()))
+        frauds += int(np.count_nonzero(table["fraud"].to_numpy() == 1))
     click.echo(f"{rows:,} transactions · {frauds:,} frauds · {days} files in {output / 'transactions'}")

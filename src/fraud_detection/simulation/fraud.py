@@ -18,7 +18,7 @@ from fraud_detection.simulation.population import (
 from fraud_detection.simulation.randomness import FloatArray, IntArray, Stream, generator
 from fraud_detection.simulation.spending import DAY_SECONDS, Rows, normal_amount
 
-RAMP_DAYS = 3
+RAMP_DAYS = 2
 """A regime takes over from the one before it in so many days."""
 TERMINAL_DAYS = (14, 35)
 """How long a terminal stays compromised."""
@@ -31,12 +31,12 @@ LEAKED_FACTOR = (1.6, 0.35)
 """Mean and standard deviation of the log factor on the amounts of a leaked card."""
 LARGE_FACTOR = (2.1, 0.35)
 """The same for single large frauds."""
-TESTS = (3, 6)
+TESTS = (2, 5)
 """Small payments in a burst of card testing."""
 TEST_AMOUNT = (0.5, 3.0)
 USED_SHARE = 0.5
 """Share of the tested cards that are then used for a large purchase."""
-_BURST_SECONDS = 900
+_BURST_SECONDS = 300
 _USE_SECONDS = 3 * 3600
 
 
