@@ -70,9 +70,9 @@ test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's tr
 .PHONY: test-dags
 test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
 	@echo "Airflow 3"
-	@.venv-airflow/bin/python -m pytest tests/dags
+	@.venv-airflow/bin/python -m pytest --confcutdir tests/dags tests/dags
 	@echo "Airflow 2"
-	@.venv-airflow2/bin/python -m pytest tests/dags
+	@.venv-airflow2/bin/python -m pytest --confcutdir tests/dags tests/dags
 
 .PHONY: lint
 lint: setup ## Check style, format and types
