@@ -18,10 +18,11 @@ ENGINE ?= sail
 HANDBOOK_DATA ?=
 
 RUN := .venv/bin/
+test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -47,6 +48,16 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-airflow2 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow2
 	@touch $@
 
+.venv-airflow-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow on Python 3.12 into .venv-airflow-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow
+	@touch $@
+
+.venv-airflow2-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 on Python 3.12 into .venv-airflow2-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow2
+	@touch $@
+
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
 
@@ -69,10 +80,19 @@ test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's tr
 
 .PHONY: test-dags
 test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
-	@echo "Airflow 3"
-	@.venv-airflow/bin/python -m pytest --confcutdir tests/dags tests/dags
-	@echo "Airflow 2"
-	@.venv-airflow2/bin/python -m pytest --confcutdir tests/dags tests/dags
+	@echo "The DAGs on Airflow 3"
+	@$(call test_dags,.venv-airflow,)
+	@echo "The DAGs on Airflow 2"
+	@$(call test_dags,.venv-airflow2,)
+	@if $(UV) python find 3.12 > /dev/null 2>&1; then $(MAKE) test-dags-py312; \
+	else echo "skipped: loading the DAGs on Python 3.12, of which this machine has none"; fi
+
+.PHONY: test-dags-py312
+test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
+	@echo "The DAGs on Airflow 3 and Python 3.12"
+	@$(call test_dags,.venv-airflow-py312,/test_dags.py)
+	@echo "The DAGs on Airflow 2 and Python 3.12"
+	@$(call test_dags,.venv-airflow2-py312,/test_dags.py)
 
 .PHONY: lint
 lint: setup ## Check style, format and types

@@ -56,7 +56,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     ],
 )
 def test_promotions_and_failures_are_told_and_nothing_else(
-    world: World, webhook: Webhook, word: str, said: str | None
+    world: World, webhook: Webhook, capfd: pytest.CaptureFixture[str], word: str, said: str | None
 ) -> None:
     """A model would change, or training stop, and the team would find out from its customers."""
     world.configure(webhook_connection="fraud_detection_webhook")
@@ -68,6 +68,8 @@ def test_promotions_and_failures_are_told_and_nothing_else(
     else:
         [text] = webhook.texts
         assert said in text
+    output = capfd.readouterr()
+    assert "secret-of-the-webhook" not in output.out + output.err
 
 
 def test_nothing_is_told_unless_somebody_asks_for_it(world: World, webhook: Webhook) -> None:
