@@ -9,7 +9,7 @@ output "mlflow_admin_secret_id" {
 }
 
 output "mlflow_job_secret_id" {
-  description = "Lockbox secret with the password of MLflow's user job."
+  description = "Lockbox secret with MLflow's user job: username and password."
   value       = module.mlflow_server.job_secret_id
 }
 

@@ -99,6 +99,16 @@ def test_scripts_pass_shellcheck(boot: Boot, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
+def test_job_gets_a_new_password_each_time() -> None:
+    """Two installations would share a password, or it would be a short one."""
+    script = FILES / "password.sh"
+    done = subprocess.run([required("shellcheck", "Debian's package shellcheck"), str(script)], capture_output=True)
+    assert done.returncode == 0, done.stdout
+    made = {subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout for _ in range(20)}
+    assert len(made) == 20
+    assert all(re.fullmatch(r"[A-Za-z0-9]{40}", password) for password in made)
+
+
 def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> None:
     """The service would not start, or not start again."""
     units = {path: text for path, text in boot.files.items() if path.endswith(".service")}
@@ -166,6 +176,7 @@ def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
     (folder / "run").mkdir(mode=0o700)
     known = json.loads(boot.files["/etc/mlflow/server.json"])
     payloads = {known["secret_ids"][name]: {"password": value} for name, value in PASSWORDS.items()}
+    payloads[known["secret_ids"]["job"]]["username"] = "job"
     payloads[known["secret_ids"]["s3"]] = S3_KEY
     payloads[known["secret_ids"]["postgres"]] = {"postgresql_password": DATABASE_PASSWORD}
     assert len(payloads) == 5, "two secrets are the same"

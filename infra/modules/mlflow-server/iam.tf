@@ -9,7 +9,6 @@ resource "yandex_iam_service_account" "this" {
 resource "yandex_lockbox_secret" "password" {
   for_each = {
     admin   = "Password of MLflow's user admin"
-    job     = "Password of MLflow's user job, as whom the retraining job logs runs and moves aliases"
     session = "Key that MLflow signs its sessions with"
   }
 
@@ -23,6 +22,33 @@ resource "yandex_lockbox_secret" "password" {
     password_key        = "password"
     length              = 40
     include_punctuation = false
+  }
+}
+
+# The job needs name and password together, and a secret whose password Lockbox makes has room for that alone. So a script
+# makes this one at the apply, and the provider passes it on to Lockbox without keeping it in the state.
+resource "yandex_lockbox_secret" "job" {
+  folder_id           = var.folder_id
+  name                = "${var.name}-mlflow-job"
+  description         = "MLflow's user job, as whom the retraining job logs runs and moves aliases"
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}
+
+resource "yandex_lockbox_secret_version" "job" {
+  secret_id = yandex_lockbox_secret.job.id
+
+  entries {
+    key        = "username"
+    text_value = "job"
+  }
+
+  entries {
+    key = "password"
+
+    command {
+      path = "${path.module}/files/password.sh"
+    }
   }
 }
 
@@ -49,7 +75,7 @@ resource "yandex_iam_service_account_static_access_key" "this" {
 locals {
   secret_ids = {
     admin    = yandex_lockbox_secret.password["admin"].id
-    job      = yandex_lockbox_secret.password["job"].id
+    job      = yandex_lockbox_secret.job.id
     session  = yandex_lockbox_secret.password["session"].id
     s3       = yandex_lockbox_secret.s3.id
     postgres = var.postgres.password_secret_id

@@ -205,5 +205,9 @@ resource "yandex_compute_instance" "this" {
     ignore_changes       = [boot_disk[0].initialize_params[0].image_id] # a newer image comes with the next machine
   }
 
-  depends_on = [yandex_lockbox_secret_iam_member.server, yandex_iam_service_account_static_access_key.this]
+  depends_on = [
+    yandex_lockbox_secret_iam_member.server,
+    yandex_lockbox_secret_version.job,
+    yandex_iam_service_account_static_access_key.this,
+  ]
 }

@@ -20,9 +20,9 @@ output "admin_secret_id" {
 
 # Whoever takes it from here acts after the grant.
 output "job_secret_id" {
-  description = "Lockbox secret with the password of MLflow's user job."
-  value       = yandex_lockbox_secret.password["job"].id
-  depends_on  = [yandex_lockbox_secret_iam_member.job]
+  description = "Lockbox secret with MLflow's user job: username and password."
+  value       = yandex_lockbox_secret.job.id
+  depends_on  = [yandex_lockbox_secret_iam_member.job, yandex_lockbox_secret_version.job]
 }
 
 output "bastion_address" {
