@@ -108,6 +108,48 @@ lint: setup ## Check style, format and types
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 
+# The cloud. Credentials and the password come from the environment: docs/infrastructure.md.
+TERRAFORM := terraform
+
+.PHONY: terraform-is-there
+terraform-is-there:
+	@command -v terraform >/dev/null || { echo "make: terraform is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
+
+.PHONY: init
+init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf, see docs/infrastructure.md)
+	@$(TERRAFORM) -chdir=infra init
+
+.PHONY: plan
+plan: terraform-is-there ## Show what Terraform would change in the cloud
+	@$(TERRAFORM) -chdir=infra plan
+
+.PHONY: apply
+apply: terraform-is-there ## Bring the cloud to what infra/ describes; asks before it does
+	@$(TERRAFORM) -chdir=infra apply
+
+.PHONY: destroy
+destroy: terraform-is-there ## Delete everything in the cloud; asks before it does (deletion_protection must be off)
+	@$(TERRAFORM) -chdir=infra destroy
+
+.venv-infra/.synced: infra/tests/pyproject.toml infra/tests/uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing the infrastructure's checks into .venv-infra (once)"
+	@UV_PROJECT_ENVIRONMENT="$(CURDIR)/.venv-infra" $(UV) sync --quiet --locked --project infra/tests --python "$(PYTHON)"
+	@touch $@
+
+MLFLOW_REQUIREMENTS := infra/modules/mlflow-server/files/requirements.txt
+
+.venv-mlflow-machine/.synced: $(MLFLOW_REQUIREMENTS) | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing the packages of MLflow's machine into .venv-mlflow-machine (once)"
+	@$(UV) venv --quiet --clear --python "$(PYTHON)" .venv-mlflow-machine
+	@$(UV) pip install --quiet --python .venv-mlflow-machine --require-hashes --no-deps --only-binary :all: -r $(MLFLOW_REQUIREMENTS)
+	@touch $@
+
+.PHONY: test-infra
+test-infra: terraform-is-there setup .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform; and go where its registry cannot be reached)
+	@infra/tests/provider.sh
+	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest tests/infra
+	@.venv-infra/bin/checkov --config-file infra/tests/checkov.yaml
+
 .PHONY: benchmark
 benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions, and the simulator (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }

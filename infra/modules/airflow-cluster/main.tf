@@ -1,0 +1,120 @@
+resource "yandex_iam_service_account" "this" {
+  folder_id   = var.folder_id
+  name        = "${var.name}-airflow"
+  description = "Managed Airflow: makes and deletes Data Proc clusters"
+  labels      = var.labels
+}
+
+resource "yandex_resourcemanager_folder_iam_member" "this" {
+  for_each = toset(["managed-airflow.integrationProvider", "dataproc.editor", "vpc.user"])
+
+  folder_id = var.folder_id
+  role      = each.key
+  member    = "serviceAccount:${yandex_iam_service_account.this.id}"
+}
+
+# On that one account, not on the folder: Airflow cannot start anything as another.
+resource "yandex_iam_service_account_iam_member" "dataproc" {
+  service_account_id = var.dataproc_service_account_id
+  role               = "iam.serviceAccounts.user"
+  member             = "serviceAccount:${yandex_iam_service_account.this.id}"
+}
+
+resource "yandex_lockbox_secret_iam_member" "own" {
+  for_each = var.lockbox_secret_ids
+
+  secret_id = each.key
+  role      = "lockbox.payloadViewer"
+  member    = "serviceAccount:${yandex_iam_service_account.this.id}"
+}
+
+resource "yandex_logging_group" "this" {
+  folder_id        = var.folder_id
+  name             = "${var.name}-airflow"
+  description      = "Managed Airflow's components and tasks"
+  retention_period = var.log_retention
+  labels           = var.labels
+}
+
+# Groups filter only what Airflow sends out; its web interface is the service's own, on the internet.
+resource "yandex_vpc_security_group" "this" {
+  folder_id   = var.folder_id
+  network_id  = var.network_id
+  name        = "${var.name}-airflow"
+  description = "Managed Airflow"
+  labels      = var.labels
+
+  egress {
+    description    = "The cloud's API, Object Storage, packages, webhooks"
+    protocol       = "TCP"
+    port           = 443
+    v4_cidr_blocks = ["0.0.0.0/0"]
+  }
+}
+
+resource "yandex_airflow_cluster" "this" {
+  folder_id           = var.folder_id
+  name                = var.name
+  description         = "Retrains the fraud model on schedule"
+  labels              = var.labels
+  service_account_id  = yandex_iam_service_account.this.id
+  subnet_ids          = [var.subnet_id]
+  security_group_ids  = [yandex_vpc_security_group.this.id]
+  admin_password      = var.admin_password # stays in the state: the provider has no other way (docs/security.md)
+  airflow_version     = var.airflow.version
+  python_version      = var.airflow.python_version
+  airflow_config      = var.airflow.config
+  pip_packages        = var.airflow.pip_packages
+  deletion_protection = var.deletion_protection
+
+  webserver = {
+    count              = var.airflow.webserver.count
+    resource_preset_id = var.airflow.webserver.preset
+  }
+
+  scheduler = {
+    count              = var.airflow.scheduler.count
+    resource_preset_id = var.airflow.scheduler.preset
+  }
+
+  # A component of its own from Airflow 3 on.
+  dag_processor = startswith(var.airflow.version, "2.") ? null : {
+    count              = var.airflow.dag_processor.count
+    resource_preset_id = var.airflow.dag_processor.preset
+  }
+
+  worker = {
+    min_count          = var.airflow.worker.min_count
+    max_count          = var.airflow.worker.max_count
+    resource_preset_id = var.airflow.worker.preset
+  }
+
+  code_sync = {
+    s3 = {
+      bucket = var.dags_bucket
+    }
+  }
+
+  lockbox_secrets_backend = {
+    enabled = length(var.lockbox_secret_ids) > 0
+  }
+
+  logging = {
+    enabled      = true
+    log_group_id = yandex_logging_group.this.id
+    min_level    = "INFO"
+  }
+
+  maintenance_window = {
+    type = "WEEKLY"
+    day  = var.airflow.maintenance_day
+    hour = var.airflow.maintenance_hour
+  }
+
+  # The service checks the account's roles when it makes the cluster, and uses them until the cluster is gone.
+  depends_on = [
+    yandex_resourcemanager_folder_iam_member.this,
+    yandex_iam_service_account_iam_member.dataproc,
+    yandex_lockbox_secret_iam_member.own,
+  ]
+}

@@ -1,0 +1,71 @@
+variable "name" {
+  type        = string
+  description = "What the names of all resources begin with."
+}
+
+variable "folder_id" {
+  type        = string
+  description = "Folder of the resources."
+}
+
+variable "labels" {
+  type        = map(string)
+  description = "Labels of every resource."
+}
+
+variable "network_id" {
+  type        = string
+  description = "Network of the cluster."
+}
+
+variable "subnet_id" {
+  type        = string
+  description = "Subnet that the cluster's components have addresses in."
+}
+
+variable "dags_bucket" {
+  type        = string
+  description = "Bucket whose folder dags/ holds the DAGs."
+}
+
+variable "dataproc_service_account_id" {
+  type        = string
+  description = "The account that Airflow may give to Data Proc clusters."
+}
+
+variable "lockbox_secret_ids" {
+  type        = set(string)
+  description = "Secrets that Airflow may read as connections and variables."
+}
+
+variable "admin_password" {
+  type        = string
+  sensitive   = true
+  description = "Password of the user admin of Airflow's web interface."
+}
+
+variable "airflow" {
+  description = "Versions and sizes."
+  type = object({
+    version          = string
+    python_version   = string
+    webserver        = object({ count = number, preset = string })
+    scheduler        = object({ count = number, preset = string })
+    dag_processor    = object({ count = number, preset = string })
+    worker           = object({ min_count = number, max_count = number, preset = string })
+    pip_packages     = set(string)
+    config           = map(map(string))
+    maintenance_day  = string
+    maintenance_hour = number
+  })
+}
+
+variable "log_retention" {
+  type        = string
+  description = "How long logs are kept, such as 72h."
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Refuse to delete the cluster."
+}

@@ -1,0 +1,97 @@
+resource "yandex_iam_service_account" "this" {
+  folder_id   = var.folder_id
+  name        = "${var.name}-mlflow"
+  description = "MLflow's machine: its secrets and its bucket, nothing on the folder"
+  labels      = var.labels
+}
+
+# Passwords are made by Lockbox and read by machines: no person and no state ever holds them.
+resource "yandex_lockbox_secret" "password" {
+  for_each = {
+    admin   = "Password of MLflow's user admin"
+    session = "Key that MLflow signs its sessions with"
+  }
+
+  folder_id           = var.folder_id
+  name                = "${var.name}-mlflow-${each.key}"
+  description         = each.value
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+
+  password_payload_specification {
+    password_key        = "password"
+    length              = 40
+    include_punctuation = false
+  }
+}
+
+# The job needs name and password together, and a secret whose password Lockbox makes has room for that alone. So a script
+# makes this one at the apply, and the provider passes it on to Lockbox without keeping it in the state.
+resource "yandex_lockbox_secret" "job" {
+  folder_id           = var.folder_id
+  name                = "${var.name}-mlflow-job"
+  description         = "MLflow's user job, as whom the retraining job logs runs and moves aliases"
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}
+
+resource "yandex_lockbox_secret_version" "job" {
+  secret_id = yandex_lockbox_secret.job.id
+
+  entries {
+    key        = "username"
+    text_value = "job"
+  }
+
+  entries {
+    key = "password"
+
+    command {
+      path = "${path.module}/files/password.sh"
+    }
+  }
+}
+
+# MLflow reaches its bucket by boto3, which knows access keys only. The key goes straight to Lockbox.
+resource "yandex_lockbox_secret" "s3" {
+  folder_id           = var.folder_id
+  name                = "${var.name}-mlflow-s3"
+  description         = "Static access key of ${var.name}-mlflow, for its artifacts"
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}
+
+resource "yandex_iam_service_account_static_access_key" "this" {
+  service_account_id = yandex_iam_service_account.this.id
+  description        = "MLflow's artifacts"
+
+  output_to_lockbox {
+    secret_id            = yandex_lockbox_secret.s3.id
+    entry_for_access_key = "access_key"
+    entry_for_secret_key = "secret_key"
+  }
+}
+
+locals {
+  secret_ids = {
+    admin    = yandex_lockbox_secret.password["admin"].id
+    job      = yandex_lockbox_secret.job.id
+    session  = yandex_lockbox_secret.password["session"].id
+    s3       = yandex_lockbox_secret.s3.id
+    postgres = var.postgres.password_secret_id
+  }
+}
+
+resource "yandex_lockbox_secret_iam_member" "server" {
+  for_each = toset(["admin", "job", "session", "s3", "postgres"])
+
+  secret_id = local.secret_ids[each.key]
+  role      = "lockbox.payloadViewer"
+  member    = "serviceAccount:${yandex_iam_service_account.this.id}"
+}
+
+resource "yandex_lockbox_secret_iam_member" "job" {
+  secret_id = local.secret_ids["job"]
+  role      = "lockbox.payloadViewer"
+  member    = "serviceAccount:${var.client_service_account_id}"
+}

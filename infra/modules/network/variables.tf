@@ -1,0 +1,24 @@
+variable "name" {
+  type        = string
+  description = "What the names of all resources begin with."
+}
+
+variable "folder_id" {
+  type        = string
+  description = "Folder of the resources."
+}
+
+variable "labels" {
+  type        = map(string)
+  description = "Labels of every resource."
+}
+
+variable "zone" {
+  type        = string
+  description = "Availability zone of the subnet."
+}
+
+variable "subnet_cidr" {
+  type        = string
+  description = "Addresses of the subnet."
+}

@@ -1,0 +1,146 @@
+# A bucket for each purpose rather than folders of one: roles are granted on whole buckets, and a bucket policy, which
+# could grant folders, is not supported for the bucket that Managed Airflow reads its DAGs from.
+locals {
+  buckets = {
+    code   = "DAGs (dags/) and the job (code/)"
+    input  = "Transactions (input_data/)"
+    output = "Decisions, reports, scores (output_data/), and logs of the jobs (dataproc/)"
+    mlflow = "MLflow's artifacts (artifacts/)"
+  }
+
+  # The deployer fills the first two, and fetches results.
+  readers = { for bucket in keys(local.buckets) : bucket => merge(
+    lookup(var.readers, bucket, {}),
+    bucket == "output" ? { deployer = yandex_iam_service_account.deployer.id } : {},
+  ) }
+  writers = { for bucket in keys(local.buckets) : bucket => merge(
+    lookup(var.writers, bucket, {}),
+    contains(["code", "input"], bucket) ? { deployer = yandex_iam_service_account.deployer.id } : {},
+  ) }
+
+  # Whoever reads or writes an encrypted bucket needs its key too.
+  key_users = merge([for bucket in keys(local.buckets) : {
+    for user, id in merge(local.readers[bucket], local.writers[bucket]) : "${bucket}/${user}" => { bucket = bucket, id = id }
+  }]...)
+
+  bucket_roles = merge(
+    { for bucket, users in local.readers : "${bucket}/storage.viewer" => {
+      bucket = bucket, role = "storage.viewer", users = users
+    } if length(users) > 0 },
+    { for bucket, users in local.writers : "${bucket}/storage.editor" => {
+      bucket = bucket, role = "storage.editor", users = users
+    } if length(users) > 0 },
+  )
+}
+
+# A key for each bucket: managed-airflow.integrationProvider lets Airflow list and read all buckets of the folder, but
+# what it has no key for stays unreadable.
+resource "yandex_kms_symmetric_key" "bucket" {
+  for_each = local.buckets
+
+  folder_id           = var.folder_id
+  name                = "${var.name}-${each.key}"
+  description         = each.value
+  default_algorithm   = "AES_256"
+  rotation_period     = "8760h"
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}
+
+resource "yandex_storage_bucket" "this" {
+  for_each = local.buckets
+
+  folder_id     = var.folder_id
+  bucket        = "${var.bucket_prefix}-${each.key}"
+  force_destroy = var.force_destroy
+  tags          = var.labels
+
+  anonymous_access_flags {
+    read        = false
+    list        = false
+    config_read = false
+  }
+
+  versioning {
+    enabled = true
+  }
+
+  server_side_encryption_configuration {
+    rule {
+      apply_server_side_encryption_by_default {
+        kms_master_key_id = yandex_kms_symmetric_key.bucket[each.key].id
+        sse_algorithm     = "aws:kms"
+      }
+    }
+  }
+
+  lifecycle_rule {
+    id                                     = "old-versions"
+    enabled                                = true
+    abort_incomplete_multipart_upload_days = 7
+
+    noncurrent_version_expiration {
+      days = var.old_versions_days
+    }
+  }
+
+  dynamic "lifecycle_rule" {
+    for_each = each.key == "output" ? [1] : []
+
+    content {
+      id      = "job-logs"
+      enabled = true
+
+      filter {
+        prefix = "dataproc/"
+      }
+
+      expiration {
+        days = var.output_days
+      }
+    }
+  }
+}
+
+resource "yandex_storage_bucket_iam_binding" "this" {
+  for_each = local.bucket_roles
+
+  bucket  = yandex_storage_bucket.this[each.value.bucket].bucket
+  role    = each.value.role
+  members = [for user, id in each.value.users : "serviceAccount:${id}"]
+}
+
+resource "yandex_kms_symmetric_key_iam_member" "this" {
+  for_each = local.key_users
+
+  symmetric_key_id = yandex_kms_symmetric_key.bucket[each.value.bucket].id
+  role             = "kms.keys.encrypterDecrypter"
+  member           = "serviceAccount:${each.value.id}"
+}
+
+# Who uploads DAGs, code and data, by hand or from CI. Its key goes straight to Lockbox, never into the state.
+resource "yandex_iam_service_account" "deployer" {
+  folder_id   = var.folder_id
+  name        = "${var.name}-deployer"
+  description = "Uploads DAGs, code and data; fetches results"
+  labels      = var.labels
+}
+
+resource "yandex_lockbox_secret" "deployer" {
+  folder_id           = var.folder_id
+  name                = "${var.name}-deployer-s3"
+  description         = "Static access key of ${var.name}-deployer, for s3cmd"
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}
+
+resource "yandex_iam_service_account_static_access_key" "deployer" {
+  service_account_id = yandex_iam_service_account.deployer.id
+  description        = "s3cmd"
+
+  output_to_lockbox {
+    secret_id            = yandex_lockbox_secret.deployer.id
+    entry_for_access_key = "access_key"
+    entry_for_secret_key = "secret_key"
+  }
+}

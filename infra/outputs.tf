@@ -1,0 +1,133 @@
+output "mlflow_url" {
+  description = "MLflow, within the network; from a desk through the tunnel of docs/infrastructure.md."
+  value       = module.mlflow_server.url
+}
+
+output "mlflow_admin_secret_id" {
+  description = "Lockbox secret with the password of MLflow's user admin: yc lockbox payload get ID."
+  value       = module.mlflow_server.admin_secret_id
+}
+
+output "mlflow_job_secret_id" {
+  description = "Lockbox secret with MLflow's user job: username and password."
+  value       = module.mlflow_server.job_secret_id
+}
+
+output "mlflow_tunnel" {
+  description = "The command that makes MLflow appear at http://localhost:5000; null without a bastion."
+  value = module.mlflow_server.bastion_address == null ? null : join(" ", [
+    "ssh -N -L 5000:${local.mlflow_address}:${local.mlflow_port}", "tunnel@${module.mlflow_server.bastion_address}"
+  ])
+}
+
+output "airflow_id" {
+  description = "The Managed Airflow cluster."
+  value       = module.airflow_cluster.cluster_id
+}
+
+output "airflow_url" {
+  description = "Airflow's web interface."
+  value       = module.airflow_cluster.url
+}
+
+output "postgres_id" {
+  description = "The PostgreSQL cluster: yc managed-postgresql backup list shows its backups."
+  value       = module.postgres.cluster_id
+}
+
+output "bucket_names" {
+  description = "Purpose (code, input, output, mlflow) to bucket."
+  value       = module.storage.bucket_names
+}
+
+output "deployer_secret_id" {
+  description = "Lockbox secret with access_key and secret_key for uploads by s3cmd."
+  value       = module.storage.deployer_secret_id
+}
+
+output "service_account_ids" {
+  description = "Whose (airflow, dataproc, mlflow, deployer) to service account."
+  value = {
+    airflow  = module.airflow_cluster.service_account_id
+    dataproc = module.dataproc.service_account_id
+    mlflow   = module.mlflow_server.service_account_id
+    deployer = module.storage.deployer_service_account_id
+  }
+}
+
+output "network_id" {
+  description = "The network."
+  value       = module.network.network_id
+}
+
+output "subnet_id" {
+  description = "The subnet of everything."
+  value       = module.network.subnet_id
+}
+
+output "security_group_ids" {
+  description = "Whose (airflow, dataproc, mlflow, postgres) to security group."
+  value = {
+    airflow  = module.airflow_cluster.security_group_id
+    dataproc = module.dataproc.security_group_id
+    mlflow   = module.mlflow_server.security_group_id
+    postgres = module.postgres.security_group_id
+  }
+}
+
+output "log_group_ids" {
+  description = "Whose (airflow, dataproc) to log group."
+  value = {
+    airflow  = module.airflow_cluster.log_group_id
+    dataproc = module.dataproc.log_group_id
+  }
+}
+
+output "folder_roles" {
+  description = "Whose (airflow, dataproc) to the roles on the folder: the only ones that anything here has on it."
+  value = {
+    airflow  = module.airflow_cluster.folder_roles
+    dataproc = module.dataproc.folder_roles
+  }
+}
+
+output "variables" {
+  description = "The content of variables.json: Airflow's variable with the settings of the DAGs. Nothing in it is secret."
+  value = {
+    fraud_detection = {
+      zone               = var.zone
+      subnet_id          = module.network.subnet_id
+      security_group_id  = module.dataproc.security_group_id
+      service_account_id = module.dataproc.service_account_id
+      bucket             = module.storage.bucket_names["output"]
+      code_uri           = "s3a://${module.storage.bucket_names["code"]}/code"
+      input_uri          = "s3a://${module.storage.bucket_names["input"]}/input_data"
+      output_uri         = "s3a://${module.storage.bucket_names["output"]}/output_data"
+      tracking_uri       = module.mlflow_server.url
+      mlflow_secret_id   = module.mlflow_server.job_secret_id
+
+      project            = var.project
+      connection         = "yandexcloud_default"
+      folder_id          = var.folder_id
+      storage_endpoint   = "https://storage.yandexcloud.net"
+      webhook_connection = var.retraining.webhook_connection
+
+      model_name                 = var.retraining.model_name
+      min_new_frauds             = var.retraining.min_new_frauds
+      max_hours_without_decision = var.retraining.max_hours_without_decision
+
+      image_version    = var.dataproc.image_version
+      master_preset    = var.dataproc.master_preset
+      compute_preset   = var.dataproc.compute_preset
+      compute_count    = var.dataproc.compute_count
+      disk_type        = var.dataproc.disk_type
+      disk_gib         = var.dataproc.disk_gib
+      preemptible      = var.dataproc.preemptible
+      os_login         = var.dataproc.os_login
+      log_group_id     = module.dataproc.log_group_id
+      spark_properties = var.dataproc.spark_properties
+      shutdown_script  = var.dataproc.shutdown_script
+      shutdown_minutes = var.dataproc.shutdown_minutes
+    }
+  }
+}

@@ -1,0 +1,12 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    yandex = {
+      source  = "yandex-cloud/yandex"
+      version = ">= 0.213, < 1.0"
+    }
+  }
+
+  # The state holds Managed Airflow's admin password: keep it in a private, encrypted bucket (docs/infrastructure.md).
+}

@@ -1,0 +1,352 @@
+"""MLflow's machine: what cloud-init puts there, and that its service is really MLflow, closed and encrypted."""
+
+import base64
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from machine_world import answers, certificates, cloud, free_port, postgres, running, storage, wait_for
+from terraform_runs import INFRA, ROOT, outcome, required
+
+FILES = INFRA / "modules" / "mlflow-server" / "files"
+BUCKET = "acme-fraud-mlflow"
+DATABASE_PASSWORD = "p%40s:w/o?r#d@1"  # noqa: S105  (whatever Connection Manager makes up)
+PASSWORDS = {
+    "admin": "admin-password-of-lockbox",
+    "job": "job-password-of-lockbox",
+    "session": "session-key-of-lockbox",
+}
+S3_KEY = {"access_key": "access-key-of-lockbox", "secret_key": "secret-key-of-lockbox"}
+SECRETS = (DATABASE_PASSWORD, *PASSWORDS.values(), *S3_KEY.values())
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What the machine is told at its first boot."""
+
+    cloud_config: dict[str, Any]
+    files: dict[str, str]
+    modes: dict[str, str]
+    size: int
+
+
+@pytest.fixture(scope="module")
+def boot() -> Boot:
+    """The cloud-init of the defaults, as applied by Terraform's tests."""
+    machine = outcome().runs["defaults/apply"].one("module.mlflow_server.yandex_compute_instance.this")
+    text = machine.values["metadata"]["user-data"]
+    assert text.startswith("#cloud-config\n")
+    config = yaml.safe_load(text)
+    files = {file["path"]: base64.b64decode(file["content"]).decode() for file in config["write_files"]}
+    return Boot(config, files, {file["path"]: file["permissions"] for file in config["write_files"]}, len(text))
+
+
+def test_cloud_init_fits_into_the_metadata_and_starts_both_services(boot: Boot) -> None:
+    """The machine would come up empty."""
+    assert boot.size < 65536  # the metadata of a machine is limited; the limit is not published for this key
+    commands = [" ".join(command) for command in boot.cloud_config["runcmd"]]
+    assert commands[0] == "systemctl daemon-reload"
+    assert re.match(r"systemctl enable --now .*mlflow\.service mlflow-accounts\.service", commands[1])
+    assert boot.cloud_config["ssh_pwauth"] is False
+    assert [user["name"] for user in boot.cloud_config["users"]] == ["mlflow"]
+    assert boot.modes["/opt/mlflow/install.sh"] == "0755"
+
+
+def test_cloud_init_tells_no_secret(boot: Boot) -> None:
+    """Metadata can be read by every process of the machine, and stays in Terraform's state."""
+    settings = json.loads(boot.files["/etc/mlflow/server.json"])
+    ids = settings.pop("secret_ids")
+    assert set(ids) == {"admin", "job", "session", "s3", "postgres"}
+    assert set(settings) == {
+        *(
+            "address",
+            "port",
+            "allowed_hosts",
+            "workers",
+            "postgres_host",
+            "postgres_port",
+            "postgres_user",
+            "databases",
+        ),
+        *("ca_file", "bucket", "storage_endpoint", "region", "metadata_endpoint", "lockbox_endpoint"),
+    }
+    for path, text in boot.files.items():
+        if path != "/etc/mlflow/server.json":  # every other file is the repository's own, the same for everybody
+            assert text == (FILES / Path(path).name).read_text()
+
+
+def test_scripts_pass_shellcheck(boot: Boot, tmp_path: Path) -> None:
+    """A slip of the shell would show at three in the morning."""
+    program = required("shellcheck", "Debian's package shellcheck")
+    scripts = [path for path, text in boot.files.items() if text.startswith("#!")]
+    assert scripts == ["/opt/mlflow/install.sh"]
+    for script in scripts:
+        path = tmp_path / Path(script).name
+        path.write_text(boot.files[script])
+        done = subprocess.run([program, "--severity=style", str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_job_gets_a_new_password_each_time() -> None:
+    """Two installations would share a password, or it would be a short one."""
+    script = FILES / "password.sh"
+    done = subprocess.run([required("shellcheck", "Debian's package shellcheck"), str(script)], capture_output=True)
+    assert done.returncode == 0, done.stdout
+    made = {subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout for _ in range(20)}
+    assert len(made) == 20
+    assert all(re.fullmatch(r"[A-Za-z0-9]{40}", password) for password in made)
+
+
+def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> None:
+    """The service would not start, or not start again."""
+    units = {path: text for path, text in boot.files.items() if path.endswith(".service")}
+    assert len(units) == 3
+    for path, text in units.items():
+        unit = configparser.ConfigParser(interpolation=None, strict=False)
+        unit.optionxform = str  # type: ignore[assignment, method-assign]
+        unit.read_string(text)
+        assert unit["Service"]["Restart"] in ("always", "on-failure"), path
+        assert unit["Unit"]["StartLimitIntervalSec"] == "0", path
+        words = [word for word in unit["Service"]["ExecStart"].split() if not word.startswith("/opt/mlflow/venv/")]
+        assert set(words) <= set(boot.files), path
+        wanted = unit["Unit"].get("Wants", "").split() + unit["Unit"].get("After", "").split()
+        for other in wanted:
+            assert other == "network-online.target" or f"/etc/systemd/system/{other}" in units
+
+
+def test_packages_are_pinned_with_hashes(boot: Boot) -> None:
+    """Another version, or another's package, would be installed one day."""
+    lines = [line for line in boot.files["/opt/mlflow/requirements.txt"].splitlines() if not line.startswith("#")]
+    assert all(
+        re.match(r"[\w.-]+==\S+( ; python_version == '3\.1[12]')? (--hash=sha256:[0-9a-f]{64} ?)+$", line)
+        for line in lines
+    )
+    assert any(line.startswith("mlflow==3.17.2 ") for line in lines)
+    assert {"boto3", "psycopg2-binary", "flask-wtf"} <= {line.split("==")[0].lower() for line in lines}
+    for option in ("--require-hashes", "--only-binary :all:", "--no-deps"):
+        assert option in boot.files["/opt/mlflow/install.sh"]
+
+
+def test_packages_are_those_of_the_lock_file(boot: Boot, tmp_path: Path) -> None:
+    """The machine would run another MLflow than the one that everything here is tested with."""
+    if "mlflow" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]:
+        pytest.skip("the lock file has no group mlflow yet")
+    script, made = ROOT / "scripts" / "export_mlflow_requirements.py", tmp_path / "requirements.txt"
+    words = [sys.executable, str(script), "--output", str(made), "--uv", os.environ["UV_PROGRAM"]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert boot.files["/opt/mlflow/requirements.txt"] == made.read_text(), f"run: python {script.relative_to(ROOT)}"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A folder that looks like the machine, and the commands of its services."""
+
+    folder: Path
+    settings: dict[str, Any]
+    python: str
+    services: dict[str, list[str]]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings['port']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "RUNTIME_DIRECTORY": str(self.folder / "run"), "HOME": str(self.folder)}
+
+
+@pytest.fixture(scope="module")
+def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The files of cloud-init in a folder, with addresses of this machine in its settings, and all that it talks to."""
+    python = os.environ["MLFLOW_MACHINE_PYTHON"]
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "run").mkdir(mode=0o700)
+    known = json.loads(boot.files["/etc/mlflow/server.json"])
+    payloads = {known["secret_ids"][name]: {"password": value} for name, value in PASSWORDS.items()}
+    payloads[known["secret_ids"]["job"]]["username"] = "job"
+    payloads[known["secret_ids"]["s3"]] = S3_KEY
+    payloads[known["secret_ids"]["postgres"]] = {"postgresql_password": DATABASE_PASSWORD}
+    assert len(payloads) == 5, "two secrets are the same"
+    port = free_port()
+    with postgres(folder, DATABASE_PASSWORD) as database, storage(BUCKET) as s3, cloud(payloads) as address:
+        settings = {
+            **known,
+            "address": "127.0.0.1",
+            "port": port,
+            "allowed_hosts": [f"127.0.0.1:{port}"],
+            "workers": 1,
+            "postgres_host": "localhost",
+            "postgres_port": database,
+            "ca_file": str(folder / "ca.pem"),
+            "storage_endpoint": s3,
+            "metadata_endpoint": address,
+            "lockbox_endpoint": address,
+        }
+        for path, text in boot.files.items():
+            (folder / Path(path).name).write_text(text)
+        (folder / "server.json").write_text(json.dumps(settings))
+        services = {}
+        for name in ("mlflow", "mlflow-accounts"):
+            words = next(
+                line.removeprefix("ExecStart=").split()
+                for line in boot.files[f"/etc/systemd/system/{name}.service"].splitlines()
+                if line.startswith("ExecStart=")
+            )
+            assert words[0] == "/opt/mlflow/venv/bin/python"
+            services[name] = [python, *(str(folder / Path(word).name) for word in words[1:])]
+        yield Machine(folder, settings, python, services)
+
+
+@pytest.fixture(scope="module")
+def server(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+    """The command of mlflow.service, running."""
+    with (machine.folder / "log").open("wb") as log:
+        words, options = machine.services["mlflow"], {"env": machine.environment, "cwd": machine.folder / "run"}
+        with running(words, stdout=log, stderr=log, **options) as process:
+            try:
+                wait_for(lambda: answers(f"{machine.url}/health"), "MLflow", seconds=240, process=process)
+            except pytest.fail.Exception:
+                print((machine.folder / "log").read_text()[-5000:], file=sys.stderr)  # noqa: T201
+                raise
+            yield process
+
+
+def call(machine: Machine, path: str, user: str, password: str, body: object = None) -> tuple[int, Any]:
+    """Status and content of one call of the API."""
+    request = urllib.request.Request(f"{machine.url}{path}", method="GET" if body is None else "POST")  # noqa: S310
+    if user:
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    if body is not None:
+        request.add_header("Content-Type", "application/json")
+        request.data = json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+EXPERIMENTS = "/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+def test_server_refuses_strangers_and_knows_its_administrator(
+    machine: Machine, server: subprocess.Popen[bytes]
+) -> None:
+    """Anyone in the network could read and change models."""
+    assert call(machine, EXPERIMENTS, "", "")[0] == 401
+    assert call(machine, EXPERIMENTS, "admin", "password1234")[0] == 401
+    assert call(machine, EXPERIMENTS, "admin", PASSWORDS["admin"])[0] == 200
+
+
+def test_job_gets_its_account_and_logs_to_the_bucket(machine: Machine, server: subprocess.Popen[bytes]) -> None:
+    """The retraining job could not log a run, or its artifacts would stay on the machine."""
+    for _ in range(2):  # the second time the account is there already
+        done = subprocess.run(
+            machine.services["mlflow-accounts"], env=machine.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    script = (
+        "import os, mlflow; mlflow.set_tracking_uri(os.environ['URL']); mlflow.set_experiment('retraining')\n"
+        "with mlflow.start_run(): mlflow.log_metric('ap', 0.6); mlflow.log_text('a report', 'report.txt')"
+    )
+    account = {"MLFLOW_TRACKING_USERNAME": "job", "MLFLOW_TRACKING_PASSWORD": PASSWORDS["job"], "URL": machine.url}
+    done = subprocess.run(
+        [machine.python, "-c", script], env={**machine.environment, **account}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with urllib.request.urlopen(f"{machine.settings['storage_endpoint']}/{BUCKET}?list-type=2") as answer:  # noqa: S310
+        assert re.search(r"<Key>artifacts/\S*report\.txt</Key>", answer.read().decode())
+    status, _ = call(
+        machine, "/api/2.0/mlflow/users/create", "job", PASSWORDS["job"], {"username": "x", "password": "y" * 12}
+    )
+    assert status == 403, "the job can make accounts"
+
+
+def test_secrets_are_in_memory_alone(machine: Machine, server: subprocess.Popen[bytes]) -> None:
+    """`ps`, the log or a disk's image would tell them."""
+    arguments = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode()
+    assert "basic-auth" in arguments, "the process is not MLflow's server"
+    log = (machine.folder / "log").read_text()
+    accounts = machine.folder / "run" / "accounts.ini"
+    assert accounts.stat().st_mode & 0o077 == 0
+    for secret in SECRETS:
+        assert secret not in arguments
+        assert secret not in log
+        for path in machine.folder.iterdir():
+            assert not path.is_file() or secret not in path.read_text(), path
+
+
+def test_server_comes_back_with_all_it_knew(machine: Machine, server: subprocess.Popen[bytes]) -> None:
+    """A restart would lose runs, or stop at a database that is there already."""
+    with running(
+        [*machine.services["mlflow"][:2], str(_elsewhere(machine))],
+        env={**machine.environment, "RUNTIME_DIRECTORY": str(machine.folder / "second")},
+        cwd=machine.folder / "run",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as second:
+        other = Machine(machine.folder, json.loads(_elsewhere(machine).read_text()), machine.python, machine.services)
+        wait_for(lambda: answers(f"{other.url}/health"), "MLflow's second start", seconds=240, process=second)
+        status, found = call(
+            other, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default", "admin", PASSWORDS["admin"]
+        )
+        assert status == 200
+        assert found["experiment"]["artifact_location"].startswith("mlflow-artifacts:/")
+
+
+def _elsewhere(machine: Machine) -> Path:
+    """The same machine's settings at another port."""
+    path = machine.folder / "second.json"
+    if not path.exists():
+        (machine.folder / "second").mkdir(mode=0o700)
+        port = free_port()
+        path.write_text(json.dumps({**machine.settings, "port": port, "allowed_hosts": [f"127.0.0.1:{port}"]}))
+    return path
+
+
+@pytest.mark.parametrize("trouble", ["another authority", "another name"])
+def test_server_does_not_trust_another_database(machine: Machine, tmp_path: Path, trouble: str) -> None:
+    """Whoever stands between could read every run, and MLflow's password of the database."""
+    settings = dict(machine.settings)
+    if trouble == "another authority":
+        settings["ca_file"] = str(certificates(tmp_path))
+    else:
+        settings["postgres_host"] = "127.0.0.1"  # where it is, but not what the certificate says
+    (tmp_path / "server.json").write_text(json.dumps(settings))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import serve, sqlalchemy\n"
+        "found = serve.read_settings(sys.argv[2])\n"
+        "url = serve.database_url(found, 'mlflow', serve.password(found, 'postgres'))\n"
+        "sqlalchemy.create_engine(url).connect()"
+    )
+    words = [machine.python, "-c", script, str(machine.folder), str(tmp_path / "server.json")]
+    done = subprocess.run(words, env=machine.environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "certificate verify failed" in done.stderr or "does not match host name" in done.stderr
+    assert not any(secret in done.stderr for secret in SECRETS)
+
+
+def test_systemd_takes_the_units(boot: Boot, tmp_path: Path) -> None:
+    """systemd would ignore a misspelt line, and with it a restart or a protection."""
+    program = required("systemd-analyze", "Debian's package systemd")
+    for path, text in boot.files.items():
+        if path.endswith(".service"):
+            # The programs it names are not on this machine; /bin/true stands in for them.
+            (tmp_path / Path(path).name).write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", text))
+    units = [str(path) for path in tmp_path.glob("*.service")]
+    done = subprocess.run([program, "verify", "--man=no", *units], capture_output=True, text=True)
+    ours = [line for line in done.stderr.splitlines() if "mlflow" in line and "User" not in line]
+    assert not ours, done.stderr

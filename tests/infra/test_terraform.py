@@ -1,0 +1,339 @@
+"""What Terraform would make: closed, private, labelled, and with no more rights than the documents say."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terraform_runs import INFRA, PASSWORD, ROOT, VARIABLES, Outcome, Resource, Run, outcome, terraform
+
+BASTION = ["203.0.113.7/32"]  # as in infra/tests/variants.tftest.hcl
+PRIVATE_NETWORKS = ["10.20.0.0/16", "192.168.4.0/24"]
+ACCOUNTS = {
+    "module.airflow_cluster.yandex_iam_service_account.this": "airflow",
+    "module.dataproc.yandex_iam_service_account.this": "dataproc",
+    "module.mlflow_server.yandex_iam_service_account.this": "mlflow",
+    "module.storage.yandex_iam_service_account.deployer": "deployer",
+}
+
+
+@pytest.fixture(scope="module")
+def tests() -> Outcome:
+    """All runs of Terraform's own tests."""
+    return outcome()
+
+
+@pytest.fixture(scope="module")
+def applied(tests: Outcome) -> Run:
+    """The defaults, applied."""
+    return tests.runs["defaults/apply"]
+
+
+@pytest.fixture(scope="module")
+def planned(tests: Outcome) -> Run:
+    """The defaults, planned: what the cloud will make up is not known yet, so all values are the configuration's."""
+    return tests.runs["defaults/plan"]
+
+
+def test_terraforms_own_tests_pass(tests: Outcome) -> None:
+    """A variant of the infrastructure would not come up, or a wrong variable would be taken."""
+    assert tests.summary["status"] == "pass", tests.log[-5000:]
+    assert tests.summary["passed"] >= 40
+
+
+def test_configuration_is_formatted_and_valid(tests: Outcome) -> None:
+    """`terraform apply` would stop before it begins."""
+    formatted = terraform("fmt", "-check", "-recursive", "-diff")
+    assert formatted.returncode == 0, formatted.stdout
+    valid = terraform("validate", "-no-color")
+    assert valid.returncode == 0, valid.stdout + valid.stderr
+    assert "deprecated" not in valid.stdout.lower()
+
+
+def test_everything_bears_the_projects_labels(tests: Outcome) -> None:
+    """Costs could not be told apart, and nobody would know whose a resource is."""
+    checked = 0
+    for run in tests.runs.values():
+        for resource in run.resources:
+            attributes = tests.schema.get(resource.type, {"block": {"attributes": {}}})["block"]["attributes"]
+            kind = "tags" if resource.type == "yandex_storage_bucket" else "labels"
+            if kind in attributes:
+                labels = resource.values.get(kind) or {}
+                assert labels.get("managed-by") == "terraform", f"{run.name}: {resource.address} has {labels}"
+                assert labels.get("project") in ("fraud-detection", "fraud-test")
+                checked += 1
+    assert checked > 200
+
+
+def _rules(run: Run, direction: str) -> Iterator[tuple[Resource, dict[str, Any]]]:
+    for group in run.of("yandex_vpc_security_group"):
+        for rule in group.values[direction]:
+            yield group, rule
+
+
+def test_nothing_is_open_to_the_internet(tests: Outcome) -> None:
+    """Strangers could reach MLflow, PostgreSQL or a cluster."""
+    allowed = {"variants/bastion": BASTION, "variants/private_networks": PRIVATE_NETWORKS}
+    for run in tests.runs.values():
+        mlflow = next(machine.values for machine in run.of("yandex_compute_instance") if machine.name == "this")
+        address = f"{mlflow['network_interface'][0]['ip_address']}/32"
+        for group, rule in _rules(run, "ingress"):
+            for cidr in rule["v4_cidr_blocks"] or []:
+                assert cidr in (address, *allowed.get(run.name, [])), f"{run.name}: {group.address} lets in {cidr}"
+            assert not rule.get("v6_cidr_blocks")
+            narrow = [rule.get("v4_cidr_blocks"), rule.get("security_group_id"), rule.get("predefined_target")]
+            if run.name != "defaults/plan":  # ids of other groups are not known before they are made
+                assert any(narrow), f"{run.name}: {group.address} has a rule for nobody in particular: {rule}"
+        for group in run.of("yandex_vpc_default_security_group"):
+            assert not group.values.get("ingress")
+            assert not group.values.get("egress")
+
+
+def test_only_the_bastion_has_a_public_address(tests: Outcome) -> None:
+    """MLflow or PostgreSQL would be on the internet."""
+    for run in tests.runs.values():
+        public = {
+            machine.address
+            for machine in run.of("yandex_compute_instance")
+            if any(interface.get("nat") for interface in machine.values["network_interface"])
+        }
+        expected = (
+            {"module.mlflow_server.yandex_compute_instance.bastion[0]"} if run.name == "variants/bastion" else set()
+        )
+        assert public == expected, run.name
+        for cluster in run.of("yandex_mdb_postgresql_cluster_v2"):
+            assert not any(host["assign_public_ip"] for host in cluster.values["hosts"].values())
+
+
+def test_the_ways_out_are_few(applied: Run) -> None:
+    """A taken-over node could send data anywhere, over any port."""
+    found = {
+        (group.address.split(".")[1], rule["protocol"], int(rule["port"]))
+        for group, rule in _rules(applied, "egress")
+        if "0.0.0.0/0" in (rule["v4_cidr_blocks"] or [])
+    }
+    assert found == {
+        ("airflow_cluster", "TCP", 443),
+        ("dataproc", "TCP", 443),
+        ("dataproc", "UDP", 123),
+        ("mlflow_server", "TCP", 443),
+        ("mlflow_server", "TCP", 80),
+        ("mlflow_server", "UDP", 123),
+    }
+
+
+def _documented_grants() -> set[tuple[str, str, str]]:
+    """Account, role, on what: the table of docs/security.md."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.-]+)` \| ([^|]+?) \|", text, flags=re.MULTILINE)
+    return {(account, role, what) for account, role, what in rows}
+
+
+def _grants(run: Run) -> Iterator[tuple[str, str, str]]:
+    names = {f"serviceAccount:{run.one(address).values['id']}": name for address, name in ACCOUNTS.items()}
+    secrets = {secret.values["id"]: secret.values["name"] for secret in run.of("yandex_lockbox_secret")}
+    keys = {key.values["id"]: key.values["name"] for key in run.of("yandex_kms_symmetric_key")}
+    accounts = {run.one(address).values["id"]: name for address, name in ACCOUNTS.items()}
+    for resource in run.resources:
+        if not resource.type.endswith(("_iam_member", "_iam_binding", "_iam_policy")):
+            continue
+        values = resource.values
+        targets: dict[str, Callable[[dict[str, Any]], str]] = {
+            "yandex_resourcemanager_folder_iam_member": lambda v: "the folder",
+            "yandex_storage_bucket_iam_binding": lambda v: f"bucket {v['bucket'].removeprefix('acme-fraud-')}",
+            "yandex_kms_symmetric_key_iam_member": lambda v: (
+                f"key {keys[v['symmetric_key_id']].removeprefix('fraud-detection-')}"
+            ),
+            "yandex_lockbox_secret_iam_member": lambda v: (
+                f"secret {secrets.get(v['secret_id'], 'of Connection Manager').removeprefix('fraud-detection-')}"
+            ),
+            "yandex_iam_service_account_iam_member": lambda v: f"account {accounts[v['service_account_id']]}",
+        }
+        for member in values.get("members") or [values["member"]]:
+            yield names[member], values["role"], targets[resource.type](values)
+
+
+def test_every_grant_is_in_the_documents(applied: Run) -> None:
+    """An account could do more, or less, than docs/security.md says."""
+    assert set(_grants(applied)) == _documented_grants()
+
+
+def test_the_widest_roles_are_granted_nowhere(tests: Outcome) -> None:
+    """One leaked key would open the folder."""
+    for run in tests.runs.values():
+        for resource in run.resources:
+            role = resource.values.get("role") if "_iam_" in resource.type else None
+            if role is not None:
+                assert role not in ("admin", "editor", "viewer", "storage.admin", "lockbox.admin"), resource.address
+            if resource.type == "yandex_resourcemanager_folder_iam_member":
+                assert not str(role).startswith(("storage.", "lockbox.", "kms.", "iam.")), resource.address
+
+
+def _sensitive(block: dict[str, Any], values: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The sensitive attributes of a resource that have a value."""
+    for name, attribute in block.get("attributes", {}).items():
+        value = values.get(name) if isinstance(values, dict) else None
+        if attribute.get("sensitive") and value:
+            yield f"{path}.{name}", value
+        if "nested_type" in attribute and value:
+            yield from _sensitive(attribute["nested_type"], value, f"{path}.{name}")
+    for name, nested in block.get("block_types", {}).items():
+        found = (values or {}).get(name) or []
+        for value in found if isinstance(found, list) else [found]:
+            yield from _sensitive(nested["block"], value, f"{path}.{name}")
+
+
+def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
+    """Whoever reads a plan in CI's log would have a password. Airflow's admin password is the documented exception."""
+    found = dict(
+        pair
+        for resource in planned.resources
+        if resource.type in tests.schema
+        for pair in _sensitive(tests.schema[resource.type]["block"], resource.values, resource.address)
+    )
+    job = found.pop("module.mlflow_server.yandex_lockbox_secret_version.job.entries.text_value", None)
+    assert job == "job", "the one text that is not made by a script is the user's name"
+    assert set(found) == {"module.airflow_cluster.yandex_airflow_cluster.this.admin_password"}
+    assert planned.text.count(PASSWORD) == 1  # which Terraform itself does not show to people
+
+
+def test_no_secret_is_in_the_state(tests: Outcome) -> None:
+    """Whoever reads the state would have keys: every key goes to Lockbox, every password is made there."""
+    for run in tests.runs.values():
+        for key in run.of("yandex_iam_service_account_static_access_key"):
+            assert len(key.values["output_to_lockbox"]) == 1, key.address
+        for user in run.of("yandex_mdb_postgresql_user"):
+            assert user.values["generate_password"] is True
+            assert user.values.get("password") is None
+        for version in run.of("yandex_lockbox_secret_version"):
+            texts = {entry["text_value"] for entry in version.values["entries"] if not entry["command"]}
+            assert texts == {"job"}, version.address
+        kinds = {resource.type for resource in run.resources}
+        assert not kinds & {
+            "yandex_iam_service_account_key",
+            "yandex_iam_service_account_api_key",
+        }
+        assert run.text.count(PASSWORD) == 1, run.name
+        assert not re.search(r"BEGIN [A-Z ]*PRIVATE KEY|AQAAAA|YCAJ|YCP[A-Za-z0-9]{10}", run.text)
+        assert PASSWORD not in json.dumps(run.outputs)
+
+
+def test_buckets_are_private_versioned_and_encrypted(applied: Run) -> None:
+    """Card data could be read by anyone, or lost by one wrong upload."""
+    keys = {key.values["id"] for key in applied.of("yandex_kms_symmetric_key")}
+    used = set()
+    for bucket in applied.of("yandex_storage_bucket"):
+        values = bucket.values
+        assert values["anonymous_access_flags"] == [{"read": False, "list": False, "config_read": False}]
+        assert not values.get("grant")
+        assert values.get("acl") in (None, "private") or values["acl"] not in ("public-read", "public-read-write")
+        assert not values.get("website")
+        assert values["versioning"] == [{"enabled": True}]
+        rule = values["server_side_encryption_configuration"][0]["rule"][0]["apply_server_side_encryption_by_default"][
+            0
+        ]
+        assert rule["sse_algorithm"] == "aws:kms"
+        assert values["force_destroy"] is False
+        used.add(rule["kms_master_key_id"])
+    assert used == keys
+    assert len(used) == 4
+
+
+def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
+    """A wrong `terraform destroy` would delete the registry and its backups."""
+    for run in tests.runs.values():
+        for resource in run.resources:
+            attributes = tests.schema.get(resource.type, {"block": {"attributes": {}}})["block"]["attributes"]
+            if "deletion_protection" in attributes:
+                protected = str(resource.values["deletion_protection"]).lower() == "true"
+                assert protected is (run.name != "variants/unprotected"), f"{run.name}: {resource.address}"
+
+
+def test_every_output_of_a_module_is_used() -> None:
+    """A value that the DAG or a person needs would stop halfway."""
+    root = "".join(path.read_text() for path in INFRA.glob("*.tf"))
+    for path in INFRA.glob("modules/*/outputs.tf"):
+        module = path.parent.name.replace("-", "_")
+        for name in re.findall(r'^output "(\w+)"', path.read_text(), flags=re.MULTILINE):
+            assert f"module.{module}.{name}" in root, f"nobody takes {name} of {module}"
+
+
+def test_every_variable_and_output_is_documented() -> None:
+    """Somebody would have to read the code to set it."""
+    documented = (ROOT / "docs" / "infrastructure.md").read_text()
+    for file, kind in (("variables.tf", "variable"), ("outputs.tf", "output")):
+        for name in re.findall(rf'^{kind} "(\w+)"', (INFRA / file).read_text(), flags=re.MULTILINE):
+            assert f"`{name}`" in documented, f"docs/infrastructure.md says nothing of {kind} {name}"
+
+
+def test_what_is_needed_is_made_first_and_destroyed_last(tests: Outcome) -> None:
+    """Airflow would begin before it may read its bucket; a destroy would take away the rights that it still needs."""
+    done = terraform("graph")
+    assert done.returncode == 0, done.stderr
+    edges: dict[str, set[str]] = {}
+    for left, right in re.findall(r'^\s*"([^"]+)" -> "([^"]+)"', done.stdout, flags=re.MULTILINE):
+        edges.setdefault(left, set()).add(right)
+
+    def needs(start: str) -> set[str]:
+        seen, todo = set[str](), [start]
+        while todo:
+            for target in edges.get(todo.pop(), set()) - seen:
+                seen.add(target)
+                todo.append(target)
+        return seen
+
+    grants = {
+        "module.storage.yandex_storage_bucket_iam_binding.this",
+        "module.storage.yandex_kms_symmetric_key_iam_member.this",
+    }
+    airflow = "module.airflow_cluster"
+    assert needs(f"{airflow}.yandex_airflow_cluster.this") >= grants | {
+        f"{airflow}.yandex_resourcemanager_folder_iam_member.this",
+        f"{airflow}.yandex_iam_service_account_iam_member.dataproc",
+        "module.network.yandex_vpc_subnet.this",
+    }
+    assert needs("module.mlflow_server.yandex_compute_instance.this") >= grants | {
+        "module.mlflow_server.yandex_lockbox_secret_iam_member.server",
+        "module.mlflow_server.yandex_iam_service_account_static_access_key.this",
+        "module.postgres.yandex_mdb_postgresql_database.this",
+        "module.network.yandex_vpc_subnet.this",
+    }
+    assert "module.network.yandex_vpc_route_table.nat" in needs("module.network.yandex_vpc_subnet.this")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("bucket_prefix", "acme.fraud", "a dot would break TLS"),
+        ("subnet_cidr", "10.250.0.0/24", "may not overlap 10.248.0.0/13"),
+        ("mlflow_ui_cidrs", '["0.0.0.0/0"]', "never the whole internet"),
+        ("folder_id", "my-folder", "yc resource-manager folder list"),
+    ],
+)
+def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, value: str, message: str) -> None:
+    """Somebody would have to guess what the cloud's error means."""
+    words = [f"-var={name}={found}" for name, found in {**VARIABLES, variable: value}.items()]
+    done = terraform("plan", "-input=false", "-no-color", "-refresh=false", "-lock=false", *words)
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
+
+
+def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
+    """A setting would be lost between Terraform and the DAG, or carry a secret."""
+    example = ROOT / "variables.json.example"
+    if not example.exists():
+        pytest.skip("variables.json.example is not in the repository yet")
+    known = json.loads(example.read_text())["fraud_detection"]
+    given = applied.outputs["variables"]["fraud_detection"]
+    assert set(given) == set(known)
+    assert {name: type(value) for name, value in given.items()} == {name: type(value) for name, value in known.items()}
+
+
+def test_no_script_of_the_infrastructure_hides_an_error() -> None:
+    """A failed step would go unseen."""
+    scripts = [path for path in INFRA.rglob("*.sh") if ".terraform" not in path.parts]
+    assert len(scripts) >= 3
+    for path in scripts:
+        assert "set -euo pipefail" in Path(path).read_text(), path
