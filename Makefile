@@ -17,11 +17,19 @@ TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
 
+# The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
+TERRAFORM ?= terraform
+HOST ?=
+FOLDER ?= fraud-detection
+REPOSITORY ?=
+DRY_RUN ?=
+
 RUN := .venv/bin/
+CLOUD := .venv-cloud/bin/
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -35,6 +43,11 @@ help: ## List the targets
 
 .venv-benchmark/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --no-default-groups --group benchmark
+	@touch $@
+
+.venv-cloud/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing the cloud's tools into .venv-cloud (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-cloud $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group cloud
 	@touch $@
 
 .PHONY: setup
@@ -67,3 +80,70 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
+
+.PHONY: cloud-tools
+cloud-tools: .venv-cloud/.synced ## Install what the targets below need into .venv-cloud
+
+.PHONY: env
+env: cloud-tools ## Write .env and variables.json from Terraform's outputs
+	@command -v $(TERRAFORM) >/dev/null || { echo "make env: terraform is not installed; see https://developer.hashicorp.com/terraform/install"; exit 1; }
+	@outputs=$$($(TERRAFORM) -chdir=infra output -json); $(CLOUD)python -m deployment.environment <<<"$$outputs"
+
+.PHONY: import-variables
+import-variables: cloud-tools ## Load variables.json into Airflow through its REST API
+	@$(CLOUD)python -m deployment.variables
+
+.PHONY: create-venv-archive
+create-venv-archive: cloud-tools ## Make venvs/venv.tar.gz, the job's packages for a cluster, from uv.lock
+	@UV="$(UV)" scripts/create_venv_archive.sh
+
+.PHONY: upload-venv-to-bucket
+upload-venv-to-bucket: cloud-tools ## Upload venvs/venv.tar.gz
+	@scripts/upload_to_s3.sh venv
+
+.PHONY: upload-src-to-bucket
+upload-src-to-bucket: cloud-tools ## Upload the job, its library and its settings
+	@scripts/upload_to_s3.sh src
+
+.PHONY: upload-dags-to-bucket
+upload-dags-to-bucket: cloud-tools ## Upload the DAGs; delete those there that are gone here
+	@scripts/upload_to_s3.sh dags
+
+.PHONY: upload-data-to-bucket
+upload-data-to-bucket: cloud-tools ## Upload the transactions of INPUT
+	@scripts/upload_to_s3.sh data --data $(INPUT)
+
+# One after the other, also with make -j. The DAGs go last: what they need is there when Airflow first reads them.
+.PHONY: deploy-full
+deploy-full: ## After make apply: write .env, upload all, load the variables
+	@$(MAKE) env
+	@$(MAKE) upload-data-to-bucket
+	@$(MAKE) create-venv-archive
+	@$(MAKE) upload-venv-to-bucket
+	@$(MAKE) upload-src-to-bucket
+	@$(MAKE) import-variables
+	@$(MAKE) upload-dags-to-bucket
+
+.PHONY: download-output-data-from-bucket
+download-output-data-from-bucket: cloud-tools ## Fetch decisions, reports and scores into data/output_data/cloud
+	@$(CLOUD)python -m deployment.bucket download-output
+
+.PHONY: instance-list
+instance-list: cloud-tools ## List the folder's machines (yc)
+	@$(CLOUD)python -m deployment.watch instances
+
+.PHONY: airflow-cluster-mon
+airflow-cluster-mon: cloud-tools ## Follow Managed Airflow's log (yc)
+	@$(CLOUD)python -m deployment.watch airflow
+
+.PHONY: sync-repo
+sync-repo: cloud-tools ## Copy the repository to a machine by ssh (HOST=user@address, FOLDER)
+	@$(CLOUD)python -m deployment.remote repo --host "$(HOST)" --folder "$(FOLDER)"
+
+.PHONY: sync-env
+sync-env: cloud-tools ## Copy .env and variables.json to a machine by ssh (HOST=user@address, FOLDER)
+	@$(CLOUD)python -m deployment.remote env --host "$(HOST)" --folder "$(FOLDER)"
+
+.PHONY: git-push-secrets
+git-push-secrets: cloud-tools ## Copy named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
+	@$(CLOUD)python -m utils.push_secrets_to_github_repo --repository "$(REPOSITORY)" $(if $(DRY_RUN),--dry-run)
