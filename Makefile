@@ -8,6 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
+export UV
 export UV_PYTHON_DOWNLOADS := never
 
 INPUT ?= data/input_data

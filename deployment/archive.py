@@ -3,8 +3,8 @@
     uv.lock ─ locked wheels for the target ─→ sorted tar without times and owners ─ gzip ─→ inspected, published
 
 It holds no interpreter, no Spark and no Java: a cluster unpacks it as `./venv`, puts that on PYTHONPATH and runs it
-with its image's own Python. The same lock file gives the same bytes on every desk: the tar is written by Python, and packed
-by the pinned `deflate` instead of the system's zlib, whose output differs between systems.
+with its image's own Python. The same lock file gives the same bytes everywhere: Python writes the tar, and the pinned
+`deflate` packs it instead of the system's zlib, whose output differs between systems.
 """
 
 import argparse

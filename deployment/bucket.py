@@ -27,6 +27,7 @@ CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
 STORAGE = "https://storage.yandexcloud.net"
 SETTINGS = ROOT / "conf" / "retraining.yaml"
 _S3CMD = Path(sys.executable).with_name("s3cmd")
+_NO_DATA = r"(^|/)\.[^/]+$|\.part$"  # hidden files, and those that are still being written
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # s3cmd's exit codes that another try may survive: 5xx answers, a slow-down, a refused or lost connection.
 _TEMPORARY = frozenset({11, 15, 74, 75, 111})
@@ -152,7 +153,7 @@ def _upload_data(settings: Mapping[str, str], data: Path) -> None:
     if not any(path.is_file() for path in data.rglob("*")):
         raise DeploymentError(f"{data} holds no transactions; put yours there, or simulate some: make create-data")
     # Nothing is ever deleted there: the history may be larger than what a desk has of it.
-    Storage.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--exclude", ".*", "--exclude", "*.part")
+    Storage.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--rexclude", _NO_DATA)
 
 
 def download_output(settings: Mapping[str, str], folder: Path) -> None:
