@@ -108,7 +108,7 @@ def test_what_an_environment_file_says_is_what_a_shell_reads_from_it(tmp_path: P
         (lambda outputs: outputs["variables"].update(sensitive=True), "marked sensitive"),
         (lambda outputs: _settings(outputs).update(spark_properties={"db_password": "x"}), "look secret"),
         (lambda outputs: _settings(outputs).update(tracking_uri="http://job:geheim@mlflow"), "look secret"),
-        (lambda outputs: _settings(outputs).update(mlflow_secret_id="t1.9euelZrLnpvMlpDHmI"), "look secret"),
+        (lambda outputs: _settings(outputs).update({"mlflow_secret_id": "t1.9euelZrLnpvMlpDHmI"}), "look secret"),
         (lambda outputs: _settings(outputs).update(shutdown_script="-----BEGIN PRIVATE KEY-----"), "look secret"),
     ],
 )
