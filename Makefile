@@ -70,6 +70,10 @@ demo: setup ## Replay scheduled retraining over simulated months that drift, in 
 test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
 
+.PHONY: test-cloud
+test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
+	@$(RUN)pytest tests/deployment
+
 .PHONY: lint
 lint: setup ## Check style, format and types
 	@$(RUN)ruff check .

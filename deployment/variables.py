@@ -1,7 +1,8 @@
 """`make import-variables`: variables.json → Airflow's variables, through its REST API.
 
 Airflow 3 gives a token for user and password (/auth/token, /api/v2); Airflow 2 takes them with each request (/api/v1).
-Managed Airflow asks in addition for an IAM token of somebody with the role managed-airflow.user.
+Managed Airflow asks in addition for an IAM token of somebody with the role managed-airflow.user. The connection to the
+cloud that the variables name is made where there is none: without it no task can begin.
 """
 
 import argparse
@@ -61,6 +62,23 @@ class Airflow:
         else:
             self._call("POST", "variables", body)
 
+    def make_connection(self, name: str, extra: Mapping[str, str]) -> bool:
+        """Make a connection to the cloud without a key, unless there is one of this name; True where it was made.
+
+        Managed Airflow has a service account, whose tokens the provider takes where a connection holds no key.
+        """
+        try:
+            self._call("GET", f"connections/{quote(name, safe='')}")
+        except HttpError as error:
+            if error.status != 404:
+                raise
+        else:
+            return False
+        self._call(
+            "POST", "connections", {"connection_id": name, "conn_type": "yandexcloud", "extra": json.dumps(extra)}
+        )
+        return True
+
     def _call(self, method: str, path: str, body: object = None) -> Any:
         try:
             return call(method, f"{self._url}/{self._api}/{path}", body, self._headers)
@@ -80,6 +98,26 @@ def import_variables(airflow: Airflow, content: Mapping[str, object]) -> None:
         airflow.set(name, value, exists=name in there)
         size = f"{len(value)} settings" if isinstance(value, dict) else "1 value"
         told(f"{name}: {'replaced' if name in there else 'made'}, {size}")
+
+
+def make_connections(airflow: Airflow, content: Mapping[str, object], public_ssh_key: str) -> None:
+    """Make the connections to the cloud that the variables name; one that is there stays as it is."""
+    extra = {"public_ssh_key": public_ssh_key} if public_ssh_key else {}
+    for settings in content.values():
+        name = settings.get("connection") if isinstance(settings, dict) else None
+        if isinstance(name, str) and name:
+            told(f"connection {name}: {'made' if airflow.make_connection(name, extra) else 'is there'}")
+
+
+def demand_a_way_onto_hosts(content: Mapping[str, object], public_ssh_key: str) -> None:
+    """Data Proc makes no cluster whose hosts nobody could log in to."""
+    for name, settings in content.items():
+        if isinstance(settings, dict) and settings.get("os_login") is False and not public_ssh_key:
+            raise DeploymentError(
+                f"{name}.os_login is off and PUBLIC_SSH_KEY is not set: Data Proc needs one of them; "
+                "next: put PUBLIC_SSH_KEY='ssh-ed25519 …' into .env, or set dataproc = { os_login = true } in "
+                "terraform.tfvars and make apply env"
+            )
 
 
 def read(path: Path) -> dict[str, object]:
@@ -104,9 +142,12 @@ def _main() -> None:
     url = needed(settings, "AIRFLOW_URL")
     given = settings.get(_PASSWORD) or settings.get(_TERRAFORM_PASSWORD, "")
     password = needed({_PASSWORD: given}, _PASSWORD, f"put {_PASSWORD}=… into .env, which only you can read")
+    public_ssh_key = settings.get("PUBLIC_SSH_KEY", "")
+    demand_a_way_onto_hosts(content, public_ssh_key)
     managed = (urlsplit(url).hostname or "").endswith(_MANAGED)
     airflow = Airflow(url, settings.get("AIRFLOW_USER") or "admin", password, iam_token(settings) if managed else "")
     import_variables(airflow, content)
+    make_connections(airflow, content, public_ssh_key)
 
 
 if __name__ == "__main__":

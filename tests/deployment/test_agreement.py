@@ -1,4 +1,4 @@
-"""One test for three places that must name the same things: variables.json, the DAGs' templates, Terraform's outputs."""
+"""One test for three places that must name the same: variables.json, the DAGs' templates, Terraform's outputs."""
 
 import json
 import re

@@ -21,7 +21,7 @@ import pytest
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.http import basic
 from deployment.places import ROOT, VARIABLES_EXAMPLE
-from deployment.variables import Airflow, import_variables, read
+from deployment.variables import Airflow, import_variables, make_connections, read
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 USER, PASSWORD = "admin", "a pass:word"
@@ -111,18 +111,38 @@ def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Sta
     assert started.variable("other name/1") == "text", "a variable of somebody else is gone"
 
 
+def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(started: Started) -> None:
+    """If this fails, the first run finds no connection, or a person's own loses its key."""
+    airflow = Airflow(started.url, USER, PASSWORD)
+    assert airflow.make_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
+    airflow._call(
+        "PATCH",
+        "connections/cloud-of.mine",
+        {
+            "connection_id": "cloud-of.mine",
+            "conn_type": "yandexcloud",
+            "description": "mine",
+        },
+    )
+    make_connections(airflow, {"fraud_detection": {"connection": "cloud-of.mine"}, "text": "x"}, "ssh-ed25519 BBBB")
+    found = airflow._call("GET", "connections/cloud-of.mine")
+    assert (found["conn_type"], found["description"]) == ("yandexcloud", "mine")
+    assert "AAAA" in found["extra"]
+
+
 def test_a_real_airflow_refuses_a_wrong_password_and_nothing_is_shown_of_it(started: Started, tmp_path: Path) -> None:
     """If this fails, a mistyped password shows in a log, or looks like a success."""
     env_file = tmp_path / ".env"
-    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD=wrong-one\n")
+    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD=wrong-one\nPUBLIC_SSH_KEY=ssh\n")
     done = _command(env_file, VARIABLES_EXAMPLE)
     assert done.returncode == 1
     assert "does not accept admin and this password (401)" in done.stderr
     assert "wrong-one" not in done.stdout + done.stderr
-    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD='{PASSWORD}'\n")
+    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD='{PASSWORD}'\nPUBLIC_SSH_KEY=ssh\n")
     done = _command(env_file, VARIABLES_EXAMPLE)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "fraud_detection:" in done.stdout
+    assert "fraud_detection: made" in done.stdout or "fraud_detection: replaced" in done.stdout
+    assert "connection yandexcloud_default:" in done.stdout
 
 
 def _command(env_file: Path, variables: Path) -> subprocess.CompletedProcess[str]:
@@ -202,3 +222,12 @@ def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None
         path.write_text(content)
     with pytest.raises(DeploymentError, match=said):
         read(path)
+
+
+def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_path: Path) -> None:
+    """If this fails, every run stops with Data Proc's demand for a key, an hour after the deployment."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("AIRFLOW_URL=http://127.0.0.1:9\nAIRFLOW_ADMIN_PASSWORD=x\n")
+    done = _command(env_file, VARIABLES_EXAMPLE)
+    assert done.returncode == 1
+    assert "PUBLIC_SSH_KEY is not set: Data Proc needs one of them" in done.stderr

@@ -1,4 +1,4 @@
-"""The archive that goes to the cloud is the one that runs here: the whole job on Spark, with nothing else of this desk."""
+"""The archive that goes to the cloud runs here: the whole job on Spark, with nothing else of this desk."""
 
 import json
 import platform
@@ -26,7 +26,7 @@ BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"
 def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_path: Path, transactions: Path) -> None:
     """If this fails, a cluster that has Spark, Java and a bare Python cannot run what was uploaded.
 
-    About 60 s.
+    One to three minutes.
     """
     spark = {
         "python": str(BARE_PYTHON),
