@@ -20,7 +20,7 @@ import deflate
 from deployment.errors import run, told
 from deployment.inspection import inspect
 from deployment.locked import CLOUD, Target, locked_requirements, this_machine, uv
-from deployment.places import ARCHIVE, write_whole
+from deployment.places import ARCHIVE, shown, write_whole
 
 GZIP_LEVEL = 6  # 131 MB in 5 s; level 4 gives 135 MB
 FORMAT = 1
@@ -97,7 +97,7 @@ def _main() -> None:
     made = create(chosen.output, CLOUD if chosen.target == "cloud" else this_machine())
     content = chosen.output.read_bytes()
     state = "made" if made else "is up to date"
-    told(f"{chosen.output} {state}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
+    told(f"{shown(chosen.output)} {state}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
 from deployment.identity import StorageKey, inherited, storage_key
-from deployment.places import ARCHIVE, ROOT, write_whole
+from deployment.places import ARCHIVE, ROOT, shown, write_whole
 from deployment.settings import load, needed
 
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
@@ -76,7 +76,7 @@ class Storage:
 
     def sync(self, source: str, target: str, *options: str) -> None:
         """Copy what is new or different. Raises DeploymentError where anything at all was not copied."""
-        told(f"{source} → {target}")
+        told(f"{_short(source)} → {_short(target)}")
         with TemporaryDirectory(prefix="s3cmd-") as folder:
             config = Path(folder) / "s3cfg"
             write_whole(config, self._config().encode(), mode=0o600)
@@ -119,6 +119,10 @@ class Storage:
                 "",
             ]
         )
+
+
+def _short(place: str) -> str:
+    return place if place.startswith("s3://") else shown(Path(place))
 
 
 def upload(what: str, settings: Mapping[str, str], data: Path) -> None:

@@ -40,8 +40,10 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
     """If this fails, a cluster starts and finds no job."""
+    s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
     bucket.upload("src", s3.settings, ROOT)
-    assert s3.names() == ["code/fraud_detection.zip", "code/fraud_detection_model.py", "code/retraining.yaml"]
+    code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "venv.tar.gz")
+    assert s3.names() == [f"code/{name}" for name in code], "the archive is uploaded apart, and stays"
     assert s3.content("code/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     assert s3.content("code/retraining.yaml") == (ROOT / "conf" / "retraining.yaml").read_bytes()
     with zipfile.ZipFile(io.BytesIO(s3.content("code/fraud_detection.zip"))) as library:
