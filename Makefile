@@ -17,6 +17,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
+# The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
+export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
 # The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
 TERRAFORM ?= terraform
@@ -62,6 +64,10 @@ create-data: setup ## Simulate card transactions into data/input_data
 train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
 	@$(RUN)fraud-detection retrain --config $(CONFIG) --input $(INPUT) --output $(OUTPUT) --tracking-uri $(TRACKING_URI) --engine $(ENGINE)
 
+.PHONY: s3a
+s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (once)
+	@$(RUN)python scripts/prepare_s3a.py --folder .s3a
+
 .PHONY: demo
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
 	@$(RUN)python scripts/run_demo.py --folder data/demo
@@ -81,10 +87,11 @@ lint: setup ## Check style, format and types
 	@$(RUN)mypy
 
 .PHONY: benchmark
-benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
+benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions, and the simulator (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
+	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: cloud-tools
 cloud-tools: .venv-cloud/.synced ## Install what the targets below need into .venv-cloud
