@@ -5,6 +5,8 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The tests of the DAGs use it where it works; nothing downloads one.
+PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
@@ -29,10 +31,11 @@ DRY_RUN ?=
 
 RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
+test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -46,6 +49,26 @@ help: ## List the targets
 
 .venv-benchmark/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --no-default-groups --group benchmark
+	@touch $@
+
+.venv-airflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow into .venv-airflow (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow
+	@touch $@
+
+.venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 into .venv-airflow2 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow2
+	@touch $@
+
+.venv-airflow-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow on Python 3.12 into .venv-airflow-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow-py312 $(UV) sync --quiet --locked --python "$(PYTHON312)" --only-group airflow
+	@touch $@
+
+.venv-airflow2-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 on Python 3.12 into .venv-airflow2-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python "$(PYTHON312)" --only-group airflow2
 	@touch $@
 
 .venv-cloud/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
@@ -73,8 +96,26 @@ demo: setup ## Replay scheduled retraining over simulated months that drift, in 
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
 .PHONY: test
-test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
+test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then those that need Airflow
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
+	@$(MAKE) test-dags
+	@$(RUN)pytest tests/deployment/test_variables.py  # once more: with the Airflow that is there by now
+
+.PHONY: test-dags
+test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
+	@echo "The DAGs on Airflow 3"
+	@$(call test_dags,.venv-airflow,)
+	@echo "The DAGs on Airflow 2"
+	@$(call test_dags,.venv-airflow2,)
+	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test-dags-py312; \
+	else echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)"; fi
+
+.PHONY: test-dags-py312
+test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
+	@echo "The DAGs on Airflow 3 and Python 3.12"
+	@$(call test_dags,.venv-airflow-py312,/test_dags.py)
+	@echo "The DAGs on Airflow 2 and Python 3.12"
+	@$(call test_dags,.venv-airflow2-py312,/test_dags.py)
 
 .PHONY: test-cloud
 test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
