@@ -10,6 +10,7 @@ PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/n
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
+export UV
 export UV_PYTHON_DOWNLOADS := never
 
 INPUT ?= data/input_data
@@ -21,12 +22,19 @@ HANDBOOK_DATA ?=
 # The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
+# The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
+HOST ?=
+FOLDER ?= fraud-detection
+REPOSITORY ?=
+DRY_RUN ?=
+
 RUN := .venv/bin/
+CLOUD := .venv-cloud/bin/
 test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -62,6 +70,11 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python "$(PYTHON312)" --only-group airflow2
 	@touch $@
 
+.venv-cloud/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing the cloud's tools into .venv-cloud (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-cloud $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group cloud
+	@touch $@
+
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
 
@@ -82,7 +95,7 @@ demo: setup ## Replay scheduled retraining over simulated months that drift, in 
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
 .PHONY: test
-test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then test-dags
+test: setup .venv-airflow/.synced .venv-airflow2/.synced ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then those on Airflow
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
 	@$(MAKE) test-dags
 
@@ -102,6 +115,10 @@ test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Loa
 	@echo "The DAGs on Airflow 2 and Python 3.12"
 	@$(call test_dags,.venv-airflow2-py312,/test_dags.py)
 
+.PHONY: test-cloud
+test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
+	@$(RUN)pytest tests/deployment
+
 .PHONY: lint
 lint: setup ## Check style, format and types
 	@$(RUN)ruff check .
@@ -109,11 +126,11 @@ lint: setup ## Check style, format and types
 	@$(RUN)mypy
 
 # The cloud. Credentials and the password come from the environment: docs/infrastructure.md.
-TERRAFORM := terraform
+TERRAFORM ?= terraform
 
 .PHONY: terraform-is-there
 terraform-is-there:
-	@command -v terraform >/dev/null || { echo "make: terraform is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
+	@command -v $(TERRAFORM) >/dev/null || { echo "make: $(TERRAFORM) is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
 
 .PHONY: init
 init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf, see docs/infrastructure.md)
@@ -156,3 +173,69 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
+
+.PHONY: cloud-tools
+cloud-tools: .venv-cloud/.synced ## Install what the targets below need into .venv-cloud
+
+.PHONY: env
+env: terraform-is-there cloud-tools ## Write .env and variables.json from Terraform's outputs
+	@outputs=$$($(TERRAFORM) -chdir=infra output -json); $(CLOUD)python -m deployment.environment <<<"$$outputs"
+
+.PHONY: import-variables
+import-variables: cloud-tools ## Load variables.json into Airflow through its REST API
+	@$(CLOUD)python -m deployment.variables
+
+.PHONY: create-venv-archive
+create-venv-archive: cloud-tools ## Make venvs/venv.tar.gz, the job's packages for a cluster, from uv.lock
+	@UV="$(UV)" scripts/create_venv_archive.sh
+
+.PHONY: upload-venv-to-bucket
+upload-venv-to-bucket: cloud-tools ## Upload venvs/venv.tar.gz
+	@scripts/upload_to_s3.sh venv
+
+.PHONY: upload-src-to-bucket
+upload-src-to-bucket: cloud-tools ## Upload the job, its library and its settings
+	@scripts/upload_to_s3.sh src
+
+.PHONY: upload-dags-to-bucket
+upload-dags-to-bucket: cloud-tools ## Upload the DAGs; delete those there that are gone here
+	@scripts/upload_to_s3.sh dags
+
+.PHONY: upload-data-to-bucket
+upload-data-to-bucket: cloud-tools ## Upload the transactions of INPUT
+	@scripts/upload_to_s3.sh data --data $(INPUT)
+
+# One after the other, also with make -j. The DAGs go last: what they need is there when Airflow first reads them.
+.PHONY: deploy-full
+deploy-full: ## After make apply: write .env, upload all, load the variables
+	@$(MAKE) env
+	@$(MAKE) upload-data-to-bucket
+	@$(MAKE) create-venv-archive
+	@$(MAKE) upload-venv-to-bucket
+	@$(MAKE) upload-src-to-bucket
+	@$(MAKE) import-variables
+	@$(MAKE) upload-dags-to-bucket
+
+.PHONY: download-output-data-from-bucket
+download-output-data-from-bucket: cloud-tools ## Fetch decisions, reports and scores into data/output_data/cloud
+	@$(CLOUD)python -m deployment.bucket download-output
+
+.PHONY: instance-list
+instance-list: cloud-tools ## List the folder's machines (yc)
+	@$(CLOUD)python -m deployment.watch instances
+
+.PHONY: airflow-cluster-mon
+airflow-cluster-mon: cloud-tools ## Follow Managed Airflow's log (yc)
+	@$(CLOUD)python -m deployment.watch airflow
+
+.PHONY: sync-repo
+sync-repo: cloud-tools ## Copy the repository to a machine by ssh (HOST=user@address, FOLDER)
+	@$(CLOUD)python -m deployment.remote repo --host "$(HOST)" --folder "$(FOLDER)"
+
+.PHONY: sync-env
+sync-env: cloud-tools ## Copy .env and variables.json to a machine by ssh (HOST=user@address, FOLDER)
+	@$(CLOUD)python -m deployment.remote env --host "$(HOST)" --folder "$(FOLDER)"
+
+.PHONY: git-push-secrets
+git-push-secrets: cloud-tools ## Copy named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
+	@$(CLOUD)python -m utils.push_secrets_to_github_repo --repository "$(REPOSITORY)" $(if $(DRY_RUN),--dry-run)

@@ -1,0 +1,188 @@
+"""What lies in the cloud's buckets, and how it gets there: s3cmd, which sends only what is new or different.
+
+CODE_BUCKET    dags/*.py   code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  venv.tar.gz
+INPUT_BUCKET   input_data/
+OUTPUT_BUCKET  output_data/
+
+python -m deployment.bucket upload venv|src|dags|data
+python -m deployment.bucket download-output
+"""
+
+import argparse
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
+from deployment.identity import StorageKey, inherited, storage_key
+from deployment.places import ARCHIVE, ROOT, shown, write_whole
+from deployment.settings import load, needed
+
+CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
+STORAGE = "https://storage.yandexcloud.net"
+SETTINGS = ROOT / "conf" / "retraining.yaml"
+_S3CMD = Path(sys.executable).with_name("s3cmd")
+_NO_DATA = r"(^|/)\.[^/]+$|\.part$"  # hidden files, and those that are still being written
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+# s3cmd's exit codes that another try may survive: 5xx answers, a slow-down, a refused or lost connection.
+_TEMPORARY = frozenset({11, 15, 74, 75, 111})
+_REASONS = {12: "the bucket or the object is not there", 77: "access is denied", 2: "a part of the files failed"}
+
+
+def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
+    """The job's files in the folder code/, without its environment archive."""
+    yield "fraud_detection_model.py", (ROOT / "src" / "fraud_detection_model.py").read_bytes()
+    yield "fraud_detection.zip", library(ROOT / "src")
+    yield "retraining.yaml", settings_file.read_bytes()
+
+
+def dag_files() -> Iterator[tuple[str, bytes]]:
+    """The files of the folder dags/."""
+    for path in sorted((ROOT / "dags").glob("*.py")):
+        yield path.name, path.read_bytes()
+
+
+def library(source: Path) -> bytes:
+    """The library as Spark takes it: a zip file, byte for byte the same for the same sources on every system."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # packed, it would depend on the system's zlib
+        for path in sorted(
+            (source / "fraud_detection").rglob("*"), key=lambda path: path.relative_to(source).as_posix()
+        ):
+            if path.is_file() and "__pycache__" not in path.parts:
+                entry = zipfile.ZipInfo(path.relative_to(source).as_posix(), _EPOCH)
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, path.read_bytes())
+    return content.getvalue()
+
+
+class Storage:
+    """The object storage, as s3cmd sees it."""
+
+    def __init__(self, endpoint: str, key: StorageKey) -> None:
+        self._endpoint = urlsplit(endpoint)
+        self._key = key
+        if self._endpoint.scheme not in ("http", "https") or not self._endpoint.netloc:
+            raise DeploymentError(f"S3_ENDPOINT is {endpoint!r}; expected an address such as {STORAGE}")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> "Storage":
+        return cls(settings.get("S3_ENDPOINT") or STORAGE, storage_key(settings))
+
+    def sync(self, source: str, target: str, *options: str) -> None:
+        """Copy what is new or different. Raises DeploymentError where anything at all was not copied."""
+        told(f"{_short(source)} → {_short(target)}")
+        with TemporaryDirectory(prefix="s3cmd-") as folder:
+            config = Path(folder) / "s3cfg"
+            write_whole(config, self._config().encode(), mode=0o600)
+            command = [
+                sys.executable,
+                str(_S3CMD),
+                "--config",
+                str(config),
+                "sync",
+                "--stats",
+                *options,
+                source,
+                target,
+            ]
+            environment = {**inherited(), **self._key.environment}
+            try:
+                code = subprocess.run(command, env=environment, check=False).returncode
+            except OSError as error:
+                raise DeploymentError(f"s3cmd cannot be run: {error}; next: make cloud-tools") from error
+        if code != 0:
+            reason = _REASONS.get(code, "see its message above")
+            raise DeploymentError(
+                f"s3cmd could not copy {source} to {target} (its exit code {code}: {reason}); "
+                "next: the same command again, it goes on where it stopped",
+                UNREACHABLE if code in _TEMPORARY else FAILED,
+            )
+
+    def _config(self) -> str:
+        """Where the storage is. The key is not in it: s3cmd takes that from its environment."""
+        host = self._endpoint.netloc
+        return "\n".join(
+            [
+                "[default]",
+                f"host_base = {host}",
+                f"host_bucket = {host}",  # without %(bucket)s: addresses are https://host/bucket/object
+                f"use_https = {self._endpoint.scheme == 'https'}",
+                "bucket_location = ru-central1",
+                "guess_mime_type = False",
+                "follow_symlinks = False",
+                "",
+            ]
+        )
+
+
+def _short(place: str) -> str:
+    return place if place.startswith("s3://") else shown(Path(place))
+
+
+def upload(what: str, settings: Mapping[str, str], data: Path) -> None:
+    """Bring one part of the buckets up to date."""
+    if what == "data":
+        _upload_data(settings, data)
+        return
+    bucket = f"s3://{needed(settings, 'CODE_BUCKET')}"
+    if what == "venv":
+        if not ARCHIVE.exists():
+            raise DeploymentError(f"{ARCHIVE} is not there; next: make create-venv-archive")
+        Storage.of(settings).sync(str(ARCHIVE), f"{bucket}/{CODE}/")
+    elif what == "src":
+        _upload_files(Storage.of(settings), code_files(), f"{bucket}/{CODE}/")
+    else:
+        # A DAG that was deleted here must not run on there.
+        _upload_files(Storage.of(settings), dag_files(), f"{bucket}/{DAGS}/", "--delete-removed")
+
+
+def _upload_files(storage: Storage, files: Iterator[tuple[str, bytes]], target: str, *options: str) -> None:
+    with TemporaryDirectory(prefix="upload-") as name:
+        folder = Path(name) / target.rstrip("/").rpartition("/")[2]
+        for file_name, content in files:
+            write_whole(folder / file_name, content)
+        if not folder.exists():
+            raise DeploymentError(f"there is nothing to upload to {target}; is this the whole repository?")
+        storage.sync(f"{folder}/", target, *options)
+
+
+def _upload_data(settings: Mapping[str, str], data: Path) -> None:
+    bucket = needed(settings, "INPUT_BUCKET")
+    if not any(path.is_file() for path in data.rglob("*")):
+        raise DeploymentError(f"{data} holds no transactions; put yours there, or simulate some: make create-data")
+    # Nothing is ever deleted there: the history may be larger than what a desk has of it.
+    Storage.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--rexclude", _NO_DATA)
+
+
+def download_output(settings: Mapping[str, str], folder: Path) -> None:
+    """Fetch decisions, reports and scores that are not here yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Storage.of(settings).sync(f"s3://{needed(settings, 'OUTPUT_BUCKET')}/{OUTPUT}/", f"{folder}/")
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Copy to the cloud's buckets, and from them.")
+    parser.add_argument("--env", type=Path, default=ROOT / ".env", help="file with the settings (make env writes it)")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("upload")
+    up.add_argument("what", nargs="+", choices=("venv", "src", "dags", "data"))
+    up.add_argument("--data", type=Path, default=ROOT / "data" / "input_data")
+    down = verbs.add_parser("download-output")
+    down.add_argument("--folder", type=Path, default=ROOT / "data" / "output_data" / "cloud")
+    chosen = parser.parse_args()
+    settings = load(chosen.env)
+    if chosen.verb == "download-output":
+        download_output(settings, chosen.folder)
+        return
+    for what in chosen.what:
+        upload(what, settings, chosen.data)
+
+
+if __name__ == "__main__":
+    run(_main)

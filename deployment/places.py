@@ -1,0 +1,31 @@
+"""Where things lie in the repository, and files that are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHIVE = ROOT / "venvs" / "venv.tar.gz"
+ENV_FILE = ROOT / ".env"
+VARIABLES = ROOT / "variables.json"
+VARIABLES_EXAMPLE = ROOT / "variables.json.example"
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file at once; with mode 0600 nobody else can read it from its first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)  # the process's umask, or a leftover of an earlier try, may say otherwise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def shown(path: Path) -> str:
+    """A path as people see it: relative to the repository where it is inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

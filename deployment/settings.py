@@ -1,0 +1,50 @@
+"""What `.env` says about the cloud: names and addresses from Terraform, and perhaps secrets of this desk."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployment.errors import WRONG_ARGUMENTS, DeploymentError
+from deployment.places import ENV_FILE
+
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+
+
+def read_env(path: Path = ENV_FILE) -> dict[str, str]:
+    """Names and values of a `.env` file; none where there is no file.
+
+    Raises:
+        DeploymentError: a line cannot be read.
+    """
+    if not path.exists():
+        return {}
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        try:
+            words = shlex.split(match[2], comments=True) if match else None
+        except ValueError:
+            words = None
+        if match is None or words is None or len(words) > 1:
+            raise DeploymentError(
+                f"{path}, line {number}: expected NAME=value, with quotes around a value that has blanks"
+            )
+        found[match[1]] = words[0] if words else ""
+    return found
+
+
+def load(path: Path = ENV_FILE) -> dict[str, str]:
+    """The file's settings; what the environment says goes before."""
+    return {**read_env(path), **os.environ}
+
+
+def needed(settings: Mapping[str, str], name: str, next_command: str = "make env") -> str:
+    """A setting that must be there."""
+    value = settings.get(name, "")
+    if not value:
+        raise DeploymentError(f"{name} is not set, neither in .env nor outside; next: {next_command}", WRONG_ARGUMENTS)
+    return value

@@ -1,0 +1,84 @@
+"""One test for three places that must name the same: variables.json, the DAGs' templates, Terraform's outputs."""
+
+import json
+import re
+
+import pytest
+
+from deployment import bucket
+from deployment.environment import OUTPUTS
+from deployment.places import ARCHIVE, ROOT, VARIABLES_EXAMPLE
+
+DAGS, TERRAFORM = ROOT / "dags", ROOT / "infra" / "outputs.tf"
+VARIABLE = "fraud_detection"
+
+# A tree that has only one of them, such as a copy of the library for another project, has nothing to agree on.
+pytestmark = pytest.mark.skipif(not DAGS.exists() or not TERRAFORM.exists(), reason="needs dags/ and infra/")
+
+
+def of_the_example() -> set[str]:
+    return set(json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))[VARIABLE])
+
+
+def of_the_dags() -> set[str]:
+    """The settings that the DAGs' templates read."""
+    found: set[str] = set()
+    for path in DAGS.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r"\bsetting\(\s*[\"'](\w+)[\"']", text))
+        found |= set(re.findall(rf"var\.json\.{VARIABLE}\.get\(\s*[\"'](\w+)[\"']", text))
+        found |= set(re.findall(rf"var\.json\.{VARIABLE}\.(?!get\b)(\w+)", text))
+    return found
+
+
+def outputs() -> dict[str, str]:
+    """Terraform's outputs: name and body."""
+    text = TERRAFORM.read_text(encoding="utf-8")
+    return {
+        match[1]: match[2] for match in re.finditer(r'^output "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    }
+
+
+def keys(body: str, *way: str) -> set[str]:
+    """The names in the object that a body's `value` is, or in one inside it."""
+    block = body.partition("value")[2].partition("{")[2]
+    for name in way:
+        block = re.split(rf"\b{name}\s*=\s*\{{", block, maxsplit=1)[1]
+    depth, found = 0, set[str]()
+    for line in block.splitlines():
+        match = re.match(r"\s*(\w+)\s*=", line)
+        if depth == 0 and match:
+            found.add(match[1])
+        depth += line.count("{") - line.count("}")
+        if depth < 0:
+            break
+    return found
+
+
+def test_variables_dags_and_terraform_name_the_same_settings() -> None:
+    """If this fails, a DAG asks for a setting that nobody gives, or somebody gives one that does nothing."""
+    example, dags, terraform = of_the_example(), of_the_dags(), keys(outputs()["variables"], VARIABLE)
+    assert len(example) > 20, "the example is not read"
+    assert sorted(dags ^ example) == [], "in the DAGs or in variables.json.example, not in both"
+    assert sorted(terraform ^ example) == [], "in Terraform's output or in variables.json.example, not in both"
+
+
+def test_every_name_of_env_comes_from_an_output_that_terraform_has() -> None:
+    """If this fails, make env ends with a missing output after everything has been made."""
+    there = outputs()
+    for name, way in OUTPUTS.items():
+        assert way[0] in there, f"{name}: Terraform has no output {way[0]}"
+        if len(way) == 2 and "{" in there[way[0]].partition("value")[2] and " for " not in there[way[0]]:
+            assert way[1] in keys(there[way[0]]), f"{name}: {way[0]} has no {way[1]}"
+        if way[0] == "variables":
+            assert way[2] in keys(there["variables"], VARIABLE), f"{name}: variables has no {way[2]}"
+
+
+def test_the_job_is_uploaded_to_where_dag_and_terraform_look_for_it() -> None:
+    """If this fails, the cluster starts and its main file, library, settings or archive is not there."""
+    dag = (DAGS / "fraud_detection_training.py").read_text(encoding="utf-8")
+    uploaded = {name for name, _ in bucket.code_files()} | {ARCHIVE.name}
+    assert set(re.findall(r"\{code\}/([\w.]+)", dag)) == uploaded
+    variables = outputs()["variables"]
+    for setting, folder in (("code_uri", bucket.CODE), ("input_uri", bucket.INPUT), ("output_uri", bucket.OUTPUT)):
+        assert re.search(rf'{setting}\s*=\s*"s3a://[^\n]*\}}/{folder}"', variables), setting

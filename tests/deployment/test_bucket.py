@@ -1,0 +1,213 @@
+"""Uploads with the real s3cmd to a real S3 server: what lies where, what is skipped, what happens when it fails."""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3 import BUCKET, KEY, S3, SECRET, s3_server
+
+from deployment import bucket
+from deployment.errors import UNREACHABLE, DeploymentError
+from deployment.identity import StorageKey
+from deployment.places import ROOT, write_whole
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    with s3_server("--key", KEY) as started:
+        yield started
+
+
+@pytest.fixture
+def s3(server: S3) -> S3:
+    """The server with an empty bucket."""
+    return server.emptied()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "input data"
+    for name in ("transactions/2026-05-01/part 1.csv", "transactions/2026-05-02.parquet", "labels.csv"):
+        write_whole(folder / name, f"content of {name}\n".encode())
+    write_whole(folder / ".DS_Store", b"x")
+    return folder
+
+
+def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
+    """If this fails, a cluster starts and finds no job."""
+    s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
+    bucket.upload("src", s3.settings, ROOT)
+    code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "venv.tar.gz")
+    assert s3.names() == [f"code/{name}" for name in code], "the archive is uploaded apart, and stays"
+    assert s3.content("code/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
+    assert s3.content("code/retraining.yaml") == (ROOT / "conf" / "retraining.yaml").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(s3.content("code/fraud_detection.zip"))) as library:
+        names = library.namelist()
+    assert {"fraud_detection/__init__.py", "fraud_detection/report/template.html.j2"} <= set(names)
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
+    """If this fails, each deployment sends everything, the 130 MB of the archive included."""
+    for _ in range(2):
+        bucket.upload("src", s3.settings, data)
+        bucket.upload("data", s3.settings, data)
+    assert len(s3.writes()) == 6
+    write_whole(data / "labels.csv", b"content of labels.csw\n")  # as long as before
+    bucket.upload("data", s3.settings, data)
+    assert s3.writes()[6:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
+
+
+def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If this fails, the archive is sent each time: the storage's checksum of such an object is none of the file's."""
+    archive = tmp_path / "venv.tar.gz"
+    write_whole(archive, os.urandom(16_000_000))
+    monkeypatch.setattr(bucket, "ARCHIVE", archive)
+    bucket.upload("venv", s3.settings, tmp_path)
+    first = s3.writes()
+    assert len(first) > 2, "not sent in parts"
+    bucket.upload("venv", s3.settings, tmp_path)
+    assert s3.writes() == first
+    assert s3.names() == ["code/venv.tar.gz"]
+    assert s3.content("code/venv.tar.gz") == archive.read_bytes()
+
+
+def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: S3, data: Path) -> None:
+    """If this fails, a desk with a short history deletes the long one of the bucket."""
+    s3.client.put_object(Bucket=BUCKET, Key="input_data/transactions/2020.parquet", Body=b"old")
+    bucket.upload("data", s3.settings, data)
+    assert s3.names() == [
+        "input_data/labels.csv",
+        "input_data/transactions/2020.parquet",
+        "input_data/transactions/2026-05-01/part 1.csv",
+        "input_data/transactions/2026-05-02.parquet",
+    ]
+
+
+def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a deleted DAG keeps running, or deleting it takes the job along."""
+    monkeypatch.setattr(bucket, "dag_files", lambda: iter([("kept.py", b"1"), ("gone.py", b"2")]))
+    bucket.upload("dags", s3.settings, ROOT)
+    s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
+    assert s3.names() == ["code/venv.tar.gz", "dags/gone.py", "dags/kept.py"]
+    monkeypatch.setattr(bucket, "dag_files", lambda: iter([("kept.py", b"1")]))
+    bucket.upload("dags", s3.settings, ROOT)
+    assert s3.names() == ["code/venv.tar.gz", "dags/kept.py"]
+    monkeypatch.setattr(bucket, "dag_files", lambda: iter(()))
+    with pytest.raises(DeploymentError, match="nothing to upload"):
+        bucket.upload("dags", s3.settings, ROOT)
+    assert s3.names("dags/") == ["dags/kept.py"], "an empty folder emptied the bucket"
+
+
+def test_results_are_fetched_once(s3: S3, tmp_path: Path) -> None:
+    """If this fails, people look at old decisions, or wait for gigabytes they have."""
+    for name in ("decisions/20260501T000000Z.json", "reports/a b/report.html"):
+        s3.client.put_object(Bucket=BUCKET, Key=f"output_data/{name}", Body=name.encode())
+    folder = tmp_path / "output"
+    for _ in range(2):
+        bucket.download_output(s3.settings, folder)
+        assert (folder / "reports" / "a b" / "report.html").read_text() == "reports/a b/report.html"
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["20260501T000000Z.json", "report.html"]
+
+
+def test_a_refused_key_fails_loudly_and_does_not_show_the_secret(s3: S3, capfd: pytest.CaptureFixture[str]) -> None:
+    """If this fails, a deployment is green though nothing was uploaded, or its log holds the key."""
+    with pytest.raises(DeploymentError, match="access is denied"):
+        bucket.upload("src", {**s3.settings, "AWS_ACCESS_KEY_ID": "AKIDOTHER"}, ROOT)
+    shown = "".join(capfd.readouterr())
+    assert "AccessDenied" in shown
+    assert SECRET not in shown
+    assert s3.names() == []
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: S3) -> None:
+    """If this fails, a wrong .env looks like a broken network."""
+    with pytest.raises(DeploymentError, match=r"s3://other/code/.*not there"):
+        bucket.upload("src", {**s3.settings, "CODE_BUCKET": "other"}, ROOT)
+
+
+def test_a_short_outage_is_survived(s3: S3) -> None:
+    """If this fails, one lost answer stops a deployment halfway."""
+    s3.outage(503, 1, "PUT")
+    bucket.upload("src", s3.settings, ROOT)
+    assert len(s3.names()) == 3
+
+
+def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
+    """If this fails, scripts cannot tell a network that is down from a wrong setting."""
+    settings = {"INPUT_BUCKET": BUCKET, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    with pytest.raises(DeploymentError, match="goes on where it stopped") as failed:
+        bucket.upload("data", {**settings, "S3_ENDPOINT": "http://127.0.0.1:9"}, data)
+    assert failed.value.exit_code == UNREACHABLE
+
+
+def test_the_key_is_in_no_argument_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, everybody on the machine reads the key in the list of processes."""
+    seen = tmp_path / "seen"
+    fake = tmp_path / "s3cmd"
+    fake.write_text(
+        "import os, sys\n"
+        "config = sys.argv[sys.argv.index('--config') + 1]\n"
+        "mode = oct(os.stat(config).st_mode & 0o777)\n"
+        "found = {name: value for name, value in os.environ.items() if name.startswith(('AWS_', 'S3CMD_'))}\n"
+        f"open({str(seen)!r}, 'w').write(repr([sys.argv, mode, open(config).read(), sorted(found)]))\n"
+    )
+    monkeypatch.setattr(bucket, "_S3CMD", fake)
+    monkeypatch.setenv("AWS_ACCESS_KEY", "somebody-elses")
+    monkeypatch.setenv("S3CMD_CONFIG", "/nowhere")
+    bucket.Storage("https://storage.example", StorageKey(KEY, SECRET, "session")).sync("a", "s3://b/")
+    text = seen.read_text()
+    assert SECRET not in text
+    assert KEY not in text
+    assert "'0o600'" in text
+    assert "['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "CODE_BUCKET is not set.*make env"),
+        ({"CODE_BUCKET": "b"}, "no key of the object storage"),
+        ({"CODE_BUCKET": "b", "AWS_ACCESS_KEY_ID": "k"}, "AWS_SECRET_ACCESS_KEY is missing"),
+        (
+            {"CODE_BUCKET": "b", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "S3_ENDPOINT": "x"},
+            "such as https",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_with_the_next_command(settings: dict[str, str], said: str) -> None:
+    """If this fails, s3cmd's own message about a missing file is all that people see."""
+    with pytest.raises(DeploymentError, match=said):
+        bucket.upload("src", settings, ROOT)
+
+
+def test_no_data_is_told_before_anything_is_sent(tmp_path: Path, s3: S3) -> None:
+    """If this fails, a full deployment ends well without a transaction to train on."""
+    with pytest.raises(DeploymentError, match="make create-data"):
+        bucket.upload("data", s3.settings, tmp_path / "nothing")
+
+
+def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tmp_path: Path, data: Path) -> None:
+    """If this fails, scripts/upload_to_s3.sh and the Makefile's targets do something else than this module."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.settings.items()))
+    command = ["bash", str(ROOT / "scripts" / "upload_to_s3.sh"), "src", "data", "--data", str(data)]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    program = [sys.executable, "-m", "deployment.bucket", "--env", str(env_file)]
+    program += ["upload", "src", "data", "--data", str(data)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(s3.names()) == 6
+    assert "upload:" in done.stdout, "no progress is shown"
+    done = subprocess.run(
+        command, env={**environment, **s3.settings, "S3_ENDPOINT": "x"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: S3_ENDPOINT is 'x'" in done.stderr
+    done = subprocess.run(command, env={**environment, **s3.settings}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,111 @@
+"""Secrets of the repository: a local GitHub decrypts what it is sent, with the private key that only it has."""
+
+import json
+import os
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from http_world import Asked, Service, service
+from nacl.encoding import Base64Encoder
+from nacl.public import PrivateKey, SealedBox
+
+from deployment.errors import DeploymentError
+from deployment.places import ROOT
+from utils.push_secrets_to_github_repo import chosen_values, push
+
+TOKEN = "ghp_only-in-this-test"  # noqa: S105
+ENV = "CODE_BUCKET=acme-fraud-code\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY='geheim $x'\nMLFLOW_PASSWORD=own\n"
+
+
+@contextmanager
+def github(status: int = 201) -> Iterator[tuple[Service, dict[str, str]]]:
+    """GitHub's secrets API for one repository, and what it holds."""
+    private, held = PrivateKey.generate(), dict[str, str]()
+
+    def answer(asked: Asked) -> tuple[int, object]:
+        if asked.headers.get("Authorization") != f"token {TOKEN}":
+            return 401, {"message": "Bad credentials"}
+        if asked.path.endswith("/actions/secrets/public-key"):
+            return 200, {"key_id": "42", "key": private.public_key.encode(Base64Encoder).decode()}
+        if asked.method == "PUT":
+            body = json.loads(asked.body)
+            assert body["key_id"] == "42"
+            if status < 300:
+                name = asked.path.rpartition("/")[2]
+                held[name] = SealedBox(private).decrypt(b64decode(body["encrypted_value"])).decode()
+            return status, {} if status < 300 else {"message": "Resource not accessible by personal access token"}
+        return 200, {"full_name": "acme/fraud", "url": f"{fake.url}/repos/acme/fraud"}
+
+    with service(answer) as fake:
+        yield fake, held
+
+
+def command(tmp_path: Path, fake: Service, *options: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    (tmp_path / ".env").write_text(ENV)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    environment |= {"GITHUB_API_URL": fake.url, **({"GITHUB_TOKEN": token} if token else {})}
+    words = [sys.executable, "-m", "utils.push_secrets_to_github_repo", "--env", str(tmp_path / ".env"), *options]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_named_values_arrive_decryptable_and_no_others(tmp_path: Path) -> None:
+    """If this fails, the deploy workflow has no key, or GitHub holds the password of Airflow's administrator."""
+    with github() as (fake, held):
+        done = command(tmp_path, fake, "--repository", "acme/fraud")
+    assert done.returncode == 0, done.stderr
+    assert held == {"CODE_BUCKET": "acme-fraud-code", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "geheim $x"}
+    assert not [asked for asked in fake.asked if "geheim" in asked.body + asked.path], "sent in the clear"
+    assert "geheim" not in done.stdout + done.stderr
+
+
+def test_only_the_names_asked_for_go_out(tmp_path: Path) -> None:
+    """If this fails, --name sends more than it says."""
+    with github() as (fake, held):
+        done = command(tmp_path, fake, "--repository", "acme/fraud", "--name", "CODE_BUCKET")
+    assert (done.returncode, held) == (0, {"CODE_BUCKET": "acme-fraud-code"})
+
+
+def test_a_dry_run_sends_nothing_and_needs_no_token(tmp_path: Path) -> None:
+    """If this fails, looking first already changes the repository, or shows a secret."""
+    with github() as (fake, _):
+        done = command(tmp_path, fake, "--repository", "acme/fraud", "--dry-run", token="")
+    assert done.returncode == 0, done.stderr
+    assert fake.asked == []
+    assert "AWS_SECRET_ACCESS_KEY: 9 characters would be sent to acme/fraud" in done.stdout
+    assert "geheim" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "token", "said"),
+    [
+        (("--repository", "acme/fraud"), "", "GITHUB_TOKEN is not set"),
+        (("--repository", "acme"), TOKEN, "expected --repository OWNER/NAME"),
+        (("--repository", "acme/fraud", "--name", "NOT_THERE"), TOKEN, ".env has no NOT_THERE"),
+        (("--repository", "acme/fraud"), "other", "GitHub refused (401 Bad credentials)"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(options: tuple[str, ...], token: str, said: str, tmp_path: Path) -> None:
+    """If this fails, people get a stack trace instead of what to set."""
+    with github() as (fake, held):
+        done = command(tmp_path, fake, *options, token=token)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert held == {}
+
+
+def test_a_token_that_may_not_write_is_told(tmp_path: Path) -> None:
+    """If this fails, a refused secret looks like a stored one."""
+    with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write acme/fraud's secrets"):
+        push("acme/fraud", {"A": "b"}, TOKEN, fake.url)
+
+
+def test_a_value_that_must_be_there_is_missed() -> None:
+    """If this fails, the workflow deploys to a bucket without a name."""
+    with pytest.raises(DeploymentError, match="has no CODE_BUCKET"):
+        chosen_values({"AWS_ACCESS_KEY_ID": "key"}, [])

@@ -1,0 +1,118 @@
+"""The Makefile's targets of the cloud path: what yc and ssh are asked, and what is said where they are missing."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployment import remote
+from deployment.errors import DeploymentError
+from deployment.places import ROOT
+
+TARGETS = (
+    *("env", "import-variables", "create-venv-archive", "deploy-full", "instance-list", "airflow-cluster-mon"),
+    *("upload-venv-to-bucket", "upload-src-to-bucket", "upload-dags-to-bucket", "upload-data-to-bucket"),
+    *("download-output-data-from-bucket", "sync-repo", "sync-env", "git-push-secrets"),
+)
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_is_there_and_explained(target: str) -> None:
+    """If this fails, a command of docs/deploy.md does not exist, or make help does not tell of it."""
+    assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "asked"),
+    [
+        ("instances", "compute instance list --folder-id b1g1"),
+        ("airflow", "logging read --group-id e231 --follow"),
+    ],
+)
+def test_yc_is_asked_about_this_folder_and_its_exit_code_is_kept(what: str, asked: str, tmp_path: Path) -> None:
+    """If this fails, the machines of another folder are shown, or a failure looks like an empty list."""
+    program(tmp_path / "bin", "yc", 'echo "asked: $*"; exit 3')
+    (tmp_path / ".env").write_text("FOLDER_ID=b1g1\nAIRFLOW_LOG_GROUP_ID=e231\n")
+    command = [sys.executable, "-m", "deployment.watch", what, "--env", str(tmp_path / ".env")]
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, f"asked: {asked}\n")
+    (tmp_path / "bin" / "yc").unlink()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "yc is not installed; see https://yandex.cloud/docs/cli/quickstart" in done.stderr
+
+
+@pytest.fixture
+def other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for another machine's home: ssh runs its command there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    text = f'[ "$1" = me@host ] || exit 255; cd {home} && exec sh -c "$2"'
+    program(tmp_path / "bin", "ssh", text)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return home
+
+
+def test_the_repository_is_copied_without_secrets_and_data(other_machine: Path) -> None:
+    """If this fails, .env, environments or data go to a machine where nobody expects them."""
+    files = remote.repository_files()
+    remote.send(files, ROOT, "me@host", "a folder/fraud", private=False)
+    there = other_machine / "a folder" / "fraud"
+    assert (there / "Makefile").read_bytes() == (ROOT / "Makefile").read_bytes()
+    assert os.access(there / "scripts" / "upload_to_s3.sh", os.X_OK)
+    found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
+    assert found == {path.relative_to(ROOT).as_posix() for path in files}
+    assert not [name for name in found if name == ".env" or name.startswith((".venv", "data/", ".git/"))]
+
+
+def test_settings_are_copied_for_their_owner_alone(
+    other_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, other users of that machine read the passwords of .env."""
+    root = tmp_path / "desk"
+    root.mkdir()
+    monkeypatch.setattr(remote, "ENV_FILE", root / ".env")
+    monkeypatch.setattr(remote, "VARIABLES", root / "variables.json")
+    with pytest.raises(DeploymentError, match="make env"):
+        remote.settings_files()
+    (root / ".env").write_text("A=1\n")
+    (root / "variables.json").write_text("{}")
+    remote.send(remote.settings_files(), root, "me@host", "fraud", private=True)
+    assert (other_machine / "fraud" / ".env").read_text() == "A=1\n"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (other_machine / "fraud").iterdir()}
+    assert modes == {".env": 0o600, "variables.json": 0o600}
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("", "expected HOST="), ("-oProxyCommand=x", "expected HOST="), ("x", "255")]
+)
+def test_a_host_that_is_none_or_refuses_fails_loudly(host: str, said: str, other_machine: Path) -> None:
+    """If this fails, nothing is copied and nobody notices, or an option of ssh is smuggled in."""
+    with pytest.raises(DeploymentError, match=said):
+        remote.send([ROOT / "LICENSE"], ROOT, host, "fraud", private=False)
+
+
+def test_make_env_names_terraforms_install_page_where_it_is_missing(tmp_path: Path) -> None:
+    """If this fails, `command not found` is all a newcomer reads."""
+    tools = Path(sys.executable).parent
+    make = shutil.which("make")
+    assert make
+    command = [make, "env", "TERRAFORM=terraform-is-not-here", "CLOUD=" + str(tools) + "/", "-o", "cloud-tools"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    told = done.stdout + done.stderr
+    assert "is not installed" in told
+    assert "https://developer.hashicorp.com/terraform/install" in told

@@ -1,0 +1,233 @@
+"""`make import-variables` against a real Airflow's API server, and against the two dialects where none is installed."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployment.errors import UNREACHABLE, DeploymentError
+from deployment.http import basic
+from deployment.places import ROOT, VARIABLES_EXAMPLE
+from deployment.variables import Airflow, import_variables, make_connections, read
+
+AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
+USER, PASSWORD = "admin", "a pass:word"
+CONTENT: dict[str, Any] = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Started:
+    """A real Airflow: its address, and its command line."""
+
+    url: str
+    environment: dict[str, str]
+
+    def variable(self, name: str) -> str:
+        """What a DAG gets, past the API, which hides values whose names look secret."""
+        done = subprocess.run(
+            [str(AIRFLOW), "variables", "get", name], env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """Airflow's API server on SQLite, with the simple auth manager that the local stack uses."""
+    if not AIRFLOW.exists():
+        pytest.skip("Airflow is not installed here: make test-cloud")
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "users.json").write_text(json.dumps({USER: PASSWORD}))
+    port = _free_port()
+    options = {
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "users.json"),
+        "API__SECRET_KEY": "only-for-this-test",
+        "API_AUTH__JWT_SECRET": "only-for-this-test-and-long-enough-for-a-signature-of-512-bits-0123456789",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+    }
+    environment = {
+        "AIRFLOW_HOME": str(home),
+        "HOME": str(home),
+        "PATH": f"{AIRFLOW.parent}:/usr/local/bin:/usr/bin:/bin",
+        **{f"AIRFLOW__{name}": value for name, value in options.items()},
+    }
+    subprocess.run([str(AIRFLOW), "db", "migrate"], env=environment, check=True, capture_output=True)
+    command = [str(AIRFLOW), "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    log = home / "api-server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+        try:
+            _wait(f"http://127.0.0.1:{port}/api/v2/version", process, log)
+            yield Started(f"http://127.0.0.1:{port}", environment)
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+        try:
+            urllib.request.urlopen(url, timeout=5)  # noqa: S310
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    pytest.fail(f"{url} does not answer: {log.read_text(errors='replace')[-3000:]}")
+
+
+def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Started, tmp_path: Path) -> None:
+    """If this fails, the DAGs read old settings, or a hidden value comes back as stars."""
+    airflow = Airflow(started.url, USER, PASSWORD)
+    import_variables(airflow, {**CONTENT, "other name/1": "text"})
+    assert json.loads(started.variable("fraud_detection")) == CONTENT["fraud_detection"]
+    assert started.variable("other name/1") == "text"
+    changed = {"fraud_detection": {**CONTENT["fraud_detection"], "min_new_frauds": 11}}
+    import_variables(airflow, changed)
+    assert json.loads(started.variable("fraud_detection")) == changed["fraud_detection"]
+    assert started.variable("other name/1") == "text", "a variable of somebody else is gone"
+
+
+def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(started: Started) -> None:
+    """If this fails, the first run finds no connection, or a person's own loses its key."""
+    airflow = Airflow(started.url, USER, PASSWORD)
+    assert airflow.make_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
+    airflow._call(
+        "PATCH",
+        "connections/cloud-of.mine",
+        {
+            "connection_id": "cloud-of.mine",
+            "conn_type": "yandexcloud",
+            "description": "mine",
+        },
+    )
+    make_connections(airflow, {"fraud_detection": {"connection": "cloud-of.mine"}, "text": "x"}, "ssh-ed25519 BBBB")
+    found = airflow._call("GET", "connections/cloud-of.mine")
+    assert (found["conn_type"], found["description"]) == ("yandexcloud", "mine")
+    assert "AAAA" in found["extra"]
+
+
+def test_a_real_airflow_refuses_a_wrong_password_and_nothing_is_shown_of_it(started: Started, tmp_path: Path) -> None:
+    """If this fails, a mistyped password shows in a log, or looks like a success."""
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD=wrong-one\nPUBLIC_SSH_KEY=ssh\n")
+    done = _command(env_file, VARIABLES_EXAMPLE)
+    assert done.returncode == 1
+    assert "does not accept admin and this password (401)" in done.stderr
+    assert "wrong-one" not in done.stdout + done.stderr
+    env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD='{PASSWORD}'\nPUBLIC_SSH_KEY=ssh\n")
+    done = _command(env_file, VARIABLES_EXAMPLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fraud_detection: made" in done.stdout or "fraud_detection: replaced" in done.stdout
+    assert "connection yandexcloud_default:" in done.stdout
+
+
+def _command(env_file: Path, variables: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployment.variables", "--env", str(env_file), "--file", str(variables)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def old_airflow(password: str = PASSWORD) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+    """The API of Airflow 2 as far as it is used, in Managed Airflow's way: address, variables, cloud tokens seen."""
+    kept = {f"v{number}": "old" for number in range(150)}
+    tokens: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _handle(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
+            tokens.append(self.headers.get("X-Cloud-Authorization", ""))
+            path, _, query = self.path.partition("?")
+            if not path.startswith("/api/v1/variables"):
+                self._answer(404, {"title": "Not Found"})
+            elif self.headers.get("Authorization") != basic(USER, password):
+                self._answer(401, {"title": "Unauthorized"})
+            elif self.command == "GET":
+                offset = int(query.rpartition("=")[2])
+                names = sorted(kept)[offset : offset + 100]
+                self._answer(200, {"variables": [{"key": name} for name in names], "total_entries": len(kept)})
+            elif (body["key"] in kept) == (self.command == "PATCH"):
+                kept[body["key"]] = body["value"]
+                self._answer(200, body)
+            else:
+                self._answer(409, {"title": "Conflict"})
+
+        do_GET = do_POST = do_PATCH = _handle  # noqa: N815
+
+        def _answer(self, status: int, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", kept, tokens
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_airflow_2_is_spoken_to_in_its_own_way_with_the_clouds_token() -> None:
+    """If this fails, Managed Airflow, which is an Airflow 2 for many, cannot be given its variables."""
+    with old_airflow() as (url, kept, tokens):
+        import_variables(Airflow(url, USER, PASSWORD, "t1.token"), {"v149": {"a": 1}, "new": [1, 2]})
+        assert kept["v149"] == '{\n  "a": 1\n}', "a variable on the second page was not found"
+        assert json.loads(kept["new"]) == [1, 2]
+        assert set(tokens) == {"Bearer t1.token"}
+        with pytest.raises(DeploymentError, match="auth_backends"):
+            import_variables(Airflow(url, USER, "wrong", "t1.token"), {"v1": "x"})
+
+
+def test_nobody_at_the_address_is_worth_another_try() -> None:
+    """If this fails, a script cannot tell an Airflow that is still starting from a wrong password."""
+    with pytest.raises(DeploymentError, match="nobody answers") as failed:
+        Airflow("http://127.0.0.1:9", USER, PASSWORD)
+    assert failed.value.exit_code == UNREACHABLE
+
+
+@pytest.mark.parametrize(("content", "said"), [("[]", "holds no variables"), ("{", "is not JSON"), (None, "make env")])
+def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None, said: str, tmp_path: Path) -> None:
+    """If this fails, half a variables.json empties Airflow's variables."""
+    path = tmp_path / "variables.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DeploymentError, match=said):
+        read(path)
+
+
+def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_path: Path) -> None:
+    """If this fails, every run stops with Data Proc's demand for a key, an hour after the deployment."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("AIRFLOW_URL=http://127.0.0.1:9\nAIRFLOW_ADMIN_PASSWORD=x\n")
+    done = _command(env_file, VARIABLES_EXAMPLE)
+    assert done.returncode == 1
+    assert "PUBLIC_SSH_KEY is not set: Data Proc needs one of them" in done.stderr

@@ -1,0 +1,65 @@
+"""The GitHub workflows call targets that exist, with secrets that `make git-push-secrets` sends, and no more rights."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployment.places import ROOT
+from utils.push_secrets_to_github_repo import NAMES
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def load(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506  # `on` is a word
+    return found
+
+
+def commands(workflow: dict[str, Any]) -> list[str]:
+    return [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_runs_only_targets_that_exist(path: Path) -> None:
+    """If this fails, a pull request or a deployment stops at a command that nobody has."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    if not (ROOT / "infra").exists():
+        targets.add("test-infra")  # it comes with infra/
+    for command in commands(load(path)):
+        match = re.fullmatch(r"make ([a-z-]+)", command)
+        assert match, f"{command!r} is not a command of a desk"
+        assert match[1] in targets, command
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_may_only_read_and_ends_by_itself(path: Path) -> None:
+    """If this fails, a pull request's code can write to the repository, or a stuck job runs for six hours."""
+    workflow = load(path)
+    rights = workflow["permissions"]
+    assert rights.pop("id-token", "write") == "write"
+    assert rights == {"contents": "read"}
+    assert all(int(job["timeout-minutes"]) <= 90 for job in workflow["jobs"].values())
+
+
+def test_pull_requests_are_linted_and_tested_and_see_no_secret() -> None:
+    """If this fails, broken code is merged, or a stranger's pull request reads the key."""
+    workflow = load(ROOT / ".github" / "workflows" / "tests.yml")
+    assert "pull_request" in workflow["on"]
+    assert {"make lint", "make test", "make test-infra"} <= set(commands(workflow))
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    assert "id-token" not in workflow["permissions"]
+
+
+def test_the_deployment_is_of_main_alone_and_reads_the_secrets_that_are_sent() -> None:
+    """If this fails, a branch is deployed, or the workflow waits for a secret that nobody sends."""
+    text = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    workflow = load(ROOT / ".github" / "workflows" / "deploy.yml")
+    assert workflow["on"]["push"]["branches"] == ["main"]
+    assert "pull_request" not in workflow["on"]
+    assert set(re.findall(r"secrets\.(\w+)", text)) == set(NAMES)
+    assert workflow["permissions"]["id-token"] == "write"
+    uploads = [command for command in commands(workflow) if "upload" in command]
+    assert uploads[-1] == "make upload-dags-to-bucket", "Airflow could read a DAG before its job is there"

@@ -1,0 +1,94 @@
+"""Copy named values of `.env` to the secrets of a GitHub repository, encrypted for it by PyGithub.
+
+    python -m utils.push_secrets_to_github_repo --repository OWNER/NAME [--name NAME]… [--dry-run]
+
+The token comes from GITHUB_TOKEN in the environment alone: it may write secrets, so it has no place in a file. Only the
+names below go out, or those given; a `.env` holds more than a workflow needs to know.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import requests
+from github import Auth, Github, GithubException
+
+from deployment.errors import UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, run, told
+from deployment.places import ENV_FILE
+from deployment.settings import read_env
+
+NAMES = (
+    "CODE_BUCKET",
+    "S3_ENDPOINT",
+    "DEPLOYER_SERVICE_ACCOUNT_ID",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
+"""What .github/workflows/deploy.yml reads; the last two only where workload identity is not used."""
+
+_OPTIONAL = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DEPLOYER_SERVICE_ACCOUNT_ID", "S3_ENDPOINT"})
+_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+_API = "https://api.github.com"
+
+
+def chosen_values(values: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The values of the named keys.
+
+    Raises:
+        DeploymentError: a name that was asked for has no value.
+    """
+    asked = names or [name for name in NAMES if values.get(name) or name not in _OPTIONAL]
+    missing = [name for name in asked if not values.get(name)]
+    if missing:
+        raise DeploymentError(f".env has no {', '.join(missing)}; next: make env", WRONG_ARGUMENTS)
+    return {name: values[name] for name in asked}
+
+
+def push(repository: str, values: Mapping[str, str], token: str, api: str = _API) -> None:
+    """Make or replace the repository's secrets."""
+    try:
+        with Github(auth=Auth.Token(token), base_url=api, retry=None, seconds_between_writes=None) as client:
+            target = client.get_repo(repository)
+            for name, value in values.items():
+                target.create_secret(name, value)
+                told(f"{name}: sent to {repository}")
+    except GithubException as error:
+        detail = error.data.get("message", "") if isinstance(error.data, dict) else ""
+        raise DeploymentError(
+            f"GitHub refused ({error.status} {detail}); expected a GITHUB_TOKEN that may write {repository}'s secrets"
+        ) from error
+    except requests.RequestException as error:
+        raise DeploymentError(f"{api} cannot be reached: {error}; next: try again", UNREACHABLE) from error
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Copy named values of .env to the secrets of a GitHub repository.")
+    parser.add_argument("--repository", default=os.environ.get("GITHUB_REPOSITORY", ""), help="OWNER/NAME")
+    parser.add_argument("--name", action="append", default=[], help="a name of .env; may be repeated")
+    parser.add_argument("--env", type=Path, default=ENV_FILE)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be sent, without values, and send nothing"
+    )
+    chosen = parser.parse_args()
+    if not _REPOSITORY.fullmatch(chosen.repository):
+        raise DeploymentError(
+            f"the repository is {chosen.repository!r}; expected --repository OWNER/NAME, or GITHUB_REPOSITORY",
+            WRONG_ARGUMENTS,
+        )
+    values = chosen_values(read_env(chosen.env), chosen.name)
+    if chosen.dry_run:
+        for name, value in values.items():
+            told(f"{name}: {len(value)} characters would be sent to {chosen.repository}")
+        return
+    token = os.environ.get("GITHUB_TOKEN", "")
+    if not token:
+        raise DeploymentError(
+            "GITHUB_TOKEN is not set in the environment (not in .env, not as an argument)", WRONG_ARGUMENTS
+        )
+    push(chosen.repository, values, token, os.environ.get("GITHUB_API_URL", _API))
+
+
+if __name__ == "__main__":
+    run(_main)
