@@ -17,7 +17,13 @@ TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
 
+# Settings of the local stack; COMPONENT and FOLLOW are for make logs.
+ENV_FILE ?= .env
+COMPONENT ?=
+FOLLOW ?=
+
 RUN := .venv/bin/
+STACK := $(RUN)python -m localcloud.stack
 
 .PHONY: help
 help: ## List the targets
@@ -37,6 +43,16 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --group benchmark
 	@touch $@
 
+.venv-airflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow into .venv-airflow (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow
+	@touch $@
+
+.venv-mlflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing MLflow's server into .venv-mlflow (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-mlflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group mlflow
+	@touch $@
+
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
 
@@ -52,9 +68,33 @@ train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFI
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
+.PHONY: doctor
+doctor: ## Check what the local stack needs of this machine, and how to get it
+	@$(PYTHON) -m localcloud.stack.doctor $(ENV_FILE)
+
+.PHONY: up
+up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion (docs/local_stack.md)
+	@$(STACK) up --env $(ENV_FILE)
+
+.PHONY: down
+down: setup ## Stop the local stack; its data stays
+	@$(STACK) down --env $(ENV_FILE)
+
+.PHONY: status
+status: setup ## Show the local stack's components, addresses and memory
+	@$(STACK) status --env $(ENV_FILE)
+
+.PHONY: logs
+logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
+	@$(STACK) logs --env $(ENV_FILE) --component "$(COMPONENT)" $(if $(FOLLOW),--follow)
+
 .PHONY: test
 test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
+
+.PHONY: test-stack
+test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
+	@$(RUN)pytest -m stack tests/stack
 
 .PHONY: lint
 lint: setup ## Check style, format and types

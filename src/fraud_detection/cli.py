@@ -7,6 +7,7 @@ Exit codes: 0 a decision was made (also `no_decision`), 2 wrong arguments or set
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -84,6 +85,13 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _file_name(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """A name that is safe as that of a file, since it becomes one."""
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", text):
+        raise click.BadParameter(f"{text!r} is not a name of letters, digits, hyphens, dots and underscores")
+    return text
+
+
 @main.command()
 @_CONFIG
 @click.option("--input", "input_path", required=True, help="Transactions: a CSV or Parquet file, or a folder of them.")
@@ -101,6 +109,11 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     show_default=True,
     help="Sail is embedded; spark is Apache Spark, here or on the cluster that submitted the job.",
 )
+@click.option(
+    "--run-name",
+    callback=_file_name,
+    help="Leave how the run ended in OUTPUT/outcomes/NAME.json, for the schedule that started it.",
+)
 @_JSON
 @_reports_errors
 def retrain(
@@ -110,22 +123,26 @@ def retrain(
     tracking_uri: str | None,
     as_of: datetime | None,
     engine: str,
+    run_name: str | None,
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
-    from fraud_detection.retraining import Request, retrain  # imports the engines: late, so that --help is quick
+    from fraud_detection.handover import handed_over  # these import the engines: late, so that --help is quick
+    from fraud_detection.retraining import Request, retrain
 
-    request = Request(
-        settings=load_settings(config),
-        config=str(config),
-        input_path=input_path,
-        output=output,
-        tracking_uri=tracking_uri or default_tracking_uri(output),
-        as_of=as_of,
-        engine=Engine(engine),
-        clock=datetime.now(UTC),
-    )
-    decision = retrain(request, lambda step, line: tell(step, line, err=as_json))
+    with handed_over(output, run_name) as hand_over:
+        request = Request(
+            settings=load_settings(config),
+            config=str(config),
+            input_path=input_path,
+            output=output,
+            tracking_uri=tracking_uri or default_tracking_uri(output),
+            as_of=as_of,
+            engine=Engine(engine),
+            clock=datetime.now(UTC),
+        )
+        decision = retrain(request, lambda step, line: tell(step, line, err=as_json))
+        hand_over(decision)
     if as_json:
         click.echo(decision.model_dump_json(indent=2))
 

@@ -14,6 +14,7 @@ from fraud_detection.decisions import DecisionLog
 from fraud_detection.engine import Engine, session
 from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decide, obstacle
 from fraud_detection.features import feature_names
+from fraud_detection.handover import write_maturity
 from fraud_detection.narration import Stopwatch, Tell
 from fraud_detection.registry import Champion, Registry
 from fraud_detection.report import DailyCounts, ReportData, render
@@ -105,6 +106,7 @@ def retrain(request: Request, tell: Tell) -> Decision:
             page = render(decision, evidence).encode()  # once more: now the version is known
             output.write(_report_name(decision), page)
             registry.attach(decision, {"report.html": page})
+            write_maturity(output, settings.model_name, transactions.profile, windows)
     for warning in warnings:
         tell("warning", warning)
     narration.tell_verdict(decision, tell)

@@ -1,0 +1,263 @@
+"""
+### Retrain the fraud model, and promote it only when it is really better
+
+    enough_new_frauds → create_cluster → train → outcome
+                                 └────────┴→ delete_cluster
+
+Every hour: ask whether enough frauds have matured since the last decision, make a Data Proc cluster, run the job on it,
+delete the cluster, and tell what was decided. A run that has nothing to learn is skipped before it costs anything: all
+of its tasks are skipped, and the first one's log and XCom say why, with the numbers.
+
+| task | fails or retries |
+|---|---|
+| `enough_new_frauds` | retries when the bucket cannot be read |
+| `create_cluster` | retries once; takes over a cluster that its first try left behind |
+| `train` | retries once, where the job says that this can help; attaches to a job that is running already |
+| `outcome` | promoted, refused or no decision: in its XCom (and in the run's note on Airflow 2) |
+| `delete_cluster` | always runs, whatever happened before; finds the cluster by the run's label |
+
+A failed training is a failed run, and the cluster is gone. To try again, clear the whole run, not a single task of it.
+To train though little is new, trigger the DAG with `force`.
+
+Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
+Every setting, and what happens when something breaks, is in `docs/orchestration.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSkipException,
+    Param,
+    conf,
+    task,
+)
+from airflow.providers.yandex.hooks.dataproc import DataprocHook
+from fraud_detection_cloud import (
+    LIFETIME,
+    PROJECT,
+    RUN,
+    CreateCluster,
+    DeleteClusters,
+    Results,
+    Tell,
+    Train,
+    as_of,
+    freshness,
+    lifetime_label,
+    note,
+    run_label,
+    summary,
+)
+
+
+def minutes(option: str, default: float) -> timedelta:
+    """A time limit, from the section [fraud_detection] of Airflow's configuration: known without a database."""
+    return timedelta(minutes=conf.getfloat("fraud_detection", option, fallback=default))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When runs begin, and how long each try of a task may take.
+
+    The operators wait without a limit of their own, so each task has one; tries × limits bound the run. There is no
+    `dagrun_timeout`: it would skip the tasks that are left, the deletion of the cluster included.
+    """
+
+    schedule: str
+    look: timedelta
+    create: timedelta
+    train: timedelta
+    delete: timedelta
+    retry_delay: timedelta
+
+    @property
+    def cluster_lifetime(self) -> timedelta:
+        """No run needs its cluster for longer: two tries to create, two to train, the pauses, and one to delete."""
+        return 2 * self.create + 2 * self.train + 2 * self.retry_delay + self.delete
+
+
+def setting(name: str, default: object = None) -> str:
+    """A template for one setting of the variable `fraud_detection`, which is read when the task runs."""
+    if default is None:
+        return f"{{{{ var.json.fraud_detection.{name} }}}}"
+    return f"{{{{ var.json.fraud_detection.get({name!r}, {default!r}) }}}}"
+
+
+pace = Pace(
+    schedule=conf.get("fraud_detection", "schedule", fallback="0 * * * *"),
+    look=minutes("look_minutes", 5),
+    create=minutes("create_minutes", 20),
+    train=minutes("train_minutes", 60),
+    delete=minutes("delete_minutes", 20),
+    retry_delay=minutes("retry_delay_minutes", 2),
+)
+project = setting("project", "fraud-detection")
+connection = setting("connection", "yandexcloud_default")
+folder_id = setting("folder_id", "")
+storage = setting("storage_endpoint", "https://storage.yandexcloud.net")
+code, output = setting("code_uri"), setting("output_uri")
+webhook = setting("webhook_connection", "")
+labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
+# A name can be used again only when its cluster is gone for good: a cleared run may meet its old one still going.
+name = f"{project}-{{{{ run_label(dag_run) }}}}-{{{{ ti.try_number }}}}"
+
+with DAG(
+    "fraud_detection_training",
+    doc_md=__doc__,
+    description="Retrain the fraud model on fresh labels, and promote it only when it is really better",
+    schedule=pace.schedule,
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
+    catchup=False,  # the newest labels include those of all hours missed
+    max_active_runs=1,  # two runs at once would compare with the same champion
+    params={"force": Param(False, type="boolean", description="Train though few frauds have matured")},
+    user_defined_macros={"as_of": as_of, "run_label": run_label},
+    default_args={
+        "owner": "fraud-detection",
+        "retry_delay": pace.retry_delay,
+        "on_failure_callback": Tell(
+            connection_id=webhook,
+            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: {{ exception }}",
+        ),
+    },
+    tags=["fraud-detection"],
+) as dag:
+
+    @task(execution_timeout=pace.look, retries=2)
+    def enough_new_frauds(settings: dict[str, str], **context: Any) -> dict[str, Any]:
+        """Skip the run where nothing is worth a cluster."""
+        hook = DataprocHook(yandex_conn_id=settings["connection"])
+        results = Results.of(hook, settings["storage"], settings["output"])
+        found = freshness(
+            results,
+            settings["model_name"],
+            datetime.fromisoformat(settings["as_of"]),
+            int(settings["min_new_frauds"]),
+            float(settings["max_hours_without_decision"]),
+        )
+        print(f"{'train' if found.train else 'skip'}: {found.reason}")
+        if not found.train and not context["params"]["force"]:
+            context["ti"].xcom_push(key="return_value", value=asdict(found))  # a skipped task returns nothing
+            raise AirflowSkipException(found.reason)
+        return asdict(found)
+
+    check = enough_new_frauds(
+        {
+            "connection": connection,
+            "storage": storage,
+            "output": output,
+            "model_name": setting("model_name", "fraud_detection"),
+            "min_new_frauds": setting("min_new_frauds", 10),
+            "max_hours_without_decision": setting("max_hours_without_decision", 24),
+            "as_of": "{{ as_of(dag_run) }}",
+        }
+    )
+
+    create = CreateCluster(
+        task_id="create_cluster",
+        execution_timeout=pace.create,
+        retries=1,
+        connection_id=connection,
+        folder_id=folder_id,
+        cluster_name=name,
+        cluster_description="Retraining of the fraud model; deleted at the end of its run",
+        labels={**labels, LIFETIME: lifetime_label(pace.cluster_lifetime)},
+        cluster_image_version=setting("image_version", "2.2"),
+        zone=setting("zone"),
+        subnet_id=setting("subnet_id"),
+        security_group_ids=[setting("security_group_id", "")],
+        service_account_id=setting("service_account_id"),
+        s3_bucket=setting("bucket"),
+        log_group_id=setting("log_group_id", ""),
+        oslogin_enabled=setting("os_login", False),
+        # A lightweight cluster: the data is in the bucket, so there is no HDFS and there are no data nodes.
+        services=("YARN", "SPARK"),
+        datanode_count=0,
+        masternode_resource_preset=setting("master_preset", "s3-c4-m16"),
+        masternode_disk_type=setting("disk_type", "network-ssd"),
+        masternode_disk_size=setting("disk_gib", 64),
+        computenode_resource_preset=setting("compute_preset", "s3-c4-m16"),
+        computenode_disk_type=setting("disk_type", "network-ssd"),
+        computenode_disk_size=setting("disk_gib", 64),
+        computenode_count=setting("compute_count", 1),
+        computenode_preemptible=setting("preemptible", False),
+        # The last resort where no Airflow is left to delete anything: the nodes shut themselves down.
+        shutdown_script=setting("shutdown_script", ""),
+        shutdown_minutes=setting("shutdown_minutes", 180),
+    )
+
+    train = Train(
+        task_id="train",
+        execution_timeout=pace.train,
+        retries=1,
+        connection_id=connection,
+        cluster_id=create.output,  # the id that the provider passes on by itself gets lost on Airflow 3
+        name=name,
+        main_python_file_uri=f"{code}/fraud_detection_model.py",
+        python_file_uris=[f"{code}/fraud_detection.zip"],
+        file_uris=[f"{code}/retraining.yaml"],
+        archive_uris=[f"{code}/venv.tar.gz#venv"],
+        args=[
+            *("--config", "retraining.yaml"),
+            *("--input", setting("input_uri")),
+            *("--output", output),
+            *("--tracking-uri", setting("tracking_uri")),
+            *("--as-of", "{{ as_of(dag_run) }}"),
+            *("--run-name", name),
+            *("--engine", "spark"),
+        ],
+        properties={
+            "spark.submit.deployMode": "cluster",
+            "spark.yarn.maxAppAttempts": "1",  # or YARN runs a failed driver again, unasked
+            "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
+            "spark.executorEnv.PYTHONPATH": "./venv",
+            # Where the job finds MLflow's credentials: the id of a secret, not the secret.
+            "spark.yarn.appMasterEnv.MLFLOW_LOCKBOX_SECRET_ID": setting("mlflow_secret_id", ""),
+        },
+        more_properties="{{ var.json.fraud_detection.get('spark_properties', {}) | tojson }}",
+        storage_endpoint=storage,
+        output_uri=output,
+    )
+
+    @task(
+        execution_timeout=pace.look,
+        retries=2,
+        on_success_callback=Tell(
+            connection_id=webhook,
+            text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
+            "{% if found.decision == 'promoted' %}{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
+        ),
+    )
+    def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
+        """Show what the job decided. Data Proc's DONE is not enough: a run without a decision is not green."""
+        hook = DataprocHook(yandex_conn_id=settings["connection"])
+        found = Results.of(hook, settings["storage"], settings["output"]).outcome(job_name)
+        if found is None or found["decision"] is None:
+            raise AirflowFailException(f"job {job_name} ended as if all were well, and left no decision: {found}")
+        line = summary(found)
+        print(line)
+        note(context, line)
+        return {**found, "summary": line}
+
+    told = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
+
+    # A teardown without setups runs in any case, also where the creation failed halfway: a setup that failed would skip
+    # it. Its failure fails the run, since it costs money until the reaper comes.
+    delete = DeleteClusters(
+        task_id="delete_cluster",
+        execution_timeout=pace.delete,
+        retries=3,
+        connection_id=connection,
+        folder_id=folder_id,
+        labels=labels,
+    ).as_teardown(on_failure_fail_dagrun=True)
+
+    # The outcome stands beside the deletion, not before it: the last tasks decide the state of a run, and a deletion
+    # that went well behind a training that did not would make the run green.
+    check >> create >> train >> told
+    [create, train] >> delete

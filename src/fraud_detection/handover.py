@@ -1,0 +1,114 @@
+"""What a run leaves for the schedule that started it: how it ended, and how many frauds will have matured by when.
+
+    outcomes/<run name>.json        written at every end that a program can notice, good or bad
+    maturity/<model name>.json      frauds that are known, by the hour in which they mature
+
+A schedule sees of a job no more than whether it failed, and can look into neither its data nor its exit code.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.results import Decision, Difference, Outcome
+from fraud_detection.storage import Storage, open_folder
+from fraud_detection.windows import RunWindows
+
+if TYPE_CHECKING:
+    from fraud_detection.datasets import Profile
+
+
+class RunOutcome(BaseModel):
+    """How one run ended: with a decision, or with an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Outcome | None
+    reason: str | None
+    version: int | None
+    as_of: datetime | None
+    difference: Difference | None
+    report: str | None
+    exit_code: int
+    error: str | None
+    retry: bool  # whether the same run can end better at another time
+
+
+class Maturity(BaseModel):
+    """When frauds that a run has seen become old enough to decide with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_name: str
+    as_of: datetime  # T of the run
+    frauds: dict[datetime, int]  # the first T at which the frauds of an hour of transactions count; those after T alone
+
+
+@contextmanager
+def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decision], None]]:
+    """Write the outcome of the block, which gives its decision to the function it gets. Without a name write none."""
+    if run_name is None:
+        yield lambda _: None
+        return
+    decided: list[Decision] = []
+    try:
+        yield decided.append
+    except FraudDetectionError as error:
+        with suppress(FraudDetectionError):  # what went wrong first is what must be told
+            _write(output, run_name, _failed(error, error.exit_code))
+        raise
+    except Exception as error:  # a bug ends the job as well, with Python's own exit code
+        with suppress(FraudDetectionError):
+            _write(output, run_name, _failed(error, 1))
+        raise
+    for decision in decided:
+        _write(output, run_name, _ended(decision))
+
+
+def write_maturity(storage: Storage, model_name: str, profile: "Profile", windows: RunWindows) -> None:
+    """Write when the frauds mature that a run at T has seen and not yet used, in place of what an earlier run wrote."""
+    # The transactions of [hour, hour + 1) are all before T − label delay from T = hour + 1 + label delay on.
+    delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
+    young = (profile.frauds_by_hour > 0) & (profile.hours >= np.datetime64(_naive(windows.holdout_end), "h"))
+    hours = profile.hours[young].astype("datetime64[s]").tolist()
+    frauds = {
+        hour.replace(tzinfo=UTC) + delay: int(count)
+        for hour, count in zip(hours, profile.frauds_by_hour[young], strict=True)
+    }
+    content = Maturity(model_name=model_name, as_of=windows.as_of, frauds=frauds)
+    storage.write(f"maturity/{model_name}.json", content.model_dump_json(indent=2).encode())
+
+
+def _ended(decision: Decision) -> RunOutcome:
+    shared = decision.model_dump(include={"decision", "reason", "version", "as_of", "difference", "report"})
+    return RunOutcome(**shared, exit_code=0, error=None, retry=False)
+
+
+def _failed(error: Exception, exit_code: int) -> RunOutcome:
+    return RunOutcome(
+        decision=None,
+        reason=None,
+        version=None,
+        as_of=None,
+        difference=None,
+        report=None,
+        exit_code=exit_code,
+        # What a defect says of itself may hold anything, a password too: it stays in the log.
+        error=str(error)
+        if isinstance(error, FraudDetectionError)
+        else f"{type(error).__name__}; see the log of the job",
+        retry=exit_code == ServiceUnavailableError.exit_code,
+    )
+
+
+def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
+    open_folder(output).write(f"outcomes/{run_name}.json", outcome.model_dump_json(indent=2).encode())
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)

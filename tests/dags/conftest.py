@@ -1,0 +1,43 @@
+"""Real Airflow with a database of its own, the real operators, and the emulator with a stub for a job.
+
+These tests run in Airflow's environment (`make test-dags`); elsewhere they are not collected.
+"""
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+collect_ignore_glob: list[str] = []
+if importlib.util.find_spec("airflow") is None:
+    collect_ignore_glob.append("*")
+else:
+    # Airflow reads these once, when it is imported.
+    _HOME = Path(tempfile.mkdtemp(prefix="airflow-"))
+    os.environ |= {
+        "AIRFLOW_HOME": str(_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[2] / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests-alone",
+    }
+    for variable in [name for name in os.environ if name.startswith(("AIRFLOW_VAR_", "AIRFLOW_CONN_", "YC_"))]:
+        del os.environ[variable]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database() -> Iterator[None]:
+    """The metadata database: parsing must not need it, runs do."""
+    import shutil
+
+    from airflow.utils.db import initdb
+
+    initdb()
+    yield
+    shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)

@@ -1,0 +1,25 @@
+#!/bin/sh
+# A job as the cloud sees it: does what the next line of the plan says, and leaves the outcome that the real one would.
+#   0 | 1 | 65 | 75   end with that exit code and its outcome       killed   end without an outcome
+#   hang              never end                                     slow     end well after two seconds
+# A plan that is used up says 0.
+set -eu
+plan=$1 outcomes=$2
+said=$(sed -n 1p "$plan")
+sed 1d "$plan" > "$plan.rest"
+mv "$plan.rest" "$plan"
+mkdir -p "$outcomes"
+failed() {
+    printf '{"decision": null, "reason": null, "version": null, "as_of": null, "difference": null, "report": null, "exit_code": %s, "error": "as planned", "retry": %s}' "$1" "$2"
+}
+case ${said:-0} in
+    hang) exec sleep 600 ;;
+    killed) exit 137 ;;
+    slow) sleep 2 ;;
+esac
+case $said in
+    75) failed 75 true ;;
+    1 | 65) failed "$said" false ;;
+    *) printf '{"decision": "promoted", "reason": "better", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
+esac > "$outcomes/$JOB_NAME.json"
+case $said in 1 | 65 | 75) exit "$said" ;; esac

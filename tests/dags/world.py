@@ -1,0 +1,163 @@
+"""What the tests of the DAGs share: the variables and connections of an installation, runs, and what the cloud saw of them."""
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.client import Emulator
+
+ROOT = Path(__file__).parents[2]
+BUCKET = "demo"
+QUICK = {
+    "create_cluster": 0.3,
+    "delete_cluster": 0.1,
+    "job_provisioning": 0.05,
+    "job_pending": 0.05,
+    "job_grace": 0.5,
+}
+
+
+def example_variables() -> dict[str, Any]:
+    """What `variables.json.example` sets."""
+    found: dict[str, Any] = json.loads((ROOT / "variables.json.example").read_text(encoding="utf-8"))["fraud_detection"]
+    return found
+
+
+def load(name: str) -> Any:
+    """A module of the DAGs folder, freshly executed."""
+    folder = str(ROOT / "dags")
+    if folder not in sys.path:
+        sys.path.append(folder)  # as Airflow does
+    for module in ("fraud_detection_cloud", name):
+        sys.modules.pop(module, None)
+    return importlib.import_module(name)
+
+
+@dataclass
+class Run:
+    """A run that has ended: its state, those of its tasks, and what happened in the cloud meanwhile."""
+
+    state: str
+    tasks: dict[str, str]
+    run_id: str
+    xcom: Mapping[str, Any]
+    note: str | None
+    events: list[dict[str, Any]]
+
+    def clusters(self, status: str) -> list[str]:
+        return [
+            event["cluster_id"] for event in self.events if event["event"] == "cluster" and event["status"] == status
+        ]
+
+    def jobs(self) -> list[str]:
+        """The jobs that were begun, by name."""
+        return [e["name"] for e in self.events if e["event"] == "job" and e["status"] == "PROVISIONING"]
+
+    def calls(self, method: str) -> list[str]:
+        """The status codes of the calls of a method."""
+        return [e["code"] for e in self.events if e["event"] == "call" and e["method"] == method]
+
+    @property
+    def leaked(self) -> set[str]:
+        return set(self.clusters("CREATING")) - set(self.clusters("DELETED"))
+
+
+class World:
+    """An installation: the DAGs, the settings, and the emulator."""
+
+    def __init__(self, emulator: Emulator, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.emulator = emulator
+        self.bucket = Path(emulator.state) / "buckets" / BUCKET
+        self.output = self.bucket / "output_data"
+        self.plan = emulator.state / "plan"
+        self.plan.write_text("")
+        self._patch = patch
+        self._folder = folder
+        cloud = emulator.cloud
+        self.variables = example_variables() | {
+            "zone": "ru-central1-b",
+            "folder_id": cloud["folder_id"],
+            "subnet_id": cloud["subnets"]["ru-central1-b"],
+            "security_group_id": cloud["security_group_id"],
+            "service_account_id": cloud["service_accounts"]["dataproc"]["id"],
+            "bucket": BUCKET,
+            "code_uri": f"s3a://{BUCKET}/code",
+            "input_uri": f"s3a://{BUCKET}/input_data",
+            "output_uri": f"s3a://{BUCKET}/output_data",
+            "storage_endpoint": f"file://{self.bucket.parent}",
+        }
+        patch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(cloud["ca"]))
+        patch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(emulator.connection()))
+        self.configure()
+
+    def configure(self, **variables: object) -> None:
+        self.variables |= variables
+        self._patch.setenv("AIRFLOW_VAR_FRAUD_DETECTION", json.dumps(self.variables))
+
+    def module(self, name: str = "fraud_detection_training") -> Any:
+        """The DAG's module, with retries that do not wait and looks that follow quickly."""
+        module = load(name)
+        sys.modules["fraud_detection_cloud"].POLL_SECONDS = 0.2  # type: ignore[attr-defined]
+        for task in module.dag.tasks:
+            task.retry_delay = timedelta(seconds=0.1)
+        return module
+
+    def run(
+        self,
+        dag: Any = None,
+        *,
+        at: datetime = datetime(2026, 5, 24, 10, tzinfo=UTC),
+        conf: dict[str, Any] | None = None,
+    ) -> Run:
+        """One whole run in this process, as `airflow dags test` does it."""
+        dag = dag or self.module().dag
+        seen = len(self.emulator.events())
+        found = dag_test(dag, at, conf)
+        events = self.emulator.events()[seen:]
+        states = {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in found.get_task_instances()}
+        return Run(str(found.state), states, found.run_id, xcoms(found), note_of(found), events)
+
+
+def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None) -> Any:
+    import inspect
+
+    when = "logical_date" if "logical_date" in inspect.signature(dag.test).parameters else "execution_date"
+    extra = {"run_after": at} if when == "logical_date" else {}
+    return dag.test(**{when: at}, **extra, run_conf=conf)
+
+
+def xcoms(run: Any) -> dict[str, Any]:
+    """What each task returned."""
+    from airflow.models.xcom import XCom
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.query(XCom).filter_by(dag_id=run.dag_id, run_id=run.run_id, key="return_value").all()
+        return {row.task_id: _value(row) for row in rows}
+
+
+def _value(row: Any) -> Any:
+    value = row.value
+    for _ in range(2):  # Airflow 3 keeps JSON text in a JSON column
+        if isinstance(value, bytes | str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                break
+    return value
+
+
+def note_of(run: Any) -> str | None:
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found: str | None = session.query(DagRun).filter_by(dag_id=run.dag_id, run_id=run.run_id).one().note
+        return found
