@@ -1,14 +1,20 @@
-"""Whole runs against the emulator: what goes wrong in the cloud must neither leak a cluster nor hide a failed training."""
+"""Whole runs against the emulator: no fault of the cloud may leak a cluster, hide a failed training, or train twice."""
 
+import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from world import BUCKET, QUICK, World
+from world import BUCKET, QUICK, ROOT, Run, World
 
-from localcloud.client import Emulator, serving
+from localcloud.client import Emulator, serving, wait_for
 
 HOUR = datetime(2026, 5, 24, 10, tzinfo=UTC)
 
@@ -28,19 +34,353 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
-    import shutil
-
-    yield World(emulator, monkeypatch, tmp_path)
+def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(emulator, monkeypatch)
+    yield world
     emulator.clear_faults()
-    assert emulator.clusters() == [], "a test left a cluster"
-    shutil.rmtree(emulator.state / "buckets" / BUCKET / "output_data", ignore_errors=True)
+    shutil.rmtree(world.output, ignore_errors=True)
+    assert emulator.clusters() == [], "a cluster was left"
 
 
-def test_a_run_makes_one_cluster_trains_once_and_leaves_nothing(world: World) -> None:
-    """Every hour a cluster would stay behind, or the decision would be nowhere to be seen."""
+def _clean(run: Run, clusters: int, jobs: int) -> None:
+    """As many clusters and jobs as expected, and none left."""
+    assert (len(run.clusters("CREATING")), len(run.jobs())) == (clusters, jobs)
+    assert sorted(run.clusters("DELETED")) == sorted(run.clusters("CREATING"))
+
+
+def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(world: World) -> None:
+    """Every hour a cluster would stay behind, or nobody would see the decision."""
+    run = world.run()
+    assert run.state == "success", run.tasks
+    _clean(run, clusters=1, jobs=1)
+    assert set(run.tasks.values()) == {"success"}
+    told = run.xcom["outcome"]
+    assert (told["decision"], told["version"]) == ("promoted", 13)
+    assert told["summary"].startswith(
+        "2026-05-24T10:00:00Z: promoted as v13; AP +0.029 [+0.012, +0.046]; report s3a://"
+    )
+    if _on_airflow_2():
+        assert run.note == told["summary"]
+
+
+def test_cluster_and_job_are_named_and_labelled_after_the_run(world: World) -> None:
+    """Teardown, second try and reaper would not find them."""
+    run = world.run()
+    [created] = [e for e in run.events if e["event"] == "cluster" and e["status"] == "CREATING"]
+    assert created["labels"]["project"] == "fraud-detection"
+    assert created["labels"]["run"].startswith("20260524t100000-")
+    assert int(created["labels"]["lifetime-minutes"]) == 184
+    assert created["name"] == run.jobs()[0] == f"fraud-detection-{created['labels']['run']}-1"
+
+
+def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(world: World) -> None:
+    """Twenty clusters a day would be made to learn nothing; and a skip without numbers looks like a defect."""
+    world.matured(HOUR - timedelta(hours=2), h1=4, h2=5, h3=100)
+    run = world.run(at=HOUR)
+    assert run.state == "success"
+    assert set(run.tasks.values()) == {"skipped"}
+    assert run.calls("ClusterService", "Create") == []
+    told = run.xcom["enough_new_frauds"]
+    assert (told["train"], told["new_frauds"]) == (False, 9)
+    assert told["reason"] == "9 new frauds matured in 2026-05-24 08:00 … 2026-05-24 10:00; a run needs 10"
+
+
+@pytest.mark.parametrize("conf", [None, {"force": True}])
+def test_enough_new_frauds_or_a_person_who_insists_start_the_job(world: World, conf: dict[str, bool] | None) -> None:
+    """A drift would go unanswered; and a person could not try out what was set."""
+    world.matured(HOUR - timedelta(hours=2), h1=4, h2=5 if conf else 6)
+    run = world.run(conf=conf)
+    assert run.state == "success"
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_refused_create_fails_the_run_and_leaves_nothing(world: World) -> None:
+    """A run out of quota must be red."""
+    world.emulator.add_fault("create-refused", times=2)
+    run = world.run()
+    assert run.state == "failed"
+    assert (run.tasks["create_cluster"], run.tasks["train"]) == ("failed", "upstream_failed")
+    assert run.calls("ClusterService", "Create").count("RESOURCE_EXHAUSTED") == 2
+    _clean(run, clusters=0, jobs=0)
+
+
+def test_a_request_that_is_wrong_is_not_made_twice(world: World) -> None:
+    """A wrong setting must be told at once, not after every try."""
+    world.configure(zone="ru-central1-a")
+    run = world.run()
+    assert run.state == "failed"
+    assert run.calls("ClusterService", "Create").count("INVALID_ARGUMENT") == 1
+    _clean(run, clusters=0, jobs=0)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_clusters_that_ended_in_error_are_deleted(world: World, times: int) -> None:
+    """A broken cluster costs as much as a sound one, and nobody has its id."""
+    world.emulator.add_fault("create-fails", times=times)
+    run = world.run()
+    assert run.state == ("success" if times == 1 else "failed")
+    _clean(run, clusters=2, jobs=2 - times)
+
+
+def test_a_cluster_whose_reply_was_lost_is_taken_over(world: World) -> None:
+    """A second cluster would be made beside the first, whose id nobody has."""
+    world.emulator.add_fault("reply-lost")
     run = world.run()
     assert run.state == "success"
-    assert len(run.clusters("CREATING")) == len(run.clusters("DELETED")) == 1
-    assert len(run.jobs()) == 1
-    assert run.xcom["outcome"]["decision"] == "promoted"
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_create_that_lasts_too_long_fails_and_its_cluster_is_waited_for_and_deleted(world: World) -> None:
+    """The operators wait without a limit; and a cluster that is still being created cannot be deleted."""
+    world.emulator.add_fault("create-slow", seconds=5)
+    run = world.run(world.dag(create_cluster=1.5))
+    assert run.state == "failed"
+    assert run.tasks["delete_cluster"] == "success"
+    _clean(run, clusters=1, jobs=0)
+
+
+@pytest.mark.parametrize("word", ["1", "65"])
+def test_a_job_that_another_try_cannot_help_is_not_tried_again(world: World, word: str) -> None:
+    """Broken data would be trained on again and again; and a failed training must be a failed run."""
+    world.jobs_do(word)
+    run = world.run()
+    assert run.state == "failed"
+    assert (run.tasks["train"], run.tasks["outcome"], run.tasks["delete_cluster"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
+    _clean(run, clusters=1, jobs=1)
+
+
+@pytest.mark.parametrize("word", ["75", "killed"])
+def test_a_job_that_another_try_can_help_is_tried_once_more(world: World, word: str) -> None:
+    """MLflow restarts, a node is lost: the hour would be lost with it."""
+    world.jobs_do(word, "0")
+    run = world.run()
+    assert run.state == "success"
+    _clean(run, clusters=1, jobs=2)
+
+
+def test_a_job_that_fails_every_time_fails_the_run(world: World) -> None:
+    """A service that stays away must be seen."""
+    world.jobs_do("75", "75")
+    run = world.run()
+    assert run.state == "failed"
+    _clean(run, clusters=1, jobs=2)
+
+
+def test_a_job_that_ends_well_without_a_decision_is_not_a_green_run(world: World) -> None:
+    """Data Proc's DONE alone would make a run green that decided nothing."""
+    world.jobs_do("silent")
+    run = world.run()
+    assert run.state == "failed"
+    assert run.tasks["outcome"] == "failed"
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_job_that_hangs_ends_at_its_limit_and_is_not_waited_for_twice(world: World) -> None:
+    """A hanging job would keep its cluster for ever, and all later runs waiting."""
+    world.jobs_do("hang")
+    run = world.run(world.dag(train=2))
+    assert run.state == "failed"
+    _clean(run, clusters=1, jobs=1)
+    assert [e["status"] for e in run.events if e["event"] == "job"][-1] == "CANCELLED"
+
+
+def test_a_job_whose_reply_was_lost_is_attached_to(world: World) -> None:
+    """Two jobs would train at once, and decide the same hour."""
+    world.jobs_do("slow")
+    world.emulator.add_fault("reply-lost", method="JobService/Create")
+    run = world.run()
+    assert run.state == "success"
+    _clean(run, clusters=1, jobs=1)
+    assert run.xcom["train"] == run.jobs()[0], "the outcome is read under the name of the job that ran"
+
+
+def test_an_api_that_is_away_at_the_start_is_waited_for(world: World) -> None:
+    """A minute's outage of the API would cost the hour. (Here two seconds, with a retry after three.)"""
+    world.emulator.add_fault("api-unavailable", seconds=2)
+    run = world.run(world.dag(retry_seconds=3))
+    assert run.state == "success"
+    assert "UNAVAILABLE" in [e["code"] for e in run.events if e["event"] == "call"]
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_an_api_that_goes_away_while_the_job_runs_does_no_harm(world: World) -> None:
+    """The job goes on whether anybody can ask for it or not; it must not be begun again."""
+    world.jobs_do("slow")
+    with _when(world, lambda: _job_runs(world), lambda: world.emulator.add_fault("api-unavailable", seconds=3)):
+        run = world.run()
+    assert run.state == "success"
+    assert "UNAVAILABLE" in [e["code"] for e in run.events if e["event"] == "call"]
+    _clean(run, clusters=1, jobs=1)
+
+
+@pytest.mark.parametrize("fault", ["delete-fails", "delete-refused"])
+def test_a_delete_that_fails_is_tried_again(world: World, fault: str) -> None:
+    """A cluster would go on costing for the want of one more call."""
+    world.emulator.add_fault(fault)
+    run = world.run()
+    assert run.state == "success"
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_cluster_that_cannot_be_deleted_fails_the_run_and_the_reaper_takes_it(world: World) -> None:
+    """A green run that left a cluster behind hides a bill."""
+    world.emulator.add_fault("delete-fails", times=4)
+    run = world.run()
+    assert (run.state, run.tasks["delete_cluster"], run.tasks["outcome"]) == ("failed", "failed", "success")
+    assert len(run.leaked) == 1
+    assert _reap(world).clusters("DELETED") == [], "it may still be needed"
+    assert set(_reap(world, later=timedelta(hours=4)).clusters("DELETED")) == run.leaked
+
+
+def test_a_worker_killed_while_the_cluster_was_made_leaves_it_to_the_next_try(world: World) -> None:
+    """SIGKILL leaves no time to clean up: without the label nobody would know the cluster."""
+    world.emulator.add_fault("create-slow", seconds=3)
+    before = len(world.emulator.events())
+    _killed_when(world, lambda: _has(world, before, "cluster", "CREATING"))
+    run = world.run()
+    assert run.state == "success"
+    run.events = world.emulator.events()[before:]
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_worker_killed_for_good_leaves_its_cluster_to_the_reaper(world: World) -> None:
+    """Where Airflow itself is lost, no teardown runs."""
+    before = len(world.emulator.events())
+    _killed_when(world, lambda: _has(world, before, "cluster", "CREATING"))
+    assert wait_for(lambda: _has(world, before, "cluster", "RUNNING"))
+    reaped = _reap(world, later=timedelta(hours=4))
+    assert reaped.state == "success"
+    reaped.events = world.emulator.events()[before:]
+    _clean(reaped, clusters=1, jobs=0)
+
+
+def test_a_worker_killed_while_the_job_ran_attaches_to_it(world: World) -> None:
+    """A restarted scheduler runs the task again: two jobs would decide the same hour."""
+    world.jobs_do("slow")
+    before = len(world.emulator.events())
+    _killed_when(world, lambda: _has(world, before, "job", "RUNNING"))
+    run = world.run()
+    assert run.state == "success"
+    run.events = world.emulator.events()[before:]
+    _clean(run, clusters=1, jobs=1)
+
+
+def test_a_run_leaves_the_clusters_of_others_alone(world: World) -> None:
+    """Two runs at once, by two installations or after a change of the schedule, would delete each other's clusters."""
+    others = [world.cluster(project="fraud-detection", run="another"), world.cluster(project="another", run="another")]
+    run = world.run()
+    assert run.state == "success"
+    _clean(run, clusters=1, jobs=1)
+    assert _reap(world, later=timedelta(hours=5)).clusters("DELETED") == [], "six hours for those without a label"
+    assert _reap(world, later=timedelta(hours=7)).clusters("DELETED") == others[:1]
+    world.configure(project="another")
+    assert _reap(world, later=timedelta(hours=7)).clusters("DELETED") == others[1:]
+
+
+def test_the_reaper_spares_no_cluster_for_another_that_cannot_be_deleted(world: World) -> None:
+    """One broken cluster would keep all others alive; and running the reaper again must do no harm."""
+    labels = {"project": "fraud-detection", "lifetime-minutes": "60"}
+    lost = [world.cluster(run="a", **labels), world.cluster(run="b", **labels)]
+    world.emulator.add_fault("delete-fails")
+    assert _reap(world).clusters("DELETED") == [], "they may still be needed"
+    reaped = _reap(world, later=timedelta(hours=2))
+    assert sorted(reaped.clusters("DELETED")) == sorted(lost), "the retry takes the one that was left"
+    assert _reap(world, later=timedelta(hours=2)).clusters("DELETED") == []
+
+
+def test_no_secret_is_in_templates_arguments_or_the_log_of_events(
+    world: World, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may see a run in Airflow, or the processes of a machine, would have the keys of the cloud."""
+    run = world.run()
+    assert run.state == "success"
+    key = json.loads(Path(world.emulator.cloud["service_accounts"]["airflow"]["key"]).read_text())["private_key"]
+    secret = max(key.splitlines(), key=len)
+    output = capfd.readouterr()
+    for shown in (
+        (world.emulator.state / "events.jsonl").read_text(),
+        output.out + output.err + caplog.text,
+        json.dumps(_rendered_templates(run.run_id)),
+    ):
+        assert shown
+        assert secret not in shown
+        assert "PRIVATE KEY" not in shown
+
+
+def _rendered_templates(run_id: str) -> list[object]:
+    """What Airflow keeps of the templates, or would: `dags test` keeps nothing on some versions."""
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.query(RenderedTaskInstanceFields).filter_by(run_id=run_id).all()
+        return [row.rendered_fields for row in rows] or ["none are kept"]
+
+
+def _on_airflow_2() -> bool:
+    from airflow import __version__
+
+    return __version__.startswith("2.")
+
+
+def _reap(world: World, later: timedelta = timedelta(0)) -> Run:
+    """A run of the reaper, at a later time of day."""
+    dag = world.dag("fraud_detection_cluster_reaper")
+    cloud = sys.modules["fraud_detection_cloud"]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.now(UTC) + later
+
+    cloud.datetime = Clock  # type: ignore[attr-defined]
+    return world.run(dag)
+
+
+def _has(world: World, before: int, kind: str, status: str) -> bool:
+    return any(e["event"] == kind and e.get("status") == status for e in world.emulator.events()[before:])
+
+
+def _job_runs(world: World) -> bool:
+    return any(job["status"] == "RUNNING" for job in world.emulator.jobs())
+
+
+class _when(threading.Thread):  # noqa: N801  (reads as a sentence)
+    """Do something in the course of the block, as soon as a condition holds."""
+
+    def __init__(self, world: World, condition: Callable[[], bool], action: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._condition, self._action = condition, action
+
+    def run(self) -> None:
+        if wait_for(self._condition, 60):
+            self._action()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.join(70)
+
+
+def _killed_when(world: World, condition: Callable[[], bool]) -> None:
+    """Run the DAG in a process of its own, and kill that, with no time to clean up, as soon as the condition holds."""
+    program = f"""from datetime import datetime; import world
+world.dag_test(world.load("fraud_detection_training").dag, datetime.fromisoformat("{HOUR.isoformat()}"), None)"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    log = world.emulator.state / "killed.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            assert wait_for(lambda: condition() or process.poll() is not None, 60)
+            assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,12 +1,14 @@
-"""What the tests of the DAGs share: the variables and connections of an installation, runs, and what the cloud saw of them."""
+"""What the tests of the DAGs share: an installation with its settings, its runs, and what the cloud saw of them."""
 
 import importlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,9 +62,10 @@ class Run:
         """The jobs that were begun, by name."""
         return [e["name"] for e in self.events if e["event"] == "job" and e["status"] == "PROVISIONING"]
 
-    def calls(self, method: str) -> list[str]:
+    def calls(self, service: str, method: str) -> list[str]:
         """The status codes of the calls of a method."""
-        return [e["code"] for e in self.events if e["event"] == "call" and e["method"] == method]
+        calls = [e for e in self.events if e["event"] == "call" and e["method"] == method]
+        return [e["code"] for e in calls if e["service"].endswith(service)]
 
     @property
     def leaked(self) -> set[str]:
@@ -72,14 +75,13 @@ class Run:
 class World:
     """An installation: the DAGs, the settings, and the emulator."""
 
-    def __init__(self, emulator: Emulator, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, emulator: Emulator, patch: pytest.MonkeyPatch) -> None:
         self.emulator = emulator
         self.bucket = Path(emulator.state) / "buckets" / BUCKET
         self.output = self.bucket / "output_data"
         self.plan = emulator.state / "plan"
         self.plan.write_text("")
         self._patch = patch
-        self._folder = folder
         cloud = emulator.cloud
         self.variables = example_variables() | {
             "zone": "ru-central1-b",
@@ -93,21 +95,58 @@ class World:
             "output_uri": f"s3a://{BUCKET}/output_data",
             "storage_endpoint": f"file://{self.bucket.parent}",
         }
+        # The SDK looks at an operation once a second.
+        quick = SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.1))
+        patch.setattr("yandexcloud._operation_waiter.time", quick)
         patch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(cloud["ca"]))
         patch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(emulator.connection()))
         self.configure()
+
+    def cluster(self, **labels: str) -> str:
+        """A cluster that somebody made; its id."""
+        from airflow.providers.yandex.hooks.dataproc import DataprocHook
+
+        made = DataprocHook().dataproc_client.create_cluster(
+            cluster_name=f"cluster-{len(self.emulator.events())}",
+            labels=labels,
+            services=["YARN", "SPARK"],
+            computenode_count=1,
+            subnet_id=self.variables["subnet_id"],
+            service_account_id=self.variables["service_account_id"],
+            s3_bucket=BUCKET,
+        )
+        return str(made.response.id)
+
+    def jobs_do(self, *words: str) -> None:
+        """What the next jobs do, in order: see `stub_job.sh`."""
+        self.plan.write_text("".join(f"{word}\n" for word in words))
+
+    def matured(self, as_of: datetime, **frauds: int) -> None:
+        """What the last job left: `h1=5` are five frauds that mature an hour after `as_of`."""
+        hours = {(as_of + timedelta(hours=int(name[1:]))).isoformat(): count for name, count in frauds.items()}
+        content = {"model_name": "fraud_detection", "as_of": as_of.isoformat(), "frauds": hours}
+        self.leave("maturity/fraud_detection.json", content)
+        self.leave(f"decisions/fraud_detection/{as_of:%Y%m%dT%H%M%SZ}.json", {})
+
+    def leave(self, name: str, content: dict[str, Any]) -> None:
+        """An object in the output folder."""
+        path = self.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
 
     def configure(self, **variables: object) -> None:
         self.variables |= variables
         self._patch.setenv("AIRFLOW_VAR_FRAUD_DETECTION", json.dumps(self.variables))
 
-    def module(self, name: str = "fraud_detection_training") -> Any:
-        """The DAG's module, with retries that do not wait and looks that follow quickly."""
-        module = load(name)
+    def dag(self, name: str = "fraud_detection_training", retry_seconds: float = 0.1, **limits: float) -> Any:
+        """The DAG, with retries that hardly wait, looks that follow quickly, and limits in seconds for tasks by name."""
+        dag = load(name).dag
         sys.modules["fraud_detection_cloud"].POLL_SECONDS = 0.2  # type: ignore[attr-defined]
-        for task in module.dag.tasks:
-            task.retry_delay = timedelta(seconds=0.1)
-        return module
+        for task in dag.tasks:
+            task.retry_delay = timedelta(seconds=retry_seconds)
+        for task_id, seconds in limits.items():
+            dag.get_task(task_id).execution_timeout = timedelta(seconds=seconds)
+        return dag
 
     def run(
         self,
@@ -117,7 +156,7 @@ class World:
         conf: dict[str, Any] | None = None,
     ) -> Run:
         """One whole run in this process, as `airflow dags test` does it."""
-        dag = dag or self.module().dag
+        dag = dag or self.dag()
         seen = len(self.emulator.events())
         found = dag_test(dag, at, conf)
         events = self.emulator.events()[seen:]
@@ -135,23 +174,21 @@ def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None) -> Any:
 
 def xcoms(run: Any) -> dict[str, Any]:
     """What each task returned."""
-    from airflow.models.xcom import XCom
+    from airflow.models import xcom
     from airflow.utils.session import create_session
 
+    model = getattr(xcom, "XComModel", xcom.XCom)  # Airflow 3, and 2
     with create_session() as session:
-        rows = session.query(XCom).filter_by(dag_id=run.dag_id, run_id=run.run_id, key="return_value").all()
-        return {row.task_id: _value(row) for row in rows}
+        rows = session.query(model).filter_by(dag_id=run.dag_id, run_id=run.run_id, key="return_value").all()
+        return {row.task_id: _value(row.value) for row in rows}
 
 
-def _value(row: Any) -> Any:
-    value = row.value
-    for _ in range(2):  # Airflow 3 keeps JSON text in a JSON column
-        if isinstance(value, bytes | str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                break
-    return value
+def _value(stored: Any) -> Any:
+    """Airflow 3 keeps JSON text in a column that is JSON itself."""
+    try:
+        return json.loads(stored) if isinstance(stored, bytes | str) else stored
+    except ValueError:
+        return stored
 
 
 def note_of(run: Any) -> str | None:

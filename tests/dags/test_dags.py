@@ -1,0 +1,234 @@
+"""What can be said of the DAGs without running them: that they load anywhere, and that no task is without its bounds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from world import ROOT, example_variables, load
+
+NAMES = ("fraud_detection_training", "fraud_detection_cluster_reaper")
+SPARK_JOB = "pyspark_job"
+
+
+@pytest.fixture(params=NAMES)
+def dag(request: pytest.FixtureRequest) -> Any:
+    return load(request.param).dag
+
+
+@pytest.fixture
+def training() -> Any:
+    return load("fraud_detection_training").dag
+
+
+def test_dags_load_without_a_database_and_without_a_network(tmp_path: Path) -> None:
+    """The DAG processor reads the files every few seconds: a look-up there is a load on the database, or an outage."""
+    program = f"""
+import socket, sys
+def refused(*_, **__):
+    raise AssertionError("the network was used")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refused
+sys.path.append({str(ROOT / "dags")!r})
+import {", ".join(NAMES)}
+print([dag.dag_id for dag in ({", ".join(f"{name}.dag" for name in NAMES)})])
+"""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://nobody:nothing@192.0.2.1:1/none",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "HOME": str(tmp_path),
+    }
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.splitlines()[-1] == str(list(NAMES))
+
+
+def test_airflow_finds_both_dags_and_nothing_else_in_the_folder() -> None:
+    """A helper taken for a DAG is parsed for nothing; a DAG that does not load is an error on everybody's page."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag  # Airflow 3
+    except ImportError:
+        from airflow.models import DagBag
+    bag = DagBag(str(ROOT / "dags"), include_examples=False)
+    assert bag.import_errors == {}
+    assert sorted(bag.dag_ids) == sorted(NAMES)
+
+
+def test_the_dags_need_nothing_of_the_library() -> None:
+    """Airflow has neither the library nor Spark: an import would break all runs."""
+    for path in (ROOT / "dags").glob("*.py"):
+        assert not re.search(
+            r"^\s*(from|import) (fraud_detection(\.|\s)|pyspark|mlflow|localcloud)", path.read_text(), re.M
+        )
+
+
+def test_the_schedule_is_hourly_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who wants every ten minutes must not have to edit the DAG."""
+    assert str(load("fraud_detection_training").pace.schedule) == "0 * * * *"
+    monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__SCHEDULE", "*/10 * * * *")
+    monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__TRAIN_MINUTES", "7.5")
+    module = load("fraud_detection_training")
+    assert module.dag.timetable.summary == "*/10 * * * *"
+    assert module.dag.get_task("train").execution_timeout == timedelta(minutes=7.5)
+
+
+def test_a_run_is_never_beside_another_nor_of_the_past(dag: Any) -> None:
+    """Two runs at once compare with the same champion; and after an outage a day of runs would queue."""
+    assert dag.max_active_runs == 1
+    assert dag.catchup is False
+    assert dag.dagrun_timeout is None, "it would skip the deletion of the cluster"
+    assert dag.doc_md.strip()
+
+
+def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
+    """The operators wait for ever: one hanging call would stop the schedule."""
+    for task in dag.tasks:
+        assert task.execution_timeout is not None, task.task_id
+        assert 1 <= task.retries <= 3
+        assert task.retry_delay >= timedelta(minutes=1)
+        assert task.on_failure_callback, "nobody would be told"
+
+
+def test_the_deletion_runs_in_any_case_and_hides_nothing(training: Any) -> None:
+    """A teardown with a setup is skipped where that failed; and one behind the outcome would make failed runs green."""
+    delete = training.get_task("delete_cluster")
+    assert delete.is_teardown
+    assert delete.on_failure_fail_dagrun
+    assert not any(task.is_setup for task in training.tasks)
+    assert delete.upstream_task_ids == {"create_cluster", "train"}
+    assert delete.downstream_task_ids == set()
+    assert training.get_task("outcome").downstream_task_ids == set()
+
+
+def test_a_cluster_lives_at_least_as_long_as_its_run_can(training: Any) -> None:
+    """The reaper would take the cluster from under a run."""
+    needed = timedelta(0)
+    for task_id in ("create_cluster", "train"):
+        task = training.get_task(task_id)
+        needed += (task.retries + 1) * task.execution_timeout + task.retries * task.retry_delay
+    lifetime = training.get_task("create_cluster").labels["lifetime-minutes"]
+    assert timedelta(minutes=int(lifetime)) >= needed
+
+
+def test_the_job_is_never_run_again_by_yarn(training: Any) -> None:
+    """A driver that failed would be run again unasked, and decide again."""
+    assert training.get_task("train").properties["spark.yarn.maxAppAttempts"] == "1"
+
+
+def test_every_setting_that_the_dags_read_is_in_the_example_and_described(training: Any) -> None:
+    """A setting that nobody knows of cannot be set; and one that nothing reads is a trap."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").glob("*.py"))
+    read = set(re.findall(r"setting\(\"(\w+)\"", text)) | set(re.findall(r"fraud_detection\.get\('(\w+)'", text))
+    assert read == set(example_variables())
+    described = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "orchestration.md").read_text(), re.M))
+    assert read <= described, f"docs/orchestration.md does not describe {sorted(read - described)}"
+
+
+def test_defaults_are_those_of_the_example(training: Any) -> None:
+    """Whoever leaves a setting out must get what the example shows."""
+    needed = {name: example_variables()[name] for name in example_variables() if _is_required(name)}
+    for task_id in ("create_cluster", "train", "delete_cluster"):
+        assert _rendered(training, task_id, needed) == _rendered(training, task_id, needed | _optional())
+
+
+@pytest.fixture
+def rendered(training: Any) -> Iterator[dict[str, dict[str, Any]]]:
+    yield {task.task_id: _rendered(training, task.task_id, example_variables()) for task in training.tasks}
+
+
+def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) -> None:
+    """A misspelt template shows only when it is rendered: in the first run."""
+    create, train = rendered["create_cluster"], rendered["train"]
+    assert create["cluster_name"] == "fraud-detection-20260524t103000-91c36f-2"
+    assert create["labels"] == {
+        "project": "fraud-detection",
+        "run": "20260524t103000-91c36f",
+        "lifetime-minutes": "184",
+    }
+    assert create["zone"] == "ru-central1-b"
+    assert rendered["delete_cluster"]["labels"] == {key: create["labels"][key] for key in ("project", "run")}
+    options = dict(zip(train["args"][::2], train["args"][1::2], strict=True))
+    assert options == {
+        "--config": "retraining.yaml",
+        "--input": "s3a://my-fraud-detection/input_data",
+        "--output": "s3a://my-fraud-detection/output_data",
+        "--tracking-uri": "https://mlflow.example.internal",
+        "--as-of": "2026-05-24T10:00:00+00:00",
+        "--run-name": train["name"],
+        "--engine": "spark",
+    }
+    assert train["archive_uris"] == ["s3a://my-fraud-detection/code/venv.tar.gz#venv"]
+    assert json.loads(train["more_properties"]) == {}
+    assert "{{" not in json.dumps(rendered, default=str)
+
+
+def test_names_fit_the_rules_of_the_cloud(rendered: dict[str, dict[str, Any]]) -> None:
+    """A cluster whose name is refused is a run that fails."""
+    for name in (rendered["create_cluster"]["cluster_name"], rendered["train"]["name"]):
+        assert re.fullmatch(r"[a-z][-a-z0-9]{1,61}[a-z0-9]", name)
+    for key, value in rendered["create_cluster"]["labels"].items():
+        assert re.fullmatch(r"[a-z][-_0-9a-z]{0,62}", key)
+        assert re.fullmatch(r"[-_0-9a-z]{0,63}", value)
+
+
+def test_a_run_is_named_alike_on_every_try_and_unlike_any_other() -> None:
+    """Two runs of the same second would delete each other's cluster."""
+    cloud = load("fraud_detection_cloud")
+    labels = {cloud.run_label(_dag_run(run_id=name)) for name in ("manual__1", "manual__2", "scheduled__1")}
+    assert len(labels) == 3
+    assert cloud.run_label(_dag_run()) == cloud.run_label(_dag_run())
+
+
+def test_a_run_by_hand_and_a_run_of_airflow_2_have_a_moment() -> None:
+    """A run triggered by hand has no logical date on Airflow 3, and `run_after` does not exist on Airflow 2."""
+    cloud = load("fraud_detection_cloud")
+    old = SimpleNamespace(dag_id="d", run_id="r", data_interval_end=datetime(2026, 5, 24, 10, 30, tzinfo=UTC))
+    assert cloud.as_of(old) == cloud.as_of(_dag_run()) == "2026-05-24T10:00:00+00:00"
+
+
+def _dag_run(run_id: str = "manual__1") -> SimpleNamespace:
+    moment = datetime(2026, 5, 24, 10, 30, tzinfo=UTC)
+    return SimpleNamespace(dag_id="fraud_detection_training", run_id=run_id, run_after=moment, logical_date=None)
+
+
+def _is_required(name: str) -> bool:
+    return f'setting("{name}")' in (ROOT / "dags" / "fraud_detection_training.py").read_text()
+
+
+def _optional() -> dict[str, Any]:
+    return {name: value for name, value in example_variables().items() if name != "mlflow_secret_id"}
+
+
+def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """A task's templated fields, rendered without a run."""
+    from copy import copy
+
+    task = copy(dag.get_task(task_id))
+    context = {
+        "var": SimpleNamespace(json=SimpleNamespace(fraud_detection=variables)),
+        "dag_run": _dag_run(),
+        "dag": dag,
+        "ti": SimpleNamespace(try_number=2, xcom_pull=lambda *_, **__: "found"),
+        "params": {"force": False},
+    }
+    environment = dag.get_template_env()
+    fields = [name for name in task.template_fields if name not in ("op_args", "op_kwargs", "templates_dict")]
+    if task_id in ("enough_new_frauds", "outcome"):
+        return {"op_args": _render(task, [a for a in task.op_args if not hasattr(a, "operator")], context, environment)}
+    return {
+        name: _render(task, getattr(task, name), context, environment)
+        for name in fields
+        if not hasattr(getattr(task, name), "operator")
+    }
+
+
+def _render(task: Any, value: Any, context: dict[str, Any], environment: Any) -> Any:
+    return task.render_template(value, context, environment)

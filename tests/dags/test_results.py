@@ -1,0 +1,184 @@
+"""What the DAG reads of a job, from a folder and from object storage alike, and what it makes of it."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import pytest
+from world import load
+
+from localcloud.client import serving
+
+T = datetime(2026, 5, 24, 8, tzinfo=UTC)
+
+
+class Storage(ThreadingHTTPServer):
+    """Object storage that serves a folder to whoever has the token; two names a page."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder, self.token = folder, token
+        self.listings = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Storage
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        if self.headers.get("X-YaCloud-SubjectToken") != self.server.token:
+            self._answer(403, b"")
+        elif key:
+            path = self.server.folder / bucket / key
+            self._answer(200, path.read_bytes()) if path.is_file() else self._answer(404, b"")
+        else:
+            self._answer(200, self._listing(bucket, {k: v[0] for k, v in parse_qs(parts.query).items()}))
+
+    def _listing(self, bucket: str, query: dict[str, str]) -> bytes:
+        self.server.listings += 1
+        root = self.server.folder / bucket
+        after = query.get("continuation-token") or query.get("start-after", "")
+        names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        names = [name for name in names if name.startswith(query["prefix"]) and name > after]
+        more = f"<NextContinuationToken>{escape(names[1])}</NextContinuationToken>" if len(names) > 2 else ""
+        keys = "".join(f"<Contents><Key>{escape(name)}</Key></Contents>" for name in names[:2])
+        head = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        return f"{head}{keys}{more}</ListBucketResult>".encode()
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def cloud() -> Any:
+    return load("fraud_detection_cloud")
+
+
+@pytest.fixture(params=["folder", "storage"])
+def results(
+    request: pytest.FixtureRequest, tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    (tmp_path / "demo" / "output").mkdir(parents=True)
+    if request.param == "folder":
+        yield cloud.Results(f"file://{tmp_path}", "demo", "output/", {})
+        return
+    monkeypatch.setattr(cloud.yandexcloud.auth, "get_auth_token", lambda **_: "the token")
+    with Storage(tmp_path, "the token") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "output/", {})
+        server.shutdown()
+
+
+@pytest.fixture
+def leave(tmp_path: Path) -> Any:
+    def write(name: str, content: object = None) -> None:
+        path = tmp_path / "demo" / "output" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content or {}))
+
+    return write
+
+
+def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
+    """A run would not learn how its job ended."""
+    assert results.outcome("a job") is None
+    leave("outcomes/a job.json", {"exit_code": 65})
+    assert results.outcome("a job") == {"exit_code": 65}
+
+
+def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> None:
+    """The check would read thousands of decisions every hour; or take a rollback for one."""
+    assert results.last_decision("m", T) is None
+    for hours in range(-3, 4):
+        leave(f"decisions/m/{T + timedelta(hours=hours):%Y%m%dT%H%M%SZ}.json")
+    leave("decisions/m/20260601T091500123456Z-rollback.json")
+    leave("decisions/another/20270101T000000Z.json")
+    assert results.last_decision("m", T) == T + timedelta(hours=3)
+    assert results.last_decision("m", T + timedelta(hours=3)) == T + timedelta(hours=3)
+    assert results.last_decision("m", T + timedelta(hours=4)) is None
+    assert len(results.names("decisions/m/")) == 8
+
+
+@pytest.mark.parametrize(
+    ("decided", "hours", "train", "reason"),
+    [
+        (None, 1, False, "3 new frauds matured"),
+        (None, 2, True, "10 new frauds matured"),
+        (1, 2, False, "7 new frauds matured"),
+        (2, 2, False, "is decided already"),
+        (2, 25, False, "0 new frauds matured"),
+        (2, 26, True, "24 h without a decision are enough"),
+    ],
+)
+def test_new_frauds_are_counted_from_the_last_decision(
+    results: Any, leave: Any, cloud: Any, decided: int | None, hours: int, train: bool, reason: str
+) -> None:
+    """Runs would be made for nothing, or not at all."""
+    frauds = {(T + timedelta(hours=h)).isoformat(): count for h, count in ((1, 3), (2, 7))}
+    leave("maturity/m.json", {"model_name": "m", "as_of": T.isoformat().replace("+00:00", "Z"), "frauds": frauds})
+    if decided is not None:
+        leave(f"decisions/m/{T + timedelta(hours=decided):%Y%m%dT%H%M%SZ}.json")
+    found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+    assert found.train is train
+    assert reason in found.reason
+
+
+def test_the_first_run_goes_ahead(results: Any, cloud: Any) -> None:
+    """A new installation would wait for ever."""
+    assert cloud.freshness(results, "m", T, 10, 24).train
+
+
+def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(tmp_path: Path, cloud: Any) -> None:
+    """A lost permission would look like a first run, every hour."""
+    cloud.yandexcloud.auth.get_auth_token, kept = (lambda **_: "another"), cloud.yandexcloud.auth.get_auth_token
+    try:
+        with Storage(tmp_path, "the token") as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
+            with pytest.raises(Exception, match="403"):
+                results.maturity("m")
+            server.shutdown()
+    finally:
+        cloud.yandexcloud.auth.get_auth_token = kept
+
+
+def test_the_token_is_the_service_account_s_own(tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Static keys would have to be made, kept and changed."""
+    import requests
+
+    settings = {"metadata_port": 0, "metadata_service_account": "airflow"}
+    with serving(tmp_path / "cloud", settings, python=sys.executable) as emulator:
+        address = emulator.cloud["metadata"]
+        monkeypatch.setenv("YC_METADATA_ADDR", address)
+        url = f"http://{address}/computeMetadata/v1/instance/service-accounts/default/token"
+        token = requests.get(url, headers={"Metadata-Flavor": "Google"}, timeout=5).json()["access_token"]
+        with Storage(tmp_path, token) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            (tmp_path / "demo" / "outcomes").mkdir(parents=True)
+            (tmp_path / "demo" / "outcomes" / "j.json").write_text('{"exit_code": 0}')
+            results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
+            assert results.outcome("j") == {"exit_code": 0}
+            server.shutdown()
+
+
+@pytest.mark.parametrize("uri", ["output", "s3a://", "https://storage/x"])
+def test_an_output_that_is_no_bucket_is_a_wrong_setting(cloud: Any, uri: str) -> None:
+    """A typing error would be tried again and again."""
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="expected s3a://BUCKET/FOLDER"):
+        cloud.Results.of(None, "https://storage", uri)
