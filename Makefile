@@ -40,7 +40,7 @@ help: ## List the targets
 	@touch $@
 
 .venv-benchmark/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
-	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --group benchmark
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(UV) sync --quiet --locked --python "$(PYTHON)" --no-default-groups --group benchmark
 	@touch $@
 
 .venv-airflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)

@@ -247,7 +247,7 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
         at = first.positions
         known = kernels.known_times(times[at], fraud[at], None, DELAY)
         second = kernels.terminal_features(
-            terminals[at], times[at], ids[at], known, first.normal, start, DELAY, frauds=not base_only
+            terminals[at], times[at], ids[at], known, first.unexplained, start, DELAY, frauds=not base_only
         )
         features = first.features | second.features | kernels.calendar_features(times)
         return {name: float(np.nansum(values)) for name, values in features.items()}

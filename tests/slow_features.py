@@ -50,6 +50,15 @@ def is_large(tx: Transaction, everything: list[Transaction]) -> bool:
     return bool(past) and 2 * tx.cents > 5 * _nearest_rank(past, 0.5)
 
 
+def is_explained(fraud: Transaction, everything: list[Transaction]) -> bool:
+    """Whether the card was spending unusually: by the fraud itself, or by two amounts in the week before."""
+    before = _before(fraud, everything)
+    past = [other.cents for other in before if other.time > fraud.time - 30 * DAY]
+    week = [other.cents for other in before if other.time > fraud.time - 7 * DAY]
+    unusual = [cents for cents in week if 2 * cents > 5 * _nearest_rank(past, 0.5)]
+    return is_large(fraud, everything) or len(unusual) >= 2
+
+
 def terminal_features(tx: Transaction, everything: list[Transaction], delay: int) -> dict[str, float]:
     """Features of one transaction's terminal, from labels known when it happens."""
     at_terminal = [other for other in _ordered(everything) if other.terminal == tx.terminal]
@@ -68,7 +77,7 @@ def terminal_features(tx: Transaction, everything: list[Transaction], delay: int
         features[f"terminal_fraud_share_last_{last}"] = sum(labels) / len(labels) if labels else NAN
 
     recent = [other for other in at_terminal if other.time > tx.time - delay - 30 * DAY]
-    unexplained = [other for other in recent if is_known_fraud(other) and not is_large(other, everything)]
+    unexplained = [other for other in recent if is_known_fraud(other) and not is_explained(other, everything)]
     unexplained.sort(key=lambda other: known_time(other, delay))  # stable: known at once, the later transaction is last
     features["terminal_unexplained_count_30d"] = len(unexplained)
     if not unexplained:

@@ -1,4 +1,4 @@
-"""Imports point one way; where they do not, a kernel can no longer be tested without Spark, nor the job run without a desk."""
+"""Imports point one way; where they do not, no kernel can be tested without Spark, nor the job run without a desk."""
 
 import ast
 import subprocess

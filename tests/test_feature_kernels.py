@@ -49,7 +49,7 @@ def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY
     first = kernels.card_features(cards, time, ids, cents, fraud, start, keep_from)
     at = first.positions
     known = kernels.known_times(time[at], fraud[at], available[at], delay)
-    second = kernels.terminal_features(terminals[at], time[at], ids[at], known, first.normal, start, delay)
+    second = kernels.terminal_features(terminals[at], time[at], ids[at], known, first.unexplained, start, delay)
     table = _by_id(ids[at], first.features) | _by_id(ids[at][second.positions], second.features)
     wanted = {row.id for row in rows if row.time >= start}
     return {name: {i: value for i, value in values.items() if i in wanted} for name, values in table.items()}
@@ -179,7 +179,7 @@ def test_a_hot_card_is_not_quadratic() -> None:
     cards = kernels.card_features(key, moments, ids, cents, fraud, BEGINNING, BEGINNING)
     late = moments + random.integers(0, 30 * DAY, n)
     known = kernels.known_times(moments, fraud, late, DELAY)
-    kernels.terminal_features(key, moments, ids, known, cards.normal, BEGINNING, DELAY)
+    kernels.terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY)
     assert process_time() - began < 10
 
 

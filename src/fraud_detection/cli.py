@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fraud_detection import __version__
 from fraud_detection.engine import Engine
 from fraud_detection.errors import FraudDetectionError, SettingsError
 from fraud_detection.settings import load_settings
@@ -66,7 +67,7 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="fraud-detection")
+@click.version_option(__version__, prog_name="fraud-detection")
 def main() -> None:
     """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
 

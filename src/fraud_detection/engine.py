@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fraud_detection.errors import SettingsError
+from fraud_detection.errors import FraudDetectionError, SettingsError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,10 +31,29 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
 
     Raises:
         SettingsError: the engine is not installed.
+        FraudDetectionError: the engine fails inside the block, and no one there knew why.
     """
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
-    with opened as spark:
+    with opened as spark, _explained(engine):
         yield spark
+
+
+@contextmanager
+def _explained(engine: Engine) -> Iterator[None]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = " | ".join(lines[:2])[:_LONGEST_CAUSE]
+        raise FraudDetectionError(
+            f"engine {engine} failed: {type(error).__name__}: {cause}; it may have run out of memory or disk"
+        ) from error
+
+
+_LONGEST_CAUSE = 500
 
 
 @contextmanager
@@ -87,6 +106,8 @@ _LOCAL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
+    # A run is over before the second compiler pays off: the first alone takes nearly half the processor time.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.driver.maxResultSize": "0",  # the driver holds the training sample and the hold-out
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",

@@ -1,13 +1,15 @@
 """The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
 
 import shlex
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection import narration, training
+from fraud_detection import __version__, narration, training
 from fraud_detection.collecting import Rows, collect_rows, hours_between
 from fraud_detection.datasets import REASONS, Profile, Transactions, read_transactions, write_quarantine
 from fraud_detection.decisions import DecisionLog
@@ -67,31 +69,27 @@ def retrain(request: Request, tell: Tell) -> Decision:
     output = open_folder(request.output)
     log = DecisionLog(output, settings.model_name)
     registry = Registry(request.tracking_uri, settings.model_name, log)
-    with watch("open registry"):
-        for completed in registry.complete_open_intents(request.as_of and whole_hour(request.as_of)):
-            tell("completed", narration.completed_line(completed))
-    if request.as_of and (earlier := log.find(whole_hour(request.as_of))):
+    as_of = request.as_of and whole_hour(request.as_of)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        # Loading MLflow and XGBoost takes as long as reading the data: the engine works meanwhile.
+        opening = background.submit(registry.complete_open_intents, as_of)
+        background.submit(import_module, "xgboost")
+        if not (as_of and log.find(as_of)):
+            profile, windows, rows = _gather(request, output, opening, watch, tell)
+            as_of = windows.as_of
+        with watch("open registry"):
+            for completed in opening.result():
+                tell("completed", narration.completed_line(completed))
+    if earlier := log.find(as_of):
         return _already_decided(earlier, tell)
-
-    with watch("start engine"), session(request.engine) as spark:
-        with watch("read and check"):
-            transactions = read_transactions(spark, settings.data, request.input_path, request.clock)
-            windows = _windows(transactions, request, output)
-        if earlier := log.find(windows.as_of):
-            return _already_decided(earlier, tell)
-        tell("data", narration.data_line(transactions.profile, windows))
-        tell("split", narration.split_line(windows))
-        with watch("features"):
-            rows = collect_rows(transactions, windows, settings)
-    tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
 
     with watch("load champion"):
         champion, pinned = registry.champion(), registry.pinned() is not None
     comparison = _compare(rows, champion, pinned, settings, watch)
-    warnings = _warnings(transactions.profile, windows, settings)
-    decision = _decision(request, windows, rows, comparison, champion, transactions.profile, warnings, watch)
+    warnings = _warnings(profile, windows, settings)
+    decision = _decision(request, windows, rows, comparison, champion, profile, warnings, watch)
     way_back = _rollback_command(request, registry.shown_uri)
-    evidence = _report_data(request, windows, rows, comparison, transactions.profile, way_back)
+    evidence = _report_data(request, windows, rows, comparison, profile, way_back)
     with watch("register"):
         decision = registry.record(
             decision,
@@ -99,7 +97,11 @@ def retrain(request: Request, tell: Tell) -> Decision:
             sample=rows.holdout.head(_VERIFIED_ROWS),
             files={"report.html": render(decision, evidence).encode()},
             parameters=settings.model_dump(mode="json"),
-            tags={"data": transactions.profile.fingerprint, "engine": request.engine.value},
+            tags={
+                "data": profile.fingerprint,
+                "engine": request.engine.value,
+                "code": __version__,
+            },
         )
     if decision.decided_at == request.clock:  # otherwise another run has decided this T meanwhile, and reported
         with watch("report"):
@@ -111,6 +113,25 @@ def retrain(request: Request, tell: Tell) -> Decision:
         tell("warning", warning)
     narration.tell_verdict(decision, tell)
     return decision.model_copy(update={"seconds": watch.seconds})
+
+
+def _gather(
+    request: Request, output: Storage, opening: Future[tuple[Decision, ...]], watch: Stopwatch, tell: Tell
+) -> tuple[Profile, RunWindows, Rows]:
+    """Read and check the input, and bring to the driver what the run needs of it."""
+    settings = request.settings
+    with watch("start engine"), session(request.engine) as spark:
+        with watch("read and check"):
+            transactions = read_transactions(spark, settings.data, request.input_path, request.clock)
+            windows = _windows(transactions, request, output)
+        tell("data", narration.data_line(transactions.profile, windows))
+        tell("split", narration.split_line(windows))
+        if opening.done():
+            opening.result()  # an MLflow that cannot be reached ends the run here, not after the work
+        with watch("features"):
+            rows = collect_rows(transactions, windows, settings)
+    tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
+    return transactions.profile, windows, rows
 
 
 def _already_decided(decision: Decision, tell: Tell) -> Decision:

@@ -76,8 +76,9 @@ class Storage:
     def names(self, prefix: str = "") -> list[str]:
         """The sorted names of all objects that begin with `prefix`."""
         found = []
+        top = self._root.joinpath(*PurePosixPath(prefix.rpartition("/")[0]).parts)  # not through everything else
         with _translated(self._root, "list"):
-            for folder, folders, files in os.walk(self._root):
+            for folder, folders, files in os.walk(top):
                 folders[:] = [name for name in folders if _TEMPORARY not in name]
                 found += [Path(folder, name) for name in files if _TEMPORARY not in name]
         names = (path.relative_to(self._root).as_posix() for path in found)

@@ -48,14 +48,12 @@ def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
     return found.when(reduce(or_, numbers), "bad_number") if numbers else found
 
 
-def with_duplicates(rows: DataFrame, fields: tuple[Field, ...]) -> DataFrame:
+def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFrame) -> DataFrame:
     """Give all but one of the good rows with the same transaction id the reason duplicate_id.
 
     The first by all canonical columns in their order (null first) is kept; rows equal in all of them are the same row.
-    Only rows whose id is repeated are sorted: a window over all rows would cost far more than everything else.
+    Only the ids in `repeated` are looked at: a window over all rows would cost far more than everything else.
     """
-    good = rows.where(F.col("reason").isNull())
-    repeated = good.groupBy("transaction_id").count().where("count > 1").select("transaction_id")
     alone = rows.join(repeated, "transaction_id", "left_anti")
     order = [F.col("reason").asc_nulls_first(), *(F.col(f"`{field.name}`").asc_nulls_first() for field in fields)]
     place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order))

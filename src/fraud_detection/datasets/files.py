@@ -29,7 +29,8 @@ class Format(StrEnum):
 _SUFFIXES = {".csv": Format.CSV, ".csv.gz": Format.CSV, ".parquet": Format.PARQUET, ".pq": Format.PARQUET}
 _HEADER_BYTES = 1 << 20
 _READERS = 8  # footers are small and far away on object storage
-_SHOWN = 20
+_SHOWN_FILES = 3
+_SHOWN_COLUMNS = 40
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ def find_files(url: str, fields: tuple[Field, ...], leave_out: str | None = None
     places = [place for place in storage.input_files(url) if place not in others]
     known = [place for place in places if _format(place) is not None]
     if not known:
-        found = f"found {_some(places)}" if places else "found no file"
+        found = f"found {_some(places, _SHOWN_FILES)}" if places else "found no file"
         raise DataError(f"input {url} holds no data: {found}; expected files named {', '.join(_SUFFIXES)}")
     if len({_format(place) for place in known}) > 1:
-        raise DataError(f"input {url} mixes CSV and Parquet files: {_some(known)}; keep one kind in one folder")
+        raise DataError(
+            f"input {url} mixes CSV and Parquet files: {_some(known, _SHOWN_FILES)}; keep one kind in one folder"
+        )
     with ThreadPoolExecutor(_READERS) as pool:
         opened = list(pool.map(_open, known))
     broken = [problem for problem in opened if isinstance(problem, str)]
@@ -192,12 +195,13 @@ def _where(some: list[InputFile], files: tuple[InputFile, ...]) -> str:
 def _advice(files: tuple[InputFile, ...]) -> str:
     if not files:
         return ""
-    return f"\ncolumns found: {_some(list(files[0].types))}\ncorrect the files, or the names in the settings file"
+    found = _some(list(files[0].types), _SHOWN_COLUMNS)
+    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file"
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def _some(names: list[str], most: int) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,6 +60,7 @@ class _Source:
         return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
 
 
+_SENT_IDS = 200_000
 _ORDER = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "terminal_id", "label_available_at")
 
 
@@ -74,12 +75,16 @@ def _source(data: settings.Data, input_path: str) -> _Source:
 
 def _checked(spark: SparkSession, source: _Source, clock: datetime) -> Transactions:
     ids = typed_rows(spark, source.files, source.fields[:1])
-    rows, repeated, _ = _count_ids(ids)
+    rows, again, _ = _count_ids(ids)
     if rows == 0:
         raise DataError(f"the input has no rows, only {len(source.files)} file(s) without any")
     labels = _profile_labels(spark, source, ids)
     plan = _Plan(
-        spark, source, clock, repeated=repeated > 0, labels_repeated=labels is not None and labels.superseded > 0
+        spark,
+        source,
+        clock,
+        repeated=_repeated_ids(spark, ids) if again else None,
+        labels_repeated=labels is not None and labels.superseded > 0,
     )
     fields = source.all_fields
     measured = measure(plan.rows(), fields)
@@ -105,6 +110,13 @@ def _count_ids(rows: DataFrame) -> tuple[int, int, int]:
     return int(total or 0), int(repeated or 0), int(empty or 0)
 
 
+def _repeated_ids(spark: SparkSession, ids: DataFrame) -> DataFrame:
+    """The ids that more than one row has: found once and sent along, unless they are very many."""
+    repeated = ids.groupBy("transaction_id").count().where("count > 1").select("transaction_id")
+    found = repeated.where(F.col("transaction_id").isNotNull()).limit(_SENT_IDS + 1).toPandas()
+    return repeated if len(found) > _SENT_IDS else F.broadcast(spark.createDataFrame(found, repeated.schema))
+
+
 def _profile_labels(spark: SparkSession, source: _Source, ids: DataFrame) -> LabelTableProfile | None:
     if not source.label_files:
         return None
@@ -121,7 +133,8 @@ class _Plan:
     spark: SparkSession
     source: _Source
     clock: datetime
-    repeated: bool
+    repeated: DataFrame | None
+    """Transaction ids that more than one row has; None where there are none."""
     labels_repeated: bool
 
     def rows(self, *, with_source: bool = False) -> DataFrame:
@@ -133,7 +146,7 @@ class _Plan:
             usable = labels.where(F.col("transaction_id").isNotNull())
             rows = with_labels(rows, one_label_each(usable, source.label_fields) if self.labels_repeated else usable)
         rows = rows.withColumn("reason", reason(source.all_fields, self.clock))
-        return with_duplicates(rows, source.all_fields) if self.repeated else rows
+        return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
 
     def rejected(self) -> DataFrame:
         """Bad rows as text under their source names, with the reason."""

@@ -69,8 +69,8 @@ class Rows:
 
     positions: NDArray[np.intp]
     features: dict[str, Floats]
-    normal: Bools
-    """Whether the amount was normal for its card: at most 2.5 times the median of its past. Judged for frauds only."""
+    unexplained: Bools
+    """Frauds that their cards' own spending does not explain (`_CardPast.unexplained`); false for all other rows."""
 
 
 def to_cents(amounts: Floats) -> Ints:
@@ -123,13 +123,13 @@ def card_features(
         ids: of any sortable type; they order rows of one card in the same microsecond.
         start: rows before it get no features.
         keep_from: rows before it are left out of the result.
-        past: False leaves the features against the card's past out, and `normal` is false everywhere.
+        past: False leaves the features against the card's past out, and `unexplained` is false everywhere.
     """
     order = time_order(cards, times, ids)
     cards, times, cents, fraud = cards[order], times[order], cents[order], fraud[order]
     names = CARD_WINDOW_FEATURES + (CARD_PAST_FEATURES if past else ())
     features = {name: np.full(len(order), np.nan) for name in names}
-    normal = np.zeros(len(order), dtype=np.bool_)
+    unexplained = np.zeros(len(order), dtype=np.bool_)
     for block in _blocks(cards, times):
         line = _Timeline(cards[block], times[block])
         wanted = np.flatnonzero(line.times >= start)
@@ -141,9 +141,9 @@ def card_features(
             card_past = _CardPast(line, cents[block], judged)
             values |= _against_past(card_past, wanted, firsts[30])
             values |= _large_amounts(card_past, wanted, firsts)
-            normal[block] = fraud[block] & ~card_past.large
+            unexplained[block] = card_past.unexplained(fraud[block])
         _fill(features, block.start + wanted, values)
-    return _kept(order, features, normal, times >= keep_from)
+    return _kept(order, features, unexplained, times >= keep_from)
 
 
 def _card_windows(cents: Ints, wanted: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
@@ -167,6 +167,20 @@ class _CardPast:
         """-1 where there is no past."""
         self.median[judged] = self.amounts.quantile(line.after(judged, LOOK_BACK), judged, 1, 2)
         self.large = (self.median >= 0) & (2 * cents > 5 * self.median)
+
+    def unexplained(self, fraud: Bools) -> Bools:
+        """The frauds that say something about the terminal, as their card was not spending unusually by then.
+
+        A fraud is explained by its card where its own amount, or at least two of the card's in the 7 days before, were
+        above 2.5 times the median of the card's past. A fraud without any past is not explained.
+        """
+        rows = np.flatnonzero(fraud & ~self.large)
+        first = self.line.after(rows, 7 * DAY)
+        second_largest = self.amounts.smallest(first, rows, rows - first - 2)
+        unexplained = np.zeros(len(fraud), dtype=np.bool_)
+        unexplained[rows] = 2 * second_largest <= 5 * self.median[rows]
+        unexplained[rows] |= self.median[rows] < 0
+        return unexplained
 
 
 def _against_past(card: _CardPast, wanted: Ints, first: Ints) -> dict[str, Floats]:
@@ -218,7 +232,7 @@ def terminal_features(
     times: Ints,
     ids: NDArray[np.generic],
     known: Ints,
-    normal: Bools,
+    unexplained: Bools,
     start: int,
     label_delay: int,
     *,
@@ -226,18 +240,18 @@ def terminal_features(
 ) -> Rows:
     """Features of each transaction's terminal, from labels known at that time.
 
-    Windows (t-D-w, t-D] count every transaction, and as frauds those of them known at t. Unexplained frauds are the
-    frauds with a normal amount, known at t, whose transaction lies in (t-D-30 days, t].
+    Windows (t-D-w, t-D] count every transaction, and as frauds those of them known at t. Unexplained frauds count while
+    they are known and their transaction lies in (t-D-30 days, t].
 
     Args:
         terminals: codes 0..m-1, int64[n].
         known: of each fraud when it became known, NEVER for the others (`known_times`).
-        normal: whether a fraud's amount was normal for its card.
+        unexplained: frauds that their cards do not explain, as the card kernel says.
         label_delay: D in microseconds.
         frauds: False leaves out all but the windows.
     """
     order = time_order(terminals, times, ids)
-    terminals, times, known, normal = terminals[order], times[order], known[order], normal[order]
+    terminals, times, known, unexplained = terminals[order], times[order], known[order], unexplained[order]
     names = TERMINAL_WINDOW_FEATURES + (TERMINAL_FRAUD_FEATURES if frauds else ())
     features = {name: np.full(len(order), np.nan) for name in names}
     for block in _blocks(terminals, times):
@@ -249,9 +263,9 @@ def terminal_features(
         values = _terminal_windows(fraud, wanted, matured, firsts)
         if frauds:
             values |= _last_labels(fraud, wanted, matured, firsts[30])
-            values |= _unexplained(fraud, wanted, matured, normal[block])
+            values |= _unexplained(fraud, wanted, matured, unexplained[block])
         _fill(features, block.start + wanted, values)
-    return _kept(order, features, normal, times >= start)
+    return _kept(order, features, unexplained, times >= start)
 
 
 class _Frauds:
@@ -302,9 +316,9 @@ def _last_labels(fraud: _Frauds, wanted: Ints, matured: Ints, first: Ints) -> di
     return values
 
 
-def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, normal: Bools) -> dict[str, Floats]:
+def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, unexplained: Bools) -> dict[str, Floats]:
     line = fraud.line
-    rows = fraud.rows[normal[fraud.rows]]
+    rows = fraud.rows[unexplained[fraud.rows]]
     known, leaves = fraud.known[rows], line.times[rows] + fraud.delay + LOOK_BACK
     count = fraud.seen(rows, wanted, known, leaves)
     values = {name: np.full(len(wanted), np.nan) for name in TERMINAL_FRAUD_FEATURES[-3:]}
@@ -477,10 +491,13 @@ class _ByAmount:
 
         `end` is also a row of the card itself: the transaction whose past the range is.
         """
+        return self.smallest(first, end, ((end - first) * share + of - 1) // of - 1)
+
+    def smallest(self, first: Ints, end: Ints, k: Ints) -> Ints:
+        """The k-th smallest amount (from 0) in [first, end), with `end` as above; -1 where k is negative."""
         result = np.full(len(first), -1)
-        some = np.flatnonzero(first < end)
-        first, end = first[some], end[some]
-        k = ((end - first) * share + of - 1) // of - 1
+        some = np.flatnonzero(k >= 0)
+        first, end, k = first[some], end[some], k[some]
         result[some] = self._sorted[self._start[end] + self._ranks.kth_smallest(first, end, k)]
         return result
 
@@ -505,7 +522,7 @@ def _fill(features: dict[str, Floats], rows: Ints, values: dict[str, Floats]) ->
         features[name][rows] = column
 
 
-def _kept(order: NDArray[np.intp], features: dict[str, Floats], normal: Bools, keep: Bools) -> Rows:
+def _kept(order: NDArray[np.intp], features: dict[str, Floats], unexplained: Bools, keep: Bools) -> Rows:
     if keep.all():
-        return Rows(order, features, normal)
-    return Rows(order[keep], {name: values[keep] for name, values in features.items()}, normal[keep])
+        return Rows(order, features, unexplained)
+    return Rows(order[keep], {name: values[keep] for name, values in features.items()}, unexplained[keep])

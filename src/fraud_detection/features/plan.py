@@ -34,7 +34,7 @@ BASE_FEATURES = (
 )
 """The 15 inputs of the Fraud Detection Handbook, under our names."""
 
-_NORMAL = "_amount_normal"  # travels from the card stage to the terminal stage, and no further
+_UNEXPLAINED = "_unexplained"  # travels from the card stage to the terminal stage, and no further
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _BATCH_ROWS = 65_536
 
@@ -47,7 +47,7 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     """
     columns = settings.data.columns
     names = _names(settings, base_only=False)
-    own = {*_identity(settings), *names, "label_available_at", "sample_hash", _NORMAL}
+    own = {*_identity(settings), *names, "label_available_at", "sample_hash", _UNEXPLAINED}
     clash = sorted(own & {*columns.extra_numeric, *columns.extra_categorical})
     if clash:
         raise SettingsError(f"extra columns named like columns of the features table: {', '.join(clash)}; rename them")
@@ -80,7 +80,7 @@ def with_features(
     look_back = timedelta(days=LOOK_BACK_DAYS)
     has_card, has_terminal = columns.customer_id is not None, columns.terminal_id is not None
     terminal_from = start - delay - look_back if has_terminal else start
-    # An earlier amount was large, or a fraud's normal, against what came before it: the card's past once more.
+    # An earlier amount was large, or a fraud explained, by what the card had done before: its past once more.
     read_from = min(terminal_from, start - look_back) - look_back if has_card else terminal_from
 
     time = F.col("transaction_time")
@@ -124,7 +124,7 @@ class _Work:
             self.keep_from,
             past=not self.base_only,
         )
-        return _extended(rows, result).append_column(_NORMAL, pa.array(result.normal))
+        return _extended(rows, result).append_column(_UNEXPLAINED, pa.array(result.unexplained))
 
     def cards_only(self, rows: pa.Table) -> pa.Table:
         return self.finish(self.cards(rows))
@@ -134,13 +134,13 @@ class _Work:
         times, fraud = _times(rows["transaction_time"]), _is_fraud(rows["fraud"])
         available = _known_labels(rows["label_available_at"]) if "label_available_at" in rows.column_names else None
         # Without card ids nothing can explain a fraud.
-        normal = rows[_NORMAL].to_numpy() if _NORMAL in rows.column_names else fraud
+        unexplained = rows[_UNEXPLAINED].to_numpy() if _UNEXPLAINED in rows.column_names else fraud
         result = kernels.terminal_features(
             _codes(rows["terminal_id"]),
             times,
             _ids(rows["transaction_id"]),
             kernels.known_times(times, fraud, available, self.label_delay),
-            normal,
+            unexplained,
             self.start,
             self.label_delay,
             frauds=not self.base_only,
@@ -223,7 +223,7 @@ def _between_schema(rows: "DataFrame", base_only: bool) -> "StructType":
 
     names = kernels.CARD_WINDOW_FEATURES if base_only else kernels.CARD_FEATURES
     features = [StructField(name, DoubleType()) for name in names]
-    return StructType([*rows.schema.fields, *features, StructField(_NORMAL, BooleanType())])
+    return StructType([*rows.schema.fields, *features, StructField(_UNEXPLAINED, BooleanType())])
 
 
 def _extended(rows: pa.Table, result: kernels.Rows) -> pa.Table:
