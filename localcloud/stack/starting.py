@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.client import Emulator
-from localcloud.stack import airflow, bucket, mlflow, ports, postgres, seeding
+from localcloud.stack import airflow, archive, bucket, mlflow, ports, postgres, seeding
 from localcloud.stack.components import BY_NAME, COMPONENTS, base_environment
 from localcloud.stack.console import Progress, tail
 from localcloud.stack.passwords import passwords
@@ -57,6 +57,10 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
             files = seeding.seed(stack.folder, datetime.now(UTC))
             told = seeding.story(stack.folder, datetime.now(UTC))
             line.text = f"{files} files written; transactions from {told.first_day} to the last full hour"
+        with progress.step("environment") as line:
+            made = archive.create()
+            size = archive.ARCHIVE.stat().st_size / 1e6
+            line.text = f"{'made' if made else 'is there'}: {stack.shown(archive.ARCHIVE)}, {size:.0f} MB"
         with progress.step("bucket") as line:
             line.text = f"{bucket.upload(stack)} objects uploaded to {stack.shown(stack.bucket)}"
         with progress.step("airflow tables") as line:
