@@ -112,9 +112,12 @@ class Supervisor:
     """A running supervisord, asked through its socket."""
 
     def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        transport = SupervisorTransport(None, None, f"unix://{socket_path(stack)}")
-        self._server: Any = ServerProxy("http://127.0.0.1", transport=transport)
+        self._address = f"unix://{socket_path(stack)}"
+
+    @property
+    def _server(self) -> Any:
+        """A connection of its own for each call: one that failed cannot be used again."""
+        return ServerProxy("http://127.0.0.1", transport=SupervisorTransport(None, None, self._address))
 
     def is_up(self) -> bool:
         try:
