@@ -13,7 +13,7 @@ from localcloud.client import Emulator
 from localcloud.stack import postgres
 from localcloud.stack.http import HttpError, call
 from localcloud.stack.passwords import write_private
-from localcloud.stack.settings import ROOT, Stack, StackError
+from localcloud.stack.settings import AIRFLOW_PREFIX, ROOT, Stack, StackError
 
 ADMIN = "admin"
 CONNECTION = "yandexcloud_default"
@@ -52,9 +52,13 @@ def environment(stack: Stack, passwords: Mapping[str, str]) -> dict[str, str]:
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(stack.logs / "airflow" / "dag_processor"),
         "LOGGING__COLORED_CONSOLE_LOG": "False",
         "FRAUD_DETECTION__SCHEDULE": stack.schedule,
+        # One scheduler on one machine is known to be lost sooner than one of many: its tasks go on without long waits.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
     }
     return {
-        **{f"AIRFLOW__{name}": value for name, value in options.items()},
+        **{f"{AIRFLOW_PREFIX}{name}": value for name, value in options.items()},
+        **stack.airflow_options,
         "AIRFLOW_HOME": str(stack.airflow_home),
         # The emulator's authority, for gRPC alone; HTTPS of other libraries is not touched.
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(stack.cloud / "ca.pem"),
@@ -131,29 +135,29 @@ class Api:
         }
         self._put("connections", CONNECTION, body)
 
-    def set_variable(self, name: str, owned: Mapping[str, object]) -> None:
-        """A variable with these names; other names that somebody has put into it stay."""
+    def set_variable(self, name: str, owned: Mapping[str, object], defaults: Mapping[str, object]) -> None:
+        """A variable with these names; others that somebody has put into it stay, and win over the defaults."""
         try:
-            kept = json.loads(self._call("GET", f"variables/{name}")["value"])
+            kept = json.loads(self.request("GET", f"variables/{name}")["value"])
         except (HttpError, json.JSONDecodeError):
             kept = {}
-        value = json.dumps({**(kept if isinstance(kept, dict) else {}), **owned}, indent=2)
+        value = json.dumps({**defaults, **(kept if isinstance(kept, dict) else {}), **owned}, indent=2)
         self._put("variables", name, {"key": name, "value": value})
 
     def has_dag(self, dag: str) -> bool:
         return self._found(f"dags/{dag}") is not None
 
     def unpause(self, dag: str) -> None:
-        self._call("PATCH", f"dags/{dag}?update_mask=is_paused", {"is_paused": False})
+        self.request("PATCH", f"dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
-    def trigger(self, dag: str) -> str:
+    def trigger(self, dag: str, name: str = "make_up") -> str:
         """Start a run now; returns its id."""
-        run_id = f"make_up__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        self._call("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
+        run_id = f"{name}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        self.request("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
         return run_id
 
     def run_state(self, dag: str, run_id: str) -> str:
-        return str(self._call("GET", f"dags/{dag}/dagRuns/{quote(run_id)}")["state"])
+        return str(self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}")["state"])
 
     def last_runs(self, dag: str, count: int = 1) -> list[dict[str, Any]]:
         """The newest runs, newest first."""
@@ -162,12 +166,12 @@ class Api:
 
     def tasks(self, dag: str, run_id: str) -> dict[str, str]:
         """Task → state, of those that have one."""
-        answer = self._call("GET", f"dags/{dag}/dagRuns/{quote(run_id)}/taskInstances")
+        answer = self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}/taskInstances")
         return {task["task_id"]: task["state"] for task in answer["task_instances"] if task["state"]}
 
     def import_errors(self) -> str:
         """Why DAG files cannot be parsed; empty where they can."""
-        return "\n".join(error["stack_trace"] for error in self._call("GET", "importErrors")["import_errors"])
+        return "\n".join(error["stack_trace"] for error in self.request("GET", "importErrors")["import_errors"])
 
     def task_log(self, dag: str, run_id: str, task: str) -> Path | None:
         """The file with what the last try of a task wrote."""
@@ -176,19 +180,20 @@ class Api:
 
     def _put(self, kind: str, name: str, body: Mapping[str, object]) -> None:
         if self._found(f"{kind}/{name}") is None:
-            self._call("POST", kind, body)
+            self.request("POST", kind, body)
         else:
-            self._call("PATCH", f"{kind}/{name}", body)
+            self.request("PATCH", f"{kind}/{name}", body)
 
     def _found(self, path: str) -> Any:
         try:
-            return self._call("GET", path)
+            return self.request("GET", path)
         except HttpError as error:
             if error.status == 404:
                 return None
             raise
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """One call; the path is the one below /api/v2/. Raises HttpError."""
         return call(method, f"{self._stack.airflow_url}/api/v2/{path}", body, self._authorization)
 
 

@@ -68,7 +68,7 @@ def _pack(folder: Path, archive: Path) -> None:
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and "bin" != path.relative_to(folder).parts[0]:
+            if path.is_file() and path.relative_to(folder).parts[0] != "bin":
                 tar.add(path, path.relative_to(folder).as_posix(), filter=_anonymous)
     temporary.replace(archive)
 

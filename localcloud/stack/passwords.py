@@ -61,4 +61,6 @@ def _read(path: Path) -> dict[str, str]:
 def _generated(name: str) -> str:
     if name.endswith("fernet_key"):
         return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    if name.endswith("token_key"):
+        return secrets.token_urlsafe(64)  # SHA-512's own length: Airflow warns of less
     return secrets.token_urlsafe(24)

@@ -11,12 +11,14 @@ from fraud_detection.simulation.demo import regimes
 from fraud_detection.simulation.files import write_days, write_table
 from fraud_detection.simulation.fraud import World
 from fraud_detection.simulation.transactions import hour_table
-from localcloud.stack.settings import BUCKET
+from localcloud.stack.settings import BUCKET, DEFAULTS
 
 HISTORY_DAYS = 81
 """Label delay, hold-out, label delay, 28 days of training and the features' 30 days before them; and two to spare."""
 DAYS_OF_NEW_FRAUDS = 24
 """The frauds have changed so long before the first run: it has just begun to see the new ones, later runs see more."""
+
+TRANSACTIONS_PER_DAY = int(DEFAULTS["TRANSACTIONS_PER_DAY"])
 
 _HOUR = timedelta(hours=1)
 _POLL_SECONDS = 5.0
@@ -38,8 +40,8 @@ class Story:
         return World(self.seed, self.transactions_per_day, regimes(self.drift_date))
 
 
-def story(folder: Path, now: datetime) -> Story:
-    """The stack's story, begun now where there is none."""
+def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_PER_DAY) -> Story:
+    """The stack's story, begun now where there is none; one that has begun goes on as it is."""
     path = folder / "story.json"
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +51,7 @@ def story(folder: Path, now: datetime) -> Story:
     today = now.date()
     begun = Story(
         seed=7,
-        transactions_per_day=7_200,
+        transactions_per_day=transactions_per_day,
         first_day=today - timedelta(days=HISTORY_DAYS),
         first_hourly_day=today,
         drift_date=today - timedelta(days=DAYS_OF_NEW_FRAUDS),
@@ -61,9 +63,9 @@ def story(folder: Path, now: datetime) -> Story:
     return begun
 
 
-def seed(folder: Path, now: datetime) -> int:
+def seed(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_PER_DAY) -> int:
     """Write the history up to the last full hour; returns the number of files that were missing."""
-    told, data = story(folder, now), data_folder(folder)
+    told, data = story(folder, now, transactions_per_day), data_folder(folder)
     written = 0
     for offset in range((told.first_hourly_day - told.first_day).days):
         day = told.first_day + timedelta(days=offset)

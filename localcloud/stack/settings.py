@@ -29,7 +29,9 @@ DEFAULTS: dict[str, str] = {
     "POSTGRES_PORT": "15432",
     "POSTGRES_OS_USER": "nobody",
     "JOB_MEMORY": "1500m",
+    "TRANSACTIONS_PER_DAY": "7200",
 }
+AIRFLOW_PREFIX = "AIRFLOW__"  # names that begin so are Airflow's own options, and are handed to it as they are
 
 
 class StackError(Exception):
@@ -45,6 +47,8 @@ class Stack:
     ports: dict[str, int]
     postgres_os_user: str
     job_memory: str
+    transactions_per_day: int
+    airflow_options: dict[str, str]
 
     @property
     def passwords(self) -> Path:
@@ -123,6 +127,8 @@ def load(env_file: Path) -> Stack:
         ports=ports,
         postgres_os_user=values["POSTGRES_OS_USER"],
         job_memory=values["JOB_MEMORY"],
+        transactions_per_day=_count("TRANSACTIONS_PER_DAY", values["TRANSACTIONS_PER_DAY"], env_file),
+        airflow_options={name: value for name, value in values.items() if name.startswith(AIRFLOW_PREFIX)},
     )
 
 
@@ -148,7 +154,7 @@ def _read(env_file: Path) -> dict[str, str]:
         name = name.replace("export ", "", 1).strip()
         if not equals or not name.isidentifier():
             raise StackError(f"{env_file}, line {number}: {text!r} is not NAME=value")
-        if name not in DEFAULTS:
+        if name not in DEFAULTS and not name.startswith(AIRFLOW_PREFIX):
             continue
         try:
             words = shlex.split(value, comments=True)
@@ -162,4 +168,10 @@ def _read(env_file: Path) -> dict[str, str]:
 def _port(name: str, text: str, env_file: Path) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         raise StackError(f"{env_file}: {name} is {text!r}; expected a port between 1 and 65535")
+    return int(text)
+
+
+def _count(name: str, text: str, env_file: Path) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise StackError(f"{env_file}: {name} is {text!r}; expected a number of at least 1")
     return int(text)

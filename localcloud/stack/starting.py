@@ -55,7 +55,7 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
         for name in ("emulator", "mlflow"):  # they come up while Airflow's tables and the data are made
             _start(stack, supervisor, name)
         with progress.step("demo data") as line:
-            files = seeding.seed(stack.folder, datetime.now(UTC))
+            files = seeding.seed(stack.folder, datetime.now(UTC), stack.transactions_per_day)
             told = seeding.story(stack.folder, datetime.now(UTC))
             line.text = f"{files} files written; transactions from {told.first_day} to the last full hour"
         with progress.step("environment") as line:
@@ -195,6 +195,7 @@ def _configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str]) -> Non
             "mlflow_secret_id": emulator.put_secret("mlflow-job", account),
             "model_name": MODEL,
         },
+        defaults={"min_new_frauds": 1},  # the simulated bank has a few an hour, and each hour shall have its run
     )
 
 
