@@ -32,12 +32,18 @@ def _owner(port: int) -> str | None:
     inodes = {inode for table in ("tcp", "tcp6") for inode in _listeners(Path("/proc/net") / table, port)}
     for process in Path("/proc").glob("[0-9]*") if inodes else ():
         try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            if links & inodes:
+            if any(_target(link) in inodes for link in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
         except OSError:  # gone meanwhile, or another user's
             continue
     return None
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile, as the one with which this process looks at its own
+        return ""
 
 
 def _listeners(table: Path, port: int) -> set[str]:

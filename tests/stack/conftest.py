@@ -26,7 +26,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iter
     """A stack after its first `make up`."""
     found = Live(tmp_path_factory.mktemp("live"))
     try:
-        print(found.command("up"))  # shown where a test fails
+        found.command("up")
         yield found
     finally:
         down(found.stack)

@@ -287,7 +287,7 @@ class _Forward(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing: pytest's output is for what fails."""
