@@ -8,6 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
+export UV
 export UV_PYTHON_DOWNLOADS := never
 
 INPUT ?= data/input_data
@@ -74,7 +75,7 @@ doctor: ## Check what the local stack needs of this machine, and how to get it
 
 .PHONY: up
 up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion (docs/local_stack.md)
-	@UV=$(UV) $(STACK) up --env $(ENV_FILE)
+	@$(STACK) up --env $(ENV_FILE)
 
 .PHONY: down
 down: setup ## Stop the local stack; its data stays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,9 @@ class Stack:
     ports: dict[str, int]
     postgres_os_user: str
     job_memory: str
-    transactions_per_day: int
-    airflow_options: dict[str, str]
+    # A stack that an earlier release started has saved none of what came later; it must be possible to end it.
+    transactions_per_day: int = int(DEFAULTS["TRANSACTIONS_PER_DAY"])
+    airflow_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def passwords(self) -> Path:
@@ -138,7 +139,8 @@ def saved(folder: Path) -> Stack | None:
     if not path.exists():
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
-    return Stack(**{**values, "folder": Path(values["folder"])})
+    known = {entry.name: values[entry.name] for entry in fields(Stack) if entry.name in values}
+    return Stack(**{**known, "folder": Path(values["folder"])})
 
 
 def _read(env_file: Path) -> dict[str, str]:

@@ -71,6 +71,16 @@ def test_a_component_that_is_started_again_gets_the_settings_of_its_siblings(sta
     assert saved(stack.folder) == stack
 
 
+def test_a_stack_of_another_release_can_be_ended(stack: Stack) -> None:
+    """After an update `make down` must still find the processes, whatever settings have come or gone since."""
+    stack.save()
+    path = stack.run / "settings.json"
+    values = json.loads(path.read_text())
+    del values["airflow_options"]
+    path.write_text(json.dumps({**values, "of_a_later_release": 1}))
+    assert saved(stack.folder) == stack
+
+
 def test_a_taken_port_is_named_with_its_variable_and_owner(stack: Stack) -> None:
     """Without the name nobody knows what to change in .env, and without the owner not what to end."""
     with socket.socket() as taken:
