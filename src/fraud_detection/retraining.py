@@ -108,7 +108,7 @@ def retrain(request: Request, tell: Tell) -> Decision:
             page = render(decision, evidence).encode()  # once more: now the version is known
             output.write(_report_name(decision), page)
             registry.attach(decision, {"report.html": page})
-            write_maturity(output, settings.model_name, transactions.profile, windows)
+            write_maturity(output, settings.model_name, profile, windows)
     for warning in warnings:
         tell("warning", warning)
     narration.tell_verdict(decision, tell)
