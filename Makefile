@@ -25,10 +25,11 @@ FOLLOW ?=
 
 RUN := .venv/bin/
 STACK := $(RUN)python -m localcloud.stack
+test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -52,6 +53,21 @@ help: ## List the targets
 .venv-mlflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing MLflow's server into .venv-mlflow (once)"
 	@UV_PROJECT_ENVIRONMENT=.venv-mlflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group mlflow
+	@touch $@
+
+.venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 into .venv-airflow2 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow2
+	@touch $@
+
+.venv-airflow-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow on Python 3.12 into .venv-airflow-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow
+	@touch $@
+
+.venv-airflow2-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 2 on Python 3.12 into .venv-airflow2-py312 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow2
 	@touch $@
 
 .PHONY: setup
@@ -90,8 +106,25 @@ logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
 	@$(STACK) logs --env $(ENV_FILE) --component "$(COMPONENT)" $(if $(FOLLOW),--follow)
 
 .PHONY: test
-test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions)
+test: setup ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then test-dags
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
+	@$(MAKE) test-dags
+
+.PHONY: test-dags
+test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
+	@echo "The DAGs on Airflow 3"
+	@$(call test_dags,.venv-airflow,)
+	@echo "The DAGs on Airflow 2"
+	@$(call test_dags,.venv-airflow2,)
+	@if $(UV) python find 3.12 > /dev/null 2>&1; then $(MAKE) test-dags-py312; \
+	else echo "skipped: loading the DAGs on Python 3.12, of which this machine has none"; fi
+
+.PHONY: test-dags-py312
+test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
+	@echo "The DAGs on Airflow 3 and Python 3.12"
+	@$(call test_dags,.venv-airflow-py312,/test_dags.py)
+	@echo "The DAGs on Airflow 2 and Python 3.12"
+	@$(call test_dags,.venv-airflow2-py312,/test_dags.py)
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
@@ -104,7 +137,8 @@ lint: setup ## Check style, format and types
 	@$(RUN)mypy
 
 .PHONY: benchmark
-benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
+benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions, and the simulator (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
+	@.venv-benchmark/bin/python benchmarks/simulation.py --check

@@ -170,12 +170,15 @@ class CreateCluster(DataprocCreateClusterOperator):
     def execute(self, context: Context) -> str:
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
         self._read_settings(hook)
-        with no_useless_retries():
-            for cluster in clusters(hook, self.folder_id, self.labels):
-                if self._comes_up(hook, cluster):
-                    self.log.info("Cluster %s of an earlier try is used", cluster.id)
-                    return str(cluster.id)
-            return str(super().execute(context))
+        try:
+            with no_useless_retries():
+                for cluster in clusters(hook, self.folder_id, self.labels):
+                    if self._comes_up(hook, cluster):
+                        self.log.info("Cluster %s of an earlier try is used", cluster.id)
+                        return str(cluster.id)
+                return str(super().execute(context))
+        except AirflowTaskTimeout as error:
+            raise AirflowException(f"the cluster was not up within {self.execution_timeout}") from error
 
     def _comes_up(self, hook: DataprocHook, cluster: Cluster) -> bool:
         """Wait for a cluster that is still being created. False where it failed: the teardown deletes it later."""
@@ -503,20 +506,23 @@ def note(context: Context, text: str) -> None:
 class Tell(BaseNotifier):
     """Say something through a Slack-compatible webhook, where the settings name a connection for that."""
 
-    template_fields: Sequence[str] = ("connection_id", "text")
-
     def __init__(self, *, connection_id: str, text: str) -> None:
         super().__init__()
         self.connection_id = connection_id
         self.text = text
 
     def notify(self, context: Context) -> None:
-        if not self.connection_id or not self.text:
+        # Rendered here: Airflow renders a notifier in place, once for all tasks that share it, and Airflow 2 keeps the
+        # template itself where it says nothing.
+        environment = self.get_template_env(dag=context["dag"])
+        connection_id = self.render_template(self.connection_id, context, environment)
+        text = self.render_template(self.text, context, environment)
+        if not connection_id or not text:
             return
         # Late: parsing the DAGs is cheaper without it, and possible where the provider is not installed.
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
-        SlackWebhookNotifier(slack_webhook_conn_id=self.connection_id, text=self.text).notify(context)
+        SlackWebhookNotifier(slack_webhook_conn_id=connection_id, text=text).notify(context)
 
 
 def _is_true(value: object) -> bool:

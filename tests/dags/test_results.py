@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
+import requests
 from world import load
 
 from localcloud.client import serving
@@ -25,7 +27,6 @@ class Storage(ThreadingHTTPServer):
     def __init__(self, folder: Path, token: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.token = folder, token
-        self.listings = 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,7 +44,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, self._listing(bucket, {k: v[0] for k, v in parse_qs(parts.query).items()}))
 
     def _listing(self, bucket: str, query: dict[str, str]) -> bytes:
-        self.server.listings += 1
         root = self.server.folder / bucket
         after = query.get("continuation-token") or query.get("start-after", "")
         names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
@@ -142,37 +142,37 @@ def test_the_first_run_goes_ahead(results: Any, cloud: Any) -> None:
     assert cloud.freshness(results, "m", T, 10, 24).train
 
 
-def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(tmp_path: Path, cloud: Any) -> None:
+def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(
+    tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lost permission would look like a first run, every hour."""
-    cloud.yandexcloud.auth.get_auth_token, kept = (lambda **_: "another"), cloud.yandexcloud.auth.get_auth_token
-    try:
-        with Storage(tmp_path, "the token") as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
-            with pytest.raises(Exception, match="403"):
-                results.maturity("m")
-            server.shutdown()
-    finally:
-        cloud.yandexcloud.auth.get_auth_token = kept
+    monkeypatch.setattr(cloud.yandexcloud.auth, "get_auth_token", lambda **_: "another")
+    with Storage(tmp_path, "the token") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
+        with pytest.raises(requests.HTTPError, match="403"):
+            results.maturity("m")
+        server.shutdown()
 
 
-def test_the_token_is_the_service_account_s_own(tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_that_of_the_machine_s_service_account(
+    tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Static keys would have to be made, kept and changed."""
-    import requests
+    seen: list[str] = []
 
-    settings = {"metadata_port": 0, "metadata_service_account": "airflow"}
-    with serving(tmp_path / "cloud", settings, python=sys.executable) as emulator:
-        address = emulator.cloud["metadata"]
-        monkeypatch.setenv("YC_METADATA_ADDR", address)
-        url = f"http://{address}/computeMetadata/v1/instance/service-accounts/default/token"
-        token = requests.get(url, headers={"Metadata-Flavor": "Google"}, timeout=5).json()["access_token"]
-        with Storage(tmp_path, token) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            (tmp_path / "demo" / "outcomes").mkdir(parents=True)
-            (tmp_path / "demo" / "outcomes" / "j.json").write_text('{"exit_code": 0}')
-            results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
-            assert results.outcome("j") == {"exit_code": 0}
-            server.shutdown()
+    def get(_url: str, *, headers: dict[str, str], **_: object) -> SimpleNamespace:
+        seen.append(headers["X-YaCloud-SubjectToken"])
+        return SimpleNamespace(status_code=404)
+
+    with serving(tmp_path, {"port": 0, "metadata_port": 0}, python=sys.executable) as emulator:
+        monkeypatch.setenv("YC_METADATA_ADDR", emulator.cloud["metadata"])
+        monkeypatch.setattr(cloud, "requests", SimpleNamespace(get=get, codes=requests.codes))
+        assert cloud.Results("https://storage", "demo", "", {}).outcome("j") is None
+        [given] = emulator.events("metadata-token")
+    assert given["caller"] == emulator.cloud["service_accounts"]["airflow"]["id"]
+    assert len(seen) == 1
+    assert seen[0].startswith("t1.")
 
 
 @pytest.mark.parametrize("uri", ["output", "s3a://", "https://storage/x"])

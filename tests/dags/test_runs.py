@@ -2,44 +2,21 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from world import BUCKET, QUICK, ROOT, Run, World
+from world import ROOT, Run, World
 
-from localcloud.client import Emulator, serving, wait_for
+from localcloud.client import wait_for
 
 HOUR = datetime(2026, 5, 24, 10, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    state = tmp_path_factory.mktemp("cloud")
-    command = [str(Path(__file__).with_name("stub_job.sh")), str(state / "plan")]
-    command.append(str(state / "buckets" / BUCKET / "output_data" / "outcomes"))
-    settings = {
-        "names": {"buckets": [BUCKET]},
-        "timing": QUICK,
-        "jobs": {"runner": "stub", "stub": {"command": command}},
-    }
-    with serving(state, settings, python=sys.executable) as served:
-        yield served
-
-
-@pytest.fixture
-def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    world = World(emulator, monkeypatch)
-    yield world
-    emulator.clear_faults()
-    shutil.rmtree(world.output, ignore_errors=True)
-    assert emulator.clusters() == [], "a cluster was left"
 
 
 def _clean(run: Run, clusters: int, jobs: int) -> None:
@@ -199,7 +176,11 @@ def test_a_job_whose_reply_was_lost_is_attached_to(world: World) -> None:
 
 
 def test_an_api_that_is_away_at_the_start_is_waited_for(world: World) -> None:
-    """A minute's outage of the API would cost the hour. (Here two seconds, with a retry after three.)"""
+    """A minute's outage of the API would cost the hour.
+
+    Here it lasts two seconds and the next try is after three; in service tries are two minutes apart
+    (`test_every_task_has_a_limit_and_retries`).
+    """
     world.emulator.add_fault("api-unavailable", seconds=2)
     run = world.run(world.dag(retry_seconds=3))
     assert run.state == "success"
@@ -267,6 +248,24 @@ def test_a_worker_killed_while_the_job_ran_attaches_to_it(world: World) -> None:
     assert run.state == "success"
     run.events = world.emulator.events()[before:]
     _clean(run, clusters=1, jobs=1)
+
+
+def test_two_runs_at_once_train_once_each_and_delete_only_their_own_cluster(world: World) -> None:
+    """Airflow runs one at a time; where that is lifted, one run would take the cluster from under the other's job."""
+    world.jobs_do("slow", "slow")
+    before = len(world.emulator.events())
+    with _run_elsewhere(world, HOUR + timedelta(hours=1)) as other:
+        assert wait_for(lambda: _has(world, before, "cluster", "CREATING"), 60)
+        run = world.run()
+        assert other.wait(60) == 0
+    assert run.state == "success"
+    run.events = world.emulator.events()[before:]
+    _clean(run, clusters=2, jobs=2)
+    both = [e["event"] + e["status"] for e in run.events if e.get("status") in ("RUNNING", "DELETED")]
+    assert both.index("clusterDELETED") > both.index("clusterRUNNING", both.index("clusterRUNNING") + 1), (
+        "the runs were not at once"
+    )
+    assert len(set(run.jobs())) == 2
 
 
 def test_a_run_leaves_the_clusters_of_others_alone(world: World) -> None:
@@ -369,18 +368,27 @@ class _when(threading.Thread):  # noqa: N801  (reads as a sentence)
 
 def _killed_when(world: World, condition: Callable[[], bool]) -> None:
     """Run the DAG in a process of its own, and kill that, with no time to clean up, as soon as the condition holds."""
-    program = f"""from datetime import datetime; import world
-world.dag_test(world.load("fraud_detection_training").dag, datetime.fromisoformat("{HOUR.isoformat()}"), None)"""
+    with _run_elsewhere(world, HOUR) as process:
+        assert wait_for(lambda: condition() or process.poll() is not None, 60)
+        assert process.poll() is None, "the run was over before it could be killed"
+
+
+@contextmanager
+def _run_elsewhere(world: World, at: datetime) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in a process of its own, which ends with 0 if the run is green, and is killed where it goes on too long."""
+    program = f"""import sys; from datetime import datetime; import world
+run = world.dag_test(world.load("fraud_detection_training").dag, datetime.fromisoformat("{at.isoformat()}"), None)
+sys.exit(str(run.state) != "success")"""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
-    log = world.emulator.state / "killed.log"
+    log = world.emulator.state / "elsewhere.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            assert wait_for(lambda: condition() or process.poll() is not None, 60)
-            assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+            yield process
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            sys.stdout.write(log.read_text(errors="replace")[-2000:])

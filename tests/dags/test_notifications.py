@@ -1,0 +1,87 @@
+"""Messages through a Slack-compatible webhook: of promotions and failures, to whoever named a connection for that."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from world import World
+
+
+class Webhook(ThreadingHTTPServer):
+    """Takes messages as Slack does."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.texts: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.texts.append(content["text"])
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    with Webhook() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection = {
+            "conn_type": "slackwebhook",
+            "host": f"http://127.0.0.1:{server.server_port}",
+            "password": "T00/B00/secret-of-the-webhook",
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_FRAUD_DETECTION_WEBHOOK", json.dumps(connection))
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("0", "fraud_detection_training: 2026-05-24T10:00:00Z: promoted as v13; AP +0.029"),
+        ("65", "failed: the job ended with exit code 65: as planned"),
+        ("refused", None),
+    ],
+)
+def test_promotions_and_failures_are_told_and_nothing_else(
+    world: World, webhook: Webhook, capfd: pytest.CaptureFixture[str], word: str, said: str | None
+) -> None:
+    """A model would change, or training stop, and the team would find out from its customers."""
+    world.configure(webhook_connection="fraud_detection_webhook")
+    world.jobs_do(word)
+    run = world.run()
+    assert run.state == ("failed" if word == "65" else "success")
+    if said is None:
+        assert webhook.texts == []
+    else:
+        [text] = webhook.texts
+        assert said in text
+    output = capfd.readouterr()
+    assert "secret-of-the-webhook" not in output.out + output.err
+
+
+def test_nothing_is_told_unless_somebody_asks_for_it(world: World, webhook: Webhook) -> None:
+    """An installation without a webhook must not fail for the want of it."""
+    world.jobs_do("65")
+    world.run()
+    assert webhook.texts == []
+
+
+def test_a_webhook_that_is_away_does_not_fail_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slack's outage must not look like ours."""
+    connection: dict[str, Any] = {"conn_type": "slackwebhook", "host": "http://127.0.0.1:9", "password": "T/B/x"}
+    monkeypatch.setenv("AIRFLOW_CONN_FRAUD_DETECTION_WEBHOOK", json.dumps(connection))
+    world.configure(webhook_connection="fraud_detection_webhook")
+    assert world.run().state == "success"
