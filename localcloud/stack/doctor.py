@@ -6,6 +6,7 @@ Standard library alone: it runs before anything is installed.
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import shutil
 import sys
@@ -46,11 +47,10 @@ def findings(stack: Stack, running: frozenset[str] = frozenset()) -> list[Findin
 
 
 def _system() -> Finding:
-    if sys.platform.startswith("linux"):
-        return Finding("system", "Linux")
-    return Finding(
-        "system", sys.platform, "the stack is made for Linux; elsewhere run it in a virtual machine or WSL 2"
-    )
+    name = platform.system()
+    if name == "Linux":
+        return Finding("system", name)
+    return Finding("system", name, "the stack is made for Linux; elsewhere run it in a virtual machine or WSL 2")
 
 
 def python(version: tuple[int, ...]) -> Finding:

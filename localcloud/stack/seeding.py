@@ -45,9 +45,8 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
     path = folder / "story.json"
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return Story(
-            **{name: date.fromisoformat(value) if isinstance(value, str) else value for name, value in kept.items()}
-        )
+        days = {name: date.fromisoformat(kept[name]) for name in ("first_day", "first_hourly_day", "drift_date")}
+        return Story(**{**kept, **days})
     today = now.date()
     begun = Story(
         seed=7,

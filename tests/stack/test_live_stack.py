@@ -5,13 +5,14 @@ from datetime import datetime
 
 import psutil
 import pytest
+from live_stack import Arguments, Live, eventually
 
 from localcloud.stack.components import COMPONENTS
 from localcloud.stack.ports import is_free
 from localcloud.stack.settings import REAPER_DAG, TRAINING_DAG
 from localcloud.stack.supervision import marked
-from tests.stack.live import Arguments, Live, eventually
 
+pytest_plugins = ["live_fixtures"]
 pytestmark = pytest.mark.stack
 
 

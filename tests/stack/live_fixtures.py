@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from live_stack import Arguments, Live
 
 from localcloud.client import wait_for
 from localcloud.stack.settings import TRAINING_DAG
 from localcloud.stack.stopping import down
-from tests.stack.live import Arguments, Live
 
 YEARLY = "0 0 1 1 *"
 

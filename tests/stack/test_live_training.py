@@ -4,10 +4,11 @@ Each case is a run of a model of its own, so it ends with a first champion, or w
 """
 
 import pytest
+from live_stack import Live, Run, eventually, kill_tree, proxy
 
 from localcloud.stack.settings import TRAINING_DAG
-from tests.stack.live import Live, Run, eventually, kill_tree, proxy
 
+pytest_plugins = ["live_fixtures"]
 pytestmark = pytest.mark.stack
 
 
