@@ -18,23 +18,22 @@ from pathlib import Path
 from localcloud.stack import archive
 from localcloud.stack.settings import ROOT, Stack
 
-SETTINGS = ROOT / "conf" / "local_stack.yaml"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def upload(stack: Stack) -> int:
     """Bring the bucket's files up to date; returns how many were new or different."""
-    changed = sum(_put(stack.bucket / name, content) for name, content in _objects())
+    changed = sum(_put(stack.bucket / name, content) for name, content in _objects(stack))
     return changed + _copy(archive.ARCHIVE, stack.bucket / "code" / "venv.tar.gz")
 
 
-def _objects() -> Iterator[tuple[str, bytes]]:
+def _objects(stack: Stack) -> Iterator[tuple[str, bytes]]:
     for path in sorted((ROOT / "dags").iterdir()):
         if path.is_file():
             yield f"dags/{path.name}", path.read_bytes()
     yield "code/fraud_detection_model.py", (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     yield "code/fraud_detection.zip", _library(ROOT / "src")
-    yield "code/retraining.yaml", SETTINGS.read_bytes()
+    yield "code/retraining.yaml", (ROOT / stack.training_settings).read_bytes()
 
 
 def _library(source: Path) -> bytes:

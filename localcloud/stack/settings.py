@@ -30,6 +30,7 @@ DEFAULTS: dict[str, str] = {
     "POSTGRES_OS_USER": "nobody",
     "JOB_MEMORY": "1500m",
     "TRANSACTIONS_PER_DAY": "7200",
+    "TRAINING_SETTINGS": "conf/local_stack.yaml",
 }
 AIRFLOW_PREFIX = "AIRFLOW__"  # names that begin so are Airflow's own options, and are handed to it as they are
 
@@ -49,6 +50,7 @@ class Stack:
     job_memory: str
     # A stack that an earlier release started has saved none of what came later; it must be possible to end it.
     transactions_per_day: int = int(DEFAULTS["TRANSACTIONS_PER_DAY"])
+    training_settings: str = DEFAULTS["TRAINING_SETTINGS"]
     airflow_options: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -129,6 +131,7 @@ def load(env_file: Path) -> Stack:
         postgres_os_user=values["POSTGRES_OS_USER"],
         job_memory=values["JOB_MEMORY"],
         transactions_per_day=_count("TRANSACTIONS_PER_DAY", values["TRANSACTIONS_PER_DAY"], env_file),
+        training_settings=str(_file("TRAINING_SETTINGS", values["TRAINING_SETTINGS"], env_file)),
         airflow_options={name: value for name, value in values.items() if name.startswith(AIRFLOW_PREFIX)},
     )
 
@@ -177,3 +180,10 @@ def _count(name: str, text: str, env_file: Path) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise StackError(f"{env_file}: {name} is {text!r}; expected a number of at least 1")
     return int(text)
+
+
+def _file(name: str, text: str, env_file: Path) -> Path:
+    """A path below the repository, as the file says it."""
+    if not (ROOT / text).is_file():
+        raise StackError(f"{env_file}: {name} is {text!r}, and {ROOT / text} is not a file")
+    return Path(text)

@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from localcloud.client import Emulator
-from localcloud.stack import airflow, bucket, mlflow
+from localcloud.stack import airflow, mlflow
 from localcloud.stack.components import BY_NAME
 from localcloud.stack.http import HttpError, basic, call
 from localcloud.stack.passwords import passwords
@@ -27,6 +27,13 @@ from localcloud.stack.settings import BUCKET, PORTS, ROOT, TRAINING_DAG, Stack, 
 from localcloud.stack.supervision import Supervisor
 
 ENDED = ("success", "failed")
+
+# A small bank, whose few frauds shall be enough for a decision: a job takes seconds rather than a minute.
+TRAINING = {
+    "data": {"columns": {"label_available_at": "label_available_at"}},
+    "windows": {"training_window_days": 28},
+    "comparison": {"planned_looks": 1, "minimum_holdout_frauds": 30},
+}
 
 
 def eventually(what: str, condition: Callable[[], Any], deadline: float = 120.0) -> Any:
@@ -53,7 +60,11 @@ class Live:
 
     def __init__(self, folder: Path) -> None:
         self.env = folder / ".env"
+        training = folder / "training.yaml"
+        training.write_text(yaml.safe_dump(TRAINING))
         self._fixed = {
+            "TRAINING_SETTINGS": training,
+            "TRANSACTIONS_PER_DAY": 2400,
             "STACK_FOLDER": folder / "stack",
             **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # What is lost is noticed in seconds, so that a test need not wait as long as people can.
@@ -144,7 +155,7 @@ class Run:
     def start(self, tracking_uri: str | None = None) -> "Run":
         """Settings of this run alone, and off it goes."""
         stack = self.live.stack
-        settings = yaml.safe_load(bucket.SETTINGS.read_text())
+        settings = yaml.safe_load(Path(stack.training_settings).read_text())
         (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
         own = {
             "model_name": self.model,
