@@ -32,7 +32,12 @@ ENDED = ("success", "failed")
 TRAINING = {
     "data": {"columns": {"label_available_at": "label_available_at"}},
     "windows": {"training_window_days": 28},
-    "comparison": {"planned_looks": 1, "minimum_holdout_frauds": 30},
+    "comparison": {
+        "planned_looks": 1,
+        "confidence": 0.6,
+        "minimum_holdout_frauds": 30,
+        "first_champion_floor": 1.0,
+    },
 }
 
 
@@ -64,7 +69,7 @@ class Live:
         training.write_text(yaml.safe_dump(TRAINING))
         self._fixed = {
             "TRAINING_SETTINGS": training,
-            "TRANSACTIONS_PER_DAY": 2400,
+            "TRANSACTIONS_PER_DAY": 3600,
             "STACK_FOLDER": folder / "stack",
             **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # What is lost is noticed in seconds, so that a test need not wait as long as people can.
