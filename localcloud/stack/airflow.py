@@ -17,6 +17,7 @@ from localcloud.stack.settings import AIRFLOW_PREFIX, ROOT, Stack, StackError
 
 ADMIN = "admin"
 CONNECTION = "yandexcloud_default"
+_MASK = "***"
 _PROGRAM = ROOT / ".venv-airflow" / "bin" / "airflow"
 
 
@@ -136,12 +137,16 @@ class Api:
         self._put("connections", CONNECTION, body)
 
     def set_variable(self, name: str, owned: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-        """A variable with these names; others that somebody has put into it stay, and win over the defaults."""
+        """A variable with these names; others that somebody has put into it stay, and win over the defaults.
+
+        Except those that Airflow does not show, because their names sound like secrets: it holds ids, and no secrets.
+        """
         try:
-            kept = json.loads(self.request("GET", f"variables/{name}")["value"])
+            shown = json.loads(self.request("GET", f"variables/{name}")["value"])
         except (HttpError, json.JSONDecodeError):
-            kept = {}
-        value = json.dumps({**defaults, **(kept if isinstance(kept, dict) else {}), **owned}, indent=2)
+            shown = {}
+        kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
+        value = json.dumps({**defaults, **kept, **owned}, indent=2)
         self._put("variables", name, {"key": name, "value": value})
 
     def has_dag(self, dag: str) -> bool:

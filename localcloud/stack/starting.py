@@ -75,7 +75,7 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
                 line.text = f"ready {component.url(stack)}".rstrip()
         mlflow.make_job_account(stack, secret)
         api = airflow.Api(stack, secret)
-        _configure(stack, api, secret)
+        configure(stack, api, secret)
         _schedule(stack, api, secret, progress, first_run=first_run)
     _tell_where(stack, progress)
 
@@ -172,8 +172,8 @@ def _wait_ready(stack: Stack, supervisor: Supervisor, name: str) -> None:
         time.sleep(_POLL)
 
 
-def _configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str]) -> None:
-    """The job's credentials into Lockbox; the connection and the settings of the DAGs into Airflow."""
+def configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str], **changed: str) -> None:
+    """The job's credentials into Lockbox; the connection and the settings of the DAGs, some changed, into Airflow."""
     emulator = Emulator(stack.cloud)
     account = {"username": mlflow.JOB, "password": secret["mlflow_job"]}
     cloud = emulator.cloud
@@ -194,6 +194,7 @@ def _configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str]) -> Non
             "tracking_uri": stack.mlflow_url,
             "mlflow_secret_id": emulator.put_secret("mlflow-job", account),
             "model_name": MODEL,
+            **changed,
         },
         defaults={"min_new_frauds": 1},  # the simulated bank has a few an hour, and each hour shall have its run
     )

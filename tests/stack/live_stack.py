@@ -24,6 +24,7 @@ from localcloud.stack.components import BY_NAME
 from localcloud.stack.http import HttpError, basic, call
 from localcloud.stack.passwords import passwords
 from localcloud.stack.settings import BUCKET, PORTS, ROOT, TRAINING_DAG, Stack, load
+from localcloud.stack.starting import configure
 from localcloud.stack.supervision import Supervisor
 
 ENDED = ("success", "failed")
@@ -162,12 +163,14 @@ class Run:
         stack = self.live.stack
         settings = yaml.safe_load(Path(stack.training_settings).read_text())
         (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
-        own = {
-            "model_name": self.model,
-            "output_uri": f"s3a://{BUCKET}/{self.model}",
-            "tracking_uri": tracking_uri or stack.mlflow_url,
-        }
-        self.live.api.set_variable("fraud_detection", own, {})
+        configure(
+            stack,
+            self.live.api,
+            self.live.secrets,
+            model_name=self.model,
+            output_uri=f"s3a://{BUCKET}/{self.model}",
+            tracking_uri=tracking_uri or stack.mlflow_url,
+        )
         self._seen = len(self.live.emulator.events())
         self.run_id = self.live.api.trigger(TRAINING_DAG, self.model)
         return self
@@ -204,6 +207,7 @@ class Run:
         """The job, once its Spark works on the data."""
 
         def job() -> str | None:
+            assert self.state not in ENDED, f"the run ended before its job ran: {self.tasks}"
             jobs = self.jobs()
             return jobs[-1] if jobs and "SparkContext: Running Spark" in self.live.emulator.log(jobs[-1]) else None
 
