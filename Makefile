@@ -5,6 +5,8 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The tests of the DAGs use it where it works; nothing downloads one.
+PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
@@ -17,6 +19,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
+# The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
+export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
 # Settings of the local stack; COMPONENT and FOLLOW are for make logs.
 ENV_FILE ?= .env
@@ -62,12 +66,12 @@ help: ## List the targets
 
 .venv-airflow-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing Airflow on Python 3.12 into .venv-airflow-py312 (once)"
-	@UV_PROJECT_ENVIRONMENT=.venv-airflow-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow-py312 $(UV) sync --quiet --locked --python "$(PYTHON312)" --only-group airflow
 	@touch $@
 
 .venv-airflow2-py312/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing Airflow 2 on Python 3.12 into .venv-airflow2-py312 (once)"
-	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python 3.12 --only-group airflow2
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow2-py312 $(UV) sync --quiet --locked --python "$(PYTHON312)" --only-group airflow2
 	@touch $@
 
 .PHONY: setup
@@ -80,6 +84,10 @@ create-data: setup ## Simulate card transactions into data/input_data
 .PHONY: train
 train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
 	@$(RUN)fraud-detection retrain --config $(CONFIG) --input $(INPUT) --output $(OUTPUT) --tracking-uri $(TRACKING_URI) --engine $(ENGINE)
+
+.PHONY: s3a
+s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (once)
+	@$(RUN)python scripts/prepare_s3a.py --folder .s3a
 
 .PHONY: demo
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
@@ -116,8 +124,8 @@ test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airfl
 	@$(call test_dags,.venv-airflow,)
 	@echo "The DAGs on Airflow 2"
 	@$(call test_dags,.venv-airflow2,)
-	@if $(UV) python find 3.12 > /dev/null 2>&1; then $(MAKE) test-dags-py312; \
-	else echo "skipped: loading the DAGs on Python 3.12, of which this machine has none"; fi
+	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test-dags-py312; \
+	else echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)"; fi
 
 .PHONY: test-dags-py312
 test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2

@@ -15,6 +15,7 @@ ALLOWED = {
     "evaluation": {"evaluation"},
     "features": {"features", "windows"},
     "datasets": {"datasets", "storage", "windows"},
+    "storage": {"storage"},
     "split": {"windows"},
     "training": set[str](),
     "registry": {"training", "decisions", "storage", "registry"},

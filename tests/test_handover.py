@@ -69,7 +69,7 @@ def test_a_defect_is_handed_over_without_what_it_says(
         job(run_name="run-1")
     found = _outcome(tmp_path)
     assert (found["exit_code"], found["retry"]) == (1, False)
-    assert found["error"] == "RuntimeError; see the job's log"
+    assert found["error"] == "RuntimeError; see the log of the job"
 
 
 @pytest.mark.parametrize("name", ["../run", "a/b", "", ".hidden"])

@@ -20,6 +20,7 @@ from localcloud.emulator.faults import FaultKind
 from localcloud.emulator.gateway import Method
 from localcloud.emulator.iam import Caller, Iam
 from localcloud.emulator.ids import DATAPROC, new_id
+from localcloud.emulator.lockbox import Lockbox
 from localcloud.emulator.metadata import MetadataServer
 from localcloud.emulator.paging import name_filter, page, read_token, write_token
 from localcloud.emulator.runners import Launch, Runner, StagingError, StubRunner
@@ -191,7 +192,9 @@ class Jobs:
                 output.write(f"{error}\n")
             exit_code, reason = 1, str(error)
         else:
-            with MetadataServer(self._iam, cluster.service_account_id, self._cloud.events, job.id) as metadata:
+            with MetadataServer(
+                self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
+            ) as metadata:
                 exit_code, reason = self._guarded(job, launch, log, metadata.address)
         self._keep_output(job, cluster, log)
         if not self._cloud.settings.jobs.keep_files:
@@ -243,6 +246,7 @@ class Jobs:
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "YC_METADATA_ADDR": metadata_address,
+            "YC_LOCKBOX_ENDPOINT": f"http://{metadata_address}",
             "YC_ENDPOINT": self._endpoint,
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str((self._cloud.state / "ca.pem").absolute()),
         }

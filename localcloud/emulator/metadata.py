@@ -1,6 +1,10 @@
-"""The metadata endpoint that a cloud machine has: it gives what runs there its service account's IAM tokens."""
+"""The metadata endpoint that a cloud machine has: it gives what runs there its service account's IAM tokens.
+
+Beside it, on the same port, Lockbox's payloads over REST, for what runs there without the cloud's gRPC client.
+"""
 
 import json
+import re
 import threading
 import time
 from http import HTTPStatus
@@ -8,12 +12,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from localcloud.emulator.errors import EmulatorError
+import grpc
+from google.protobuf.json_format import MessageToDict
+from yandex.cloud.lockbox.v1.payload_service_pb2 import GetPayloadRequest
+
+from localcloud.emulator.errors import ApiError, EmulatorError
 from localcloud.emulator.events import EventLog
-from localcloud.emulator.iam import Iam
+from localcloud.emulator.iam import ANONYMOUS, Iam
+from localcloud.emulator.lockbox import Lockbox
 
 TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105  # a path
 _FLAVOR = "Google"
+_PAYLOAD = re.compile(r"/lockbox/v1/secrets/([-_0-9a-zA-Z]{1,50})/payload")
+_HTTP_OF = {
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+}
 
 
 class MetadataServer:
@@ -22,8 +36,11 @@ class MetadataServer:
     Each job has its own, on a port of its own: so a token is of the job's cluster's account, and of no other.
     """
 
-    def __init__(self, iam: Iam, account_id: str, events: EventLog, owner: str, port: int = 0) -> None:
+    def __init__(
+        self, iam: Iam, lockbox: Lockbox, account_id: str, events: EventLog, owner: str, port: int = 0
+    ) -> None:
         self._iam = iam
+        self._lockbox = lockbox
         self._account_id = account_id
         self._events = events
         self._owner = owner
@@ -58,11 +75,37 @@ class MetadataServer:
         self._events.write("metadata-token", caller=self._account_id, owner=self._owner)
         return {"access_token": token, "expires_in": int(expires - time.time()), "token_type": "Bearer"}
 
+    def payload(self, secret_id: str, authorization: str | None) -> tuple[HTTPStatus, dict[str, object]]:
+        """The answer of `GET /lockbox/v1/secrets/ID/payload`, to whoever has a token."""
+        caller, code = ANONYMOUS, grpc.StatusCode.OK
+        try:
+            caller = self._iam.authenticate(authorization)
+            found = self._lockbox.payload(GetPayloadRequest(secret_id=secret_id), caller)
+            return HTTPStatus.OK, MessageToDict(found)
+        except ApiError as error:
+            code = error.code
+            status = _HTTP_OF.get(code, HTTPStatus.BAD_REQUEST)
+            return status, {"code": code.value[0], "message": str(error)}
+        finally:
+            self._events.write(
+                "call",
+                service="yandex.cloud.lockbox.v1.PayloadService",
+                method="Get",
+                over="rest",
+                caller=caller.id or None,
+                caller_name=caller.name or None,
+                code=code.name,
+                secret_id=secret_id,
+            )
+
 
 def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the base class's name for it
-            if self.path.partition("?")[0] != TOKEN_PATH:
+            path = self.path.partition("?")[0]
+            if match := _PAYLOAD.fullmatch(path):
+                self._answer(*server.payload(match[1], self.headers.get("Authorization")))
+            elif path != TOKEN_PATH:
                 self._answer(HTTPStatus.NOT_FOUND, {"error": "only the service account's token is emulated"})
             elif self.headers.get("Metadata-Flavor") != _FLAVOR:
                 self._answer(HTTPStatus.FORBIDDEN, {"error": "the header Metadata-Flavor: Google is missing"})

@@ -156,7 +156,7 @@ def _start_metadata(cloud: Cloud, iam: Iam, stack: ExitStack) -> str | None:
     if cloud.settings.metadata_port is None:
         return None
     account = cloud.store.find("service-account", name=cloud.settings.metadata_service_account)[0]
-    server = MetadataServer(iam, account.id, cloud.events, "this machine", cloud.settings.metadata_port)
+    server = MetadataServer(iam, Lockbox(cloud), account.id, cloud.events, "this machine", cloud.settings.metadata_port)
     return stack.enter_context(server).address
 
 

@@ -76,8 +76,6 @@ def _emulator(stack: Stack) -> Launch:
                 MARK: str(stack.folder),
                 "NO_PROXY": _LOCAL,
                 "no_proxy": _LOCAL,
-                "MLFLOW_TRACKING_USERNAME": mlflow.JOB,
-                "MLFLOW_TRACKING_PASSWORD": passwords(stack.passwords)["mlflow_job"],
             },
         },
     }

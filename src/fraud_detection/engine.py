@@ -4,13 +4,15 @@ All three are driven through the PySpark DataFrame API alone, so nothing else in
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,11 +33,46 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
 
     Raises:
         SettingsError: the engine is not installed.
+        ServiceUnavailableError: the object storage failed while the engine read from it.
         FraudDetectionError: the engine fails inside the block, and no one there knew why.
     """
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
     with opened as spark, _explained(engine):
         yield spark
+
+
+def s3a_properties(classpath: Path) -> dict[str, str]:
+    """Spark's properties for s3a:// on this machine; a cluster has its own.
+
+    Args:
+        classpath: a folder with the jars of S3A, made by `make s3a`.
+    """
+    from fraud_detection.storage.session import DEFAULT_REGION, endpoint  # late: --help needs no storage
+
+    return {
+        "spark.driver.extraClassPath": f"{classpath.absolute()}/*",
+        "spark.hadoop.fs.s3a.endpoint": endpoint(),
+        "spark.hadoop.fs.s3a.endpoint.region": os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.directory.marker.retention": "keep",
+        "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
+        # The job is tried again as a whole; S3A's own patience is a quarter of an hour.
+        "spark.hadoop.fs.s3a.attempts.maximum": "3",
+        "spark.hadoop.fs.s3a.retry.limit": "3",
+        "spark.hadoop.fs.s3a.connection.establish.timeout": "5000",
+    }
+
+
+_NO_S3A = "org.apache.hadoop.fs.s3a.S3AFileSystem not found"
+_TEMPORARY = re.compile(
+    r"ServiceUnavailableError"
+    r"|com\.amazonaws\.SdkClientException|org\.apache\.hadoop\.fs\.s3a\.AWS(ClientIO|ServiceThrottled|Status500)Exception"
+    r"|(Connect|ConnectTimeout|SocketTimeout|UnknownHost|NoHttpResponse)Exception"
+)
+_REFUSED = re.compile(r"FraudDetectionError: (cannot .*)|java\.nio\.file\.(AccessDeniedException: .*)")
+
+
+_LONGEST_CAUSE = 500
 
 
 @contextmanager
@@ -46,14 +83,28 @@ def _explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        cause = " | ".join(lines[:2])[:_LONGEST_CAUSE]
-        raise FraudDetectionError(
-            f"engine {engine} failed: {type(error).__name__}: {cause}; it may have run out of memory or disk"
-        ) from error
+        raise _storage_error(str(error)) or _engine_error(engine, error) from error
 
 
-_LONGEST_CAUSE = 500
+def _storage_error(text: str) -> FraudDetectionError | None:
+    """What an engine's failure means where the object storage was its cause; the engine wraps it in its own."""
+    if _NO_S3A in text:
+        return SettingsError("Spark has no S3A to read s3a:// with; run: make s3a, and set S3A_CLASSPATH to its folder")
+    if found := _REFUSED.search(text):
+        return FraudDetectionError(f"the engine cannot read its input: {found[1] or found[2]}")
+    if found := _TEMPORARY.search(text):
+        return ServiceUnavailableError(
+            f"the object storage failed while the engine read from it ({found[0]}); try later"
+        )
+    return None
+
+
+def _engine_error(engine: Engine, error: Exception) -> FraudDetectionError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = " | ".join(lines[:2])[:_LONGEST_CAUSE]
+    return FraudDetectionError(
+        f"engine {engine} failed: {type(error).__name__}: {cause}; it may have run out of memory or disk"
+    )
 
 
 @contextmanager
@@ -94,7 +145,8 @@ def _spark_session() -> "Iterator[SparkSession]":
     if not submitted:
         _use_bundled_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or the workers run whichever python3 comes first
-        for name, value in _LOCAL_SPARK.items():
+        classpath = os.environ.get("S3A_CLASSPATH")
+        for name, value in (_LOCAL_SPARK | (s3a_properties(Path(classpath)) if classpath else {})).items():
             builder = builder.config(name, value)
     spark = builder.getOrCreate()
     try:

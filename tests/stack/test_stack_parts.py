@@ -148,7 +148,7 @@ def test_files_with_secrets_are_private(stack: Stack) -> None:
     holders = [
         path for path in stack.folder.rglob("*") if path.is_file() and any(s in path.read_text() for s in secret)
     ]
-    assert {path.name for path in holders} == {"passwords.json", "basic_auth.ini", "users.json", "emulator.json"}
+    assert {path.name for path in holders} == {"passwords.json", "basic_auth.ini", "users.json"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
 
 

@@ -1,7 +1,8 @@
 """Files into one lazy table with canonical columns; nothing is checked yet, and nothing is read before an action.
 
 The engine reads Parquet itself where it can. CSV, and Parquet that one of the engines cannot read (nanoseconds,
-dictionaries, names with wildcards), is read by PyArrow inside `mapInArrow`, a few files a task, alike on all engines.
+dictionaries, names with wildcards; on Sail whatever is in an object storage), is read by PyArrow inside `mapInArrow`, a
+few files a task, alike on all engines.
 """
 
 import re
@@ -16,6 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 from pyspark.sql import types as T  # noqa: N812
 
+from fraud_detection import storage
 from fraud_detection.datasets.fields import Field, Kind, family
 from fraud_detection.datasets.files import Format, InputFile, first_unreadable, parquet_file
 from fraud_detection.datasets.text import csv_batches, csv_schema
@@ -24,7 +26,7 @@ from fraud_detection.errors import DataError
 EngineError = (PySparkException, Py4JError)
 """What the engines raise: Sail the former, Apache Spark both."""
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_./=+@ -]+")
+_PLAIN_NAME = re.compile(r"(s3a:/)?(/[A-Za-z0-9_.=+@ -]+)+")
 _BATCH = 65_536
 _TASKS = 64  # at most, for files that PyArrow reads: each costs an engine some milliseconds
 _ENGINE_TYPES: dict[pa.DataType, T.DataType] = {
@@ -68,7 +70,7 @@ def typed_rows(
     ids = _id_type(files, fields)
     groups: dict[tuple[object, ...], list[InputFile]] = {}
     for file in files:
-        native = file.format is Format.PARQUET and _engine_reads(file, fields)
+        native = file.format is Format.PARQUET and _engine_reads(spark, file, fields)
         key = (file.format, native, file.layout, *(file.types[field.source] for field in fields))
         groups.setdefault(key, []).append(file)
     parts = [_group(spark, group, fields, with_source=with_source) for group in groups.values()]
@@ -103,7 +105,7 @@ def _group(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...
     """Files of one format and one set of types: raw columns under canonical names, `defect`, and the source texts."""
     if files[0].format is Format.CSV:
         return _read_by_pyarrow(spark, files, fields, with_source=with_source)
-    if _engine_reads(files[0], fields):
+    if _engine_reads(spark, files[0], fields):
         rows = _read_by_engine(spark, files, fields)
     else:
         rows = _read_by_pyarrow(spark, files, fields, with_source=False)
@@ -181,8 +183,17 @@ def _engine_schema(schema: pa.Schema) -> T.StructType:
     return T.StructType([T.StructField(field.name, _engine_type(field.type) or T.StringType()) for field in schema])
 
 
-def _engine_reads(file: InputFile, fields: tuple[Field, ...]) -> bool:
-    """Whether both engines read these columns of a Parquet file by themselves, and rightly."""
+def _is_apache_spark(spark: object) -> bool:
+    return isinstance(spark, SparkSession)  # Sail's is a session of Spark Connect, a class of its own
+
+
+def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...]) -> bool:
+    """Whether the engine reads these columns of a Parquet file by itself, and rightly.
+
+    Of objects only Apache Spark does: Sail signs with access keys and cannot show a token of Yandex Cloud.
+    """
+    if storage.is_object(file.place) and not _is_apache_spark(spark):
+        return False
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
     whole = file.constant.isdisjoint(field.source for field in fields)

@@ -5,6 +5,7 @@ Nothing here prints, and no address leaves this module with a password in it.
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +14,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
-from fraud_detection.registry import sqlite
+from fraud_detection.registry import credentials, sqlite
+from fraud_detection.storage import is_object, session
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -70,29 +72,39 @@ class Connection:
 
         if self._sqlite_file is not None:
             sqlite.prepare(self._sqlite_file)
+        elif not _database(self.uri):
+            credentials.take_from_lockbox()
 
         return mlflow.MlflowClient(self.uri)
 
     @cached_property
     def experiment_id(self) -> str:
-        """The experiment, created at the first time: beside an SQLite file, or where the server keeps artifacts."""
+        """The experiment, created at the first time: where the server keeps artifacts, or for an SQLite file beside it.
+
+        `MLFLOW_DEFAULT_ARTIFACT_ROOT`, which MLflow's server reads, tells of another place for an SQLite file's.
+        """
         from mlflow.exceptions import MlflowException
 
         found = self.client.get_experiment_by_name(self._experiment)
         if found is None:
-            root = None if self._sqlite_file is None else (self._sqlite_file.parent / "mlartifacts").as_uri()
             try:
-                return str(self.client.create_experiment(self._experiment, artifact_location=root))
+                self.client.create_experiment(self._experiment, artifact_location=self._artifact_root)
             except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
                     raise
-                found = self.client.get_experiment_by_name(self._experiment)  # another run was quicker
+            found = self.client.get_experiment_by_name(self._experiment)
         if found.lifecycle_stage != "active":
             raise FraudDetectionError(
                 f"experiment {self._experiment} of MLflow at {self.shown_uri} is deleted; restore it:"
                 f" mlflow experiments restore --experiment-id {found.experiment_id}"
             )
+        if is_object(found.artifact_location):
+            session.share_with_boto3()
         return str(found.experiment_id)
+
+    def open_artifacts(self) -> None:
+        """Be ready to read and write artifacts, wherever the experiment keeps them."""
+        _ = self.experiment_id
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -104,16 +116,9 @@ class Connection:
         """
         import_mlflow(self.uri)
         _make_global(self.uri)
-        from mlflow.exceptions import MlflowException
-
-        kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
-        if _database(self.uri):
-            from sqlalchemy.exc import SQLAlchemyError
-
-            kinds += (SQLAlchemyError,)
         try:
             yield
-        except kinds as error:
+        except _failures(self.uri) as error:
             raise self._explanation(error) from None  # the original text may hold the address with its password
 
     def masked(self, text: str) -> str:
@@ -124,10 +129,22 @@ class Connection:
         return text.replace(f"{userinfo}@", "***@").replace(f"{unquote(userinfo)}@", "***@")
 
     @property
+    def _artifact_root(self) -> str | None:
+        """For a new experiment; None where a server decides."""
+        if self._sqlite_file is None:
+            return None
+        chosen = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")
+        if chosen:
+            return chosen.replace("s3a://", "s3://", 1)  # the name that MLflow knows
+        return (self._sqlite_file.parent / "mlartifacts").as_uri()
+
+    @property
     def _sqlite_file(self) -> Path | None:
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
 
     def _explanation(self, error: Exception) -> FraudDetectionError:
+        if "boto3" in sys.modules and isinstance(error, session.failures()):
+            return session.explanation(error, f"artifacts of MLflow at {self.shown_uri}")
         text = self.masked(" ".join(str(error).partition("[SQL:")[0].split()))[:_LONGEST_CAUSE]
         at = f"MLflow at {self.shown_uri}"
         match _kind(error, self.uri):
@@ -147,6 +164,18 @@ class Connection:
                 )
             case _:
                 return FraudDetectionError(f"{at} failed: {text}")
+
+
+def _failures(uri: str) -> tuple[type[Exception], ...]:
+    """What MLflow and its storage raise; of libraries that are not loaded nothing can have come."""
+    from mlflow.exceptions import MlflowException
+
+    kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
+    if _database(uri):
+        from sqlalchemy.exc import SQLAlchemyError
+
+        kinds += (SQLAlchemyError,)
+    return kinds + (session.failures() if "boto3" in sys.modules else ())
 
 
 def _make_global(uri: str) -> None:

@@ -1,8 +1,4 @@
-"""Where files come from and where results go: the one place that knows what a path or a URL means.
-
-Reading: `input_files` lists what an input path holds and `open_input` opens one of its files. Writing: a `Storage` is a
-folder in which every object appears whole or not at all, also when the process is killed or the disk is full.
-"""
+"""A folder on disk: temporary files beside their objects, flushed, then renamed or linked into place."""
 
 import errno
 import os
@@ -11,12 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
 
-from fraud_detection.errors import DataError, FraudDetectionError, SettingsError
+from fraud_detection.errors import DataError, FraudDetectionError
+from fraud_detection.storage.base import Storage, parts_of
 
 _TEMPORARY = ".tmp-"
 
@@ -31,8 +27,8 @@ _UMASK = _umask()  # read once, at import: it can only be read by setting it, wh
 """What the user withholds from new files: temporary files are private, published ones follow the user's choice."""
 
 
-class Storage:
-    """A folder on disk. Names inside it are relative, with forward slashes, and never leave it.
+class DiskFolder(Storage):
+    """A folder on disk, made by the first write.
 
     Every method raises `FraudDetectionError` (exit code 1) when the operating system refuses: a full disk or a missing
     permission is not mended by trying again, so it is not reported as temporary.
@@ -42,11 +38,9 @@ class Storage:
         self._root = root
 
     def place(self, name: str) -> str:
-        """Where `name` is, for people."""
         return str(self._path(name))
 
     def write(self, name: str, content: bytes) -> str:
-        """Write or replace one object, and return its place. Readers see the old content or the new, never a part."""
         path = self._path(name)
         with _translated(path, "write"), _temporary_file(path, content) as temporary:
             temporary.replace(path)
@@ -54,7 +48,6 @@ class Storage:
         return str(path)
 
     def write_once(self, name: str, content: bytes) -> bool:
-        """Write one object unless it exists; True for the one writer that made it, also among concurrent writers."""
         path = self._path(name)
         with _translated(path, "write"), _temporary_file(path, content) as temporary:
             try:
@@ -65,7 +58,6 @@ class Storage:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """The content of one object, or None where there is none."""
         path = self._path(name)
         with _translated(path, "read"):
             try:
@@ -74,7 +66,6 @@ class Storage:
                 return None
 
     def names(self, prefix: str = "") -> list[str]:
-        """The sorted names of all objects that begin with `prefix`."""
         found = []
         top = self._root.joinpath(*PurePosixPath(prefix.rpartition("/")[0]).parts)  # not through everything else
         with _translated(self._root, "list"):
@@ -86,10 +77,7 @@ class Storage:
 
     @contextmanager
     def publish_folder(self, name: str) -> Iterator[Path]:
-        """Give a temporary folder that appears under `name` when the block ends well, and vanishes when it does not.
-
-        A folder of that name is replaced: for the instant between two renames readers see neither.
-        """
+        """See `Storage`. For the instant between two renames readers see neither the old folder nor the new."""
         path = self._path(name)
         with _translated(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,72 +91,31 @@ class Storage:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if not parts or parts[0] == "/" or ".." in parts:
-            raise ValueError(f"{name!r} is not a name inside {self._root}")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*parts_of(name, self._root))
 
 
-def open_folder(url: str) -> Storage:
-    """The storage at a path or a file:// URL; the folder is made by the first write.
-
-    Raises:
-        SettingsError: the URL is of another kind, or the path is a file.
-    """
-    root = local_path(url)
-    if root.exists() and not root.is_dir():
-        raise SettingsError(f"output {url} is a file; expected a folder, or a path where one can be made")
-    return Storage(root)
-
-
-def local_path(url: str) -> Path:
-    """The path on this machine that a path or a file:// URL means.
-
-    Raises:
-        SettingsError: the URL is of another kind.
-    """
-    parts = urlsplit(url)
-    if "://" not in url:
-        return Path(url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-        raise SettingsError(f"{url} cannot be opened; expected a path on this machine or a file:/// URL")
-    return Path(unquote(parts.path))
-
-
-def input_files(url: str) -> list[str]:
-    """The places of all files at an input path, sorted: the file itself, or all under the folder at any depth.
-
-    Names that begin with `_` or `.` are left out, files and folders: they are markers and half-written files of others.
+def files_on_disk(root: Path) -> list[Path]:
+    """All files at an absolute path: the file itself, or all under the folder at any depth.
 
     Raises:
         DataError: nothing is there, or it cannot be listed.
     """
-    root = local_path(url).absolute()
     files = pyarrow.fs.LocalFileSystem()
     try:
         found = files.get_file_info(str(root))
         if found.type == pyarrow.fs.FileType.NotFound:
-            raise DataError(f"input {url} does not exist; expected a CSV or Parquet file, or a folder with such files")
+            raise DataError(f"input {root} does not exist; expected a CSV or Parquet file, or a folder with such files")
         if found.type == pyarrow.fs.FileType.File:
-            return [str(root)]
+            return [root]
         inside = files.get_file_info(pyarrow.fs.FileSelector(str(root), recursive=True))
     except OSError as error:
-        raise DataError(f"input {url} cannot be listed: {error}") from error
-    paths = [Path(info.path) for info in inside if info.type == pyarrow.fs.FileType.File]
-    return sorted(str(path) for path in paths if not _is_hidden(path.relative_to(root)))
+        raise DataError(f"input {root} cannot be listed: {error}") from error
+    return [Path(info.path) for info in inside if info.type == pyarrow.fs.FileType.File]
 
 
-def open_input(place: str) -> pa.NativeFile:
-    """Open one of the places that `input_files` gave, for reading at any offset.
-
-    Raises:
-        OSError: as the operating system says.
-    """
+def open_on_disk(place: str) -> pa.NativeFile:
+    """Open a file for reading at any offset; OSError as the operating system says."""
     return pyarrow.fs.LocalFileSystem().open_input_file(place)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.parts)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""What the rest of the library knows of a storage."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+
+
+class Storage(ABC):
+    """A folder of objects. Names inside it are relative, with forward slashes, and never leave it.
+
+    Every method raises `ServiceUnavailableError` (exit code 75) where the storage cannot be reached, and another
+    `FraudDetectionError` where it refuses: a full disk or a missing permission is not mended by trying again.
+    """
+
+    @abstractmethod
+    def place(self, name: str) -> str:
+        """Where `name` is, for people."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> str:
+        """Write or replace one object, and return its place. Readers see the old content or the new, never a part."""
+
+    @abstractmethod
+    def write_once(self, name: str, content: bytes) -> bool:
+        """Write one object unless it exists; True for the one writer that made it, also among concurrent writers."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """The content of one object, or None where there is none."""
+
+    @abstractmethod
+    def names(self, prefix: str = "") -> list[str]:
+        """The sorted names of all objects that begin with `prefix`."""
+
+    @abstractmethod
+    def publish_folder(self, name: str) -> AbstractContextManager[Path]:
+        """Give a temporary folder on disk that appears under `name` when the block ends well, and vanishes otherwise.
+
+        A folder of that name is replaced.
+        """
+
+
+def parts_of(name: str, root: object) -> tuple[str, ...]:
+    """The steps from `root` to `name`.
+
+    Raises:
+        ValueError: the name leads out of it, or nowhere.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise ValueError(f"{name!r} is not a name inside {root}")
+    return parts

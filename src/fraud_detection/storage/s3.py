@@ -1,0 +1,248 @@
+"""A folder in an object storage: every object is one PUT, which the storage makes appear whole or not at all."""
+
+import base64
+import hashlib
+import io
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from fraud_detection.errors import DataError, ServiceUnavailableError, SettingsError
+from fraud_detection.storage.base import Storage, parts_of
+from fraud_detection.storage.session import client, explained
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_UPLOADS = 8  # at a time
+_WRITER = "writer"
+_READ_AHEAD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Address:
+    """A bucket and a key in it; the key is empty for the whole bucket, and never ends with a slash."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Take s3a://BUCKET/KEY or s3://BUCKET/KEY apart. As in Hadoop, nothing in the key is decoded.
+
+        Raises:
+            SettingsError: there is no bucket in it.
+        """
+        scheme, _, rest = url.partition("://")
+        bucket, _, key = rest.partition("/")
+        if not _BUCKET.fullmatch(bucket):
+            shown = "…" if "@" in bucket else bucket  # some write KEY:SECRET@ before it
+            raise SettingsError(f"{scheme}://{shown} does not name a bucket; expected {scheme}://BUCKET/FOLDER")
+        return cls(bucket, key.strip("/"))
+
+    @property
+    def place(self) -> str:
+        return self.place_of(self.key)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of all objects inside begin with."""
+        return f"{self.key}/" if self.key else ""
+
+    def place_of(self, key: str) -> str:
+        """The URL of a key of this bucket, as Spark takes it."""
+        return f"s3a://{self.bucket}/{key}"
+
+    def inside(self, key: str) -> str:
+        """The key seen from here."""
+        return key.removeprefix(self.prefix) if key != self.key else ""
+
+
+class BucketFolder(Storage):
+    """A folder in a bucket; a folder is nothing but the beginning of its objects' keys."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def place(self, name: str) -> str:
+        return self._address.place_of(self._key(name))
+
+    def write(self, name: str, content: bytes) -> str:
+        place = self.place(name)
+        with explained("write", place):
+            client().put_object(**self._object(name, content))
+        return place
+
+    def write_once(self, name: str, content: bytes) -> bool:
+        """See `Storage`: the storage itself refuses to replace the object (If-None-Match)."""
+        with explained("write", self.place(name)):
+            return self._put_once(name, content)
+
+    def read(self, name: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        with explained("read", self.place(name)):
+            try:
+                answer = client().get_object(Bucket=self._address.bucket, Key=self._key(name))
+            except ClientError as error:
+                if _code(error) == "NoSuchKey":
+                    return None
+                raise
+            content: bytes = answer["Body"].read()
+            return content
+
+    def names(self, prefix: str = "") -> list[str]:
+        keys = _keys(self._address.bucket, f"{self._address.prefix}{prefix}")
+        return sorted(self._address.inside(key) for key in keys)
+
+    @contextmanager
+    def publish_folder(self, name: str) -> Iterator[Path]:
+        """See `Storage`. Each object appears whole, one after the other; those of a former folder go last."""
+        folder = f"{self._key(name)}/"
+        with tempfile.TemporaryDirectory() as temporary:
+            root = Path(temporary)
+            yield root
+            files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+            with ThreadPoolExecutor(_UPLOADS) as pool:
+                list(pool.map(lambda item: self.write(f"{name}/{item[0]}", item[1].read_bytes()), files.items()))
+        for key in _keys(self._address.bucket, folder):
+            if key.removeprefix(folder) not in files:
+                with explained("replace", self._address.place_of(key)):
+                    client().delete_object(Bucket=self._address.bucket, Key=key)
+
+    def _put_once(self, name: str, content: bytes) -> bool:
+        """Put it, or find that it is there.
+
+        When the storage has written the object and its answer is lost, the repeated request finds the object there: the
+        mark of the writer tells that it was this one.
+        """
+        from botocore.exceptions import ClientError
+
+        mark = uuid.uuid4().hex
+        try:
+            client().put_object(**self._object(name, content), IfNoneMatch="*", Metadata={_WRITER: mark})
+        except ClientError as error:
+            if _code(error) != "PreconditionFailed":
+                raise
+            if not error.response["ResponseMetadata"].get("RetryAttempts"):
+                return False
+            found = client().head_object(Bucket=self._address.bucket, Key=self._key(name))
+            marks = {name.lower(): value for name, value in found["Metadata"].items()}  # names of headers have no case
+            return bool(marks.get(_WRITER) == mark)
+        return True
+
+    def _object(self, name: str, content: bytes) -> dict[str, object]:
+        digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        return {"Bucket": self._address.bucket, "Key": self._key(name), "Body": content, "ContentMD5": digest}
+
+    def _key(self, name: str) -> str:
+        return self._address.prefix + "/".join(parts_of(name, self._address.place))
+
+
+def objects_at(address: Address) -> list[str]:
+    """The sorted keys of all objects at an address: the object itself, or all under the folder at any depth.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    place = address.place
+    if address.key and _exists(address):
+        return [address.key]
+    try:
+        keys = _keys(address.bucket, address.prefix)
+    except SettingsError as error:  # there is no such bucket
+        raise DataError(f"input {place} does not exist: {error}") from error
+    if not keys:
+        raise DataError(f"input {place} does not exist; expected a CSV or Parquet file, or a folder with such files")
+    return sorted(keys)
+
+
+def open_object(address: Address) -> pa.NativeFile:
+    """Open an object for reading at any offset; see `places.open_input`."""
+    return pa.PythonFile(io.BufferedReader(_ObjectReader(address), _READ_AHEAD), mode="r")
+
+
+class _ObjectReader(io.RawIOBase):
+    """One object as a file; each read is a request for a range of the version that was opened."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__()
+        self._address = address
+        self._position = 0
+        with self._still_there():
+            found = client().head_object(Bucket=address.bucket, Key=address.key)
+        self._size = int(found["ContentLength"])
+        self._version = str(found["ETag"])
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  (a writable buffer)
+        wanted = min(len(buffer), self._size - self._position)
+        if wanted <= 0:
+            return 0
+        span = f"bytes={self._position}-{self._position + wanted - 1}"
+        with self._still_there():
+            answer = client().get_object(
+                Bucket=self._address.bucket, Key=self._address.key, Range=span, IfMatch=self._version
+            )
+            content = answer["Body"].read()
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    @contextmanager
+    def _still_there(self) -> Iterator[None]:
+        from botocore.exceptions import ClientError
+
+        place = self._address.place
+        with explained("read", place):
+            try:
+                yield
+            except ClientError as error:
+                if _code(error) in {"NoSuchKey", "404", "PreconditionFailed", "412"}:
+                    raise ServiceUnavailableError(
+                        f"{place} was replaced or removed while it was read; run this again when its writer is done"
+                    ) from error
+                raise
+
+
+def _exists(address: Address) -> bool:
+    from botocore.exceptions import ClientError
+
+    with explained("read", address.place):
+        try:
+            client().head_object(Bucket=address.bucket, Key=address.key)
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey"}:
+                return False
+            raise
+    return True
+
+
+def _keys(bucket: str, prefix: str) -> list[str]:
+    """The keys of all objects that begin with `prefix`, without the empty objects that stand for folders."""
+    with explained("list", f"s3a://{bucket}/{prefix}"):
+        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
+
+
+def _code(error: Any) -> str:  # noqa: ANN401  (a botocore error)
+    return str(error.response.get("Error", {}).get("Code", ""))
