@@ -222,7 +222,11 @@ class Run:
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 words = process.cmdline()
-                if "python" in words[0] and str(folder) in " ".join(words) and "fraud_detection_model.py" in words[1]:
+                if (
+                    len(words) > 1
+                    and words[1].startswith(str(folder))
+                    and words[1].endswith("/fraud_detection_model.py")
+                ):
                     return process
         raise AssertionError(f"no driver of job {self.jobs()[-1]}")
 
