@@ -81,7 +81,7 @@ def test_the_schedule_is_hourly_and_can_be_set(monkeypatch: pytest.MonkeyPatch) 
     module = load("fraud_detection_training")
     assert module.pace.schedule == "*/10 * * * *"
     timetable = module.dag.timetable
-    assert getattr(timetable, "expression", None) or timetable._expression == "*/10 * * * *"
+    assert (getattr(timetable, "expression", None) or timetable._expression) == "*/10 * * * *"
     assert module.dag.get_task("train").execution_timeout == timedelta(minutes=7.5)
 
 

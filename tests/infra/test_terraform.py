@@ -322,10 +322,7 @@ def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, valu
 
 def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
     """A setting would be lost between Terraform and the DAG, or carry a secret."""
-    example = ROOT / "variables.json.example"
-    if not example.exists():
-        pytest.skip("variables.json.example is not in the repository yet")
-    known = json.loads(example.read_text())["fraud_detection"]
+    known = json.loads((ROOT / "variables.json.example").read_text())["fraud_detection"]
     given = applied.outputs["variables"]["fraud_detection"]
     assert set(given) == set(known)
     assert {name: type(value) for name, value in given.items()} == {name: type(value) for name, value in known.items()}
