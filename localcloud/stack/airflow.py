@@ -141,9 +141,10 @@ class Api:
 
         Except those that Airflow does not show, because their names sound like secrets: it holds ids, and no secrets.
         """
+        there = self._found(f"variables/{name}")
         try:
-            shown = json.loads(self.request("GET", f"variables/{name}")["value"])
-        except (HttpError, json.JSONDecodeError):
+            shown = json.loads(there["value"]) if there else {}
+        except json.JSONDecodeError:
             shown = {}
         kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
         value = json.dumps({**defaults, **kept, **owned}, indent=2)

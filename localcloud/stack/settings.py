@@ -158,13 +158,13 @@ def _read(env_file: Path) -> dict[str, str]:
         name, equals, value = text.partition("=")
         name = name.replace("export ", "", 1).strip()
         if not equals or not name.isidentifier():
-            raise StackError(f"{env_file}, line {number}: {text!r} is not NAME=value")
+            raise StackError(f"{env_file}, line {number}: expected NAME=value")  # the line itself may hold a secret
         if name not in DEFAULTS and not name.startswith(AIRFLOW_PREFIX):
             continue
         try:
             words = shlex.split(value, comments=True)
         except ValueError as error:
-            raise StackError(f"{env_file}, line {number}: {text!r}: {error}") from error
+            raise StackError(f"{env_file}, line {number}: the value of {name} cannot be read: {error}") from error
         if words:
             found[name] = " ".join(words)
     return found

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from localcloud.stack import bucket, components, doctor, postgres, seeding
+from localcloud.stack import airflow, bucket, components, doctor, postgres, seeding
 from localcloud.stack.cli import main
+from localcloud.stack.http import HttpError
 from localcloud.stack.passwords import passwords
 from localcloud.stack.ports import complaint, is_free
 from localcloud.stack.settings import DEFAULTS, ROOT, Stack, StackError, load, saved
@@ -54,7 +55,7 @@ def test_settings_of_others_in_env_are_left_alone(tmp_path: Path) -> None:
         ("AIRFLOW_PORT=http", "AIRFLOW_PORT is 'http'"),
         ("MLFLOW_PORT=8080", "AIRFLOW_PORT and MLFLOW_PORT are both 8080"),
         ("SCHEDULE=5 minutes", "expected a cron expression"),
-        ("nonsense", "line 1: 'nonsense' is not NAME=value"),
+        ("nonsense", "line 1: expected NAME=value"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
@@ -63,6 +64,34 @@ def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
     env.write_text(line + "\n")
     with pytest.raises(StackError, match=told):
         load(env)
+
+
+def test_a_line_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
+    """The same .env holds keys of the cloud: one that was mistyped must not end up in a log."""
+    env = tmp_path / ".env"
+    for line in ("AWS_SECRET_ACCESS_KEY: topsecret", "AIRFLOW__SMTP__SMTP_PASSWORD='topsecret"):
+        env.write_text(line + "\n")
+        with pytest.raises(StackError, match="line 1") as raised:
+            load(env)
+        assert "topsecret" not in str(raised.value)
+
+
+def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot answer just now would look like one that has no variable, and it would be written anew."""
+    asked = []
+
+    def call(method: str, url: str, *_: object) -> dict[str, str]:
+        asked.append(method)
+        if url.endswith("/auth/token"):
+            return {"access_token": "token"}
+        raise HttpError(503, "restarting")
+
+    monkeypatch.setattr(airflow, "call", call)
+    with pytest.raises(HttpError):
+        airflow.Api(stack, passwords(stack.passwords)).set_variable("fraud_detection", {"zone": "a"}, {})
+    assert asked == ["POST", "GET"]
 
 
 def test_a_component_that_is_started_again_gets_the_settings_of_its_siblings(stack: Stack) -> None:
