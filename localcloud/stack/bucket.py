@@ -48,10 +48,7 @@ def _put(path: Path, content: bytes) -> bool:
     """Write an object whole, where it is not there like this already."""
     if path.exists() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    places.write_whole(path, content)
     return True
 
 

@@ -2,10 +2,10 @@
 
 import base64
 import json
-import os
 import secrets
 from pathlib import Path
 
+from deployment.places import write_whole
 from localcloud.stack.settings import StackError
 
 _NAMES = (
@@ -40,12 +40,7 @@ def passwords(path: Path) -> dict[str, str]:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file whole, readable by its owner alone from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    write_whole(path, text.encode(), mode=0o600)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from deployment.places import write_whole
 from fraud_detection.simulation.demo import regimes
 from fraud_detection.simulation.files import write_days, write_table
 from fraud_detection.simulation.fraud import World
@@ -55,10 +56,7 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
         first_hourly_day=today,
         drift_date=today - timedelta(days=DAYS_OF_NEW_FRAUDS),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(asdict(begun), default=str, indent=2), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(asdict(begun), default=str, indent=2).encode())
     return begun
 
 
