@@ -40,7 +40,7 @@ test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
@@ -86,6 +86,8 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-cloud $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group cloud
 	@touch $@
 
+##@ The training alone
+
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
 
@@ -105,12 +107,14 @@ s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (o
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
+##@ The whole system on this machine (docs/local_stack.md)
+
 .PHONY: doctor
 doctor: ## Check what the local stack needs of this machine, and how to get it
 	@$(PYTHON) -m localcloud.stack.doctor $(ENV_FILE)
 
 .PHONY: up
-up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion (docs/local_stack.md)
+up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion
 	@$(STACK) up --env $(ENV_FILE)
 
 .PHONY: down
@@ -125,8 +129,10 @@ status: setup ## Show the local stack's components, addresses and memory
 logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
 	@$(STACK) logs --env $(ENV_FILE) --component "$(COMPONENT)" $(if $(FOLLOW),--follow)
 
+##@ Checks
+
 .PHONY: test
-test: setup .venv-airflow/.synced .venv-airflow2/.synced ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then those on Airflow
+test: setup .venv-airflow/.synced .venv-airflow2/.synced ## Run the tests, then those on Airflow (HANDBOOK_DATA=FILE adds those on its transactions)
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
 	@$(MAKE) test-dags
 
@@ -160,6 +166,8 @@ lint: setup ## Check style, format and types
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 
+##@ The cloud's resources (docs/infrastructure.md)
+
 # The cloud. Credentials and the password come from the environment: docs/infrastructure.md.
 TERRAFORM ?= terraform
 
@@ -168,7 +176,7 @@ terraform-is-there:
 	@command -v $(TERRAFORM) >/dev/null || { echo "make: $(TERRAFORM) is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
 
 .PHONY: init
-init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf, see docs/infrastructure.md)
+init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf)
 	@$(TERRAFORM) -chdir=infra init
 
 .PHONY: plan
@@ -182,6 +190,8 @@ apply: terraform-is-there ## Bring the cloud to what infra/ describes; asks befo
 .PHONY: destroy
 destroy: terraform-is-there ## Delete everything in the cloud; asks before it does (deletion_protection must be off)
 	@$(TERRAFORM) -chdir=infra destroy
+
+##@ Slow checks
 
 .venv-infra/.synced: infra/tests/pyproject.toml infra/tests/uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing the infrastructure's checks into .venv-infra (once)"
@@ -208,6 +218,8 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
+
+##@ The way to the cloud (docs/deploy.md)
 
 .PHONY: cloud-tools
 cloud-tools: .venv-cloud/.synced ## Install what the targets below need into .venv-cloud
