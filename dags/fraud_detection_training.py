@@ -187,7 +187,8 @@ with DAG(
         computenode_count=setting("compute_count", 1),
         computenode_preemptible=setting("preemptible", False),
         # The last resort where no Airflow is left to delete anything: the nodes shut themselves down.
-        shutdown_script=setting("shutdown_script", ""),
+        shutdown_script="{{ var.json.fraud_detection.get('shutdown_script', "
+        "var.json.fraud_detection.code_uri ~ '/shutdown_host.sh') }}",
         shutdown_minutes=setting("shutdown_minutes", 180),
     )
 

@@ -267,7 +267,7 @@ variable "airflow" {
 # Data Proc and the DAG, whose settings go to variables.json.
 
 variable "dataproc" {
-  description = "The cluster of one run: image, sizes, whether its compute nodes may be taken away, and its last resort."
+  description = "The cluster of one run: image, sizes, whether its compute nodes may be taken away, and its last resort (\"\" for none)."
   type = object({
     image_version    = optional(string, "2.2")
     master_preset    = optional(string, "s3-c4-m16")
@@ -278,7 +278,7 @@ variable "dataproc" {
     preemptible      = optional(bool, false)
     os_login         = optional(bool, false)
     spark_properties = optional(map(string), {})
-    shutdown_script  = optional(string, "")
+    shutdown_script  = optional(string)
     shutdown_minutes = optional(number, 180)
   })
   default = {}
@@ -301,6 +301,11 @@ variable "dataproc" {
   validation {
     condition     = var.dataproc.shutdown_minutes >= 60
     error_message = "dataproc.shutdown_minutes is at least 60: it must not end a run that is only slow."
+  }
+
+  validation {
+    condition     = var.dataproc.shutdown_script == null || var.dataproc.shutdown_script == "" || can(regex("^(s3a|https)://.", var.dataproc.shutdown_script))
+    error_message = "dataproc.shutdown_script is s3a://BUCKET/FILE or https://…; leave it out for the repository's own, \"\" for none."
   }
 }
 
