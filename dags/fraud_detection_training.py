@@ -174,7 +174,7 @@ with DAG(
         service_account_id=setting("service_account_id"),
         s3_bucket=setting("bucket"),
         log_group_id=setting("log_group_id", ""),
-        oslogin_enabled=setting("os_login", False),
+        oslogin_enabled=setting("os_login", True),
         # A lightweight cluster: the data is in the bucket, so there is no HDFS and there are no data nodes.
         services=("YARN", "SPARK"),
         datanode_count=0,

@@ -276,7 +276,7 @@ variable "dataproc" {
     disk_type        = optional(string, "network-ssd")
     disk_gib         = optional(number, 64)
     preemptible      = optional(bool, false)
-    os_login         = optional(bool, false)
+    os_login         = optional(bool, true)
     spark_properties = optional(map(string), {})
     shutdown_script  = optional(string)
     shutdown_minutes = optional(number, 180)
