@@ -1,6 +1,7 @@
 """What lies in the cloud's buckets, and how it gets there: s3cmd, which sends only what is new or different.
 
-CODE_BUCKET    dags/*.py   code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
+CODE_BUCKET    dags/*.py
+               code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
 INPUT_BUCKET   input_data/
 OUTPUT_BUCKET  output_data/
 

@@ -1,4 +1,4 @@
-"""The initialization action that shuts a cluster's hosts down: it asks for exactly that, and says what it was not given."""
+"""The initialization action that shuts a cluster's hosts down: it asks for exactly that, and says what was wrong."""
 
 import os
 import shutil
