@@ -122,7 +122,7 @@ with DAG(
         "retry_delay": pace.retry_delay,
         "on_failure_callback": Tell(
             connection_id=webhook,
-            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: {{ exception }}",
+            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: {{ exception | default('see its log') }}",
         ),
     },
     tags=["fraud-detection"],

@@ -240,13 +240,17 @@ variable "airflow_secret_ids" {
 variable "airflow" {
   description = "Managed Airflow: versions, sizes, packages, options of airflow.cfg by section, maintenance."
   type = object({
-    version          = optional(string, "3.1")
-    python_version   = optional(string, "3.12")
-    webserver        = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
-    scheduler        = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
-    dag_processor    = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m2" })
-    worker           = optional(object({ min_count = number, max_count = number, preset = string }), { min_count = 1, max_count = 1, preset = "c1-m4" })
-    pip_packages     = optional(set(string), [])
+    version        = optional(string, "3.1")
+    python_version = optional(string, "3.12")
+    webserver      = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
+    scheduler      = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
+    dag_processor  = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m2" })
+    worker         = optional(object({ min_count = number, max_count = number, preset = string }), { min_count = 1, max_count = 1, preset = "c1-m4" })
+    pip_packages = optional(set(string), [
+      "apache-airflow-providers-common-compat==1.23.0",
+      "apache-airflow-providers-slack==9.11.1",
+      "apache-airflow-providers-yandex==4.6.1",
+    ])
     config           = optional(map(map(string)), {})
     maintenance_day  = optional(string, "SUN")
     maintenance_hour = optional(number, 4)
@@ -254,8 +258,8 @@ variable "airflow" {
   default = {}
 
   validation {
-    condition     = contains(["2.10/3.12", "3.0/3.12", "3.1/3.12"], "${var.airflow.version}/${var.airflow.python_version}")
-    error_message = "airflow: version 2.10, 3.0 or 3.1 with python_version 3.12; the DAGs need Python 3.11 or newer."
+    condition     = can(regex("^(2\\.11|3\\.[1-9][0-9]*)/3\\.1[1-9]$", "${var.airflow.version}/${var.airflow.python_version}"))
+    error_message = "airflow: version 2.11, 3.1 or newer, of those that the service offers, with python_version 3.11 or newer; the DAGs do not run on 2.10 and 3.0."
   }
 
   validation {

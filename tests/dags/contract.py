@@ -1,7 +1,7 @@
 """One run with the settings that Terraform gave, in an emulator that somebody else started.
 
-`tests/infra/test_contract.py` starts it in Airflow's environment, and looks at what the cloud was asked for. Its name is
-not that of a test: it needs two files that only that test makes.
+`tests/infra/test_contract.py` starts it in Airflow's environment, and looks at what the cloud was asked for. Its name
+is not that of a test: it needs two files that only that test makes.
 """
 
 import json
