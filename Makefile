@@ -22,6 +22,11 @@ HANDBOOK_DATA ?=
 # The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
+# Settings of the local stack; COMPONENT and FOLLOW are for make logs.
+ENV_FILE ?= .env
+COMPONENT ?=
+FOLLOW ?=
+
 # The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
 HOST ?=
 FOLDER ?= fraud-detection
@@ -30,6 +35,7 @@ DRY_RUN ?=
 
 RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
+STACK := $(RUN)python -m localcloud.stack
 test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 
 .PHONY: help
@@ -53,6 +59,11 @@ help: ## List the targets
 .venv-airflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing Airflow into .venv-airflow (once)"
 	@UV_PROJECT_ENVIRONMENT=.venv-airflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow
+	@touch $@
+
+.venv-mlflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing MLflow's server into .venv-mlflow (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-mlflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group mlflow
 	@touch $@
 
 .venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
@@ -94,6 +105,26 @@ s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (o
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
+.PHONY: doctor
+doctor: ## Check what the local stack needs of this machine, and how to get it
+	@$(PYTHON) -m localcloud.stack.doctor $(ENV_FILE)
+
+.PHONY: up
+up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion (docs/local_stack.md)
+	@$(STACK) up --env $(ENV_FILE)
+
+.PHONY: down
+down: setup ## Stop the local stack; its data stays
+	@$(STACK) down --env $(ENV_FILE)
+
+.PHONY: status
+status: setup ## Show the local stack's components, addresses and memory
+	@$(STACK) status --env $(ENV_FILE)
+
+.PHONY: logs
+logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
+	@$(STACK) logs --env $(ENV_FILE) --component "$(COMPONENT)" $(if $(FOLLOW),--follow)
+
 .PHONY: test
 test: setup .venv-airflow/.synced .venv-airflow2/.synced ## Run the tests (HANDBOOK_DATA=FILE adds those on the Handbook's transactions), then those on Airflow
 	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
@@ -118,6 +149,10 @@ test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Loa
 .PHONY: test-cloud
 test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
 	@$(RUN)pytest tests/deployment
+
+.PHONY: test-stack
+test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
+	@$(RUN)pytest -m stack tests/stack
 
 .PHONY: lint
 lint: setup ## Check style, format and types

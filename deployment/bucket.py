@@ -45,8 +45,9 @@ def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
 
 
 def dag_files() -> Iterator[tuple[str, bytes]]:
-    """The files of the folder dags/."""
-    for path in sorted((ROOT / "dags").glob("*.py")):
+    """The files of the folder dags/, with the list of those that are no DAGs."""
+    folder = ROOT / "dags"
+    for path in sorted([*folder.glob("*.py"), folder / ".airflowignore"]):
         yield path.name, path.read_bytes()
 
 

@@ -311,7 +311,8 @@ def _create_version(run: Completion) -> None:
     try:
         create()
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        # MLflow's basic-auth does not tell who may not read a model from who asks for one that is not there.
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
             raise
         _create_registered_model(run)
         create()

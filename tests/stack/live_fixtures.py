@@ -1,0 +1,42 @@
+"""The stack that the tests of the running system share: brought up once, and ended with everything it started."""
+
+from collections.abc import Iterator
+
+import pytest
+from live_stack import Arguments, Live
+
+from localcloud.client import wait_for
+from localcloud.stack.settings import TRAINING_DAG
+from localcloud.stack.stopping import down
+
+YEARLY = "0 0 1 1 *"
+
+
+@pytest.fixture(scope="session")
+def arguments() -> Iterator[Arguments]:
+    """The arguments of all processes while the stack comes up and trains."""
+    found = Arguments()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iterator[Live]:
+    """A stack after its first `make up`."""
+    found = Live(tmp_path_factory.mktemp("live"))
+    try:
+        found.command("up")
+        yield found
+    finally:
+        down(found.stack)
+
+
+@pytest.fixture(scope="session")
+def quiet(live: Live) -> Live:
+    """The same stack with no schedule that could come between: runs are triggered by the tests alone."""
+    live.configure(YEARLY)
+    live.command("up")
+    assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
+    assert live.api.request("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
+    return live
