@@ -122,7 +122,8 @@ with DAG(
         "retry_delay": pace.retry_delay,
         "on_failure_callback": Tell(
             connection_id=webhook,
-            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: {{ exception | default('see its log') }}",
+            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: "
+            "{{ exception | default('see its log') }}",
         ),
     },
     tags=["fraud-detection"],

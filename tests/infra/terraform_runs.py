@@ -149,5 +149,6 @@ def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run
     folder.mkdir(exist_ok=True)
     (folder / "given.tftest.hcl").write_text(text)
     found = _tests("test", "-json", "-verbose", "-test-directory=given")
+    shutil.rmtree(folder)  # what is looked at elsewhere is the repository's own
     assert found.summary.get("status") == "pass", found.log[-5000:]
     return found.runs["given/apply"]
