@@ -207,7 +207,7 @@ MLFLOW_REQUIREMENTS := infra/modules/mlflow-server/files/requirements.txt
 	@touch $@
 
 .PHONY: test-infra
-test-infra: terraform-is-there setup .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform; and go where its registry cannot be reached)
+test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform; and go where its registry cannot be reached)
 	@infra/tests/provider.sh
 	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest tests/infra
 	@.venv-infra/bin/checkov --config-file infra/tests/checkov.yaml

@@ -40,6 +40,6 @@ with DAG(
         unlabelled_lifetime=UNLABELLED_LIFETIME,
         on_failure_callback=Tell(
             connection_id="{{ var.json.fraud_detection.get('webhook_connection', '') }}",
-            text="{{ dag.dag_id }}: {{ exception }}",
+            text="{{ dag.dag_id }}: {{ exception | default('see its log') }}",
         ),
     )

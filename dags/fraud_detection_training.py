@@ -122,7 +122,8 @@ with DAG(
         "retry_delay": pace.retry_delay,
         "on_failure_callback": Tell(
             connection_id=webhook,
-            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: {{ exception }}",
+            text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: "
+            "{{ exception | default('see its log') }}",
         ),
     },
     tags=["fraud-detection"],
@@ -174,7 +175,7 @@ with DAG(
         service_account_id=setting("service_account_id"),
         s3_bucket=setting("bucket"),
         log_group_id=setting("log_group_id", ""),
-        oslogin_enabled=setting("os_login", False),
+        oslogin_enabled=setting("os_login", True),
         # A lightweight cluster: the data is in the bucket, so there is no HDFS and there are no data nodes.
         services=("YARN", "SPARK"),
         datanode_count=0,
@@ -187,7 +188,8 @@ with DAG(
         computenode_count=setting("compute_count", 1),
         computenode_preemptible=setting("preemptible", False),
         # The last resort where no Airflow is left to delete anything: the nodes shut themselves down.
-        shutdown_script=setting("shutdown_script", ""),
+        shutdown_script="{{ var.json.fraud_detection.get('shutdown_script', "
+        "var.json.fraud_detection.code_uri ~ '/shutdown_host.sh') }}",
         shutdown_minutes=setting("shutdown_minutes", 180),
     )
 

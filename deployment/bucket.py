@@ -1,6 +1,7 @@
 """What lies in the cloud's buckets, and how it gets there: s3cmd, which sends only what is new or different.
 
-CODE_BUCKET    dags/*.py   code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  venv.tar.gz
+CODE_BUCKET    dags/*.py
+               code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
 INPUT_BUCKET   input_data/
 OUTPUT_BUCKET  output_data/
 
@@ -24,6 +25,7 @@ from deployment.places import ARCHIVE, ROOT, shown, write_whole
 from deployment.settings import load, needed
 
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
+SHUTDOWN = "shutdown_host.sh"
 STORAGE = "https://storage.yandexcloud.net"
 SETTINGS = ROOT / "conf" / "retraining.yaml"
 _S3CMD = Path(sys.executable).with_name("s3cmd")
@@ -39,6 +41,7 @@ def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
     yield "fraud_detection_model.py", (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     yield "fraud_detection.zip", library(ROOT / "src")
     yield "retraining.yaml", settings_file.read_bytes()
+    yield SHUTDOWN, (ROOT / "deployment" / SHUTDOWN).read_bytes()
 
 
 def dag_files() -> Iterator[tuple[str, bytes]]:

@@ -115,8 +115,8 @@ def demand_a_way_onto_hosts(content: Mapping[str, object], public_ssh_key: str) 
         if isinstance(settings, dict) and settings.get("os_login") is False and not public_ssh_key:
             raise DeploymentError(
                 f"{name}.os_login is off and PUBLIC_SSH_KEY is not set: Data Proc needs one of them; "
-                "next: put PUBLIC_SSH_KEY='ssh-ed25519 …' into .env, or set dataproc = { os_login = true } in "
-                "terraform.tfvars and make apply env"
+                "next: put PUBLIC_SSH_KEY='ssh-ed25519 …' into .env, or leave dataproc.os_login at true "
+                "in terraform.tfvars and make apply env"
             )
 
 

@@ -11,6 +11,8 @@ locals {
   # Fixed, so that every group can name MLflow's address before its machine is made.
   mlflow_address = cidrhost(var.subnet_cidr, 10)
   mlflow_port    = 5000
+
+  code_uri = "s3a://${module.storage.bucket_names["code"]}/code"
 }
 
 module "network" {

@@ -100,7 +100,7 @@ output "variables" {
       security_group_id  = module.dataproc.security_group_id
       service_account_id = module.dataproc.service_account_id
       bucket             = module.storage.bucket_names["output"]
-      code_uri           = "s3a://${module.storage.bucket_names["code"]}/code"
+      code_uri           = local.code_uri
       input_uri          = "s3a://${module.storage.bucket_names["input"]}/input_data"
       output_uri         = "s3a://${module.storage.bucket_names["output"]}/output_data"
       tracking_uri       = module.mlflow_server.url
@@ -126,7 +126,8 @@ output "variables" {
       os_login         = var.dataproc.os_login
       log_group_id     = module.dataproc.log_group_id
       spark_properties = var.dataproc.spark_properties
-      shutdown_script  = var.dataproc.shutdown_script
+      # "" means none; the repository's own is uploaded with the job.
+      shutdown_script  = var.dataproc.shutdown_script == null ? "${local.code_uri}/shutdown_host.sh" : var.dataproc.shutdown_script
       shutdown_minutes = var.dataproc.shutdown_minutes
     }
   }

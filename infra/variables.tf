@@ -240,13 +240,17 @@ variable "airflow_secret_ids" {
 variable "airflow" {
   description = "Managed Airflow: versions, sizes, packages, options of airflow.cfg by section, maintenance."
   type = object({
-    version          = optional(string, "3.1")
-    python_version   = optional(string, "3.12")
-    webserver        = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
-    scheduler        = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
-    dag_processor    = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m2" })
-    worker           = optional(object({ min_count = number, max_count = number, preset = string }), { min_count = 1, max_count = 1, preset = "c1-m4" })
-    pip_packages     = optional(set(string), [])
+    version        = optional(string, "3.1")
+    python_version = optional(string, "3.12")
+    webserver      = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
+    scheduler      = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m4" })
+    dag_processor  = optional(object({ count = number, preset = string }), { count = 1, preset = "c1-m2" })
+    worker         = optional(object({ min_count = number, max_count = number, preset = string }), { min_count = 1, max_count = 1, preset = "c1-m4" })
+    pip_packages = optional(set(string), [
+      "apache-airflow-providers-common-compat==1.23.0",
+      "apache-airflow-providers-slack==9.11.1",
+      "apache-airflow-providers-yandex==4.6.1",
+    ])
     config           = optional(map(map(string)), {})
     maintenance_day  = optional(string, "SUN")
     maintenance_hour = optional(number, 4)
@@ -254,8 +258,8 @@ variable "airflow" {
   default = {}
 
   validation {
-    condition     = contains(["2.10/3.12", "3.0/3.12", "3.1/3.12"], "${var.airflow.version}/${var.airflow.python_version}")
-    error_message = "airflow: version 2.10, 3.0 or 3.1 with python_version 3.12; the DAGs need Python 3.11 or newer."
+    condition     = can(regex("^(2\\.11|3\\.[1-9][0-9]*)/3\\.1[1-9]$", "${var.airflow.version}/${var.airflow.python_version}"))
+    error_message = "airflow: version 2.11, 3.1 or newer, of those that the service offers, with python_version 3.11 or newer; the DAGs do not run on 2.10 and 3.0."
   }
 
   validation {
@@ -267,7 +271,7 @@ variable "airflow" {
 # Data Proc and the DAG, whose settings go to variables.json.
 
 variable "dataproc" {
-  description = "The cluster of one run: image, sizes, whether its compute nodes may be taken away, and its last resort."
+  description = "The cluster of one run: image, sizes, whether its compute nodes may be taken away, and its last resort (\"\" for none)."
   type = object({
     image_version    = optional(string, "2.2")
     master_preset    = optional(string, "s3-c4-m16")
@@ -276,9 +280,9 @@ variable "dataproc" {
     disk_type        = optional(string, "network-ssd")
     disk_gib         = optional(number, 64)
     preemptible      = optional(bool, false)
-    os_login         = optional(bool, false)
+    os_login         = optional(bool, true)
     spark_properties = optional(map(string), {})
-    shutdown_script  = optional(string, "")
+    shutdown_script  = optional(string)
     shutdown_minutes = optional(number, 180)
   })
   default = {}
@@ -301,6 +305,11 @@ variable "dataproc" {
   validation {
     condition     = var.dataproc.shutdown_minutes >= 60
     error_message = "dataproc.shutdown_minutes is at least 60: it must not end a run that is only slow."
+  }
+
+  validation {
+    condition     = var.dataproc.shutdown_script == null || var.dataproc.shutdown_script == "" || can(regex("^(s3a|https)://.", var.dataproc.shutdown_script))
+    error_message = "dataproc.shutdown_script is s3a://BUCKET/FILE or https://…; leave it out for the repository's own, \"\" for none."
   }
 }
 

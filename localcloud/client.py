@@ -67,6 +67,10 @@ class Emulator:
         """Every cluster there is, in every folder."""
         return list(self.call("Clusters"))
 
+    def cluster_requests(self) -> list[dict[str, Any]]:
+        """What was asked for with every cluster there ever was, also of those deleted since."""
+        return list(self.call("ClusterRequests"))
+
     def jobs(self) -> list[dict[str, Any]]:
         """Every job there ever was, also of clusters deleted since."""
         return list(self.call("Jobs"))

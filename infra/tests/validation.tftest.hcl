@@ -241,6 +241,26 @@ run "weak_password" {
   expect_failures = [var.airflow_admin_password]
 }
 
+run "old_airflow" {
+  command = plan
+
+  variables {
+    airflow = { version = "2.10", python_version = "3.12" }
+  }
+
+  expect_failures = [var.airflow]
+}
+
+run "no_script" {
+  command = plan
+
+  variables {
+    dataproc = { shutdown_script = "/home/me/shutdown.sh" }
+  }
+
+  expect_failures = [var.dataproc]
+}
+
 run "old_python" {
   command = plan
 

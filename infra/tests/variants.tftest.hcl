@@ -49,7 +49,7 @@ run "preemptible" {
 
 run "airflow_2" {
   variables {
-    airflow = { version = "2.10", config = { fraud_detection = { schedule = "0 */6 * * *" } } }
+    airflow = { version = "2.11", config = { api = { page_size_limit = "50" }, fraud_detection = { schedule = "0 */6 * * *" } } }
   }
 }
 

@@ -105,6 +105,7 @@ class Clusters:
         self._cloud.store.put(
             "cluster", cluster.id, cluster, owner=cluster.folder_id, name=cluster.name, data={"operation": operation.id}
         )
+        self._cloud.store.put("cluster-request", cluster.id, request, owner=cluster.folder_id)  # outlives the cluster
         for spec in request.config_spec.subclusters_spec:
             subcluster = _new_subcluster(cluster.id, spec)
             self._cloud.store.put("subcluster", subcluster.id, subcluster, owner=cluster.id, name=subcluster.name)

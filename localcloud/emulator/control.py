@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 from pydantic import ValidationError
 from yandex.cloud.dataproc.v1.cluster_pb2 import Cluster
+from yandex.cloud.dataproc.v1.cluster_service_pb2 import CreateClusterRequest
 from yandex.cloud.dataproc.v1.job_pb2 import Job
 
 from localcloud.emulator.cloud import Cloud
@@ -44,6 +45,7 @@ class Control:
             "ListFaults": self.list_faults,
             "ClearFaults": self.clear_faults,
             "Clusters": self.clusters,
+            "ClusterRequests": self.cluster_requests,
             "Jobs": self.jobs,
             "PutSecret": self.put_secret,
         }
@@ -69,6 +71,10 @@ class Control:
 
     def clusters(self, _request: dict[str, Any]) -> object:
         return [MessageToDict(record.message(Cluster)) for record in self._cloud.store.find("cluster")]
+
+    def cluster_requests(self, _request: dict[str, Any]) -> object:
+        records = self._cloud.store.find("cluster-request")
+        return [{**MessageToDict(record.message(CreateClusterRequest)), "clusterId": record.id} for record in records]
 
     def jobs(self, _request: dict[str, Any]) -> object:
         return [

@@ -73,7 +73,9 @@ def test_the_job_is_uploaded_to_where_dag_and_terraform_look_for_it() -> None:
     """If this fails, the cluster starts and its main file, library, settings or archive is not there."""
     dag = (DAGS / "fraud_detection_training.py").read_text(encoding="utf-8")
     uploaded = {name for name, _ in bucket.code_files()} | {ARCHIVE.name}
-    assert set(re.findall(r"\{code\}/([\w.]+)", dag)) == uploaded
-    variables = outputs()["variables"]
+    assert set(re.findall(r"\{code\}/([\w.]+)", dag)) | {bucket.SHUTDOWN} == uploaded
+    assert f"code_uri ~ '/{bucket.SHUTDOWN}'" in dag
+    terraform = (TERRAFORM.parent / "main.tf").read_text(encoding="utf-8") + TERRAFORM.read_text(encoding="utf-8")
+    assert f'"${{local.code_uri}}/{bucket.SHUTDOWN}"' in terraform
     for setting, folder in (("code_uri", bucket.CODE), ("input_uri", bucket.INPUT), ("output_uri", bucket.OUTPUT)):
-        assert re.search(rf'{setting}\s*=\s*"s3a://[^\n]*\}}/{folder}"', variables), setting
+        assert re.search(rf'{setting}\s*=\s*"s3a://[^\n]*\}}/{folder}"', terraform), setting

@@ -42,7 +42,7 @@ def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
     """If this fails, a cluster starts and finds no job."""
     s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
     bucket.upload("src", s3.settings, ROOT)
-    code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "venv.tar.gz")
+    code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "shutdown_host.sh", "venv.tar.gz")
     assert s3.names() == [f"code/{name}" for name in code], "the archive is uploaded apart, and stays"
     assert s3.content("code/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     assert s3.content("code/retraining.yaml") == (ROOT / "conf" / "retraining.yaml").read_bytes()
@@ -57,10 +57,10 @@ def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
     for _ in range(2):
         bucket.upload("src", s3.settings, data)
         bucket.upload("data", s3.settings, data)
-    assert len(s3.writes()) == 6
+    assert len(s3.writes()) == 7
     write_whole(data / "labels.csv", b"content of labels.csw\n")  # as long as before
     bucket.upload("data", s3.settings, data)
-    assert s3.writes()[6:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
+    assert s3.writes()[7:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
 
 
 def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_short_outage_is_survived(s3: S3) -> None:
     """If this fails, one lost answer stops a deployment halfway."""
     s3.outage(503, 1, "PUT")
     bucket.upload("src", s3.settings, ROOT)
-    assert len(s3.names()) == 3
+    assert len(s3.names()) == 4
 
 
 def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
@@ -202,7 +202,7 @@ def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tm
     program += ["upload", "src", "data", "--data", str(data)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(s3.names()) == 6
+    assert len(s3.names()) == 7
     assert "upload:" in done.stdout, "no progress is shown"
     done = subprocess.run(
         command, env={**environment, **s3.settings, "S3_ENDPOINT": "x"}, capture_output=True, text=True, check=False

@@ -228,6 +228,12 @@ def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_
     """If this fails, every run stops with Data Proc's demand for a key, an hour after the deployment."""
     env_file = tmp_path / ".env"
     env_file.write_text("AIRFLOW_URL=http://127.0.0.1:9\nAIRFLOW_ADMIN_PASSWORD=x\n")
-    done = _command(env_file, VARIABLES_EXAMPLE)
+    variables = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))
+    variables["fraud_detection"]["os_login"] = False
+    path = tmp_path / "variables.json"
+    path.write_text(json.dumps(variables))
+    done = _command(env_file, path)
     assert done.returncode == 1
     assert "PUBLIC_SSH_KEY is not set: Data Proc needs one of them" in done.stderr
+    done = _command(env_file, VARIABLES_EXAMPLE)
+    assert "nobody answers" in done.stderr, "OS Login, the default, needs no key"

@@ -115,7 +115,11 @@ def outcome() -> Outcome:
         pytest.skip("Terraform's tests run by: make test-infra")
     if not CONFIGURATION.exists():
         pytest.fail("the provider is not there; run: make test-infra")
-    done = terraform("test", "-json", "-verbose")
+    return _tests("test", "-json", "-verbose")
+
+
+def _tests(*words: str) -> Outcome:
+    done = terraform(*words)
     runs: dict[str, Run] = {}
     schema: dict[str, Any] = {}
     summary: dict[str, Any] = {}
@@ -131,3 +135,20 @@ def outcome() -> Outcome:
                 name = f"{Path(message['@testfile']).name.split('.')[0]}/{message['@testrun']}"
                 runs[name] = Run(name, tuple(resources), outputs, json.dumps(found))
     return Outcome(summary, runs, schema, done.stdout + done.stderr)
+
+
+def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run:
+    """An apply with these variables (HCL) in a cloud that answers for these resources with these values."""
+    answers = "".join(
+        f"override_resource {{\n  target = {address}\n  values = {json.dumps(values)}\n}}\n"
+        for address, values in cloud.items()
+    )
+    mock = 'mock_provider "yandex" {\n  source = "./tests/mocks"\n}\n'
+    text = f'{mock}{answers}variables {{\n{variables}}}\nrun "apply" {{}}\n'
+    folder = workspace() / "given"
+    folder.mkdir(exist_ok=True)
+    (folder / "given.tftest.hcl").write_text(text)
+    found = _tests("test", "-json", "-verbose", "-test-directory=given")
+    shutil.rmtree(folder)  # what is looked at elsewhere is the repository's own
+    assert found.summary.get("status") == "pass", found.log[-5000:]
+    return found.runs["given/apply"]

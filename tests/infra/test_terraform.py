@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,30 @@ def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
     given = applied.outputs["variables"]["fraud_detection"]
     assert set(given) == set(known)
     assert {name: type(value) for name, value in given.items()} == {name: type(value) for name, value in known.items()}
+
+
+def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: Outcome) -> None:
+    """`make import-variables` would be refused, or an option of airflow.cfg be lost."""
+    [two] = tests.runs["variants/airflow_2"].of("yandex_airflow_cluster")
+    backends = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session"
+    assert two.values["airflow_config"] == {
+        "api": {"auth_backends": backends, "page_size_limit": "50"},
+        "fraud_detection": {"schedule": "0 */6 * * *"},
+    }
+    [three] = tests.runs["defaults/apply"].of("yandex_airflow_cluster")
+    assert not three.values["airflow_config"]
+
+
+def test_managed_airflow_gets_the_providers_that_the_dags_are_tested_with(applied: Run) -> None:
+    """The DAGs would not load: the service's own versions are not these, and Airflow 3 comes with fewer packages."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    locked = {f"{package['name']}=={package['version']}" for package in lock if "version" in package}
+    [cluster] = applied.of("yandex_airflow_cluster")
+    packages = set(cluster.values["pip_packages"])
+    assert packages <= locked
+    assert {name.split("==")[0] for name in packages} == {
+        f"apache-airflow-providers-{name}" for name in ("common-compat", "slack", "yandex")
+    }
 
 
 def test_no_script_of_the_infrastructure_hides_an_error() -> None:

@@ -1,3 +1,14 @@
+locals {
+  # Airflow 2 takes a password at its API, as make import-variables gives it, only where told to; Airflow 3 needs nothing.
+  own_config = { for section, options in {
+    api = { auth_backends = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session" }
+  } : section => options if startswith(var.airflow.version, "2.") }
+  config = {
+    for section in toset(concat(keys(local.own_config), keys(var.airflow.config))) :
+    section => merge(lookup(local.own_config, section, {}), lookup(var.airflow.config, section, {}))
+  }
+}
+
 resource "yandex_iam_service_account" "this" {
   folder_id   = var.folder_id
   name        = "${var.name}-airflow"
@@ -63,7 +74,7 @@ resource "yandex_airflow_cluster" "this" {
   admin_password      = var.admin_password # stays in the state: the provider has no other way (docs/security.md)
   airflow_version     = var.airflow.version
   python_version      = var.airflow.python_version
-  airflow_config      = var.airflow.config
+  airflow_config      = local.config
   pip_packages        = var.airflow.pip_packages
   deletion_protection = var.deletion_protection
 

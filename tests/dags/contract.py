@@ -1,0 +1,32 @@
+"""One run with the settings that Terraform gave, in an emulator that somebody else started.
+
+`tests/infra/test_contract.py` starts it in Airflow's environment, and looks at what the cloud was asked for. Its name
+is not that of a test: it needs two files that only that test makes.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from world import World
+
+from localcloud.client import Emulator
+
+
+def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run after `make apply env import-variables` would fail."""
+    emulator = Emulator(Path(os.environ["CONTRACT_CLOUD"]))
+    content = json.loads(Path(os.environ["CONTRACT_VARIABLES"]).read_text(encoding="utf-8"))
+    world = World(emulator, monkeypatch)
+    # As make import-variables makes it: no folder, and no key for hosts. (The real one has no account's key either.)
+    connection = emulator.connection()
+    kept = ("endpoint", "service_account_json_path")
+    connection["extra"] = {name: connection["extra"][name] for name in kept}
+    monkeypatch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(connection))
+    # The only setting that is not Terraform's: the emulator's buckets are folders.
+    world.variables = {**content["fraud_detection"], "storage_endpoint": f"file://{world.bucket.parent}"}
+    world.configure()
+    run = world.run()
+    assert run.state == "success", run.tasks
+    assert run.leaked == set()

@@ -1,0 +1,53 @@
+"""The initialization action that shuts a cluster's hosts down: it asks for exactly that, and says what was wrong."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deployment.places import ROOT
+
+SCRIPT = ROOT / "deployment" / "shutdown_host.sh"
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> tuple["subprocess.CompletedProcess[str]", list[str]]:
+    """What the script said, and with which arguments it called a `shutdown` that only writes them down."""
+    asked, fake = folder / "asked", folder / "shutdown"
+    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{asked}"\nexit {code}\n')
+    fake.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"  # the real one must not be reached whatever the script does
+    done = subprocess.run([str(SCRIPT), *arguments], env={"PATH": path}, capture_output=True, text=True, check=False)
+    return done, asked.read_text().splitlines() if asked.exists() else []
+
+
+def test_a_host_is_shut_down_after_the_given_minutes(tmp_path: Path) -> None:
+    """If this fails, a cluster that nobody deletes costs money for ever, or stops in the middle of a run."""
+    done, asked = run(tmp_path, "180")
+    assert done.returncode == 0, done.stderr
+    assert asked[:2] == ["-P", "+180"]
+
+
+def test_a_host_that_cannot_be_shut_down_is_told(tmp_path: Path) -> None:
+    """If this fails, the last resort is not there and nobody knows."""
+    assert run(tmp_path, "180", code=3)[0].returncode == 3
+
+
+@pytest.mark.parametrize("arguments", [(), ("",), ("0",), ("3h",), ("-c",), ("now",), ("1.5",)])
+def test_a_wrong_number_shuts_nothing_down(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """If this fails, a slip in the settings shuts all hosts down at once."""
+    done, asked = run(tmp_path, *arguments)
+    assert (done.returncode, asked) == (2, [])
+    assert "expected a whole number such as 180" in done.stderr
+
+
+def test_the_script_can_be_run_and_passes_shellcheck() -> None:
+    """If this fails, a slip of the shell shows on a cluster that nobody looks at."""
+    assert os.access(SCRIPT, os.X_OK)
+    assert SCRIPT.read_text().startswith("#!/bin/bash\n"), "Data Proc asks for the interpreter's whole path"
+    checker = shutil.which("shellcheck")
+    if checker is None:
+        pytest.skip("shellcheck is not installed (Debian: apt install shellcheck)")
+    done = subprocess.run([checker, "--severity=style", str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
