@@ -162,7 +162,7 @@ class CreateCluster(DataprocCreateClusterOperator):
         "shutdown_minutes",
     )
 
-    def __init__(self, *, shutdown_script: str = "", shutdown_minutes: str = "180", **kwargs: Any) -> None:
+    def __init__(self, *, shutdown_script: str = "", shutdown_minutes: str = "240", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shutdown_script = shutdown_script
         self.shutdown_minutes = shutdown_minutes

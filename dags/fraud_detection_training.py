@@ -190,7 +190,7 @@ with DAG(
         # The last resort where no Airflow is left to delete anything: the nodes shut themselves down.
         shutdown_script="{{ var.json.fraud_detection.get('shutdown_script', "
         "var.json.fraud_detection.code_uri ~ '/shutdown_host.sh') }}",
-        shutdown_minutes=setting("shutdown_minutes", 180),
+        shutdown_minutes=setting("shutdown_minutes", 240),
     )
 
     train = Train(

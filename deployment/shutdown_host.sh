@@ -5,7 +5,7 @@ set -euo pipefail
 
 minutes=${1:-}
 if ! [[ ${minutes} =~ ^[1-9][0-9]{0,4}$ ]]; then
-  echo "shutdown_host.sh: minutes is '${minutes}'; expected a whole number such as 180 (shutdown_minutes of the settings)" >&2
+  echo "shutdown_host.sh: minutes is '${minutes}'; expected a whole number such as 240 (shutdown_minutes of the settings)" >&2
   exit 2
 fi
 

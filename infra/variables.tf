@@ -283,7 +283,7 @@ variable "dataproc" {
     os_login         = optional(bool, true)
     spark_properties = optional(map(string), {})
     shutdown_script  = optional(string)
-    shutdown_minutes = optional(number, 180)
+    shutdown_minutes = optional(number, 240)
   })
   default = {}
 
@@ -303,8 +303,8 @@ variable "dataproc" {
   }
 
   validation {
-    condition     = var.dataproc.shutdown_minutes >= 60
-    error_message = "dataproc.shutdown_minutes is at least 60: it must not end a run that is only slow."
+    condition     = var.dataproc.shutdown_minutes >= 185
+    error_message = "dataproc.shutdown_minutes is at least 185: a run that is only slow may need its cluster for 184 minutes (two tries to create, two to train, the pauses, and one to delete)."
   }
 
   validation {

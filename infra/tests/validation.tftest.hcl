@@ -315,7 +315,7 @@ run "early_shutdown" {
   command = plan
 
   variables {
-    dataproc = { shutdown_minutes = 5 }
+    dataproc = { shutdown_minutes = 184 }
   }
 
   expect_failures = [var.dataproc]

@@ -122,6 +122,7 @@ def test_a_cluster_lives_at_least_as_long_as_its_run_can(training: Any) -> None:
         needed += (task.retries + 1) * task.execution_timeout + task.retries * task.retry_delay
     lifetime = training.get_task("create_cluster").labels["lifetime-minutes"]
     assert timedelta(minutes=int(lifetime)) >= needed
+    assert example_variables()["shutdown_minutes"] > int(lifetime), "the hosts would go off under a run"
 
 
 def test_the_job_is_never_run_again_by_yarn(training: Any) -> None:

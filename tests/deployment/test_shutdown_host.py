@@ -24,14 +24,14 @@ def run(folder: Path, *arguments: str, code: int = 0) -> tuple["subprocess.Compl
 
 def test_a_host_is_shut_down_after_the_given_minutes(tmp_path: Path) -> None:
     """If this fails, a cluster that nobody deletes costs money for ever, or stops in the middle of a run."""
-    done, asked = run(tmp_path, "180")
+    done, asked = run(tmp_path, "240")
     assert done.returncode == 0, done.stderr
-    assert asked[:2] == ["-P", "+180"]
+    assert asked[:2] == ["-P", "+240"]
 
 
 def test_a_host_that_cannot_be_shut_down_is_told(tmp_path: Path) -> None:
     """If this fails, the last resort is not there and nobody knows."""
-    assert run(tmp_path, "180", code=3)[0].returncode == 3
+    assert run(tmp_path, "240", code=3)[0].returncode == 3
 
 
 @pytest.mark.parametrize("arguments", [(), ("",), ("0",), ("3h",), ("-c",), ("now",), ("1.5",)])
@@ -39,7 +39,7 @@ def test_a_wrong_number_shuts_nothing_down(arguments: tuple[str, ...], tmp_path:
     """If this fails, a slip in the settings shuts all hosts down at once."""
     done, asked = run(tmp_path, *arguments)
     assert (done.returncode, asked) == (2, [])
-    assert "expected a whole number such as 180" in done.stderr
+    assert "expected a whole number such as 240" in done.stderr
 
 
 def test_the_script_can_be_run_and_passes_shellcheck() -> None:

@@ -29,7 +29,7 @@ CHANGED = """
     disk_gib         = 96
     preemptible      = true
     spark_properties = { "spark.executor.memory" = "5g" }
-    shutdown_minutes = 240
+    shutdown_minutes = 300
   }
 """
 
