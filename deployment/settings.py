@@ -15,8 +15,10 @@ _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 def read_env(path: Path = ENV_FILE) -> dict[str, str]:
     """Names and values of a `.env` file; none where there is no file.
 
+    Quotes and comments are a shell's. Beyond a shell, words without quotes are one value: SCHEDULE=*/10 * * * *
+
     Raises:
-        DeploymentError: a line cannot be read.
+        DeploymentError: a line cannot be read. It is not repeated: it may hold a secret.
     """
     if not path.exists():
         return {}
@@ -29,11 +31,9 @@ def read_env(path: Path = ENV_FILE) -> dict[str, str]:
             words = shlex.split(match[2], comments=True) if match else None
         except ValueError:
             words = None
-        if match is None or words is None or len(words) > 1:
-            raise DeploymentError(
-                f"{path}, line {number}: expected NAME=value, with quotes around a value that has blanks"
-            )
-        found[match[1]] = words[0] if words else ""
+        if match is None or words is None:
+            raise DeploymentError(f"{path}, line {number}: expected NAME=value, with every quote closed")
+        found[match[1]] = " ".join(words)
     return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from deployment.errors import DeploymentError
+from deployment.settings import read_env
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "fraud-detection"
@@ -147,27 +149,14 @@ def saved(folder: Path) -> Stack | None:
 
 
 def _read(env_file: Path) -> dict[str, str]:
-    """NAME=value lines, as a shell would read them; an empty value leaves the default."""
-    if not env_file.exists():
-        return {}
-    found = {}
-    for number, line in enumerate(env_file.read_text(encoding="utf-8").splitlines(), 1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        name = name.replace("export ", "", 1).strip()
-        if not equals or not name.isidentifier():
-            raise StackError(f"{env_file}, line {number}: expected NAME=value")  # the line itself may hold a secret
-        if name not in DEFAULTS and not name.startswith(AIRFLOW_PREFIX):
-            continue
-        try:
-            words = shlex.split(value, comments=True)
-        except ValueError as error:
-            raise StackError(f"{env_file}, line {number}: the value of {name} cannot be read: {error}") from error
-        if words:
-            found[name] = " ".join(words)
-    return found
+    """The stack's own names of the file, read as all commands read it; an empty value leaves the default."""
+    try:
+        found = read_env(env_file)
+    except DeploymentError as error:
+        raise StackError(str(error)) from error
+    return {
+        name: text for name, text in found.items() if text and (name in DEFAULTS or name.startswith(AIRFLOW_PREFIX))
+    }
 
 
 def _port(name: str, text: str, env_file: Path) -> int:

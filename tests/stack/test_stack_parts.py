@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from deployment.settings import read_env
 from localcloud.stack import airflow, bucket, components, doctor, postgres, seeding
 from localcloud.stack.cli import main
 from localcloud.stack.http import HttpError
@@ -47,6 +48,14 @@ def test_settings_of_others_in_env_are_left_alone(tmp_path: Path) -> None:
     env.write_text("YC_TOKEN=abc\nexport SCHEDULE='*/5 * * * *'  # often\nMLFLOW_PORT=6000\nAIRFLOW_PORT=\n")
     found = load(env)
     assert (found.schedule, found.ports["MLFLOW_PORT"], found.ports["AIRFLOW_PORT"]) == ("*/5 * * * *", 6000, 8080)
+
+
+@pytest.mark.parametrize("line", ["SCHEDULE=*/10 * * * *", "SCHEDULE='*/10 * * * *'", 'export SCHEDULE="*/10 * * * *"'])
+def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_path: Path, line: str) -> None:
+    """If this fails, a .env that starts the stack stops `make env`, or the other way round."""
+    env = tmp_path / ".env"
+    env.write_text(f"{line}  # often\n")
+    assert load(env).schedule == read_env(env)["SCHEDULE"] == "*/10 * * * *"
 
 
 @pytest.mark.parametrize(
