@@ -252,10 +252,12 @@ upload-dags-to-bucket: cloud-tools ## Upload the DAGs; delete those there that a
 upload-data-to-bucket: cloud-tools ## Upload the transactions of INPUT
 	@scripts/upload_to_s3.sh data --data $(INPUT)
 
-# One after the other, also with make -j. The DAGs go last: what they need is there when Airflow first reads them.
+# One after the other, also with make -j. What import-variables will need is looked for before anything is uploaded. The
+# DAGs go last: what they need is there when Airflow first reads them.
 .PHONY: deploy-full
 deploy-full: ## After make apply: write .env, upload all, load the variables
 	@$(MAKE) env
+	@$(CLOUD)python -m deployment.variables --check
 	@$(MAKE) upload-data-to-bucket
 	@$(MAKE) create-venv-archive
 	@$(MAKE) upload-venv-to-bucket

@@ -135,6 +135,7 @@ def read(path: Path) -> dict[str, object]:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Load variables.json into Airflow.")
+    parser.add_argument("--check", action="store_true", help="only look whether all that is needed is set")
     parser.add_argument("--env", type=Path, default=ENV_FILE)
     parser.add_argument("--file", type=Path, default=VARIABLES)
     chosen = parser.parse_args()
@@ -145,7 +146,11 @@ def _main() -> None:
     public_ssh_key = settings.get("PUBLIC_SSH_KEY", "")
     demand_a_way_onto_hosts(content, public_ssh_key)
     managed = (urlsplit(url).hostname or "").endswith(_MANAGED)
-    airflow = Airflow(url, settings.get("AIRFLOW_USER") or "admin", password, iam_token(settings) if managed else "")
+    cloud_token = iam_token(settings) if managed else ""
+    if chosen.check:
+        told("password, token and the way onto hosts: all there")
+        return
+    airflow = Airflow(url, settings.get("AIRFLOW_USER") or "admin", password, cloud_token)
     import_variables(airflow, content)
     make_connections(airflow, content, public_ssh_key)
 

@@ -145,8 +145,8 @@ def test_a_real_airflow_refuses_a_wrong_password_and_nothing_is_shown_of_it(star
     assert "connection yandexcloud_default:" in done.stdout
 
 
-def _command(env_file: Path, variables: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "deployment.variables", "--env", str(env_file), "--file", str(variables)]
+def _command(env_file: Path, variables: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployment.variables", "--env", str(env_file), "--file", str(variables), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -237,3 +237,31 @@ def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_
     assert "PUBLIC_SSH_KEY is not set: Data Proc needs one of them" in done.stderr
     done = _command(env_file, VARIABLES_EXAMPLE)
     assert "nobody answers" in done.stderr, "OS Login, the default, needs no key"
+
+
+def test_a_missing_password_key_or_token_is_told_before_the_uploads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, make deploy-full uploads for minutes and then stops at what could have been said at once."""
+    for name in ("YC_TOKEN", "AIRFLOW_ADMIN_PASSWORD", "TF_VAR_airflow_admin_password", "PUBLIC_SSH_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # without yc
+    variables = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))
+    variables["fraud_detection"]["os_login"] = False
+    without_os_login = tmp_path / "variables.json"
+    without_os_login.write_text(json.dumps(variables))
+    env_file = tmp_path / ".env"
+    said = "AIRFLOW_URL=https://c-1.airflow.yandexcloud.net\n"
+    for file, more, told in (
+        (VARIABLES_EXAMPLE, "", "AIRFLOW_ADMIN_PASSWORD is not set"),
+        (without_os_login, "AIRFLOW_ADMIN_PASSWORD=x\n", "PUBLIC_SSH_KEY is not set"),
+        (VARIABLES_EXAMPLE, "", "yc is not installed"),
+        (without_os_login, "PUBLIC_SSH_KEY='ssh-ed25519 AAAA'\nYC_TOKEN=t1.token\n", ""),
+    ):
+        said += more
+        env_file.write_text(said)
+        done = _command(env_file, file, "--check")
+        assert told in done.stderr
+        assert done.returncode == 0 if not told else done.returncode != 0, done.stderr
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndeploy-full:")[2].partition("\n\n")[0]
+    assert recipe.index("deployment.variables --check") < recipe.index("upload-")
