@@ -28,7 +28,7 @@ COMPONENT ?=
 FOLLOW ?=
 
 # The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
-HOST ?=
+HOST :=
 FOLDER ?= fraud-detection
 REPOSITORY ?=
 DRY_RUN ?=
