@@ -52,12 +52,32 @@ def test_pull_requests_are_linted_and_tested_and_see_no_secret() -> None:
 
 
 def test_the_deployment_is_of_main_alone_and_reads_the_secrets_that_are_sent() -> None:
-    """If this fails, a branch is deployed, or the workflow waits for a secret that nobody sends."""
+    """If this fails, a branch or an untested commit is deployed, or the workflow waits for a secret nobody sends."""
     text = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
     workflow = load(ROOT / ".github" / "workflows" / "deploy.yml")
-    assert workflow["on"]["push"]["branches"] == ["main"]
-    assert "pull_request" not in workflow["on"]
+    tests = load(ROOT / ".github" / "workflows" / "tests.yml")
+    assert workflow["on"] == {
+        "workflow_run": {"workflows": [tests["name"]], "types": ["completed"], "branches": ["main"]}
+    }
+    assert "main" in tests["on"]["push"]["branches"]
+    job = workflow["jobs"]["deploy"]
+    for part in ("conclusion == 'success'", "event == 'push'", "head_branch == 'main'"):
+        assert f"github.event.workflow_run.{part}" in job["if"]
+    assert "||" not in job["if"]
+    assert job["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha }}", "another commit was tested"
     assert set(re.findall(r"secrets\.(\w+)", text)) == set(NAMES)
     assert workflow["permissions"]["id-token"] == "write"
     uploads = [command for command in commands(workflow) if "upload" in command]
     assert uploads[-1] == "make upload-dags-to-bucket", "Airflow could read a DAG before its job is there"
+
+
+def test_only_the_uploads_see_secrets() -> None:
+    """If this fails, a package's build or somebody's action reads the key of the bucket."""
+    workflow = load(ROOT / ".github" / "workflows" / "deploy.yml")
+    assert "env" not in workflow
+    job = workflow["jobs"]["deploy"]
+    assert "env" not in job
+    for step in job["steps"]:
+        uploads = step.get("run", "").startswith("make upload-")
+        assert ("secrets." in str(step)) == uploads, step
+        assert set(step.get("env", {})) == (set(NAMES) if uploads else set()), step
