@@ -53,7 +53,7 @@ def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
 
 
 def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
-    """If this fails, each deployment sends everything, the 130 MB of the archive included."""
+    """If this fails, each deployment sends everything, the 147 MB of the archive included."""
     for _ in range(2):
         bucket.upload("src", s3.settings, data)
         bucket.upload("data", s3.settings, data)
