@@ -72,7 +72,7 @@ def champion(stack: Stack, passwords: Mapping[str, str]) -> str | None:
         query = f"registered-models/alias?name={MODEL}&alias=champion"
         found = _call(stack, passwords, "GET", query)
     except HttpError as error:
-        if error.status in (400, 404):
+        if error.status == 404 or (error.status == 400 and "alias" in str(error)):
             return None
         raise StackError(f"MLflow cannot be asked for the champion: {error}") from error
     return str(found["model_version"]["version"])

@@ -107,7 +107,8 @@ def _supervisor(stack: Stack) -> Supervisor:
     config = stack.run / "supervisord.conf"
     if supervisor.is_up() and config.exists() and config.read_text(encoding="utf-8") != configuration(stack):
         supervisor.shut_down()
-        wait_gone(stack, 120.0)
+        if not wait_gone(stack, 120.0):
+            raise StackError("supervisord does not end, and has other settings; next: make down, then make up again")
     running = {state.name for state in supervisor.states() if state.is_running}
     _demand_free_ports(stack, running)
     stack.save()

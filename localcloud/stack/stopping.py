@@ -32,7 +32,7 @@ def down(stack: Stack) -> None:
                 supervisor.stop(component.name)
                 line.text = "ended"
         supervisor.shut_down()
-        wait_gone(stack)
+        wait_gone(stack)  # one that stays is found, and ended, below
     left = end_left_behind(stack)
     if left:
         progress.tell("swept", f"{left} process(es) that had outlived what started them")

@@ -291,7 +291,7 @@ def test_the_reaper_spares_no_cluster_for_another_that_cannot_be_deleted(world: 
     assert _reap(world, later=timedelta(hours=2)).clusters("DELETED") == []
 
 
-def test_no_secret_is_in_templates_arguments_or_the_log_of_events(
+def test_no_secret_is_in_templates_task_logs_or_the_event_log(
     world: World, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever may see a run in Airflow, or the processes of a machine, would have the keys of the cloud."""

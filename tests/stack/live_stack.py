@@ -233,13 +233,37 @@ class Run:
     def decisions(self) -> list[Path]:
         return list((self.live.stack.bucket / self.model / "decisions").rglob("*.json"))
 
-    def demand_no_leak(self) -> None:
-        """Every cluster that was created is deleted, and nothing of a job still runs."""
+    def demand_no_leak(self, clusters: int = 1) -> None:
+        """Every cluster that was created is deleted, jobs ran one after the other, and nothing of one is left."""
         created = {event["cluster_id"] for event in self.events("cluster", "CREATING")}
         deleted = {event["cluster_id"] for event in self.events("cluster", "DELETED")}
         assert created == deleted
-        assert len(created) == 1
+        assert len(created) == clusters
         assert self.live.emulator.clusters() == []
+        self._demand_one_job_at_a_time()
+        eventually("the processes of all jobs are gone", lambda: not self._processes(), 30.0)
+
+    def _demand_one_job_at_a_time(self) -> None:
+        alive: set[str] = set()
+        for event in self._new():
+            if event["event"] != "job":
+                continue
+            if event["status"] in ("DONE", "ERROR", "CANCELLED"):
+                alive.discard(event["job_id"])
+            else:
+                alive.add(event["job_id"])
+            assert len(alive) <= 1, f"{alive} at once"
+
+    def _processes(self) -> list[int]:
+        """Whatever was started in the folder of one of the run's jobs, or names it."""
+        folders = [str(self.live.stack.cloud / "jobs" / job) for job in self.jobs()]
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                words = [process.cwd(), *process.cmdline()]
+                if any(folder in word for folder in folders for word in words):
+                    found.append(process.pid)
+        return found
 
     def demand_one_decision(self) -> None:
         """The run has decided once, and put one version in service."""

@@ -51,6 +51,21 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
     run.demand_no_decision()
 
 
+def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
+    """Two people press the button: the second run must wait, and decide nothing anew."""
+    run = Run(quiet, "two_at_once").start()
+    again = f"{run.run_id}_again"
+    wanted = {"dag_run_id": again, "logical_date": None, "conf": {"force": True}}
+    quiet.api.request("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
+    run.running_job()
+    assert quiet.api.run_state(TRAINING_DAG, again) == "queued"
+    assert run.ended() == "success", run.tasks
+    eventually("the second run ends", lambda: quiet.api.run_state(TRAINING_DAG, again) == "success", 240.0)
+    assert len(run.jobs()) == 2
+    run.demand_no_leak(clusters=2)
+    run.demand_one_decision()
+
+
 def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
     """The job says that another time may be better, so the run's second try brings the decision."""
     quiet.supervisor.stop("mlflow")
