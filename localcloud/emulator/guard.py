@@ -109,7 +109,7 @@ def processes_by_ps() -> dict[int, tuple[int, int, bool]]:
 
 
 def _signal(pids: set[int], number: signal.Signals) -> None:
-    for pid in pids:
+    for pid in sorted(pids):  # parents first, mostly: one that sees its child die first might end before it is asked to
         try:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
