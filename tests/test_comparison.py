@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fraud_detection.evaluation import Holdout, assess, new_cards
 from fraud_detection.evaluation import comparison as module
-from fraud_detection.evaluation.comparison import floor_difference, look_confidence, paired_difference
+from fraud_detection.evaluation.comparison import (
+    first_champion_floor,
+    floor_difference,
+    look_confidence,
+    one_sided_confidence,
+    paired_difference,
+)
 from fraud_detection.evaluation.metrics import average_precision
 from fraud_detection.evaluation.slices import measure_slices, slice_masks
 from fraud_detection.results import Difference
@@ -163,16 +170,57 @@ def test_looks_share_the_risk() -> None:
     assert look_confidence(0.95, 720) == pytest.approx(1 - 0.05 / 720)
 
 
-def test_the_floor_is_a_multiple_of_ranking_by_amount() -> None:
-    """The first champion must do clearly better than sorting by amount."""
+@pytest.mark.parametrize(
+    ("amount", "multiple", "floor"),
+    [(0.0, 2.0, 0.0), (0.13, 2.0, 0.26), (1 / 3, 2.0, 2 / 3), (0.52, 2.0, 0.76), (1.0, 2.0, 1.0), (0.5, 1.0, 0.5)],
+)
+def test_the_floor_is_a_multiple_of_ranking_by_amount_that_a_model_can_exceed(
+    amount: float, multiple: float, floor: float
+) -> None:
+    """Fails when a floor is above what a perfect model has: the first champion would never come."""
+    assert first_champion_floor(amount, multiple) == pytest.approx(floor)
+
+
+def test_a_perfect_model_exceeds_the_floor_where_amount_alone_ranks_well() -> None:
+    """Fails when large frauds, found by amount alone in most cases, leave no room for any first champion."""
+    fraud, _, _, card = _simulated(5, 300, 0.0)
+    amount = fraud + np.random.default_rng(0).random(len(fraud))
+    amount[np.flatnonzero(fraud)[::3]] = 0.1
+    assert average_precision(fraud, amount) > 0.5
+    found = floor_difference(fraud, amount, fraud.astype(np.float64), 2.0, card, 0.9, 200, 7)
+    assert found is not None
+    assert found.low > 0
+
+
+def test_each_resample_has_a_floor_of_its_own() -> None:
+    """Fails when the floor is taken for exactly known: its own luck would be left out of the first champion's doubt."""
     fraud, amount, _, card = _simulated(5, 300, 0.0)
-    challenger = amount + 4 * fraud
-    once = floor_difference(fraud, amount, challenger, 1.0, card, 0.95, 200, 7)
-    twice = floor_difference(fraud, amount, challenger, 2.0, card, 0.95, 200, 7)
-    assert once is not None
-    assert twice is not None
-    assert once.value - twice.value == pytest.approx(average_precision(fraud, amount))
-    assert twice.low < twice.value < once.value
+    names, codes = np.unique(card, return_inverse=True)
+    for multiple in (1.5, 20.0):  # the multiple, and half the way to 1
+        found = floor_difference(fraud, amount, amount + fraud, multiple, card, 0.9, 400, 7)
+        assert found is not None
+        random, differences = np.random.default_rng(1), []
+        for _ in range(400):
+            weight = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[codes]
+            floor = first_champion_floor(average_precision(fraud, amount, weight), multiple)
+            differences.append(average_precision(fraud, amount + fraud, weight) - float(floor))
+        fraud_cards = len(np.unique(card[fraud == 1]))
+        half = scipy.stats.t.ppf(0.95, fraud_cards - 1) * np.std(differences, ddof=1)
+        assert found.value - found.low == pytest.approx(half, rel=0.15)
+
+
+def test_a_first_champion_that_just_reaches_the_floor_is_refused_in_19_of_20_cases() -> None:
+    """Fails when the one-sided 95 % are not what they are called: half as strict, or twice."""
+    fraud, amount, challenger, _ = _simulated(0, 100_000, 0.0)
+    just_reached = average_precision(fraud, challenger) / average_precision(fraud, amount)
+    promoted = 0
+    for seed in range(1, 201):
+        fraud, amount, challenger, card = _simulated(seed, 200, 0.0)
+        found = floor_difference(fraud, amount, challenger, just_reached, card, one_sided_confidence(0.95), 100, 7)
+        assert found is not None
+        assert found.confidence == 0.9
+        promoted += found.low > 0
+    assert 3 <= promoted <= 20
 
 
 def test_amount_quarters_hold_every_row_once() -> None:
@@ -217,5 +265,10 @@ def test_an_assessment_compares_with_the_champion_or_with_the_floor() -> None:
     assert both.difference.value == both.challenger.average_precision - both.champion.average_precision
     assert first.champion is None
     assert first.difference is not None
-    assert first.difference.value == pytest.approx(both.challenger.average_precision - 2 * fraud.mean())
+    assert first.floor is not None
+    assert first.floor.amount_average_precision == pytest.approx(fraud.mean())
+    assert first.floor.average_precision == pytest.approx(2 * fraud.mean())
+    assert first.difference.value == both.challenger.average_precision - first.floor.average_precision
+    assert first.difference.confidence == 0.9  # one-sided 95 %, and not shared with the ten looks
+    assert both.floor is None
     assert [part.name for part in both.slices][-1] == "new_cards"

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_detection.evaluation import Assessment, Evidence, Holdout, SliceMetrics, Verdict, assess, decide, obstacle
-from fraud_detection.results import Difference, Metrics, Outcome, Span
+from fraud_detection.results import Difference, Floor, Metrics, Outcome, Span
 from fraud_detection.settings import Settings
 
 HOLDOUT_START = datetime(2024, 5, 10, tzinfo=UTC)
@@ -163,17 +163,20 @@ def test_a_holdout_of_nothing_but_frauds_is_no_decision() -> None:
 )
 def test_the_first_champion_must_beat_the_floor(low: float, pinned: bool, outcome: Outcome) -> None:
     """Without a champion anything would win; ranking by amount costs nothing."""
-    floor = Difference(value=0.3, low=low, high=0.5, confidence=0.9999)
+    difference = Difference(value=0.3, low=low, high=0.5, confidence=0.9)
+    floor = Floor(average_precision=0.26, amount_average_precision=0.13, multiple=2.0)
     evidence = replace(
         WINNER,
         champion_trained_until=None,
         pinned=pinned,
-        assessment=replace(ASSESSMENT, champion=None, difference=floor),
+        assessment=replace(ASSESSMENT, champion=None, difference=difference, floor=floor),
     )
     verdict = decide(evidence, SETTINGS)
     assert verdict.outcome is outcome
     assert {"first_champion_floor", "not_pinned"} <= {check.name for check in verdict.checks}
-    assert "minus 2 times that of ranking by amount +0.300" in verdict.reason
+    interval = f"+0.300 [{low:+.3f}, +0.500]"
+    assert f"average precision {interval} against the floor 0.260 (2 times ranking by amount, 0.130)" in verdict.reason
+    assert ("comparison.first_champion_floor sets the floor" in verdict.reason) == (low == 0)
 
 
 @pytest.mark.parametrize("assessment", [None, replace(ASSESSMENT, champion=None)])

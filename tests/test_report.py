@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.evaluation import Evidence, Holdout, SliceMetrics, assess, decide
 from fraud_detection.report import DailyCounts, ReportData, plots, render, wording
-from fraud_detection.results import Check, Decision, Difference, Metrics, Outcome, Span
+from fraud_detection.results import Check, Decision, Difference, Floor, Metrics, Outcome, Span
 from fraud_detection.settings import Settings
 from fraud_detection.windows import run_windows
 
@@ -193,12 +193,25 @@ def test_difference_has_its_interval_confidence_and_pairing() -> None:
 
 def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
     """A first champion's page speaks of a champion or a minimum effect that there was not."""
-    first = decision(champion_version=None, champion=None, version=1)
+    floor = Floor(average_precision=0.28, amount_average_precision=0.14, multiple=2.0)
+    sure = Difference(value=0.3612, low=0.1, high=0.62, confidence=0.9)
+    first = decision(champion_version=None, champion=None, version=1, difference=sure, floor=floor)
     page = Page(render(first, evidence(champion_score=None, amount=np.linspace(1, 2, 5_000))))
-    assert "minus 2 times that of ranking by amount alone" in page.texts["difference"]
-    assert "minimum effect" not in page.texts["difference"]
+    text = page.texts["difference"]
+    assert "minus the floor 0.280 (2 times ranking by amount, 0.140): +0.361, 90 % interval [+0.100, +0.620]" in text
+    assert "judged once, one-sided at 95 %, which is the lower end of a two-sided 90 % interval" in text
+    assert "planned runs" not in text
+    assert "minimum effect" not in text
     assert "ranking by amount alone" in page.texts["precision-recall"]
     assert page.row("Average precision")[1:] == ["0.641"]
+
+
+def test_a_first_champion_of_an_earlier_release_still_has_its_page() -> None:
+    """Fails when a decision from before the floor was recorded cannot be shown any more: people read old reports."""
+    first = decision(champion_version=None, champion=None, version=1)
+    assert first.floor is None
+    text = Page(render(first, evidence(champion_score=None))).texts["difference"]
+    assert "minus a multiple of that of ranking by amount alone" in text
 
 
 def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:

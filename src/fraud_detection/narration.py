@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fraud_detection.decisions import Entry, Intervention
-from fraud_detection.results import Decision, Difference, Metrics, Outcome, Span
+from fraud_detection.results import Decision, Difference, Floor, Metrics, Outcome, Span
 from fraud_detection.windows import RunWindows
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def tell_verdict(decision: Decision, tell: Tell) -> None:
     if decision.challenger is not None:
         tell("challenger", _metrics(None, decision.challenger))
     if decision.difference is not None:
-        tell("difference", _difference(decision.difference, first=decision.champion is None))
+        tell("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
     tell("decision", f"{_outcome(decision)} · {_why(decision)}")
     if decision.report is not None:
         tell("report", decision.report)
@@ -119,9 +119,11 @@ def _metrics(version: int | None, metrics: Metrics) -> str:
     return f"{name:<5} AP {metrics.average_precision:.3f}   CP@100 {metrics.card_precision_at_100:.3f}"
 
 
-def _difference(difference: Difference, *, first: bool) -> str:
+def _difference(difference: Difference, floor: Floor | None, *, first: bool) -> str:
     interval = f"{100 * difference.confidence:.5g} % [{difference.low:+.3f}, {difference.high:+.3f}]"
-    against = "over the floor of ranking by amount" if first else "paired by card"
+    against = "against a multiple of ranking by amount" if first else "paired by card"
+    if floor is not None:
+        against = f"against the floor {floor.average_precision:.3f}: {floor.origin}"
     return f"      AP {difference.value:+.3f}  {interval}  {against}"
 
 

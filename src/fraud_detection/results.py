@@ -42,7 +42,22 @@ class Difference(_Result):
     value: float
     low: float
     high: float
-    confidence: float
+    confidence: float  # two-sided: at 0.9 the truth is below `low` in 5 % of the cases, and above `high` in 5 %
+
+
+class Floor(_Result):
+    """What the first champion has to exceed."""
+
+    average_precision: float  # the floor: min(multiple · amount_average_precision, (1 + amount_average_precision) / 2)
+    amount_average_precision: float  # of ranking by amount alone
+    multiple: float  # the setting `comparison.first_champion_floor`
+
+    @property
+    def origin(self) -> str:
+        """Which of the two the floor is, in words."""
+        if self.average_precision < self.multiple * self.amount_average_precision:
+            return f"half the way from ranking by amount, {self.amount_average_precision:.3f}, to 1"
+        return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
 
 
 class Check(_Result):
@@ -70,6 +85,7 @@ class Decision(_Result):
     champion: Metrics | None
     challenger: Metrics | None
     difference: Difference | None
+    floor: Floor | None = None  # where no champion was in service; decisions of earlier releases do not have it
     checks: tuple[Check, ...]
     rejected: dict[str, int]
     warnings: tuple[str, ...]

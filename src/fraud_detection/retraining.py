@@ -214,6 +214,7 @@ def _decision(
         champion=assessment.champion if assessment else None,
         challenger=assessment.challenger if assessment else None,
         difference=assessment.difference if assessment else None,
+        floor=assessment.floor if assessment else None,
         checks=comparison.verdict.checks,
         rejected=profile.rejected,
         warnings=warnings,

@@ -5,10 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fraud_detection.evaluation.comparison import floor_difference, look_confidence, paired_difference
-from fraud_detection.evaluation.metrics import evaluate
+from fraud_detection.evaluation.comparison import (
+    first_champion_floor,
+    floor_difference,
+    look_confidence,
+    one_sided_confidence,
+    paired_difference,
+)
+from fraud_detection.evaluation.metrics import average_precision, evaluate
 from fraud_detection.evaluation.slices import Mask, SliceMetrics, measure_slices, slice_masks
-from fraud_detection.results import Difference, Metrics
+from fraud_detection.results import Difference, Floor, Metrics
 from fraud_detection.settings import Comparison
 
 
@@ -34,8 +40,10 @@ class Assessment:
     champion: Metrics | None
     challenger: Metrics | None
     difference: Difference | None
-    """Against the champion; without one, against `first_champion_floor` times the ranking by amount."""
+    """Against the champion; without one, against the floor."""
     slices: tuple[SliceMetrics, ...]
+    floor: Floor | None = None
+    """What the first champion has to exceed; None where there is a champion, or no frauds."""
 
 
 def assess(
@@ -43,19 +51,34 @@ def assess(
 ) -> Assessment:
     """Measure both models (probabilities of fraud for the rows of the hold-out) and their difference."""
     card = None if holdout.card is None else np.unique(np.asarray(holdout.card), return_inverse=True)[1]
-    confidence = look_confidence(rule.confidence, rule.planned_looks)
     if champion_score is None:
-        floor = rule.first_champion_floor
+        # No incumbent can be wronged: one judgement, whose risk is not shared with later looks.
         difference = floor_difference(
-            holdout.fraud, holdout.amount, challenger_score, floor, card, confidence, rule.resamples, rule.seed
+            holdout.fraud,
+            holdout.amount,
+            challenger_score,
+            rule.first_champion_floor,
+            card,
+            one_sided_confidence(rule.confidence),
+            rule.resamples,
+            rule.seed,
         )
-        champion = None
+        champion, floor = None, _floor(holdout, rule.first_champion_floor)
     else:
+        confidence = look_confidence(rule.confidence, rule.planned_looks)
         difference = paired_difference(
             holdout.fraud, champion_score, challenger_score, card, confidence, rule.resamples, rule.seed
         )
-        champion = evaluate(holdout.day, card, holdout.fraud, champion_score)
+        champion, floor = evaluate(holdout.day, card, holdout.fraud, champion_score), None
     masks = slice_masks(holdout.amount, holdout.new_card)
     slices = measure_slices(masks, holdout.fraud, champion_score, challenger_score)
     challenger = evaluate(holdout.day, card, holdout.fraud, challenger_score)
-    return Assessment(champion, challenger, difference, slices)
+    return Assessment(champion, challenger, difference, slices, floor)
+
+
+def _floor(holdout: Holdout, multiple: float) -> Floor | None:
+    if not np.any(np.asarray(holdout.fraud) == 1):
+        return None
+    amount = average_precision(holdout.fraud, holdout.amount)
+    floor = float(first_champion_floor(amount, multiple))
+    return Floor(average_precision=floor, amount_average_precision=amount, multiple=multiple)

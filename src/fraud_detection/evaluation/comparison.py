@@ -11,6 +11,9 @@ of the resamples themselves would take hundreds of thousands of them at the conf
 `look_confidence`).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,6 +35,24 @@ def look_confidence(confidence: float, planned_looks: int) -> float:
     holds whatever the looks have in common: 1 - (1 - confidence) / planned_looks.
     """
     return 1.0 - (1.0 - confidence) / planned_looks
+
+
+def one_sided_confidence(confidence: float) -> float:
+    """The confidence of the two-sided interval whose lower end is the one-sided bound at `confidence`: 0.95 gives 0.9.
+
+    What the interval leaves out lies half below it and half above.
+    """
+    return round(2.0 * confidence - 1.0, 12)
+
+
+def first_champion_floor(amount_average_precision: ArrayLike, multiple: float) -> Floats:
+    """The average precision that a first champion has to exceed.
+
+    `multiple` times that of ranking by amount alone, at most half the way from there to 1: a multiple of an AP above
+    1/multiple would be more than a perfect model has.
+    """
+    amount = np.asarray(amount_average_precision, np.float64)
+    return np.asarray(np.minimum(multiple * amount, (1.0 + amount) / 2.0))
 
 
 def paired_difference(
@@ -61,54 +82,59 @@ def paired_difference(
     labels = np.asarray(fraud) == 1
     if average_precision(labels, challenger) < average_precision(labels, champion):
         # Computed in the direction of the winner, so that swapping the roles mirrors the interval to the last bit.
-        mirrored = _difference(labels, challenger, champion, 1.0, card, confidence, resamples, seed)
+        mirrored = _difference(labels, challenger, champion, _itself, card, confidence, resamples, seed)
         return mirrored and mirrored.model_copy(
             update={"value": -mirrored.value, "low": -mirrored.high, "high": -mirrored.low}
         )
-    return _difference(labels, champion, challenger, 1.0, card, confidence, resamples, seed)
+    return _difference(labels, champion, challenger, _itself, card, confidence, resamples, seed)
 
 
 def floor_difference(
     fraud: ArrayLike,
     amount: ArrayLike,
     challenger_score: ArrayLike,
-    floor: float,
+    multiple: float,
     card: ArrayLike | None,
     confidence: float,
     resamples: int,
     seed: int,
 ) -> Difference | None:
-    """AP(challenger) - floor * AP(ranking by amount) with its interval; None without frauds.
+    """AP(challenger) - floor with its interval; None without frauds.
 
-    A lower bound above zero says that the challenger's AP is at least `floor` times that of ranking by amount alone.
-    The other arguments are those of `paired_difference`.
+    The floor is `first_champion_floor` of the AP of ranking by amount. That AP is measured on the same rows, so each
+    resample has a floor of its own. The other arguments are those of `paired_difference`.
     """
     amounts, challenger = np.asarray(amount, np.float64), np.asarray(challenger_score, np.float64)
+    floor = partial(first_champion_floor, multiple=multiple)
     return _difference(np.asarray(fraud) == 1, amounts, challenger, floor, card, confidence, resamples, seed)
+
+
+def _itself(average_precision: ArrayLike) -> Floats:
+    return np.asarray(average_precision, np.float64)
 
 
 def _difference(
     fraud: NDArray[np.bool_],
     base: Floats,
     score: Floats,
-    factor: float,
+    to_beat: Callable[[ArrayLike], Floats],
     card: ArrayLike | None,
     confidence: float,
     resamples: int,
     seed: int,
 ) -> Difference | None:
-    """AP(score) - factor * AP(base) with its interval."""
+    """AP(score) - to_beat(AP(base)) with its interval; `to_beat` maps [0, 1] into [0, 1]."""
     if not fraud.any():
         return None
-    value = average_precision(fraud, score) - factor * average_precision(fraud, base)
+    value = average_precision(fraud, score) - float(to_beat(average_precision(fraud, base)))
     cards, count = _canonical_cards(card, fraud, base, score)
     better, worse = _Ranking(fraud, score, cards, count), _Ranking(fraud, base, cards, count)
     half = _half_width(
-        _resampled(better, worse, factor, resamples, seed, count), len(np.unique(cards[fraud])), confidence
+        _resampled(better, worse, to_beat, resamples, seed, count), len(np.unique(cards[fraud])), confidence
     )
     # An AP lies in [0, 1]; beyond what that allows there is nothing to be unsure about.
     return Difference(
-        value=value, low=float(max(value - half, -factor)), high=float(min(value + half, 1.0)), confidence=confidence
+        value=value, low=float(max(value - half, -1.0)), high=float(min(value + half, 1.0)), confidence=confidence
     )
 
 
@@ -150,15 +176,17 @@ class _Ranking:
             return np.asarray(np.sum(frauds_here * (frauds / np.maximum(rows, 1.0)), axis=0) / frauds[-1])
 
 
-def _resampled(score: _Ranking, base: _Ranking, factor: float, resamples: int, seed: int, count: int) -> Floats:
-    """AP(score) - factor * AP(base) in each resample of the cards."""
+def _resampled(
+    score: _Ranking, base: _Ranking, to_beat: Callable[[ArrayLike], Floats], resamples: int, seed: int, count: int
+) -> Floats:
+    """AP(score) - to_beat(AP(base)) in each resample of the cards."""
     random = np.random.default_rng(seed)
     width = max(1, min(resamples, _CHUNK_WEIGHTS // count))
     chunks = []
     for start in range(0, resamples, width):
         drawn = random.integers(0, count, size=(min(width, resamples - start), count))
         weights = _times_drawn(drawn, count)
-        chunks.append(score.average_precision(weights) - factor * base.average_precision(weights))
+        chunks.append(score.average_precision(weights) - to_beat(base.average_precision(weights)))
     return np.concatenate(chunks)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fraud_detection.evaluation.assessment import Assessment
-from fraud_detection.results import Check, Difference, Metrics, Outcome, Span
+from fraud_detection.results import Check, Difference, Floor, Metrics, Outcome, Span
 from fraud_detection.settings import Comparison, Settings
 
 _NAMED_FAILURES = 2  # in the one line for people; the checks have them all
@@ -68,7 +68,7 @@ def decide(evidence: Evidence, settings: Settings) -> Verdict:
         checks += _slices(measured, settings.comparison)
     checks.append(Check(name="not_pinned", value=None, limit=None, passed=not evidence.pinned))
     promoted = all(check.passed for check in checks)
-    reason = _reason(checks, measured.difference, evidence.champion_trained_until is None, settings.comparison)
+    reason = _reason(checks, measured.difference, measured.floor)
     return Verdict(Outcome.PROMOTED if promoted else Outcome.REFUSED, reason, (*prerequisites, *checks))
 
 
@@ -132,10 +132,10 @@ def _missing(check: Check, evidence: Evidence) -> str:
     return f"{span.frauds or 'no'} frauds in the {dates}; at least {check.limit:.0f} are needed"
 
 
-def _reason(checks: list[Check], difference: Difference, first: bool, rule: Comparison) -> str:
+def _reason(checks: list[Check], difference: Difference, floor: Floor | None) -> str:
     interval = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-    floor = f" minus {rule.first_champion_floor:g} times that of ranking by amount" if first else ""
-    measured = f"average precision{floor} {interval}"
+    against = f" against the floor {floor.average_precision:.3f} ({floor.origin})" if floor else ""
+    measured = f"average precision {interval}{against}"
     failed = sorted((check for check in checks if not check.passed), key=lambda check: check.name != "not_pinned")
     if not failed:
         return f"{measured}; every check passed"
@@ -149,8 +149,10 @@ def _failure(check: Check) -> str:
     """A check that failed, for people."""
     if check.name == "not_pinned":
         return "the champion is pinned by a rollback (fraud-detection unpin)"
-    if check.name in ("difference_lower_bound", "first_champion_floor"):
+    if check.name == "difference_lower_bound":
         return "the lower bound is not above zero"
+    if check.name == "first_champion_floor":
+        return "the lower bound is not above zero (comparison.first_champion_floor sets the floor)"
     if check.name == "minimum_effect":
         return f"smaller than the minimum effect {check.limit:.3f}"
     name = check.name.replace("_", " ")

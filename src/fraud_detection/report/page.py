@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from fraud_detection.report import plots, wording
 from fraud_detection.report.evidence import FloatArray, ReportData
 from fraud_detection.results import Check, Decision, Metrics, Outcome
-from fraud_detection.settings import Comparison
 
 TOP_FEATURES = 15
 
@@ -29,7 +28,7 @@ def render(decision: Decision, evidence: ReportData) -> str:
         evidence=evidence,
         comparison=comparison,
         verdict=_verdict(decision),
-        opponent=_opponent(decision, comparison),
+        opponent=_opponent(decision),
         metrics=_metric_rows(decision.champion, decision.challenger),
         forest=plots.forest(decision.difference, minimum_effect) if decision.difference else None,
         checks=checks,
@@ -84,12 +83,13 @@ def _verdict(decision: Decision) -> _Verdict:
             return _Verdict("no-decision", "○", "NO DECISION", stays)
 
 
-def _opponent(decision: Decision, comparison: Comparison | None) -> str:
+def _opponent(decision: Decision) -> str:
     """What the average precision of the challenger is measured against."""
     if decision.champion_version is not None:
         return f"that of champion v{decision.champion_version}"
-    times = f"{comparison.first_champion_floor:g} times " if comparison else "a multiple of "
-    return f"{times}that of ranking by amount alone"
+    if decision.floor is None:  # a decision of an earlier release
+        return "a multiple of that of ranking by amount alone"
+    return f"the floor {wording.number(decision.floor.average_precision)} ({decision.floor.origin})"
 
 
 @dataclass(frozen=True)

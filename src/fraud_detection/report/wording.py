@@ -106,7 +106,7 @@ _CHECKS = {
     "training_frauds": CheckWording("Enough frauds to train on", "≥"),
     "holdout_frauds": CheckWording("Enough matured frauds in the hold-out", "≥"),
     "champion_before_holdout": CheckWording("Days between the champion's training and the hold-out", "≥"),
-    "first_champion_floor": CheckWording("Better than ranking by amount: lower bound of the difference", ">"),
+    "first_champion_floor": CheckWording("Better than the floor: lower bound of the difference", ">"),
     "difference_lower_bound": CheckWording("Surely better: lower bound of the difference", ">"),
     "minimum_effect": CheckWording("Better by enough to matter: the difference itself", "≥"),
     "card_precision_at_100": CheckWording("Card precision@100 not worse than the champion's, less a margin", "≥"),
