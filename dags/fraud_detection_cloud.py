@@ -393,6 +393,11 @@ class Results:
         content = self.read(f"maturity/{model_name}.json")
         return None if content is None else dict(json.loads(content))
 
+    def decision(self, model_name: str, as_of: datetime) -> dict[str, Any] | None:
+        """What the run at T decided; None where it did not."""
+        content = self.read(f"decisions/{model_name}/{as_of:%Y%m%dT%H%M%SZ}.json")
+        return None if content is None else dict(json.loads(content))
+
     def last_decision(self, model_name: str, since: datetime) -> datetime | None:
         """The newest T that is decided, from the names of the decisions at or after `since` alone."""
         folder = f"decisions/{model_name}/"
@@ -461,7 +466,8 @@ def freshness(results: Results, model_name: str, t: datetime, min_new_frauds: in
     """Whether a run at T is worth a cluster.
 
     Frauds whose labels came after the last job has read the data are not counted, so after `max_hours` without a
-    decision a run goes ahead whatever the count.
+    decision a run goes ahead whatever the count. Without a champion a run goes ahead as soon as anything has matured:
+    every hour without a model costs more than a cluster.
     """
     maturity = results.maturity(model_name)
     if maturity is None:
@@ -472,6 +478,12 @@ def freshness(results: Results, model_name: str, t: datetime, min_new_frauds: in
     numbers = f"{new} new frauds matured in {last:%Y-%m-%d %H:%M} … {t:%Y-%m-%d %H:%M}"
     if t <= last:
         return Freshness(False, f"{t:%Y-%m-%d %H:%M} is decided already", last.isoformat(), new)
+    if _without_champion(results.decision(model_name, last)):
+        matured = _matured_transactions(maturity, last, t)
+        if matured != 0:
+            what = "transactions" if matured is None else f"{matured} transactions"
+            reason = f"no champion yet, and {what} matured in {last:%Y-%m-%d %H:%M} … {t:%Y-%m-%d %H:%M}"
+            return Freshness(True, reason, last.isoformat(), new)
     if new >= min_new_frauds:
         return Freshness(True, f"{numbers}; {min_new_frauds} are enough", last.isoformat(), new)
     if t - last >= timedelta(hours=max_hours):
@@ -479,14 +491,25 @@ def freshness(results: Results, model_name: str, t: datetime, min_new_frauds: in
     return Freshness(False, f"{numbers}; a run needs {min_new_frauds}", last.isoformat(), new)
 
 
+def _without_champion(decision: Mapping[str, Any] | None) -> bool:
+    """Whether the newest decision left no model in service."""
+    return decision is not None and decision["version"] is None and decision["champion_version"] is None
+
+
+def _matured_transactions(maturity: Mapping[str, Any], after: datetime, until: datetime) -> int | None:
+    """How many transactions have matured; None where the last job, of an earlier release, did not say."""
+    by_hour = maturity.get("transactions")
+    if by_hour is None:
+        return None
+    return sum(count for hour, count in by_hour.items() if after < datetime.fromisoformat(hour) <= until)
+
+
 def summary(outcome: Mapping[str, Any]) -> str:
     """An outcome in one line, for the run's note and for messages."""
     if outcome["decision"] is None:
         return f"no decision was reached: exit code {outcome['exit_code']}: {outcome['error']}"
     what = f"promoted as v{outcome['version']}" if outcome["version"] else outcome["decision"].replace("_", " ")
-    difference = outcome["difference"]
-    by = f"; AP {difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]" if difference else ""
-    return f"{outcome['as_of']}: {what}{by}; report {outcome['report']}"
+    return f"{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"
 
 
 def note(context: Context, text: str) -> None:

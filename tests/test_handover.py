@@ -87,8 +87,12 @@ def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transact
     times = rows["transaction_time"]
     for hours in (1, 30, 24 * 7):
         later = T + timedelta(hours=hours)
-        matured = sum(count for hour, count in found["frauds"].items() if T < datetime.fromisoformat(hour) <= later)
+        frauds, transactions = (
+            sum(count for hour, count in found[kind].items() if T < datetime.fromisoformat(hour) <= later)
+            for kind in ("frauds", "transactions")
+        )
         start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (T, later))
         new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
-        assert matured == pc.sum(pc.equal(new["fraud"], 1)).as_py()
-    assert all(datetime.fromisoformat(hour) > T for hour in found["frauds"])
+        assert frauds == pc.sum(pc.equal(new["fraud"], 1)).as_py()
+        assert transactions == new.num_rows
+    assert all(datetime.fromisoformat(hour) > T for hour in found["frauds"] | found["transactions"])

@@ -1,7 +1,7 @@
-"""What a run leaves for the schedule that started it: how it ended, and how many frauds will have matured by when.
+"""What a run leaves for the schedule that started it: how it ended, and how much will have matured by when.
 
     outcomes/<run name>.json        written at every end that a program can notice, good or bad
-    maturity/<model name>.json      frauds that are known, by the hour in which they mature
+    maturity/<model name>.json      known frauds and transactions, by the hour in which they mature
 
 A schedule sees of a job no more than whether it failed, and can look into neither its data nor its exit code.
 """
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
@@ -40,13 +41,14 @@ class RunOutcome(BaseModel):
 
 
 class Maturity(BaseModel):
-    """When frauds that a run has seen become old enough to decide with."""
+    """When what a run has seen becomes old enough to decide with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_name: str
     as_of: datetime  # T of the run
     frauds: dict[datetime, int]  # the first T at which the frauds of an hour of transactions count; those after T alone
+    transactions: dict[datetime, int] | None = None  # likewise of all transactions; earlier releases did not write it
 
 
 @contextmanager
@@ -72,16 +74,22 @@ def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decisio
 
 def write_maturity(storage: Storage, model_name: str, profile: "Profile", windows: RunWindows) -> None:
     """Write when the frauds mature that a run at T has seen and not yet used, in place of what an earlier run wrote."""
+    content = Maturity(
+        model_name=model_name,
+        as_of=windows.as_of,
+        frauds=_maturing(profile.hours, profile.frauds_by_hour, windows),
+        transactions=_maturing(profile.hours, profile.transactions_by_hour, windows),
+    )
+    storage.write(f"maturity/{model_name}.json", content.model_dump_json(indent=2).encode())
+
+
+def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
+    """The counts of the hours that have not matured at T, by the T from which they have."""
     # The transactions of [hour, hour + 1) are all before T − label delay from T = hour + 1 + label delay on.
     delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
-    young = (profile.frauds_by_hour > 0) & (profile.hours >= np.datetime64(_naive(windows.holdout_end), "h"))
-    hours = profile.hours[young].astype("datetime64[s]").tolist()
-    frauds = {
-        hour.replace(tzinfo=UTC) + delay: int(count)
-        for hour, count in zip(hours, profile.frauds_by_hour[young], strict=True)
-    }
-    content = Maturity(model_name=model_name, as_of=windows.as_of, frauds=frauds)
-    storage.write(f"maturity/{model_name}.json", content.model_dump_json(indent=2).encode())
+    young = (counts > 0) & (hours >= np.datetime64(_naive(windows.holdout_end), "h"))
+    begun = hours[young].astype("datetime64[s]").tolist()
+    return {hour.replace(tzinfo=UTC) + delay: int(count) for hour, count in zip(begun, counts[young], strict=True)}
 
 
 def _ended(decision: Decision) -> RunOutcome:

@@ -24,6 +24,6 @@ case $said in
     75) failed 75 true ;;
     1 | 65) failed "$said" false ;;
     refused) printf '{"decision": "refused", "reason": "no better", "version": null, "as_of": "2026-05-24T10:00:00Z", "difference": null, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
-    *) printf '{"decision": "promoted", "reason": "better", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
+    *) printf '{"decision": "promoted", "reason": "average precision +0.029 [+0.012, +0.046]; every check passed", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
 esac > "$outcomes/$JOB_NAME.json"
 case $said in 1 | 65 | 75) exit "$said" ;; esac

@@ -93,6 +93,19 @@ def leave(tmp_path: Path) -> Any:
     return write
 
 
+def _decision(as_of: datetime) -> str:
+    return f"decisions/m/{as_of:%Y%m%dT%H%M%SZ}.json"
+
+
+def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
+    """Three frauds mature an hour after T, and seven more another hour later."""
+    content: dict[str, Any] = {"model_name": "m", "as_of": T.isoformat().replace("+00:00", "Z")}
+    for kind, counts in (("frauds", {1: 3, 2: 7}), ("transactions", transactions)):
+        if counts is not None:
+            content[kind] = {(T + timedelta(hours=hours)).isoformat(): count for hours, count in counts.items()}
+    leave("maturity/m.json", content)
+
+
 def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
     """A run would not learn how its job ended."""
     assert results.outcome("a job") is None
@@ -128,13 +141,54 @@ def test_new_frauds_are_counted_from_the_last_decision(
     results: Any, leave: Any, cloud: Any, decided: int | None, hours: int, train: bool, reason: str
 ) -> None:
     """Runs would be made for nothing, or not at all."""
-    frauds = {(T + timedelta(hours=h)).isoformat(): count for h, count in ((1, 3), (2, 7))}
-    leave("maturity/m.json", {"model_name": "m", "as_of": T.isoformat().replace("+00:00", "Z"), "frauds": frauds})
+    _matured(leave, transactions=None)
     if decided is not None:
-        leave(f"decisions/m/{T + timedelta(hours=decided):%Y%m%dT%H%M%SZ}.json")
+        leave(_decision(T + timedelta(hours=decided)), {"version": None, "champion_version": 12})
     found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("decision", "hours", "train", "reason"),
+    [
+        ({"version": None, "champion_version": None}, 1, True, "no champion yet, and 40 transactions matured"),
+        ({"version": None, "champion_version": None}, 2, True, "no champion yet, and 40 transactions matured"),
+        ({"version": 1, "champion_version": None}, 1, False, "3 new frauds matured"),
+        ({"version": None, "champion_version": 1}, 1, False, "3 new frauds matured"),
+    ],
+)
+def test_without_a_champion_a_run_does_not_wait_for_frauds(
+    results: Any, leave: Any, cloud: Any, decision: dict[str, int | None], hours: int, train: bool, reason: str
+) -> None:
+    """Fails when a bank without a model waits hours for ten more frauds: one unlucky first run would last all day."""
+    _matured(leave, transactions={1: 40})
+    leave(_decision(T), decision)
+    found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+    assert found.train is train
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(("transactions", "train"), [({2: 40}, False), ({}, False), (None, True)])
+def test_without_a_champion_the_same_data_are_not_judged_again(
+    results: Any, leave: Any, cloud: Any, transactions: dict[int, int] | None, train: bool
+) -> None:
+    """Fails when a data feed that stands still pays for a cluster an hour; or when a file of an earlier release, which
+    does not count transactions, keeps a first champion waiting.
+    """
+    _matured(leave, transactions=transactions)
+    leave(_decision(T), {"version": None, "champion_version": None})
+    found = cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24)
+    assert found.train is train
+    later = cloud.freshness(results, "m", T + timedelta(hours=24), min_new_frauds=10, max_hours=24)
+    assert later.train
+
+
+def test_the_summary_says_why() -> None:
+    """Fails when a run's page says `no decision` and not why: people would have to open the report of every run."""
+    cloud = load("fraud_detection_cloud")
+    outcome = {"as_of": "T", "decision": "no_decision", "version": None, "reason": "9 frauds", "report": "s3a://r"}
+    assert cloud.summary(outcome) == "T: no decision; 9 frauds; report s3a://r"
 
 
 def test_the_first_run_goes_ahead(results: Any, cloud: Any) -> None:

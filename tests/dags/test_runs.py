@@ -34,7 +34,8 @@ def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(world: W
     told = run.xcom["outcome"]
     assert (told["decision"], told["version"]) == ("promoted", 13)
     assert told["summary"].startswith(
-        "2026-05-24T10:00:00Z: promoted as v13; AP +0.029 [+0.012, +0.046]; report s3a://"
+        "2026-05-24T10:00:00Z: promoted as v13; average precision +0.029 [+0.012, +0.046]; every check passed; "
+        "report s3a://"
     )
     if _on_airflow_2():
         assert run.note == told["summary"]

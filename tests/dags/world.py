@@ -127,7 +127,8 @@ class World:
         hours = {(as_of + timedelta(hours=int(name[1:]))).isoformat(): count for name, count in frauds.items()}
         content = {"model_name": "fraud_detection", "as_of": as_of.isoformat(), "frauds": hours}
         self.leave("maturity/fraud_detection.json", content)
-        self.leave(f"decisions/fraud_detection/{as_of:%Y%m%dT%H%M%SZ}.json", {})
+        decision = {"decision": "refused", "version": None, "champion_version": 12}
+        self.leave(f"decisions/fraud_detection/{as_of:%Y%m%dT%H%M%SZ}.json", decision)
 
     def leave(self, name: str, content: dict[str, Any]) -> None:
         """An object in the output folder."""
