@@ -114,7 +114,7 @@ doctor: ## Check what the local stack needs of this machine, and how to get it
 	@$(PYTHON) -m localcloud.stack.doctor $(ENV_FILE)
 
 .PHONY: up
-up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a champion
+up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a first model
 	@$(STACK) up --env $(ENV_FILE)
 
 .PHONY: down

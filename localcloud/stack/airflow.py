@@ -170,6 +170,11 @@ class Api:
         answer = self._found(f"dags/{dag}/dagRuns?order_by=-run_after&limit={count}")
         return list(answer["dag_runs"]) if answer else []
 
+    def next_run(self, dag: str) -> datetime | None:
+        """When the schedule starts the next run; None where it does not say, as while the DAG is paused."""
+        text = self.request("GET", f"dags/{dag}")["next_dagrun_run_after"]
+        return datetime.fromisoformat(text) if text else None
+
     def tasks(self, dag: str, run_id: str) -> dict[str, str]:
         """Task → state, of those that have one."""
         answer = self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}/taskInstances")

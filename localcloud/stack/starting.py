@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from fraud_detection.decisions import DecisionLog
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.results import Decision
+from fraud_detection.storage import open_folder
 from localcloud.client import Emulator
 from localcloud.stack import airflow, bucket, mlflow, ports, postgres, seeding
 from localcloud.stack.components import BY_NAME, COMPONENTS, base_environment
@@ -46,38 +50,46 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
     with _alone(stack):
         secret = passwords(stack.passwords)
         supervisor = _supervisor(stack)
-        with progress.step("postgres") as line:
-            made = postgres.initialise(stack, secret["postgres"])
-            _start(stack, supervisor, "postgres")
-            _wait_ready(stack, supervisor, "postgres")
-            postgres.create_databases(stack, secret)
-            line.text = f"{'made, ' if made else ''}ready at {BY_NAME['postgres'].url(stack)}"
-        for name in ("emulator", "mlflow"):  # they come up while Airflow's tables and the data are made
-            _start(stack, supervisor, name)
-        with progress.step("demo data") as line:
-            files = seeding.seed(stack.folder, datetime.now(UTC), stack.transactions_per_day)
-            told = seeding.story(stack.folder, datetime.now(UTC))
-            line.text = f"{files} files written; transactions from {told.first_day} to the last full hour"
-        with progress.step("environment") as line:
-            made = bucket.create_archive()
-            size = bucket.ARCHIVE.stat().st_size / 1e6
-            line.text = f"{'made' if made else 'is there'}: {stack.shown(bucket.ARCHIVE)}, {size:.0f} MB"
-        with progress.step("bucket") as line:
-            line.text = f"{bucket.upload(stack)} objects uploaded to {stack.shown(stack.bucket)}"
-        with progress.step("airflow tables") as line:
-            environment = base_environment(stack) | airflow.environment(stack, secret)
-            line.text = "made" if airflow.migrate(stack, environment) else "are there"
-        for name in ("airflow-api", "scheduler", "dag-processor", "feeder"):
-            _start(stack, supervisor, name)
-        for component in COMPONENTS[1:]:
-            with progress.step(component.name) as line:
-                _wait_ready(stack, supervisor, component.name)
-                line.text = f"ready {component.url(stack)}".rstrip()
-        mlflow.make_job_account(stack, secret)
-        api = airflow.Api(stack, secret)
-        configure(stack, api, secret)
-        _schedule(stack, api, secret, progress, first_run=first_run)
-    _tell_where(stack, progress)
+        try:
+            _start_all(stack, supervisor, secret, progress)
+            mlflow.make_job_account(stack, secret)
+            api = airflow.Api(stack, secret)
+            configure(stack, api, secret)
+            _schedule(stack, api, secret, progress, first_run=first_run)
+        finally:  # what has come up can be looked at, whatever went wrong
+            _show_addresses(stack, supervisor, progress)
+    progress.tell("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")
+
+
+def _start_all(stack: Stack, supervisor: Supervisor, secret: Mapping[str, str], progress: Progress) -> None:
+    """Every component, with the data and the bucket's content before those that need them."""
+    with progress.step("postgres") as line:
+        made = postgres.initialise(stack, secret["postgres"])
+        _start(stack, supervisor, "postgres")
+        _wait_ready(stack, supervisor, "postgres")
+        postgres.create_databases(stack, secret)
+        line.text = f"{'made, ' if made else ''}ready at {BY_NAME['postgres'].url(stack)}"
+    for name in ("emulator", "mlflow"):  # they come up while Airflow's tables and the data are made
+        _start(stack, supervisor, name)
+    with progress.step("demo data") as line:
+        files = seeding.seed(stack.folder, datetime.now(UTC), stack.transactions_per_day)
+        told = seeding.story(stack.folder, datetime.now(UTC))
+        line.text = f"{files} files written; transactions from {told.first_day} to the last full hour"
+    with progress.step("environment") as line:
+        made = bucket.create_archive()
+        size = bucket.ARCHIVE.stat().st_size / 1e6
+        line.text = f"{'made' if made else 'is there'}: {stack.shown(bucket.ARCHIVE)}, {size:.0f} MB"
+    with progress.step("bucket") as line:
+        line.text = f"{bucket.upload(stack)} objects uploaded to {stack.shown(stack.bucket)}"
+    with progress.step("airflow tables") as line:
+        environment = base_environment(stack) | airflow.environment(stack, secret)
+        line.text = "made" if airflow.migrate(stack, environment) else "are there"
+    for name in ("airflow-api", "scheduler", "dag-processor", "feeder"):
+        _start(stack, supervisor, name)
+    for component in COMPONENTS[1:]:
+        with progress.step(component.name) as line:
+            _wait_ready(stack, supervisor, component.name)
+            line.text = f"ready {component.url(stack)}".rstrip()
 
 
 def _prepare_folder(stack: Stack) -> None:
@@ -204,33 +216,64 @@ def configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str], **chang
 def _schedule(
     stack: Stack, api: airflow.Api, secret: Mapping[str, str], progress: Progress, *, first_run: bool
 ) -> None:
-    """Let the DAGs run by themselves, and see the first champion come."""
+    """Let the DAGs run by themselves, and follow the first run where there is no champion yet."""
     for dag in (TRAINING_DAG, REAPER_DAG):
         airflow.wait_for_dag(api, dag)
     for dag in (TRAINING_DAG, REAPER_DAG):
         api.unpause(dag)
     progress.tell("schedule", f"{TRAINING_DAG} runs at {stack.schedule} (SCHEDULE in .env)")
     if first_run and mlflow.champion(stack, secret) is None:
-        _follow(stack, api, _first_run(api), progress)
+        run_id = _first_run(stack, api)
+        if run_id is not None:
+            _follow(stack, api, run_id, progress)
     champion = mlflow.champion(stack, secret)
     if champion is not None:
         progress.tell("champion", f"version {champion} of {MODEL} is in service")
-    elif first_run:
-        raise StackError(
-            f"the first run is green, and there is no champion; the report says why: "
-            f"{stack.shown(stack.bucket / 'output_data' / 'reports')}\nnext: make logs COMPONENT=job"
-        )
+    else:
+        _tell_verdict(stack, api, progress)
 
 
-def _first_run(api: airflow.Api) -> str:
-    """The run that is to bring the champion: one that the schedule has begun by itself, or else one triggered now."""
+def _first_run(stack: Stack, api: airflow.Api) -> str | None:
+    """The run that may bring the champion: one that the schedule has begun by itself, or else one triggered now.
+
+    None where this hour is decided already: another run would be skipped.
+    """
     end = time.monotonic() + _SCHEDULED_RUN_SECONDS
     while time.monotonic() < end:
         for run in api.last_runs(TRAINING_DAG):
             if run["state"] in ("queued", "running"):
                 return str(run["dag_run_id"])
         time.sleep(_POLL)
+    decision = _newest_decision(stack)
+    this_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    if decision is not None and decision.as_of >= this_hour:
+        return None
     return api.trigger(TRAINING_DAG)
+
+
+def _newest_decision(stack: Stack) -> Decision | None:
+    """What was decided last; None before the first decision. Raises StackError where it cannot be read."""
+    try:
+        history = DecisionLog(open_folder(str(stack.bucket / "output_data")), MODEL).history()
+    except FraudDetectionError as error:
+        raise StackError(f"{error}\nnext: make up") from error
+    return next((entry for entry in reversed(history) if isinstance(entry, Decision)), None)
+
+
+def _tell_verdict(stack: Stack, api: airflow.Api, progress: Progress) -> None:
+    """Why there is no champion, and when the next run is. A refused model is no fault of the stack."""
+    decision = _newest_decision(stack)
+    if decision is None:
+        progress.tell("verdict", "no run has decided yet")
+    else:
+        outcome = decision.decision.value.replace("_", " ")
+        progress.tell("verdict", f"{outcome} at {decision.as_of:%Y-%m-%d %H:%M} UTC: {decision.reason}")
+        if decision.report is not None:
+            report = stack.buckets / decision.report.removeprefix("s3a://")
+            progress.tell("report", stack.shown(report))
+    at = api.next_run(TRAINING_DAG)
+    due = f"{at:%Y-%m-%d %H:%M} UTC" if at else f"as {stack.schedule} says"
+    progress.tell("next run", f"{due} (SCHEDULE in .env); it trains again, since there is no champion yet")
 
 
 def _follow(stack: Stack, api: airflow.Api, run_id: str, progress: Progress) -> None:
@@ -270,10 +313,15 @@ def newest_driver_log(stack: Stack) -> Any:
     return max((stack.cloud / "jobs").glob("*/driver.log"), default=None, key=lambda path: path.stat().st_mtime)
 
 
-def _tell_where(stack: Stack, progress: Progress) -> None:
+def _show_addresses(stack: Stack, supervisor: Supervisor, progress: Progress) -> None:
+    """Where everything is, and where its passwords are; what is not running is named as such."""
     where = stack.shown(stack.passwords)
-    progress.tell("Airflow", f"{stack.airflow_url}  user {airflow.ADMIN}, password airflow_admin in {where}")
-    progress.tell("MLflow", f"{stack.mlflow_url}  user {mlflow.ADMIN}, password mlflow_admin in {where}")
-    progress.tell("cloud", f"{BY_NAME['emulator'].url(stack)}  state in {stack.shown(stack.cloud)}")
-    progress.tell("PostgreSQL", f"{BY_NAME['postgres'].url(stack)}  user postgres, password postgres in {where}")
-    progress.tell("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")
+    running = {state.name for state in supervisor.states() if state.is_running}
+    for component, name, text in (
+        ("airflow-api", "Airflow", f"user {airflow.ADMIN}, password airflow_admin in {where}"),
+        ("mlflow", "MLflow", f"user {mlflow.ADMIN}, password mlflow_admin in {where}"),
+        ("emulator", "cloud", f"state in {stack.shown(stack.cloud)}"),
+        ("postgres", "PostgreSQL", f"user postgres, password postgres in {where}"),
+    ):
+        state = "" if component in running else "  (not running)"
+        progress.tell(name, f"{BY_NAME[component].url(stack)}  {text}{state}")
