@@ -219,6 +219,10 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
+.PHONY: prove
+prove: setup ## Prove what takes too long for a test, on this machine (about half an hour)
+	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
+
 ##@ The way to the cloud (docs/deploy.md)
 
 .PHONY: cloud-tools

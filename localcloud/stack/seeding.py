@@ -19,6 +19,7 @@ HISTORY_DAYS = 81
 DAYS_OF_NEW_FRAUDS = 24
 """The frauds have changed so long before the first run: it has just begun to see the new ones, later runs see more."""
 
+SEED = 7
 TRANSACTIONS_PER_DAY = int(DEFAULTS["TRANSACTIONS_PER_DAY"])
 
 _HOUR = timedelta(hours=1)
@@ -50,7 +51,7 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
         return Story(**{**kept, **days})
     today = now.date()
     begun = Story(
-        seed=7,
+        seed=SEED,
         transactions_per_day=transactions_per_day,
         first_day=today - timedelta(days=HISTORY_DAYS),
         first_hourly_day=today,
