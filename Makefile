@@ -188,7 +188,9 @@ apply: terraform-is-there ## Bring the cloud to what infra/ describes; asks befo
 	@$(TERRAFORM) -chdir=infra apply
 
 .PHONY: destroy
-destroy: terraform-is-there ## Delete everything in the cloud; asks before it does (deletion_protection must be off)
+destroy: terraform-is-there ## Delete everything in the cloud; asks before it does (refused while deletion_protection is on)
+	@if [ "$$($(TERRAFORM) -chdir=infra output -raw deletion_protection 2> /dev/null)" = true ]; then \
+		echo "make destroy: deletion_protection is on in the cloud; expected: off, since a destroy would delete machines, keys and grants before the first protected resource stops it; next: set deletion_protection = false in infra/terraform.tfvars, make apply, then make destroy"; exit 1; fi
 	@$(TERRAFORM) -chdir=infra destroy
 
 ##@ Slow checks

@@ -35,6 +35,11 @@ output "postgres_id" {
   value       = module.postgres.cluster_id
 }
 
+output "deletion_protection" {
+  description = "Whether the last apply switched protection on: make destroy refuses while it is."
+  value       = var.deletion_protection
+}
+
 output "bucket_names" {
   description = "Purpose (code, input, output, mlflow) to bucket."
   value       = module.storage.bucket_names

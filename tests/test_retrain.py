@@ -156,6 +156,24 @@ def test_decisions_lists_the_history(job: Job) -> None:
     assert [entry["decision"] for entry in json.loads(job("decisions", json=True).stdout)] == ["promoted", "refused"]
 
 
+def test_the_folder_of_another_model_asks_for_its_settings(job: Job) -> None:
+    """Fails when a folder of another model looks like an empty one: the user would train anew instead of reading it."""
+    job()
+    other = {**SETTINGS, "model_name": "chargebacks"}
+    shown = job("decisions", settings=other)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "the decisions there are of fraud_detection" in shown.stdout
+    assert "model_name in " in shown.stdout
+    assert "--config FILE" in shown.stdout
+    listed = job("decisions", settings=other, json=True)
+    assert json.loads(listed.stdout) == []
+    assert "--config FILE" in listed.stderr
+    for verb in ("rollback", "unpin"):
+        ran = job(verb, settings=other, reason="?")
+        assert ran.exit_code == 2
+        assert "--config FILE" in ran.stderr
+
+
 def test_without_frauds_in_the_holdout_there_is_no_decision(job: Job, transactions: Path, tmp_path: Path) -> None:
     """An outage of the label feed must not look like a model without frauds to find."""
     folder = tmp_path / "no_frauds"

@@ -9,7 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -157,14 +158,16 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
     """Show every decision, and what people did between them, oldest first."""
     from fraud_detection.narration import history_table
 
-    history = _decision_log(config, output).history()
+    log = _decision_log(config, output)
+    history = log.history()
     if as_json:
         click.echo(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
-    elif not history:
-        click.echo(f"no decisions in {output}; the first one is made by: fraud-detection retrain --output {output} …")
-    else:
+    elif history:
         for line in history_table(history):
             click.echo(line)
+    if not history:
+        first = f"the first one is made by: fraud-detection retrain --output {output} …"
+        click.echo(f"no decisions in {output}; {_other_model(log, config) or first}", err=as_json)
 
 
 @main.command()
@@ -176,7 +179,8 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
 @_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
     """Put an earlier version in service, and pin it: no run promotes another until `unpin`."""
-    done = _registry(config, output, tracking_uri).rollback(version, reason, current_person())
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).rollback(version, reason, current_person())
     tell(
         "rollback", f"champion is v{done.to_version} (was v{done.from_version}) and pinned by {done.who}: {done.reason}"
     )
@@ -191,7 +195,8 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Let automatic promotion resume after a rollback."""
-    done = _registry(config, output, tracking_uri).unpin(reason, current_person())
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).unpin(reason, current_person())
     tell("unpin", f"champion v{done.to_version} is no longer pinned; the next run may promote")
 
 
@@ -200,6 +205,30 @@ def _decision_log(config: Path, output: str) -> "DecisionLog":
     from fraud_detection.storage import open_folder
 
     return DecisionLog(open_folder(output), load_settings(config).model_name)
+
+
+def _other_model(log: "DecisionLog", config: Path) -> str:
+    """A hint for settings that name another model than the one that decided in this folder; otherwise nothing."""
+    others = log.other_models()
+    if not others:
+        return ""
+    return (
+        f"model_name in {config} is {load_settings(config).model_name}, and the decisions there are of"
+        f" {', '.join(others)}; give the settings of that model: --config FILE"
+    )
+
+
+@contextmanager
+def _naming_other_models(config: Path, output: str) -> Iterator[None]:
+    """Add that hint to an error, where this model has never decided in the folder."""
+    try:
+        yield
+    except FraudDetectionError as error:
+        log = _decision_log(config, output)
+        other = "" if log.history() else _other_model(log, config)
+        if not other:
+            raise
+        raise SettingsError(f"{error}; {other}") from error
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":

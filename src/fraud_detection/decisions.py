@@ -52,6 +52,7 @@ class DecisionLog:
 
     def __init__(self, storage: Storage, model_name: str) -> None:
         self._storage = storage
+        self._model_name = model_name
         self._folder = f"decisions/{model_name}/"
 
     def find(self, as_of: datetime) -> Decision | None:
@@ -82,6 +83,11 @@ class DecisionLog:
         """
         entries = [self._entry(name) for name in self._storage.names(self._folder) if name.endswith(".json")]
         return tuple(sorted(entries, key=lambda entry: (_moment(entry), _stamp_of(entry))))
+
+    def other_models(self) -> tuple[str, ...]:
+        """The other model names that have decisions in the same storage, sorted."""
+        names = {name.split("/")[1] for name in self._storage.names("decisions/") if name.endswith(".json")}
+        return tuple(sorted(names - {self._model_name}))
 
     def _entry(self, name: str) -> Entry:
         stem = name.removeprefix(self._folder).removesuffix(".json")

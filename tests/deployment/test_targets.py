@@ -105,6 +105,20 @@ def test_a_host_that_is_none_or_refuses_fails_loudly(host: str, said: str, other
         remote.send([ROOT / "LICENSE"], ROOT, host, "fraud", private=False)
 
 
+@pytest.mark.parametrize(("protected", "code", "asked"), [("true", 2, False), ("false", 0, True), ("", 0, True)])
+def test_make_destroy_refuses_before_anything_is_destroyed(
+    protected: str, code: int, asked: bool, tmp_path: Path
+) -> None:
+    """Fails when a destroy that the cloud will refuse begins all the same: it takes machines and keys with it."""
+    output = f"printf %s '{protected}'; [ -n '{protected}' ]"
+    program(tmp_path / "bin", "terraform", f'echo "$*" >> {tmp_path}/calls; case "$*" in *output*) {output};; esac')
+    command = ["make", "destroy", f"TERRAFORM={tmp_path / 'bin' / 'terraform'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("-chdir=infra destroy" in (tmp_path / "calls").read_text().splitlines()) is asked
+    assert ("set deletion_protection = false in infra/terraform.tfvars" in done.stdout) is not asked
+
+
 def test_make_env_names_terraforms_install_page_where_it_is_missing(tmp_path: Path) -> None:
     """If this fails, `command not found` is all a newcomer reads."""
     tools = Path(sys.executable).parent

@@ -76,6 +76,8 @@ class Run:
     resources: tuple[Resource, ...]
     outputs: dict[str, Any]
     text: str
+    actions: dict[str, tuple[str, ...]]
+    """What a plan does to each address that it changes; empty for an apply."""
 
     def of(self, kind: str) -> list[Resource]:
         return [resource for resource in self.resources if resource.type == kind]
@@ -132,8 +134,10 @@ def _tests(*words: str) -> Outcome:
                 schema = next(iter(found.pop("provider_schemas").values()))["resource_schemas"] or schema
                 resources = _planned(found) if kind == "test_plan" else _resources(found["root_module"])
                 outputs = {name: output.get("value") for name, output in found.get("outputs", {}).items()}
+                changes = found.get("resource_changes", [])
+                actions = {change["address"]: tuple(change["change"]["actions"]) for change in changes}
                 name = f"{Path(message['@testfile']).name.split('.')[0]}/{message['@testrun']}"
-                runs[name] = Run(name, tuple(resources), outputs, json.dumps(found))
+                runs[name] = Run(name, tuple(resources), outputs, json.dumps(found), actions)
     return Outcome(summary, runs, schema, done.stdout + done.stderr)
 
 
@@ -143,12 +147,23 @@ def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run
         f"override_resource {{\n  target = {address}\n  values = {json.dumps(values)}\n}}\n"
         for address, values in cloud.items()
     )
+    return _given(f'{answers}variables {{\n{variables}}}\nrun "apply" {{}}\n')["given/apply"]
+
+
+def planned_change(variables: str) -> Run:
+    """The plan of a change of variables (HCL), made after an apply of the defaults."""
+    given = "".join(f"  {key} = {json.dumps(value)}\n" for key, value in VARIABLES.items())
+    change = f'run "change" {{\n  command = plan\n  variables {{\n{variables}\n}}\n}}\n'
+    return _given(f'variables {{\n{given}}}\nrun "apply" {{}}\n{change}')["given/change"]
+
+
+def _given(text: str) -> dict[str, Run]:
+    """The runs of a test file of Terraform with this text."""
     mock = 'mock_provider "yandex" {\n  source = "./tests/mocks"\n}\n'
-    text = f'{mock}{answers}variables {{\n{variables}}}\nrun "apply" {{}}\n'
     folder = workspace() / "given"
     folder.mkdir(exist_ok=True)
-    (folder / "given.tftest.hcl").write_text(text)
+    (folder / "given.tftest.hcl").write_text(mock + text)
     found = _tests("test", "-json", "-verbose", "-test-directory=given")
     shutil.rmtree(folder)  # what is looked at elsewhere is the repository's own
     assert found.summary.get("status") == "pass", found.log[-5000:]
-    return found.runs["given/apply"]
+    return found.runs

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_runs import INFRA, PASSWORD, ROOT, VARIABLES, Outcome, Resource, Run, outcome, terraform
+from terraform_runs import (
+    INFRA,
+    PASSWORD,
+    ROOT,
+    VARIABLES,
+    Outcome,
+    Resource,
+    Run,
+    outcome,
+    planned_change,
+    terraform,
+)
 
 BASTION = ["203.0.113.7/32"]  # as in infra/tests/variants.tftest.hcl
 PRIVATE_NETWORKS = ["10.20.0.0/16", "192.168.4.0/24"]
@@ -209,8 +220,8 @@ def test_no_secret_is_in_the_state(tests: Outcome) -> None:
             assert user.values["generate_password"] is True
             assert user.values.get("password") is None
         for version in run.of("yandex_lockbox_secret_version"):
-            texts = {entry["text_value"] for entry in version.values["entries"] if not entry["command"]}
-            assert texts == {"job"}, version.address
+            texts = {entry["text_value"] for entry in version.values["entries"] or [] if not entry["command"]}
+            assert texts == ({"job"} if version.name == "job" else set()), version.address
         kinds = {resource.type for resource in run.resources}
         assert not kinds & {
             "yandex_iam_service_account_key",
@@ -271,15 +282,16 @@ def test_every_variable_and_output_is_documented() -> None:
             assert f"`{name}`" in documented, f"docs/infrastructure.md says nothing of {kind} {name}"
 
 
-def test_what_is_needed_is_made_first_and_destroyed_last(tests: Outcome) -> None:
-    """Airflow would begin before it may read its bucket; a destroy would take away the rights that it still needs."""
+@pytest.fixture(scope="module")
+def needs(tests: Outcome) -> Callable[[str], set[str]]:
+    """From a resource to all that Terraform makes before it."""
     done = terraform("graph")
     assert done.returncode == 0, done.stderr
     edges: dict[str, set[str]] = {}
     for left, right in re.findall(r'^\s*"([^"]+)" -> "([^"]+)"', done.stdout, flags=re.MULTILINE):
         edges.setdefault(left, set()).add(right)
 
-    def needs(start: str) -> set[str]:
+    def found(start: str) -> set[str]:
         seen, todo = set[str](), [start]
         while todo:
             for target in edges.get(todo.pop(), set()) - seen:
@@ -287,6 +299,55 @@ def test_what_is_needed_is_made_first_and_destroyed_last(tests: Outcome) -> None
                 todo.append(target)
         return seen
 
+    return found
+
+
+def _payloads(run: Run) -> dict[str, str]:
+    """The secrets that something is put into, by id, and the resource that does it."""
+    found = {}
+    for resource in run.resources:
+        if resource.type.startswith("yandex_lockbox_secret_version"):
+            found[resource.values["secret_id"]] = resource.address
+        for target in resource.values.get("output_to_lockbox") or []:
+            found[target["secret_id"]] = resource.address
+    return found
+
+
+def test_no_secret_stays_empty(tests: Outcome) -> None:
+    """Fails when a secret gets no version: whoever reads it, such as MLflow's machine, would wait for ever."""
+    for run in tests.runs.values():
+        if run.actions:  # ids are not known before an apply
+            continue
+        secrets = {secret.values["id"]: secret.address for secret in run.of("yandex_lockbox_secret")}
+        assert len(secrets) == 5
+        empty = {address for secret_id, address in secrets.items() if secret_id not in _payloads(run)}
+        assert not empty, f"{run.name}: the provider makes these with create_version: false"
+
+
+def test_a_machine_starts_after_the_secrets_that_it_reads(applied: Run, needs: Callable[[str], set[str]]) -> None:
+    """Fails when a machine's first boot can come before its secrets have a version, and finds them empty."""
+    payloads, checked = _payloads(applied), 0
+    for machine in applied.of("yandex_compute_instance"):
+        reader = f"serviceAccount:{machine.values['service_account_id']}"
+        for grant in applied.of("yandex_lockbox_secret_iam_member"):
+            source = payloads.get(grant.values["secret_id"])  # none where Connection Manager makes the secret
+            if grant.values["member"] == reader and source:
+                needed = needs(machine.address.split("[")[0])
+                assert source.split("[")[0] in needed, f"{machine.address} reads what {source} makes"
+                checked += 1
+    assert checked == 4
+
+
+def test_a_change_of_the_database_user_leaves_mlflows_machine_alone(tests: Outcome) -> None:
+    """Fails when switching deletion_protection replaces MLflow's machine: MLflow would be down for minutes."""
+    plan = planned_change("  deletion_protection = false")
+    assert plan.actions["module.postgres.yandex_mdb_postgresql_user.mlflow"] == ("update",)
+    touched = {address: done for address, done in plan.actions.items() if "delete" in done or "create" in done}
+    assert not touched
+
+
+def test_what_is_needed_is_made_first_and_destroyed_last(needs: Callable[[str], set[str]]) -> None:
+    """Airflow would begin before it may read its bucket; a destroy would take away the rights that it still needs."""
     grants = {
         "module.storage.yandex_storage_bucket_iam_binding.this",
         "module.storage.yandex_kms_symmetric_key_iam_member.this",

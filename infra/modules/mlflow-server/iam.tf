@@ -25,6 +25,13 @@ resource "yandex_lockbox_secret" "password" {
   }
 }
 
+# The provider makes each secret with `create_version: false`: until a version is added, Lockbox makes no password.
+resource "yandex_lockbox_secret_version" "password" {
+  for_each = yandex_lockbox_secret.password
+
+  secret_id = each.value.id
+}
+
 # The job needs name and password together, and a secret whose password Lockbox makes has room for that alone. So a script
 # makes this one at the apply, and the provider passes it on to Lockbox without keeping it in the state.
 resource "yandex_lockbox_secret" "job" {

@@ -208,6 +208,7 @@ resource "yandex_compute_instance" "this" {
   depends_on = [
     yandex_lockbox_secret_iam_member.server,
     yandex_lockbox_secret_version.job,
+    yandex_lockbox_secret_version.password,
     yandex_iam_service_account_static_access_key.this,
   ]
 }

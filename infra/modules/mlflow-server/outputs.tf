@@ -16,6 +16,7 @@ output "security_group_id" {
 output "admin_secret_id" {
   description = "Lockbox secret with the password of MLflow's user admin."
   value       = yandex_lockbox_secret.password["admin"].id
+  depends_on  = [yandex_lockbox_secret_version.password]
 }
 
 # Whoever takes it from here acts after the grant.

@@ -126,6 +126,13 @@ resource "yandex_iam_service_account" "deployer" {
   labels      = var.labels
 }
 
+# GitHub's identity acts as the deployer, which then makes itself a key of an hour (docs/deploy.md).
+resource "yandex_iam_service_account_iam_member" "deployer" {
+  service_account_id = yandex_iam_service_account.deployer.id
+  role               = "iam.serviceAccounts.ephemeralAccessKeyAdmin"
+  member             = "serviceAccount:${yandex_iam_service_account.deployer.id}"
+}
+
 resource "yandex_lockbox_secret" "deployer" {
   folder_id           = var.folder_id
   name                = "${var.name}-deployer-s3"
