@@ -1,5 +1,6 @@
 """The decision log is the only history there is: what it loses or garbles, nobody can tell again."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def test_a_decision_is_read_back_as_it_was_written(log: DecisionLog, tmp_path: P
     assert log.write(given)
     assert log.find(T1) == given
     assert (tmp_path / "decisions" / NAME / "20180822T000000Z.json").is_file()
+
+
+def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog, tmp_path: Path) -> None:
+    """Fails when an upgrade makes every earlier decision unreadable: no run, no rollback and no history after it."""
+    given = decision(Outcome.REFUSED, T1)
+    assert log.write(given)
+    path = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
+    content = json.loads(path.read_text())
+    del content["floor"]
+    path.write_text(json.dumps(content))
+    assert log.find(T1) == given
 
 
 def test_the_second_decision_at_the_same_moment_does_not_replace_the_first(log: DecisionLog) -> None:

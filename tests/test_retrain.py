@@ -59,6 +59,25 @@ def test_the_first_run_registers_a_champion_and_prints_one_json_object(job: Job,
     assert _versions(tmp_path / "output") == [1]
 
 
+def test_a_first_champion_is_judged_once_against_a_floor_in_numbers(job: Job) -> None:
+    """Fails when the first champion shares its risk with a million later looks, and never comes; or when nobody can
+    read what it had to exceed.
+    """
+    ran = job(json=True, settings={**SETTINGS, "comparison": {**SETTINGS["comparison"], "planned_looks": 1_000_000}})
+    found = ran.json
+    assert found["decision"] == "promoted", found["reason"]
+    assert found["difference"]["confidence"] == 0.9
+    floor = found["floor"]
+    amount = floor["amount_average_precision"]
+    assert floor["average_precision"] == min(2 * amount, (1 + amount) / 2)
+    reached = found["challenger"]["average_precision"]
+    assert found["difference"]["value"] == pytest.approx(reached - floor["average_precision"])
+    in_numbers = f"the floor {floor['average_precision']:.3f}"
+    for told in (found["reason"], ran.stderr, Path(found["report"]).read_text(encoding="utf-8")):
+        assert in_numbers in told
+    assert job(json=True, as_of=_hours_later(1)).json["floor"] is None
+
+
 def test_counts_are_those_of_the_data(job: Job, transactions: Path) -> None:
     """Training and hold-out counts that are off by some rows hide a leak or a loss."""
     found = job(json=True).json
