@@ -22,8 +22,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _state(function: F) -> F:
     return click.option(
         "--state",
-        type=click.Path(file_okay=False, path_type=Path),
-        default=Path("data/cloud"),
+        type=click.Path(
+            file_okay=False, path_type=Path, resolve_path=True
+        ),  # jobs have working directories of their own
+        default="data/cloud",
         show_default=True,
         envvar="LOCALCLOUD_STATE",
         help="Folder that holds everything the emulator remembers.",

@@ -36,6 +36,9 @@ class Emulator:
 
     state: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", self.state.absolute())  # the caller may change its working directory
+
     @property
     def cloud(self) -> dict[str, Any]:
         """Ids, address and paths (`cloud.json`)."""
@@ -141,20 +144,21 @@ def start(
     deadline: float = 30.0,
 ) -> "subprocess.Popen[bytes]":
     """Start an emulator and wait until it answers. Raises EmulatorNotReadyError with what it said."""
+    state = state.absolute()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = state / "settings.json"  # JSON is YAML, too
     config.write_text(json.dumps({"port": 0, **(settings or {})}))
     (state / "cloud.json").unlink(missing_ok=True)  # of an earlier run, at another port
     output = state / "serve.log"
-    root = Path(__file__).resolve().parents[1]
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with output.open("ab") as log:
         process = subprocess.Popen(
             [python, "-m", "localcloud", "serve", "--state", str(state), "--config", str(config)],
-            cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         )
     emulator = Emulator(state)
     if not wait_for(lambda: process.poll() is not None or emulator.health(), deadline) or process.poll() is not None:

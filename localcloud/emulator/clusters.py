@@ -3,7 +3,7 @@
 Like the real thing, nothing here deletes a cluster by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -18,14 +18,20 @@ from yandex.cloud.dataproc.v1 import (
 from yandex.cloud.operation.operation_pb2 import Operation
 
 from localcloud.emulator.cloud import Cloud
-from localcloud.emulator.errors import ApiError, failed_precondition, invalid, not_found
+from localcloud.emulator.errors import ApiError, Violation, failed_precondition, not_found
 from localcloud.emulator.faults import FaultKind
-from localcloud.emulator.gateway import Method
+from localcloud.emulator.gateway import Check, Method
 from localcloud.emulator.iam import Caller
 from localcloud.emulator.ids import DATAPROC, new_id
 from localcloud.emulator.jobs import Jobs
-from localcloud.emulator.paging import name_filter, page
-from localcloud.emulator.specs import check_cluster, check_resources, check_subcluster, resources_or_default
+from localcloud.emulator.paging import check_filter, name_filter, page
+from localcloud.emulator.specs import (
+    check_cluster,
+    check_cluster_update,
+    check_resources,
+    check_subcluster,
+    resources_or_default,
+)
 from localcloud.emulator.store import Record
 
 Cluster = cluster_pb2.Cluster
@@ -80,6 +86,15 @@ class Clusters:
             "ListUILinks": self.list_ui_links,
         }
 
+    @property
+    def checks(self) -> dict[str, Check]:
+        return {
+            "List": check_filter,
+            "Create": lambda request: check_cluster(request, self._cloud),
+            "Update": self._check_update,
+            "ListHosts": check_filter,
+        }
+
     def get(self, request: cluster_service_pb2.GetClusterRequest, _caller: Caller) -> Cluster:
         return find(self._cloud, request.cluster_id).message(Cluster)
 
@@ -92,8 +107,6 @@ class Clusters:
         return cluster_service_pb2.ListClustersResponse(clusters=clusters, next_page_token=token)
 
     def create(self, request: cluster_service_pb2.CreateClusterRequest, caller: Caller) -> Operation:
-        if found := check_cluster(request, self._cloud):
-            raise invalid(found)
         if self._cloud.store.find("cluster", owner=request.folder_id, name=request.name):
             message = f"Cluster with name {request.name!r} already exists in folder {request.folder_id!r}"
             raise ApiError(grpc.StatusCode.ALREADY_EXISTS, message)
@@ -193,6 +206,10 @@ class Clusters:
     ) -> cluster_service_pb2.ListUILinksResponse:
         find(self._cloud, request.cluster_id)
         return cluster_service_pb2.ListUILinksResponse()  # there are no web interfaces
+
+    def _check_update(self, request: cluster_service_pb2.UpdateClusterRequest) -> Iterable[Violation]:
+        record = self._cloud.store.get("cluster", request.cluster_id)
+        return check_cluster_update(request, record.owner, self._cloud) if record else ()
 
     def _schedule_creation(self, cluster: Cluster) -> None:
         delay = self._cloud.settings.timing.create_cluster
@@ -306,6 +323,14 @@ class Subclusters:
             "Delete": self.delete,
         }
 
+    @property
+    def checks(self) -> dict[str, Check]:
+        return {
+            "List": check_filter,
+            "Create": self._check_create,
+            "Update": lambda request: check_resources(request.resources, "resources"),
+        }
+
     def get(self, request: subcluster_service_pb2.GetSubclusterRequest, _caller: Caller) -> Subcluster:
         return self._find(request.cluster_id, request.subcluster_id).message(Subcluster)
 
@@ -321,8 +346,6 @@ class Subclusters:
     def create(self, request: subcluster_service_pb2.CreateSubclusterRequest, caller: Caller) -> Operation:
         cluster = find(self._cloud, request.cluster_id).message(Cluster)
         demand_status(cluster, Cluster.RUNNING)
-        if found := list(check_subcluster(request, cluster.zone_id, "", self._cloud)):
-            raise invalid(found)
         if request.role == subcluster_pb2.MASTERNODE:
             raise failed_precondition(f"Cluster {cluster.id} has its MASTERNODE subcluster already")
         if request.name and self._cloud.store.find("subcluster", cluster.id, request.name):
@@ -333,8 +356,6 @@ class Subclusters:
 
     def update(self, request: subcluster_service_pb2.UpdateSubclusterRequest, caller: Caller) -> Operation:
         record = self._find(request.cluster_id, request.subcluster_id)
-        if found := list(check_resources(request.resources, "resources")):
-            raise invalid(found)
         subcluster = record.message(Subcluster)
         paths = [path.split(".")[0] for path in request.update_mask.paths] or ["resources", "name", "hosts_count"]
         if "resources" in paths:
@@ -351,6 +372,10 @@ class Subclusters:
         if subcluster.role == subcluster_pb2.MASTERNODE:
             raise failed_precondition("A cluster's MASTERNODE subcluster cannot be deleted")
         return self._begin(subcluster, caller, "delete", subcluster_service_pb2.DeleteSubclusterMetadata)
+
+    def _check_create(self, request: subcluster_service_pb2.CreateSubclusterRequest) -> Iterable[Violation]:
+        record = self._cloud.store.get("cluster", request.cluster_id)
+        return check_subcluster(request, record.message(Cluster).zone_id, "", self._cloud) if record else ()
 
     def _begin(self, subcluster: Subcluster, caller: Caller, verb: str, metadata: Callable[..., Message]) -> Operation:
         action, id_ = f"subcluster.{verb}", subcluster.id

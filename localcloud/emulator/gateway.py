@@ -2,8 +2,8 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -18,10 +18,12 @@ from localcloud.emulator.errors import ApiError, Violation, invalid, status_numb
 from localcloud.emulator.events import EventLog
 from localcloud.emulator.faults import FaultKind, Faults
 from localcloud.emulator.iam import ANONYMOUS, Caller, Iam
+from localcloud.emulator.paging import check_page
 from localcloud.emulator.store import Store
 from localcloud.emulator.validation import violations
 
 Method = Callable[[Any, Caller], Message]
+Check = Callable[[Any], Iterable[Violation]]
 
 _IDEMPOTENCY_HEADER = "idempotency-key"
 
@@ -32,6 +34,7 @@ class Service:
 
     descriptor: ServiceDescriptor
     methods: Mapping[str, Method]
+    checks: Mapping[str, Check] = field(default_factory=dict)  # by method: rules that its description does not carry
     anonymous: bool = False  # called before there is a token
 
 
@@ -104,8 +107,7 @@ class _Call:
         function = self._service.methods.get(self._method.name)
         if function is None:
             raise ApiError(grpc.StatusCode.UNIMPLEMENTED, f"{self._method.full_name} is not emulated")
-        excuses = self._gateway.excuses
-        if found := [violation for violation in violations(request) if not excuses(violation, request)]:
+        if found := self._broken(request):
             raise invalid(found)
         response = self._once(function, request)
         self._note(request, response)
@@ -114,6 +116,17 @@ class _Call:
             raise ApiError(grpc.StatusCode[fault.status], "The reply was lost (a fault of the emulator)")
         self.code = grpc.StatusCode.OK
         return response
+
+    def _broken(self, request: Message) -> list[Violation]:
+        """Everything that is wrong with a request: by its description, then by the service's own rules.
+
+        The latter say nothing of fields that the description refuses already.
+        """
+        found = violations(request)
+        refused = {violation.field for violation in found}
+        for check in (check_page, self._service.checks.get(self._method.name, _nothing)):
+            found += [more for more in check(request) if more.field not in refused]
+        return [violation for violation in found if not self._gateway.excuses(violation, request)]
 
     def _once(self, function: Method, request: Message) -> Message:
         """The work, in one transaction; done once for one idempotency key of one caller.
@@ -161,3 +174,8 @@ class _Call:
             "milliseconds": round(seconds * 1000, 1),
             **self._found,
         }
+
+
+def _nothing(_request: Message) -> Iterable[Violation]:
+    """The check of a method without rules of its own."""
+    return ()

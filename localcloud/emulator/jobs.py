@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -15,14 +16,14 @@ from yandex.cloud.operation.operation_pb2 import Operation
 
 from localcloud.emulator import guard
 from localcloud.emulator.cloud import Cloud
-from localcloud.emulator.errors import failed_precondition, invalid, not_found
+from localcloud.emulator.errors import Violation, failed_precondition, not_found
 from localcloud.emulator.faults import FaultKind
-from localcloud.emulator.gateway import Method
+from localcloud.emulator.gateway import Check, Method
 from localcloud.emulator.iam import Caller, Iam
 from localcloud.emulator.ids import DATAPROC, new_id
 from localcloud.emulator.lockbox import Lockbox
 from localcloud.emulator.metadata import MetadataServer
-from localcloud.emulator.paging import name_filter, page, read_token, write_token
+from localcloud.emulator.paging import check_filter, name_filter, page, read_token, write_token
 from localcloud.emulator.runners import Launch, Runner, StagingError, StubRunner
 from localcloud.emulator.specs import check_job
 from localcloud.emulator.store import Record
@@ -62,6 +63,10 @@ class Jobs:
             "ListLog": self.list_log,
         }
 
+    @property
+    def checks(self) -> dict[str, Check]:
+        return {"Create": self._check, "List": check_filter}
+
     def folder(self, job_id: str) -> Path:
         return self._cloud.state / "jobs" / job_id
 
@@ -77,8 +82,6 @@ class Jobs:
 
     def create(self, request: job_service_pb2.CreateJobRequest, caller: Caller) -> Operation:
         cluster = self._cluster(request.cluster_id)
-        if found := check_job(request, cluster):
-            raise invalid(found)
         if cluster.status != cluster_pb2.Cluster.RUNNING:
             status = cluster_pb2.Cluster.Status.Name(cluster.status)
             raise failed_precondition(f"Cluster {cluster.id} is {status}; it must be RUNNING to take a job")
@@ -149,6 +152,10 @@ class Jobs:
             self._tell(job_id)
         for thread in threads.values():
             thread.join(self._cloud.settings.timing.job_grace + _CLOSING_MARGIN)
+
+    def _check(self, request: job_service_pb2.CreateJobRequest) -> Iterator[Violation]:
+        record = self._cloud.store.get("cluster", request.cluster_id)
+        return check_job(request, record.message(cluster_pb2.Cluster) if record else None)
 
     def _queue(self, job_id: str) -> None:
         self._move(job_id, Job.PENDING)

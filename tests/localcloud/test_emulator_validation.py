@@ -15,6 +15,7 @@ from yandex.cloud import validation_pb2
 from yandex.cloud.dataproc.v1 import (
     cluster_pb2,
     cluster_service_pb2,
+    common_pb2,
     job_pb2,
     job_service_pb2,
     subcluster_pb2,
@@ -223,6 +224,79 @@ def test_a_broken_field_of_a_job_is_refused_by_name(
     with pytest.raises(grpc.RpcError) as error:
         api.jobs.Create(request)
     assert field in violated_fields(error)
+
+
+def test_all_broken_fields_of_a_cluster_are_in_one_answer(api: Api) -> None:
+    """Fails when a request has to be sent again and again, to be told one more broken field each time."""
+    request = api.cluster_request("Broken_", bucket="no-such-bucket", zone_id="ru-central1-x", labels={"Run": "1"})
+    request.config_spec.version_id = "9.9"
+    request.config_spec.hadoop.properties["spark.x"] = "1"
+    request.config_spec.subclusters_spec[1].hosts_count = 0
+    request.config_spec.subclusters_spec[1].resources.disk_size = 32
+    with pytest.raises(grpc.RpcError) as error:
+        api.clusters.Create(request)
+    assert set(violated_fields(error)) == {
+        "name",  # these by the API's own description
+        "key of labels[Run]",
+        f"{COMPUTE}.hosts_count",
+        "bucket",  # and these by the rules on top of it
+        "zone_id",
+        "config_spec.version_id",
+        "config_spec.hadoop.properties[spark.x]",
+        f"{COMPUTE}.resources.disk_size",
+        "config_spec.subclusters_spec[0].subnet_id",  # of another zone than the cluster's
+        f"{COMPUTE}.subnet_id",
+    }
+
+
+def test_all_broken_fields_of_a_job_are_in_one_answer(api: Api, cluster: cluster_pb2.Cluster) -> None:
+    """Fails when a job's name is mended first, and only then its files are said to be wrong."""
+    request = api.job_request(
+        cluster.id, "Train_1", main_python_file_uri="main.py", archive_uris=["a.zip"], properties={"1": ""}
+    )
+    with pytest.raises(grpc.RpcError) as error:
+        api.jobs.Create(request)
+    spec = "pyspark_job"
+    expected = ["name", f"key of {spec}.properties[1]", f"{spec}.main_python_file_uri", f"{spec}.archive_uris[0]"]
+    assert sorted(violated_fields(error)) == sorted(expected)
+
+
+def test_all_broken_fields_of_other_requests_are_in_one_answer(api: Api, cluster: cluster_pb2.Cluster) -> None:
+    """Fails when a change, a subcluster, a secret or a list is refused for one field at a time."""
+    change = cluster_service_pb2.UpdateClusterRequest(
+        cluster_id=cluster.id, description="d" * 257, service_account_id="ajeother", bucket="no-such-bucket"
+    )
+    with pytest.raises(grpc.RpcError) as error:
+        api.clusters.Update(change)
+    assert sorted(violated_fields(error)) == ["bucket", "description", "service_account_id"]
+    subcluster = subcluster_service_pb2.CreateSubclusterRequest(
+        cluster_id=cluster.id,
+        name="UPPER",
+        role=subcluster_pb2.COMPUTENODE,
+        resources=common_pb2.Resources(resource_preset_id="s2.small", disk_size=1),
+        subnet_id="e9bother",
+        hosts_count=1,
+    )
+    with pytest.raises(grpc.RpcError) as error:
+        api.subclusters.Create(subcluster)
+    assert sorted(violated_fields(error)) == ["name", "resources.disk_size", "subnet_id"]
+    entry = secret_service_pb2.PayloadEntryChange(key="twice", text_value="1")
+    secret = secret_service_pb2.CreateSecretRequest(
+        folder_id="b1gother", name="n" * 101, version_payload_entries=[entry, entry, entry]
+    )
+    with pytest.raises(grpc.RpcError) as error:
+        api.secrets.Create(secret)
+    entries = [f"version_payload_entries[{index}].key" for index in (1, 2)]
+    assert sorted(violated_fields(error)) == ["folder_id", "name", *entries]
+    listing = cluster_service_pb2.ListClustersRequest(
+        folder_id=api.folder_id,
+        page_size=1001,
+        page_token="none",  # noqa: S106  # of a page
+        filter="labels.run=1",
+    )
+    with pytest.raises(grpc.RpcError) as error:
+        api.clusters.List(listing)
+    assert sorted(violated_fields(error)) == ["filter", "page_size", "page_token"]
 
 
 SERVICES_OF_THE_API = (
