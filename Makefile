@@ -37,6 +37,9 @@ RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
 STACK := $(RUN)python -m localcloud.stack
 test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
+# Each target in turn, whatever became of those before it; the failed ones are named at the end.
+each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$target"; done; \
+	test -z "$$failed" || { echo "make $@: failed:$$failed" >&2; exit 1; }
 
 .PHONY: help
 help: ## List the targets
@@ -132,18 +135,27 @@ logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
 ##@ Checks
 
 .PHONY: test
-test: setup .venv-airflow/.synced .venv-airflow2/.synced ## Run the tests, then those on Airflow (HANDBOOK_DATA=FILE adds those on its transactions)
-	@HANDBOOK_DATA=$(HANDBOOK_DATA) $(RUN)pytest
-	@$(MAKE) test-dags
+test: ## Run the tests, then those on Airflow; what needs more than Python and make is skipped, and says why
+	@$(call each,test-library test-dags)
+
+.PHONY: test-library
+test-library: setup .venv-airflow/.synced ## Run all tests but those on Airflow
+	@$(RUN)pytest
 
 .PHONY: test-dags
-test-dags: .venv-airflow/.synced .venv-airflow2/.synced ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
+test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
+	@$(if $(PYTHON312),,echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)")
+	@$(call each,test-dags-airflow3 test-dags-airflow2 $(if $(PYTHON312),test-dags-py312))
+
+.PHONY: test-dags-airflow3
+test-dags-airflow3: .venv-airflow/.synced
 	@echo "The DAGs on Airflow 3"
 	@$(call test_dags,.venv-airflow,)
+
+.PHONY: test-dags-airflow2
+test-dags-airflow2: .venv-airflow2/.synced
 	@echo "The DAGs on Airflow 2"
 	@$(call test_dags,.venv-airflow2,)
-	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test-dags-py312; \
-	else echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)"; fi
 
 .PHONY: test-dags-py312
 test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
@@ -155,6 +167,10 @@ test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Loa
 .PHONY: test-cloud
 test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
 	@$(RUN)pytest tests/deployment
+
+.PHONY: test-extra
+test-extra: setup ## Run what make test may skip: with shellcheck, ps, the jars of S3A, and HANDBOOK_DATA=FILE
+	@TEST_EXTRA=1 $(RUN)pytest -m needs
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)

@@ -1,6 +1,8 @@
 """A small world for the tests of the whole job: seven weeks of simulated transactions, and settings to match."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,6 +27,23 @@ SETTINGS: dict[str, Any] = {
     "training": {"min_training_frauds": 20, "trees": 40},
     "comparison": {"minimum_holdout_frauds": 20, "planned_looks": 1, "resamples": 200},
 }
+
+
+PACKAGES = {"ps": "procps", "shellcheck": "shellcheck"}
+"""Programs that a test marked with `needs` may ask for, and Debian's package of each."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs more than this machine has; in `make test-extra` a missing program is a failure."""
+    for need in (need for marker in item.iter_markers("needs") for need in marker.args):
+        if need == "HANDBOOK_DATA":
+            if not os.environ.get(need):  # nobody can install it, so no target demands it
+                pytest.skip("HANDBOOK_DATA names no file; run: make test-extra HANDBOOK_DATA=FILE")
+        elif not shutil.which(need):
+            told = f"{need} is not installed (Debian: apt install {PACKAGES[need]})"
+            if os.environ.get("TEST_EXTRA"):
+                pytest.fail(told)
+            pytest.skip(f"{told}; run then: make test-extra")
 
 
 @pytest.fixture(scope="session")

@@ -664,7 +664,7 @@ def test_the_default_settings_file_says_every_default() -> None:
         assert section == "model_name" or values.keys() == defaults.model_dump()[section].keys()
 
 
-@pytest.mark.skipif(not os.environ.get("HANDBOOK_DATA"), reason="HANDBOOK_DATA names no file")
+@pytest.mark.needs("HANDBOOK_DATA")
 def test_the_handbooks_transactions_are_all_good(spark: SparkSession) -> None:
     """Its numbers are only reproduced when every one of its transactions is read."""
     data = settings.load_settings(Path(__file__).parents[1] / "conf" / "handbook.yaml").data

@@ -181,7 +181,7 @@ def test_what_becomes_known_at_a_border_is_known_there() -> None:
     assert list(holdout_rows(rows, frauds, windows, _settings())["customer_id"]) == ["b"]
 
 
-@pytest.mark.skipif("HANDBOOK_DATA" not in os.environ, reason="HANDBOOK_DATA does not name the Handbook's Parquet file")
+@pytest.mark.needs("HANDBOOK_DATA")
 def test_the_handbooks_split_is_reproduced_exactly() -> None:
     """Published results can only be compared on the published split."""
     names = {

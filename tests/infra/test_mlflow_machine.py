@@ -86,23 +86,9 @@ def test_cloud_init_tells_no_secret(boot: Boot) -> None:
             assert text == (FILES / Path(path).name).read_text()
 
 
-def test_scripts_pass_shellcheck(boot: Boot, tmp_path: Path) -> None:
-    """A slip of the shell would show at three in the morning."""
-    program = required("shellcheck", "Debian's package shellcheck")
-    scripts = [path for path, text in boot.files.items() if text.startswith("#!")]
-    assert scripts == ["/opt/mlflow/install.sh"]
-    for script in scripts:
-        path = tmp_path / Path(script).name
-        path.write_text(boot.files[script])
-        done = subprocess.run([program, "--severity=style", str(path)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout
-
-
 def test_job_gets_a_new_password_each_time() -> None:
     """Two installations would share a password, or it would be a short one."""
     script = FILES / "password.sh"
-    done = subprocess.run([required("shellcheck", "Debian's package shellcheck"), str(script)], capture_output=True)
-    assert done.returncode == 0, done.stdout
     made = {subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout for _ in range(20)}
     assert len(made) == 20
     assert all(re.fullmatch(r"[A-Za-z0-9]{40}", password) for password in made)

@@ -149,6 +149,7 @@ def test_a_job_can_tidy_up_before_it_is_ended(emulator: Restartable) -> None:
     assert api.emulator.log(job_id) == "ready\ntidied\n"
 
 
+@pytest.mark.needs("ps")
 def test_processes_are_found_without_proc() -> None:
     """If this fails, jobs on macOS leave processes behind."""
     parent, _, is_dead = processes_by_ps()[os.getpid()]
