@@ -405,6 +405,12 @@ class Results:
         stamps = [match[1] for name in names if (match := _DECISION.fullmatch(name.removeprefix(folder)))]
         return datetime.strptime(max(stamps), "%Y%m%dT%H%M%S%z") if stamps else None
 
+    def is_champion_retired(self, model_name: str, since: datetime) -> bool:
+        """Whether a person has taken the champion out of service, by the names of the log after the decision at T."""
+        folder = f"decisions/{model_name}/"
+        names = self.names(folder, after=f"{folder}{since:%Y%m%dT%H%M%SZ}.json")
+        return any(name.endswith("-retire-champion.json") for name in names)
+
     def read(self, name: str) -> bytes | None:
         """One object, or None where there is none."""
         if self._is_local:
@@ -478,11 +484,11 @@ def freshness(results: Results, model_name: str, t: datetime, min_new_frauds: in
     numbers = f"{new} new frauds matured in {last:%Y-%m-%d %H:%M} … {t:%Y-%m-%d %H:%M}"
     if t <= last:
         return Freshness(False, f"{t:%Y-%m-%d %H:%M} is decided already", last.isoformat(), new)
-    if _without_champion(results.decision(model_name, last)):
+    if _without_champion(results.decision(model_name, last)) or results.is_champion_retired(model_name, last):
         matured = _matured_transactions(maturity, last, t)
         if matured != 0:
             what = "transactions" if matured is None else f"{matured} transactions"
-            reason = f"no champion yet, and {what} matured in {last:%Y-%m-%d %H:%M} … {t:%Y-%m-%d %H:%M}"
+            reason = f"no champion is in service, and {what} matured in {last:%Y-%m-%d %H:%M} … {t:%Y-%m-%d %H:%M}"
             return Freshness(True, reason, last.isoformat(), new)
     if new >= min_new_frauds:
         return Freshness(True, f"{numbers}; {min_new_frauds} are enough", last.isoformat(), new)

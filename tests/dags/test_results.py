@@ -152,8 +152,18 @@ def test_new_frauds_are_counted_from_the_last_decision(
 @pytest.mark.parametrize(
     ("decision", "hours", "train", "reason"),
     [
-        ({"version": None, "champion_version": None}, 1, True, "no champion yet, and 40 transactions matured"),
-        ({"version": None, "champion_version": None}, 2, True, "no champion yet, and 40 transactions matured"),
+        (
+            {"version": None, "champion_version": None},
+            1,
+            True,
+            "no champion is in service, and 40 transactions matured",
+        ),
+        (
+            {"version": None, "champion_version": None},
+            2,
+            True,
+            "no champion is in service, and 40 transactions matured",
+        ),
         ({"version": 1, "champion_version": None}, 1, False, "3 new frauds matured"),
         ({"version": None, "champion_version": 1}, 1, False, "3 new frauds matured"),
     ],
@@ -167,6 +177,17 @@ def test_without_a_champion_a_run_does_not_wait_for_frauds(
     found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
+
+
+def test_a_retired_champion_is_none(results: Any, leave: Any, cloud: Any) -> None:
+    """Fails when the successor of a champion that was taken out of service waits for more frauds meanwhile."""
+    _matured(leave, transactions={1: 40})
+    leave(_decision(T), {"version": 2, "champion_version": 1})
+    leave(f"decisions/m/{T - timedelta(hours=2):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
+    leave(f"decisions/m/{T + timedelta(minutes=20):%Y%m%dT%H%M%S}123456Z-rollback.json")
+    assert not cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
+    leave(f"decisions/m/{T + timedelta(minutes=30):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
+    assert cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
 
 
 @pytest.mark.parametrize(("transactions", "train"), [({2: 40}, False), ({}, False), (None, True)])
