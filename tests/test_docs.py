@@ -1,0 +1,69 @@
+"""Names and numbers in the documents that are counted elsewhere."""
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deployment.bucket import code_files, dag_files
+from localcloud.stack.components import BY_NAME
+from localcloud.stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
+
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def _text(name: str) -> str:
+    """A page, its lines joined."""
+    return " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
+
+
+def _tests(path: Path) -> set[str]:
+    return set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    """Fails when a page claims that something is tested by a test that was renamed or deleted."""
+    known = {name for path in TESTS.rglob("*.py") for name in (*_tests(path), path.stem, path.name)}
+    named = re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+(?:\.py)?)`", page.read_text(encoding="utf-8"))
+    assert not set(named) - known
+
+
+def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
+    """Fails when a fault is tested on the running stack, and the page of the stack does not say what becomes of it."""
+    table = set(
+        re.findall(r"^\| .* \| `(test_\w+)` \|$", (ROOT / "docs/local_stack.md").read_text(), flags=re.MULTILINE)
+    )
+    assert table == _tests(TESTS / "stack" / "test_live_training.py")
+
+
+def test_the_stacks_page_counts_right() -> None:
+    """Fails when the page of the local stack tells other days, objects or memory than there are."""
+    text = _text("local_stack.md")
+    assert f"{HISTORY_DAYS} days of a simulated bank" in text
+    assert f"changed {DAYS_OF_NEW_FRAUDS} days before the first run" in text
+    uploaded = [*dag_files(), *code_files(ROOT / "conf" / "retraining.yaml"), "venv.tar.gz"]
+    assert f" {len(uploaded)} objects uploaded to " in text
+    page = (ROOT / "docs" / "local_stack.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([a-z][a-z-]*) \|.*\| (\d+) \|$", page, flags=re.MULTILINE))
+    assert set(rows) == {*BY_NAME, "supervisord"}
+    assert f"| all | | | **{sum(map(int, rows.values()))}** |" in text
+
+
+def test_other_pages_count_right() -> None:
+    """Fails when a page tells another number of versions, variants, rows or jars than there are."""
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    three, two = sorted((p["version"] for p in locked if p["name"] == "apache-airflow"), reverse=True)
+    assert f"They load and run on Airflow {three} and {two} " in _text("orchestration.md")
+    runs = {path.name: path.read_text().count('\nrun "') for path in (ROOT / "infra" / "tests").glob("*.tftest.hcl")}
+    counted = f"{sum(runs.values())} runs, {runs['validation.tftest.hcl']} of them wrong variables"
+    assert counted in _text("infrastructure.md")
+    security = _text("security.md")
+    assert f"Roles on the folder are the {NUMBERS[security.count('| the folder |')]} rows that say so" in security
+    jars = runpy.run_path(str(ROOT / "scripts" / "prepare_s3a.py"))["COORDINATES"]
+    assert f"fetches {NUMBERS[len(jars)]} jars" in _text("storage.md")
