@@ -63,7 +63,6 @@ class World:
         return self.registry.record(
             given,
             challenger=model(seed) if promoting else None,
-            sample=rows().head(50) if promoting else None,
             files={"report.html": b"<html></html>"},
             parameters={"training": {"trees": 5}, "model_name": NAME},
             tags={"code_version": "0.1.0"},

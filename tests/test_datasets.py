@@ -1,5 +1,6 @@
 """The data contract: what is taken, what is refused, and what the owner of the data is told."""
 
+import csv
 import json
 import os
 import subprocess
@@ -379,7 +380,7 @@ WITH_NUMBER = settings.Columns(label_available_at="label_available_at", extra_nu
 
 @pytest.mark.parametrize(("reason", "change"), CASES, ids=str)
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_bad_row_is_put_aside_with_its_reason_and_an_example(
+def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
     spark: SparkSession, tmp_path: Path, form: str, reason: str, change: Row
 ) -> None:
     rows = [row(1, v=0.0), row(2, v=0.0) | change]
@@ -394,22 +395,23 @@ def test_a_bad_row_is_put_aside_with_its_reason_and_an_example(
     assert found.rejected is not None
     assert [r["reason"] for r in found.rejected.collect()] == [reason]
     column = next(iter(change))
-    assert column in found.profile.examples[reason]
+    assert column in found.profile.faults[reason]
 
 
 @pytest.mark.parametrize(
-    ("reason", "change"),
+    ("reason", "change", "shape"),
     [
-        ("unparseable_time", {"transaction_time": "04.03.2025 12:00"}),
-        ("unparseable_time", {"label_available_at": "soon"}),
-        ("bad_amount", {"amount": "ten"}),
-        ("bad_label", {"fraud": "maybe"}),
-        ("bad_number", {"v": "much"}),
-        ("null_id", {"customer_id": "  "}),
+        ("unparseable_time", {"transaction_time": "04.03.2025 12:00"}, "99.99.9999 99:99"),
+        ("unparseable_time", {"label_available_at": "Soon"}, "Aaaa"),
+        ("bad_amount", {"amount": "$1234.56"}, "$9999.99"),
+        ("bad_amount", {"amount": "null"}, "null"),
+        ("bad_label", {"fraud": "maybe"}, "maybe"),
+        ("bad_number", {"v": "much"}, "aaaa"),
+        ("null_id", {"customer_id": "  "}, "empty"),
     ],
 )
 def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
-    spark: SparkSession, tmp_path: Path, reason: str, change: Row
+    spark: SparkSession, tmp_path: Path, reason: str, change: Row, shape: str
 ) -> None:
     write_csv(tmp_path / "a.csv", [row(1, v=0.0), row(2, v=0.0) | change])
     found = read(spark, tmp_path, WITH_NUMBER)
@@ -417,7 +419,7 @@ def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
     assert found.rejected is not None
     column, text = next(iter(change.items()))
     assert found.rejected.collect()[0][column] == text
-    assert reason == "null_id" or f"transaction 2: {column} {text}" == found.profile.examples[reason]
+    assert found.profile.faults[reason] == f"{column}: {shape}"
 
 
 def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp_path: Path) -> None:
@@ -427,7 +429,7 @@ def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp
     found = read(spark, tmp_path)
     assert ids_of(found) == ["1", "2"]
     assert found.profile.rejected == {"broken_line": 2}
-    assert found.profile.examples == {"broken_line": "line 3,2025-03-04"}
+    assert found.profile.faults == {"broken_line": "line: 9,9999-99-99 or 9,9999-99-99,9,9,9,9,,9,9"}
     assert found.rejected is not None
     lines = {r["broken_line"] for r in found.rejected.collect()}
     assert lines == {"3,2025-03-04", "4,2025-03-04,1,0,7,8,,9,9"}
@@ -474,7 +476,7 @@ def test_any_mixture_of_bad_rows_is_counted_and_good_rows_survive_exactly(
     assert found.profile.rejected == {kind: dirt.count(kind) for kind in dirt if kind != "good"}
     assert sum(found.profile.rejected.values()) + len(ids_of(found)) == found.profile.rows == len(rows)
     assert sorted(int(i) for i in ids_of(found)) == [0, *(n for n, kind in enumerate(dirt, 1) if kind == "good")]
-    assert set(found.profile.examples) == set(found.profile.rejected)
+    assert set(found.profile.faults) == set(found.profile.rejected)
     assert (found.rejected.count() if found.rejected else 0) == sum(found.profile.rejected.values())
 
 
@@ -524,7 +526,7 @@ def test_a_bad_label_in_a_label_table_rejects_its_transaction(spark: SparkSessio
     data = with_label_table(tmp_path, [label(1, 2), label(2, 1, -1)], [row(1), row(2), row(3)])
     found = read(spark, tmp_path, **data)
     assert found.profile.rejected == {"bad_label": 1, "label_before_transaction": 1}
-    assert found.profile.examples["bad_label"] == "transaction 1: fraud 2"
+    assert found.profile.faults["bad_label"] == "fraud: 2"
     assert found.rejected is not None
     assert {r["label_table_fraud"] for r in found.rejected.collect()} == {"1", "2"}
 
@@ -577,11 +579,11 @@ def test_the_fingerprint_tells_contents_apart_and_not_files(spark: SparkSession,
     assert len(set(found.values())) == 1 + len(changes)
 
 
-def test_too_many_bad_rows_stop_the_run_with_counts_and_examples(spark: SparkSession, tmp_path: Path) -> None:
+def test_too_many_bad_rows_stop_the_run_with_counts_and_shapes(spark: SparkSession, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [row(n) for n in range(9)] + [row(9, amount=-3.5)])
     profile = read(spark, tmp_path).profile
     profile.demand_share(0.1)
-    with pytest.raises(DataError, match=r"1 of 10 rows \(10.00%\)[^~]*transaction 9: amount -3\.5") as caught:
+    with pytest.raises(DataError, match=r"1 of 10 rows \(10.00%\)[^~]*bad_amount 1 \(amount: -9\.9\)") as caught:
         profile.demand_share(0.09, "output/quarantine/1/rejected.csv")
     assert "output/quarantine/1/rejected.csv" in str(caught.value)
 
@@ -589,17 +591,17 @@ def test_too_many_bad_rows_stop_the_run_with_counts_and_examples(spark: SparkSes
 def test_an_input_of_bad_rows_only_stops_the_run_whatever_is_allowed(spark: SparkSession, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [row(1, amount=-3.5)])
     found = read(spark, tmp_path)
-    assert write_quarantine(found, open_folder(str(tmp_path / "out")), "run") is not None
+    assert write_quarantine(found, open_folder(str(tmp_path / "out")), "run.csv") is not None
     for stop in (lambda: found.profile.demand_share(1.0), lambda: found.profile.default_as_of):
-        with pytest.raises(DataError, match=r"amount -3\.5"):
+        with pytest.raises(DataError, match=r"amount: -9\.9"):
             stop()
 
 
 def test_the_quarantine_holds_the_bad_rows_with_reasons(spark: SparkSession, tmp_path: Path) -> None:
     write_csv(tmp_path / "in" / "a.csv", [row(1), row(2, amount="1 000"), row(3, fraud=3)])
     output = open_folder(str(tmp_path / "out"))
-    place = write_quarantine(read(spark, tmp_path / "in"), output, "run")
-    assert place == str(tmp_path / "out" / "quarantine" / "run" / "rejected.csv")
+    place = write_quarantine(read(spark, tmp_path / "in"), output, "run.csv")
+    assert place == str(tmp_path / "out" / "run.csv")
     rows = pyarrow.csv.read_csv(place).select(["transaction_id", "reason", "amount", "fraud"]).to_pylist()
     assert sorted(rows, key=lambda r: r["transaction_id"]) == [
         {"transaction_id": 2, "reason": "bad_amount", "amount": "1 000", "fraud": 0},
@@ -607,9 +609,72 @@ def test_the_quarantine_holds_the_bad_rows_with_reasons(spark: SparkSession, tmp
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("  =1", "'  =1"),
+        ("＝1", "'＝1"),
+        ("'quoted", "''quoted"),
+        ("-12.50", "-12.50"),
+        ("+1e5", "+1e5"),
+        ("12,50", "12,50"),
+    ],
+)
+def test_the_quarantine_holds_no_formula_and_every_text_can_be_had_back(
+    spark: SparkSession, tmp_path: Path, text: str, written: str
+) -> None:
+    """Fails when opening the rejected rows in a spreadsheet runs what a stranger wrote into a transaction."""
+    write_parquet(tmp_path / "in" / "a.parquet", [row(1, customer_id="C1"), row(2, amount=-1.0, customer_id=text)])
+    place = write_quarantine(read(spark, tmp_path / "in"), open_folder(str(tmp_path / "out")), "run.csv")
+    assert place is not None
+    with Path(place).open(encoding="utf-8", newline="") as file:
+        found = next(csv.DictReader(file))
+    assert (found["customer_id"], found["amount"]) == (written, "-1.0")
+    assert found["customer_id"].removeprefix("'") == text
+
+
+def test_the_names_of_the_quarantine_s_columns_are_no_formulas_either(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the first line of the rejected rows runs in a spreadsheet."""
+    (tmp_path / "a.csv").write_text("transaction_id,transaction_time,=1+1,fraud\n1,2025-03-04,1,0\n2,2025-03-04,x,0\n")
+    columns = settings.Columns(amount="=1+1", customer_id=None, terminal_id=None)
+    place = write_quarantine(read(spark, tmp_path, columns), open_folder(str(tmp_path / "out")), "run.csv")
+    assert place is not None
+    assert Path(place).read_text(encoding="utf-8").splitlines()[0].split(",")[3] == '"\'=1+1"'
+
+
+def test_few_values_of_the_label_column_are_shown_and_many_only_by_shape(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a label column mapped to ids writes ten of them into the message, or `Y` and `N` cannot be seen."""
+    labels = ["Y", "N", "suspected fraud", "4111111111111111"]
+    write_csv(tmp_path / "few" / "a.csv", [row(0), *(row(n, fraud=text) for n, text in enumerate(labels, 1))])
+    shown = read(spark, tmp_path / "few").profile.faults["bad_label"]
+    assert set(shown.removeprefix("fraud: ").split(" or ")) == {"Y", "N", "suspected fraud", "9" * 16}
+    write_csv(tmp_path / "many" / "a.csv", [row(0), *(row(n, fraud=n) for n in range(20, 40))])
+    assert read(spark, tmp_path / "many").profile.faults["bad_label"] == "fraud: 99"
+
+
+def test_the_most_frequent_shapes_are_shown_first_and_long_texts_are_cut(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the one odd value hides what is wrong with all others, or a free text is retold by its shape."""
+    amounts = ["x" * 99, "$1.50", "$2.50", "$3.50", "12,5", "13,5"]
+    write_csv(tmp_path / "a.csv", [row(0), *(row(n, amount=f'"{text}"') for n, text in enumerate(amounts, 1))])
+    found = read(spark, tmp_path).profile.faults["bad_amount"]
+    assert found == f"amount: $9.99 or 99,9 or {'a' * 32}…"
+
+
+def test_a_file_without_a_header_shows_no_transaction(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the message about missing columns repeats the first row, which is no list of names."""
+    (tmp_path / "a.csv").write_text("10417,2025-03-04 12:00:00,731.55,0,C77123,T9\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read(spark, tmp_path)
+    assert "columns found: 99999, 9999-99-99 99:99:99, 999.99, 9, A99999, A9" in str(caught.value)
+
+
 def test_nothing_is_written_when_nothing_was_rejected(spark: SparkSession, tmp_path: Path) -> None:
     write_csv(tmp_path / "in" / "a.csv", [row(1)])
-    assert write_quarantine(read(spark, tmp_path / "in"), open_folder(str(tmp_path / "out")), "run") is None
+    assert write_quarantine(read(spark, tmp_path / "in"), open_folder(str(tmp_path / "out")), "run.csv") is None
     assert not (tmp_path / "out").exists()
 
 
@@ -693,7 +758,7 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
         found[form] = {
             "rows": profile.rows,
             "rejected": profile.rejected,
-            "examples": {reason: text.replace("Infinity", "inf") for reason, text in profile.examples.items()},
+            "faults": {reason: text.replace("9.9A99", "9" * 14 + ".9") for reason, text in profile.faults.items()},
             "fingerprint": profile.fingerprint,
             "delay": str(profile.label_delay),
             "hours": profile.transactions_by_hour.tolist(),

@@ -121,7 +121,7 @@ def evidence(**changes: Any) -> ReportData:
         "settings": Settings(),
         "daily": DailyCounts(days, np.full(len(days), 9_000), np.full(len(days), 60)),
         "rows_read": 1_000_000,
-        "examples": {"duplicate_id": "transaction_id=88123"},
+        "faults": {"duplicate_id": "transaction_id"},
         "slices": (SliceMetrics("new_cards", 812, 57, 0.412, 0.431), SliceMetrics("tiny", 10, 0, None, None)),
         "importances": {"amount": 30.0, "card_count_1d": 10.0},
         "data_fingerprint": "sha256:9b1c",
@@ -265,7 +265,7 @@ def test_data_summary_shows_windows_rejections_and_warnings() -> None:
     assert page.row("Gap")[3] == "7 d"
     assert page.row("Hold-out")[4:] == ["58,264", "385", "0.66 %"]
     assert page.row("Label delay")[2] == "2026-05-24 00:00"
-    assert page.row("Duplicate id")[1:] == ["412", "0.041 %", "transaction_id=88123"]
+    assert page.row("Duplicate id")[1:] == ["412", "0.041 %", "transaction_id"]
     assert page.row("an amount below zero")[3] == "–"
     assert "2026-05-17 03:00 has no transactions" in page.texts["warnings"]
     bars = [element for element in page.elements if "bar" in element[1].get("class", "").split()]
@@ -362,7 +362,8 @@ def test_text_from_data_is_escaped() -> None:
         report=HOSTILE,
     )
     data = evidence(
-        examples={HOSTILE: HOSTILE},
+        faults={HOSTILE: HOSTILE},
+        quarantine=HOSTILE,
         slices=(SliceMetrics(HOSTILE, 1, 1, 0.1, 0.2),),
         importances={HOSTILE: 1.0},
         data_fingerprint=HOSTILE,
@@ -371,7 +372,7 @@ def test_text_from_data_is_escaped() -> None:
     page = Page(render(hostile, data))
     assert not {tag for tag, _ in page.elements} & {"script", "img"}
     assert HOSTILE in page.texts["reason"]
-    assert page.texts[""].count(HOSTILE) >= 9
+    assert page.texts[""].count(HOSTILE) >= 10
 
 
 def test_same_run_gives_the_same_page() -> None:

@@ -108,10 +108,17 @@ def test_all_missing_columns_are_named_at_once(table: pd.DataFrame, model: Model
 
 def test_categories_are_the_most_frequent_ones_and_ties_go_by_value() -> None:
     """An unstable vocabulary would make two models of the same data."""
-    channel = ["b"] * 3 + ["c"] * 2 + ["a"] * 2 + ["rare"] + [None] * 4
-    rows = pd.DataFrame({"transaction_id": range(12), "fraud": [0, 1] * 6, "channel": channel})
+    channel = ["b"] * 30 + ["c"] * 20 + ["a"] * 20 + ["rare"] * 10 + [None] * 40
+    rows = pd.DataFrame({"transaction_id": range(120), "fraud": [0, 1] * 60, "channel": channel})
     chosen = settings.Training(trees=1, max_categories=3)
     assert fit(rows, None, chosen, (), ("channel",)).inputs == ("channel=b", "channel=a", "channel=c")
+
+
+def test_a_category_of_a_few_rows_is_no_input() -> None:
+    """Fails when the names of a model's inputs, which everyone with MLflow reads, hold the value of one transaction."""
+    channel = ["web"] * 10 + ["shop"] * 9 + ["paid by Anna"]
+    rows = pd.DataFrame({"transaction_id": range(20), "fraud": [0, 1] * 10, "channel": channel})
+    assert fit(rows, None, SMALL, (), ("channel",)).inputs == ("channel=web",)
 
 
 def test_a_category_is_one_or_zero_and_missing_stays_missing(table: pd.DataFrame, model: Model) -> None:

@@ -22,6 +22,7 @@ from fraud_detection import __version__
 from fraud_detection.engine import Engine
 from fraud_detection.errors import FraudDetectionError, SettingsError
 from fraud_detection.settings import load_settings
+from fraud_detection.shapes import stack_trace
 from fraud_detection.simulation.command import create_data
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _REASON = click.option("--reason", required=True, help="Why; kept in the decisio
 
 
 def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the library's errors into a message and an exit code, without a stack trace."""
+    """Turn the library's errors into a message and an exit code; of a defect, show the stack trace without values."""
 
     @wraps(command)
     def guarded(**options: Any) -> None:  # noqa: ANN401  (click decides the types)
@@ -63,6 +64,11 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
                 click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
             click.echo(f"{click.style('error', fg='red', bold=True)}       {error}", err=True)
             sys.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own
+        except Exception as error:  # noqa: BLE001  (a defect; Python's own trace would repeat values of the data)
+            click.echo(stack_trace(error), err=True, nl=False)
+            sys.exit(1)
 
     return guarded
 

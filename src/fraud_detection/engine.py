@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.shapes import library_text
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,9 +73,6 @@ _TEMPORARY = re.compile(
 _REFUSED = re.compile(r"FraudDetectionError: (cannot .*)|java\.nio\.file\.(AccessDeniedException: .*)")
 
 
-_LONGEST_CAUSE = 500
-
-
 @contextmanager
 def _explained(engine: Engine) -> Iterator[None]:
     from py4j.protocol import Py4JError
@@ -101,7 +99,7 @@ def _storage_error(text: str) -> FraudDetectionError | None:
 
 def _engine_error(engine: Engine, error: Exception) -> FraudDetectionError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    cause = " | ".join(lines[:2])[:_LONGEST_CAUSE]
+    cause = library_text(" | ".join(lines[:2]))
     return FraudDetectionError(
         f"engine {engine} failed: {type(error).__name__}: {cause}; it may have run out of memory or disk"
     )

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from fraud_detection import __version__, narration, training
 from fraud_detection.collecting import Rows, collect_rows, hours_between
-from fraud_detection.datasets import REASONS, Profile, Transactions, read_transactions, write_quarantine
+from fraud_detection.datasets import (
+    REASONS,
+    Profile,
+    Transactions,
+    quarantine_file,
+    read_transactions,
+    write_quarantine,
+)
 from fraud_detection.decisions import DecisionLog
 from fraud_detection.engine import Engine, session
 from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decide, obstacle
@@ -24,9 +31,6 @@ from fraud_detection.results import Decision
 from fraud_detection.settings import Settings
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.windows import RunWindows, run_windows, whole_hour
-
-_VERIFIED_ROWS = 1000
-"""Rows of the hold-out that a registered model must score exactly as the compared one did."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def retrain(request: Request, tell: Tell) -> Decision:
     with watch("load champion"):
         champion, pinned = registry.champion(), registry.pinned() is not None
     comparison = _compare(rows, champion, pinned, settings, watch)
-    warnings = _warnings(profile, windows, settings)
+    warnings = _warnings(request, profile, windows)
     decision = _decision(request, windows, rows, comparison, champion, profile, warnings, watch)
     way_back = _rollback_command(request, registry.shown_uri)
     evidence = _report_data(request, windows, rows, comparison, profile, way_back)
@@ -94,7 +98,6 @@ def retrain(request: Request, tell: Tell) -> Decision:
         decision = registry.record(
             decision,
             challenger=comparison.challenger,
-            sample=rows.holdout.head(_VERIFIED_ROWS),
             files={"report.html": render(decision, evidence).encode()},
             parameters=settings.model_dump(mode="json"),
             tags={
@@ -143,8 +146,7 @@ def _already_decided(decision: Decision, tell: Tell) -> Decision:
 def _windows(transactions: Transactions, request: Request, output: Storage) -> RunWindows:
     """Put bad rows aside, stop where they are too many, and lay out the run's windows."""
     profile, data = transactions.profile, request.settings.data
-    stamp = request.clock.strftime("%Y%m%dT%H%M%SZ")
-    quarantine = write_quarantine(transactions, output, stamp)
+    quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))
     profile.demand_share(data.max_rejected_share, quarantine)
     return run_windows(request.as_of or profile.default_as_of, request.settings.windows)
 
@@ -181,11 +183,16 @@ def _holdout(rows: Rows) -> Holdout:
     )
 
 
-def _warnings(profile: Profile, windows: RunWindows, settings: Settings) -> tuple[str, ...]:
-    found = profile.warnings(settings.data, windows)
-    if profile.first > windows.training_start:
-        found += (f"the data begin {profile.first:%Y-%m-%d %H:%M}, after the start of the training window",)
+def _warnings(request: Request, profile: Profile, windows: RunWindows) -> tuple[str, ...]:
+    found = profile.warnings(request.settings.data, windows, _quarantine(request, profile))
+    if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
+        found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
     return found
+
+
+def _quarantine(request: Request, profile: Profile) -> str | None:
+    """Where the run's rejected rows are; None where there are none."""
+    return open_folder(request.output).place(quarantine_file(request.clock)) if profile.rejected else None
 
 
 def _decision(
@@ -247,7 +254,8 @@ def _report_data(
         settings=request.settings,
         daily=_daily(profile, windows),
         rows_read=profile.rows,
-        examples=profile.examples,
+        faults=profile.faults,
+        quarantine=_quarantine(request, profile),
         slices=measured.slices if measured else (),
         importances=comparison.challenger.importance() if comparison.challenger else {},
         data_fingerprint=profile.fingerprint,

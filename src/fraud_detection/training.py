@@ -29,6 +29,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _CHUNK_ROWS = 250_000  # a chunk of 60 inputs is 60 MB, whatever the number of rows to predict
 _LARGEST = np.finfo(np.float32).max
+FEWEST_ROWS_OF_A_CATEGORY = 10
 
 
 def sample_rate(genuine: int, frauds: int, max_training_rows: int) -> float:
@@ -150,7 +151,8 @@ def fit(
         weights: one for each row, or None for equal ones (see `sample`).
         training: numbers and depth of the trees, bins, seed.
         numeric: columns used as they are; null or NaN is missing.
-        categorical: columns of strings, one-hot encoded for their `max_categories` most frequent values.
+        categorical: columns of strings, one-hot encoded for their `max_categories` most frequent values,
+            of those that enough rows have.
 
     Raises:
         FraudDetectionError: there are no rows, or columns are missing; all are named.
@@ -197,9 +199,13 @@ def real_cores() -> int:
 
 
 def _vocabulary(rows: pd.DataFrame, categorical: tuple[str, ...], max_categories: int) -> Iterator[str]:
-    """Inputs `column=value` for each column's most frequent values; equally frequent ones by their value."""
+    """Inputs `column=value` for each column's most frequent values; equally frequent ones by their value.
+
+    The names of inputs are shown, so a value of a few rows is none of them: it may be a person's, and teaches nothing.
+    """
     for column in categorical:
         counts = rows[column].dropna().astype(str).value_counts()
+        counts = counts[counts >= FEWEST_ROWS_OF_A_CATEGORY]
         frequent = sorted(counts.index, key=lambda value: (-counts[value], value))[:max_categories]
         yield from (f"{_escape(column)}={_escape(value)}" for value in frequent)
 

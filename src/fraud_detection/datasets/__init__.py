@@ -5,7 +5,15 @@ The contract with the data's owner is in `docs/data.md`.
 
 from fraud_detection.datasets.checks import REASONS
 from fraud_detection.datasets.profile import LabelTableProfile, Profile
-from fraud_detection.datasets.quarantine import write_quarantine
+from fraud_detection.datasets.quarantine import quarantine_file, write_quarantine
 from fraud_detection.datasets.transactions import Transactions, read_transactions
 
-__all__ = ["REASONS", "LabelTableProfile", "Profile", "Transactions", "read_transactions", "write_quarantine"]
+__all__ = [
+    "REASONS",
+    "LabelTableProfile",
+    "Profile",
+    "Transactions",
+    "quarantine_file",
+    "read_transactions",
+    "write_quarantine",
+]

@@ -62,40 +62,5 @@ def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFr
     return alone.unionByName(among.withColumn("reason", F.coalesce("reason", later)).drop("place"))
 
 
-def example(fields: tuple[Field, ...], *, with_lines: bool) -> Column:
-    """A bad row in words, from its reason and the source texts."""
-    source = {field.name: field.source for field in fields}
-
-    def shown(name: str) -> Column:
-        return F.concat(F.lit(f"{source[name]} "), F.coalesce(F.col(f"`source_{name}`"), F.lit("is empty")))
-
-    late = F.col("transaction_time").isNotNull() & F.col("defect").isNotNull()
-    time = F.when(late, shown("label_available_at")) if "label_available_at" in source else F.when(late, "")
-    words = {
-        "null_id": F.concat_ws(", ", *(_when_null(field) for field in fields if field.kind is Kind.ID)),
-        "unparseable_time": time.otherwise(shown("transaction_time")),
-        "future_time": shown("transaction_time"),
-        "bad_amount": shown("amount"),
-        "bad_label": shown("fraud"),
-        "duplicate_id": F.lit("once more"),
-    }
-    if "label_available_at" in source:
-        both = (shown("label_available_at"), F.lit(" before "), shown("transaction_time"))
-        words["label_before_transaction"] = F.concat(*both)
-    numbers = [F.when(_is_infinite(field), shown(field.name)) for field in fields if field.kind is Kind.NUMBER]
-    if numbers:
-        words["bad_number"] = F.coalesce(*numbers)
-    detail = F.coalesce(*(F.when(F.col("reason") == name, text) for name, text in words.items()))
-    row = F.concat(F.lit("transaction "), F.coalesce("source_transaction_id", F.lit("without id")), F.lit(": "), detail)
-    if not with_lines:
-        return row
-    line = F.concat(F.lit("line "), F.substring("broken_line", 1, 100))
-    return F.when(F.col("reason") == "broken_line", line).otherwise(row)
-
-
-def _when_null(field: Field) -> Column:
-    return F.when(F.col(f"`{field.name}`").isNull(), f"{field.source} is empty")
-
-
 def _is_infinite(field: Field) -> Column:
     return F.abs(F.col(f"`{field.name}`")) == float("inf")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fraud_detection import storage
 from fraud_detection.datasets.fields import EXPECTED, Field, Kind, family
 from fraud_detection.errors import DataError
+from fraud_detection.shapes import column_names, library_text
 
 
 class Format(StrEnum):
@@ -138,7 +139,7 @@ def csv_header(place: str) -> list[str]:
         raise DataError(f"not UTF-8 text: {error}") from error
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"columns named twice: {', '.join(twice)}")
+        raise DataError(f"columns named twice: {', '.join(column_names(twice))}")
     return names
 
 
@@ -195,7 +196,7 @@ def _where(some: list[InputFile], files: tuple[InputFile, ...]) -> str:
 def _advice(files: tuple[InputFile, ...]) -> str:
     if not files:
         return ""
-    found = _some(list(files[0].types), _SHOWN_COLUMNS)
+    found = _some(column_names(list(files[0].types)), _SHOWN_COLUMNS)
     return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file"
 
 
@@ -205,7 +206,7 @@ def _some(names: list[str], most: int) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0]
+    return library_text(str(error).split("\n", 1)[0])
 
 
 def first_unreadable(files: tuple[InputFile, ...], read: Callable[[InputFile], object]) -> str | None:

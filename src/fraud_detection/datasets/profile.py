@@ -36,7 +36,7 @@ class Profile:
 
     rows: int
     rejected: dict[str, int]
-    examples: dict[str, str]
+    faults: dict[str, str]  # for each reason the columns at fault, with masked shapes of their values
     span: tuple[datetime, datetime] | None  # oldest and newest transaction, None where no row is good
     hours: NDArray[np.datetime64]
     transactions_by_hour: NDArray[np.int64]
@@ -65,7 +65,7 @@ class Profile:
         """Stop the run when more than `max_share` of the rows, or of the rows of the label table, cannot be used.
 
         Raises:
-            DataError: it is more, or nothing is left; names counts, examples and the `quarantine` where the rows are.
+            DataError: it is more, or nothing is left; names counts, columns and the `quarantine` that holds the rows.
         """
         labels = self.labels
         if labels is not None and labels.without_id > max_share * labels.rows:
@@ -79,10 +79,16 @@ class Profile:
         share = f"{bad:,} of {self.rows:,} rows ({bad / self.rows:.2%}) break the data contract"
         raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\ncorrect the input, or data.max_rejected_share")
 
-    def warnings(self, data: settings.Data, run: RunWindows) -> tuple[str, ...]:
-        """What the owner of the data should look at, though the run can go on. Rows after the run's T do not count."""
+    def warnings(self, data: settings.Data, run: RunWindows, quarantine: str | None = None) -> tuple[str, ...]:
+        """What the owner of the data should look at, though the run can go on. Rows after the run's T do not count.
+
+        Args:
+            data: the settings.
+            run: the windows.
+            quarantine: where the rejected rows are.
+        """
         found = (
-            self._rejected_rows(),
+            self._rejected_rows(quarantine),
             self._hours_without_rows(run),
             self._odd_fraud_rate(data, run),
             self._slow_labels(run),
@@ -97,14 +103,15 @@ class Profile:
         return self.span
 
     def _counted(self, reason: str) -> str:
-        example = f", such as {self.examples[reason]}" if reason in self.examples else ""
-        return f"{reason} {self.rejected[reason]:,}{example}"
+        fault = f" ({self.faults[reason]})" if reason in self.faults else ""
+        return f"{reason} {self.rejected[reason]:,}{fault}"
 
-    def _rejected_rows(self) -> str | None:
+    def _rejected_rows(self, quarantine: str | None) -> str | None:
         if not self.rejected:
             return None
         counts = "; ".join(self._counted(reason) for reason in self.rejected)
-        return f"{sum(self.rejected.values()):,} of {self.rows:,} rows were rejected: {counts}"
+        where = f"; all rejected rows: {quarantine}" if quarantine else ""
+        return f"{sum(self.rejected.values()):,} of {self.rows:,} rows were rejected: {counts}{where}"
 
     def _hours_without_rows(self, run: RunWindows) -> str | None:
         start = max(whole_hour(self.first), run.history_start)
@@ -180,7 +187,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
     )
 
 
-def profile(measured: pd.DataFrame, examples: dict[str, str], labels: LabelTableProfile | None) -> Profile:
+def profile(measured: pd.DataFrame, faults: dict[str, str], labels: LabelTableProfile | None) -> Profile:
     """Put the result of `measure` into words and arrays."""
     bad = measured[measured["reason"].notna()]
     good = measured[measured["reason"].isna()].fillna({"frauds": 0})
@@ -193,7 +200,7 @@ def profile(measured: pd.DataFrame, examples: dict[str, str], labels: LabelTable
     return Profile(
         rows=int(measured["rows"].sum()),
         rejected=dict(sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))),
-        examples=examples,
+        faults=faults,
         span=span,
         hours=by_hour.index.to_numpy("int64").astype("datetime64[h]"),
         transactions_by_hour=by_hour["rows"].to_numpy(),

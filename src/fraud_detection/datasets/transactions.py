@@ -7,7 +7,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
 from fraud_detection import settings
-from fraud_detection.datasets.checks import example, reason, with_duplicates
+from fraud_detection.datasets.checks import reason, with_duplicates
+from fraud_detection.datasets.faults import describe
 from fraud_detection.datasets.fields import Field, label_fields, transaction_fields
 from fraud_detection.datasets.files import InputFile, find_files
 from fraud_detection.datasets.labels import one_label_each, with_labels, without_transaction
@@ -88,7 +89,7 @@ def _checked(spark: SparkSession, source: _Source, clock: datetime) -> Transacti
     )
     fields = source.all_fields
     measured = measure(plan.rows(), fields)
-    found = profile(measured, plan.examples() if measured["reason"].notna().any() else {}, labels)
+    found = profile(measured, plan.faults() if measured["reason"].notna().any() else {}, labels)
     table = plan.rows()
     if found.rejected:
         table = table.where(F.col("reason").isNull())
@@ -160,9 +161,6 @@ class _Plan:
         ]
         return rows.select("reason", *texts, *(["broken_line"] if "broken_line" in rows.columns else []))
 
-    def examples(self) -> dict[str, str]:
-        """One bad row for each reason, in words: the first in the order of its text."""
-        rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
-        text = example(self.source.all_fields, with_lines="broken_line" in rows.columns)
-        first = rows.select("reason", text.alias("example")).groupBy("reason").agg(F.min("example").alias("example"))
-        return {row["reason"]: row["example"] for row in first.collect()}
+    def faults(self) -> dict[str, str]:
+        """For each reason the columns at fault, with the masked shapes of their values."""
+        return describe(self.rows(with_source=True).where(F.col("reason").isNotNull()), self.source.all_fields)

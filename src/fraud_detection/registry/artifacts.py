@@ -60,7 +60,7 @@ def log_model(connection: Connection, run_id: str, model: Model, inputs: pd.Data
         connection: where to.
         run_id: the run.
         model: the model.
-        inputs: rows as the bare booster takes them; the first few become the example.
+        inputs: generated rows as the bare booster takes them; the first few become the example.
     """
     import mlflow.xgboost
     from mlflow.entities import LoggedModelOutput

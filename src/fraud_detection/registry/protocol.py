@@ -1,7 +1,7 @@
 """How a decision comes into force: a fixed row of steps, each of which may be the last before the process is killed.
 
 MLflow offers no transactions and no compare-and-set. So a run first writes down what it is going to do (its intent: the
-decision, and for a promotion the rows to verify the registered model with), and then does it. Every step can be
+decision, and for a promotion generated rows to verify the registered model with), and then does it. Every step can be
 repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open.
 """
 
@@ -25,7 +25,7 @@ from fraud_detection.results import Check, Decision, Outcome
 INTENT_FILE = "intent.json"
 VERIFICATION_FILE = "verification.parquet"
 SCORE = "expected_score"
-"""The last column of the verification file: what the model scored when it was compared."""
+"""The last column of the verification file: what the model scored when it was compared. The others are its inputs."""
 
 INTENT_TAG = "fraud_detection.intent"
 OUTCOME_TAG = "fraud_detection.outcome"

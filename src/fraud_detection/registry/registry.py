@@ -15,6 +15,7 @@ from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.registry.artifacts import Facts, digest, load_model, log_model
 from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.generated import generated_inputs
 from fraud_detection.registry.protocol import (
     INTENT_FILE,
     INTENT_TAG,
@@ -50,7 +51,7 @@ class Champion:
 
 @dataclass(frozen=True)
 class _Winner:
-    """A model to promote, with rows as its booster takes them and the score of each."""
+    """A model to promote, with generated rows as its booster takes them and the score of each."""
 
     model: Model
     verification: pd.DataFrame
@@ -100,7 +101,6 @@ class Registry:
         decision: Decision,
         *,
         challenger: Model | None,
-        sample: pd.DataFrame | None,
         files: Mapping[str, bytes],
         parameters: Mapping[str, object],
         tags: Mapping[str, str],
@@ -112,7 +112,6 @@ class Registry:
         Args:
             decision: the outcome. `version` and `run_id` are filled in here.
             challenger: the model to promote. Only winners are kept; a loser can be trained again, bit for bit.
-            sample: Features rows that the registered model must score exactly as `challenger` does.
             files: artifacts of the run by name, such as report.html.
             parameters: nested settings.
             tags: further facts to find the run by, such as the data's fingerprint and the code's version.
@@ -122,7 +121,7 @@ class Registry:
             registered model scores differently, the champion changed meanwhile, a person pinned it).
         """
         Decision.model_validate_json(decision.model_dump_json())  # it will be read back from the log: NaN would not
-        winner = _winner(decision, challenger, sample)
+        winner = _winner(decision, challenger)
         with self._connection.explained():
             settled = self._log.find(decision.as_of)
             if settled is not None:
@@ -331,12 +330,13 @@ class Registry:
         return target
 
 
-def _winner(decision: Decision, challenger: Model | None, sample: pd.DataFrame | None) -> _Winner | None:
+def _winner(decision: Decision, challenger: Model | None) -> _Winner | None:
     if decision.decision is not Outcome.PROMOTED:
         return None
-    if challenger is None or sample is None or sample.empty:
-        raise ValueError("a promotion needs the challenger and a sample to verify it with")
-    return _Winner(challenger, challenger.inputs_of(sample).assign(**{SCORE: challenger.predict(sample)}))
+    if challenger is None:
+        raise ValueError("a promotion needs the challenger")
+    inputs = generated_inputs(challenger)
+    return _Winner(challenger, inputs.assign(**{SCORE: challenger.predict(inputs)}))
 
 
 def _utc(moment: datetime) -> str:

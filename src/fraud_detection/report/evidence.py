@@ -38,8 +38,10 @@ class ReportData:
     settings: Settings | None = None
     daily: DailyCounts | None = None
     rows_read: int | None = None
-    examples: Mapping[str, str] = field(default_factory=dict)
-    """For each reason of rejection, one rejected row as text."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """For each reason of rejection, the columns at fault with the masked shapes of their values; never a value."""
+    quarantine: str | None = None
+    """The file with the rejected rows."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """For each reason of rejection, what it means; one that is not here is shown by its name."""
     slices: tuple[SliceMetrics, ...] = ()

@@ -47,7 +47,7 @@ def render(decision: Decision, evidence: ReportData) -> str:
 
 @cache
 def _template() -> Template:
-    # Ids, reasons and examples come from data: everything is escaped.
+    # Names of columns, shapes and categories come from data: everything is escaped.
     environment = Environment(
         loader=PackageLoader("fraud_detection", "report"),
         autoescape=True,
