@@ -1,5 +1,6 @@
 """What the registry promises: one version a promotion, the model that was compared, and a way back."""
 
+import json
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from registry_world import NAME, T0, T1, T2, T3, World, decision, model, rows, world
 
@@ -184,6 +186,30 @@ def test_a_model_that_scores_differently_once_registered_is_not_promoted(served:
     assert served.log.find(T1) == decided
     assert served.versions() == [1]
     assert served.aliases() == {"champion": 1}
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_another_model_in_the_registered_files_is_not_promoted(
+    served: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Fails when a model that was swapped, its checksum with it, goes into service in place of the one that won."""
+    monkeypatch.setattr(protocol, "load_model", lambda *_: Model.from_bytes(model(seed).to_bytes()))
+    decided = served.record(Outcome.PROMOTED, T1, seed=1)
+    assert failed(decided) == ["registered_model_identical"]
+    assert "rows differently" in decided.reason
+    assert served.aliases() == {"champion": 1}
+
+
+def test_what_a_promotion_leaves_holds_no_row_of_the_data(served: World) -> None:
+    """Fails when the artifacts of MLflow repeat values of the transactions that the model was trained on."""
+    verification = artifact(served, 1, ".").parents[2] / served.runs()[0].info.run_id / "artifacts"
+    kept = pd.read_parquet(verification / "verification.parquet")
+    example = json.loads(artifact(served, 1, "input_example.json").read_text())
+    shown = {value for row in example["data"] for value in row if value is not None}
+    values = {*kept["amount"].dropna().astype(float), *kept["mean_7d"].dropna().astype(float), *shown} - {0.0, 1.0}
+    assert len(values) > 1000
+    table = rows()[["amount", "count_1d", "mean_7d"]].astype(np.float32).astype(float)
+    assert not values & set(table.to_numpy().ravel())
 
 
 def test_registered_files_that_cannot_be_loaded_are_not_promoted(

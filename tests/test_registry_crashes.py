@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_world import NAME, T0, T1, T2, World, decision, model, world
+from registry_world import NAME, T0, T1, T2, World, decision, model, rows, world
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import protocol
+from fraud_detection.registry import protocol, registry
 from fraud_detection.results import Decision, Outcome
 
 # SQLAlchemy warns of MLflow's use of it.
@@ -286,6 +286,18 @@ def test_a_run_of_another_moment_that_may_be_alive_is_left_alone(here: World) ->
     assert [status[run.run_id] for run in (alive, old, foreign)] == ["RUNNING", "KILLED", "RUNNING"]
     here.registry.complete_open_intents(T1)
     assert here.client.get_run(alive.run_id).info.status == "KILLED"
+
+
+def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_completed(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when an upgrade between a kill and the next run loses the promotion."""
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(registry, "generated_inputs", lambda model: model.inputs_of(rows().head(50)))
+        patched.setattr(protocol, "PROTOCOL", killed_before(protocol.register_version, 3))
+        here.record(Outcome.PROMOTED, T1)
+    next_run(here, T2)
+    assert_settled(here, {T1: Outcome.PROMOTED, T2: Outcome.REFUSED}, champion=2, previous=1)
 
 
 def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
