@@ -44,17 +44,22 @@ from yandex.cloud.dataproc.v1.cluster_pb2 import Cluster
 from yandex.cloud.dataproc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from yandex.cloud.dataproc.v1.job_pb2 import Job
 from yandex.cloud.dataproc.v1.job_service_pb2_grpc import JobServiceStub
+from yandex.cloud.operation import operation_service_pb2
+from yandex.cloud.operation.operation_service_pb2_grpc import OperationServiceStub
 from yandexcloud.operations import OperationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from yandex.cloud.operation.operation_pb2 import Operation
 
-PROJECT, RUN, LIFETIME = "project", "run", "lifetime-minutes"
-"""The labels of a cluster: whose it is, which DAG run's, and after how long it has certainly outlived that."""
+PROJECT, RUN, LIFETIME, IDLE = "project", "run", "lifetime-minutes", "idle-minutes"
+"""The labels of a cluster: its project, its DAG run, how old it may become, and how long it may be without a job."""
 
 POLL_SECONDS = 5.0
 """Between two looks at a cluster that is busy, or at a job that another try began."""
 
+_CALL_SECONDS = 60.0  # that one call to the cloud may take
+_BOUND_OF_TASK = 0.9  # the part of a task's time limit after which it gives up waiting, to report what it has done
 _HTTP_TIMEOUT = (10, 60)  # seconds to connect, and to wait for an answer
 _S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _DECISION = re.compile(r"(\d{8}T\d{6}Z)\.json")
@@ -66,6 +71,14 @@ _FINAL_CODES = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNIMPLEMENTED,
 )
+# A deletion that is refused for one of these may succeed later: the cluster is busy, or the API is away.
+_PASSING_CODES = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+_CHANGING_CLUSTER = (Cluster.CREATING, Cluster.STARTING, Cluster.STOPPING)
 _RUNNING_JOB = (Job.PROVISIONING, Job.PENDING, Job.RUNNING, Job.CANCELLING)
 
 
@@ -104,19 +117,68 @@ def clusters(hook: DataprocHook, folder_id: str, labels: Mapping[str, str]) -> l
             return found
 
 
-def delete_cluster(hook: DataprocHook, cluster_id: str) -> None:
-    """Delete a cluster and return when it is gone; one that is still being created or deleted is waited for."""
-    service = hook.sdk.client(ClusterServiceStub)
-    while True:
+class Deletion:
+    """The deletion of one cluster, a step at a time, so that several go on side by side."""
+
+    def __init__(self, hook: DataprocHook, cluster_id: str) -> None:
+        self.cluster_id = cluster_id
+        self.problem = ""
+        """Why the cluster is still there; empty where it is gone."""
+        self._clusters = hook.sdk.client(ClusterServiceStub)
+        self._operations = hook.sdk.client(OperationServiceStub)
+        self._operation: Operation | None = None
+
+    def request(self) -> None:
+        """Ask for the deletion. Raises grpc.RpcError."""
+        wanted = cluster_service_pb2.DeleteClusterRequest(cluster_id=self.cluster_id)
+        self._operation = self._clusters.Delete(wanted, timeout=_CALL_SECONDS)
+
+    def is_over(self) -> bool:
+        """Take the next step; True once the cluster is gone, or the cloud has refused for good."""
         try:
-            hook.dataproc_client.delete_cluster(cluster_id)
-            service.Get(cluster_service_pb2.GetClusterRequest(cluster_id=cluster_id))
+            return self._step()
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return
-            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
-                raise
+            code = error.code()
+            gone = code is grpc.StatusCode.NOT_FOUND
+            self.problem = "" if gone else f"{code.name}: {error.details()}"
+            return gone or code not in _PASSING_CODES
+
+    def _step(self) -> bool:
+        if self._operation is None:
+            self.request()
+            return False
+        wanted = operation_service_pb2.GetOperationRequest(operation_id=self._operation.id)
+        self._operation = self._operations.Get(wanted, timeout=_CALL_SECONDS)
+        self.problem = self._operation.error.message if self._operation.done else "its deletion is under way"
+        return bool(self._operation.done)
+
+
+def delete_clusters(hook: DataprocHook, cluster_ids: Sequence[str], bound: timedelta) -> list[str]:
+    """Delete clusters side by side, each within the bound; one that is being created or deleted is waited for.
+
+    Raises:
+        AirflowException: some are still there; it says which, and why, after all have had their time.
+    """
+    deletions = [Deletion(hook, cluster_id) for cluster_id in cluster_ids]
+    end, pending = time.monotonic() + bound.total_seconds(), deletions
+    while pending := [deletion for deletion in pending if not deletion.is_over()]:
+        if time.monotonic() > end:
+            break
         time.sleep(POLL_SECONDS)
+    failures = [
+        f"{deletion.cluster_id}: {f'not gone after {bound}: ' if deletion in pending else ''}{deletion.problem}"
+        for deletion in deletions
+        if deletion.problem
+    ]
+    if failures:
+        raise AirflowException(f"{len(failures)} of {len(deletions)} cluster(s) not deleted: {'; '.join(failures)}")
+    return [deletion.cluster_id for deletion in deletions]
+
+
+def list_jobs(hook: DataprocHook, cluster_id: str) -> list[Job]:
+    """The jobs of a cluster; those of one run fit on one page."""
+    request = job_service_pb2.ListJobsRequest(cluster_id=cluster_id, page_size=100)
+    return list(hook.sdk.client(JobServiceStub).List(request, timeout=_CALL_SECONDS).jobs)
 
 
 @contextmanager
@@ -205,9 +267,12 @@ class CreateCluster(DataprocCreateClusterOperator):
 
 
 class DeleteClusters(DataprocDeleteClusterOperator):
-    """Delete every cluster of the run, found by its label: an id is not known where a create was cut short."""
+    """Delete every cluster of the run, found by its label: an id is not known where a create was cut short.
 
-    template_fields: Sequence[str] = ("yandex_conn_id", "folder_id", "labels")
+    `cluster_id` is what the creation returned. Usually the training has asked for that cluster's deletion already.
+    """
+
+    template_fields: Sequence[str] = ("yandex_conn_id", "folder_id", "labels", "cluster_id")
 
     def __init__(self, *, labels: dict[str, str], folder_id: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -216,16 +281,18 @@ class DeleteClusters(DataprocDeleteClusterOperator):
 
     def execute(self, context: Context) -> list[str]:  # noqa: ARG002  (Airflow's signature)
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
-        found = clusters(hook, self.folder_id or hook.default_folder_id, self.labels)
-        if not found:
+        found = [cluster.id for cluster in clusters(hook, self.folder_id or hook.default_folder_id, self.labels)]
+        if not found and self.cluster_id is None:
             raise AirflowSkipException("the run has no cluster")
-        for cluster in found:
-            delete_cluster(hook, cluster.id)
-        return [cluster.id for cluster in found]
+        return delete_clusters(hook, found, _BOUND_OF_TASK * self.execution_timeout) or [str(self.cluster_id)]
 
 
 class DeleteOutlivedClusters(BaseOperator):
-    """Delete the project's clusters that are older than their own label allows: their runs are over, or lost."""
+    """Delete the project's clusters that are older than their label allows, or have had no job for too long.
+
+    Their runs are over, lost, or cannot go on. That is seen in the cloud alone, so it needs nothing of Airflow: a run
+    that was deleted, or whose DAG is paused, leaves a cluster without a job.
+    """
 
     template_fields: Sequence[str] = ("yandex_conn_id", "folder_id", "labels")
 
@@ -246,29 +313,44 @@ class DeleteOutlivedClusters(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:  # noqa: ARG002  (Airflow's signature)
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
-        now, deleted, failures = datetime.now(UTC), [], []
+        outlived = []
         for cluster in clusters(hook, self.folder_id or hook.default_folder_id, self.labels):
-            age, lifetime = now - cluster.created_at.ToDatetime(UTC), self._lifetime(cluster)
-            if age <= lifetime:
-                self.log.info("Cluster %s of run %s is left alone: %s old", cluster.id, cluster.labels[RUN], age)
-                continue
-            self.log.warning("Cluster %s of run %s has outlived it: %s old", cluster.id, cluster.labels[RUN], age)
-            try:
-                delete_cluster(hook, cluster.id)
-                deleted.append(cluster.id)
-            except (grpc.RpcError, OperationError) as error:  # one that cannot be deleted must not save the others
-                failures.append(f"{cluster.id}: {error}")
-        if failures:
-            raise AirflowException(f"{len(failures)} cluster(s) could not be deleted: {'; '.join(failures)}")
-        return deleted
+            reason = self._reason_to_delete(hook, cluster)
+            self.log.info("Cluster %s of run %s: %s", cluster.id, cluster.labels[RUN], reason or "is left alone")
+            outlived += [cluster.id] if reason else []
+        return delete_clusters(hook, outlived, _BOUND_OF_TASK * self.execution_timeout)
 
-    def _lifetime(self, cluster: Cluster) -> timedelta:
-        label = dict(cluster.labels).get(LIFETIME, "")
-        return timedelta(minutes=int(label)) if label.isdecimal() else self.unlabelled_lifetime
+    def _reason_to_delete(self, hook: DataprocHook, cluster: Cluster) -> str:
+        """Why no run needs the cluster any more; empty where one may."""
+        now = datetime.now(UTC)
+        age = now - cluster.created_at.ToDatetime(UTC)
+        if age > (_minutes_label(cluster, LIFETIME) or self.unlabelled_lifetime):
+            return f"deleted: {age} old"
+        allowed = _minutes_label(cluster, IDLE)
+        idle = now - self._last_busy(hook, cluster, now) if allowed else None
+        return f"deleted: without a job for {idle}" if allowed and idle and idle > allowed else ""
+
+    def _last_busy(self, hook: DataprocHook, cluster: Cluster, now: datetime) -> datetime:
+        """When the cluster was last created, changed or running a job; now, where that cannot be known."""
+        if cluster.status in _CHANGING_CLUSTER:
+            return now
+        try:
+            jobs = list_jobs(hook, cluster.id)
+        except grpc.RpcError as error:  # its age still counts, and so do the other clusters
+            self.log.warning("The jobs of cluster %s cannot be listed: %s", cluster.id, error.details())
+            return now
+        if any(job.status in _RUNNING_JOB for job in jobs):
+            return now
+        return max(stamp.ToDatetime(UTC) for stamp in (cluster.created_at, *(job.finished_at for job in jobs)))
 
 
-def lifetime_label(bound: timedelta) -> str:
-    """The value of the lifetime label: whole minutes, rounded up."""
+def _minutes_label(cluster: Cluster, name: str) -> timedelta | None:
+    text = dict(cluster.labels).get(name, "")
+    return timedelta(minutes=int(text)) if text.isdecimal() else None
+
+
+def minutes_label(bound: timedelta) -> str:
+    """The value of a label that says how long: whole minutes, rounded up."""
     return str(math.ceil(bound / timedelta(minutes=1)))
 
 
@@ -306,15 +388,46 @@ class Train(DataprocCreatePysparkJobOperator):
     def execute(self, context: Context) -> str:
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
         self.properties = {**self.properties, **json.loads(self.more_properties)}
+        with self._deleting_cluster_at_the_end(hook, context):
+            try:
+                with no_useless_retries():
+                    return self._train(hook, context)
+            except AirflowTaskTimeout as error:
+                # Another try would attach to the same job and wait as long; its cluster goes, and it with that.
+                raise AirflowFailException(
+                    f"the job did not end within {self.execution_timeout}; see its log"
+                ) from error
+
+    @contextmanager
+    def _deleting_cluster_at_the_end(self, hook: DataprocHook, context: Context) -> Iterator[None]:
+        """Ask for the cluster's deletion once no further try needs it: nothing schedules the teardown of a paused DAG.
+
+        It is not waited for, which is the teardown's part. A task that is killed asks for nothing: its job goes on,
+        and a restarted worker attaches to it.
+        """
         try:
-            with no_useless_retries():
-                return self._train(hook, context)
-        except AirflowTaskTimeout as error:
-            # Another try would attach to the same job and wait as long; its cluster goes, and it with that.
-            raise AirflowFailException(f"the job did not end within {self.execution_timeout}; see its log") from error
+            yield
+        except Exception as error:
+            task = context["ti"]
+            if isinstance(error, AirflowFailException) or task.try_number > task.max_tries:
+                self._request_deletion(hook)
+            raise
+        self._request_deletion(hook)
+
+    def _request_deletion(self, hook: DataprocHook) -> None:
+        try:
+            Deletion(hook, self.cluster_id).request()
+            self.log.info("Cluster %s is being deleted", self.cluster_id)
+        except grpc.RpcError as error:
+            self.log.warning("Cluster %s is left to the teardown: %s", self.cluster_id, error.details())
 
     def _train(self, hook: DataprocHook, context: Context) -> str:
-        earlier = self._newest_job(hook)
+        try:
+            earlier = self._newest_job(hook)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return self._decided_by_an_earlier_try(hook)
         if earlier is not None:
             self.log.info("Job %s of an earlier try is %s", earlier.id, Job.Status.Name(earlier.status))
             if self._ended_well(hook, earlier):
@@ -329,9 +442,19 @@ class Train(DataprocCreatePysparkJobOperator):
 
     def _newest_job(self, hook: DataprocHook) -> Job | None:
         """The cluster is the run's own, and so is every job on it."""
-        request = job_service_pb2.ListJobsRequest(cluster_id=self.cluster_id, page_size=100)
-        jobs = hook.sdk.client(JobServiceStub).List(request).jobs
-        return max(jobs, key=lambda job: job.created_at.ToNanoseconds(), default=None)
+        return max(list_jobs(hook, self.cluster_id), key=lambda job: job.created_at.ToNanoseconds(), default=None)
+
+    def _decided_by_an_earlier_try(self, hook: DataprocHook) -> str:
+        """The name of the job whose try deleted the cluster and was lost before Airflow heard of its end."""
+        run, _, number = self.name.rpartition("-")
+        for name in (f"{run}-{tries}" for tries in range(int(number) - 1, 0, -1)):
+            outcome = self._results(hook).outcome(name)
+            if outcome is not None and outcome["decision"] is not None:
+                return name
+        raise AirflowFailException(
+            f"cluster {self.cluster_id} is gone: it had no job for too long (was the DAG paused?), or somebody deleted "
+            "it; next: clear the whole run, which makes another, or wait for the next one"
+        )
 
     def _ended_well(self, hook: DataprocHook, job: Job) -> bool:
         service = hook.sdk.client(JobServiceStub)
@@ -508,6 +631,22 @@ def _matured_transactions(maturity: Mapping[str, Any], after: datetime, until: d
     if by_hour is None:
         return None
     return sum(count for hour, count in by_hour.items() if after < datetime.fromisoformat(hour) <= until)
+
+
+def require_undecided(as_of: datetime, found: Freshness) -> None:
+    """Fail for good where the hour is decided: a job would train nothing, and only repeat that decision."""
+    last = datetime.fromisoformat(found.last_decision) if found.last_decision else None
+    if last is not None and as_of <= last:
+        raise AirflowFailException(
+            f"{found.reason}, and a job would train nothing; the next hour to decide is "
+            f"{last + timedelta(hours=1):%Y-%m-%d %H:%M} UTC; next: trigger the run then"
+        )
+
+
+def is_repeated(outcome: Mapping[str, Any], dag_run: Any) -> bool:
+    """Whether the decision was made before this run began: it was reported then."""
+    decided = outcome.get("decided_at")  # jobs of an earlier release do not tell
+    return decided is not None and datetime.fromisoformat(decided) < dag_run.start_date
 
 
 def summary(outcome: Mapping[str, Any]) -> str:

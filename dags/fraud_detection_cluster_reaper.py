@@ -1,12 +1,17 @@
 """
 ### Delete clusters that outlived their run
 
-`fraud_detection_training` deletes its cluster itself, whatever happens in a run. What it cannot survive is the loss of
-Airflow. This DAG looks for the project's clusters by their label, three times an hour, and deletes those that are older
-than their label `lifetime-minutes` allows: no try of any task of their run can still be going on. A cluster of a run
-within its bounds is left alone, and so is one that bears another project's label.
+`fraud_detection_training` deletes its cluster itself, also where it is paused after its job began. It cannot where
+Airflow is lost, or where it is paused before its job begins. This DAG looks for the project's clusters by their label,
+three times an hour, and deletes those that
 
-Running it again or beside itself does no harm. See `docs/orchestration.md`.
+- are older than their label `lifetime-minutes` allows: no try of any task of their run can still be going on;
+- have had no job for longer than their label `idle-minutes` allows: their run was paused, deleted or lost.
+
+A cluster of a run within its bounds is left alone, and so is one that bears another project's label. One that cannot be
+deleted holds up no other: all are deleted side by side, and the task fails at its end with a list.
+
+Leave it on when you pause the training. Running it again or beside itself does no harm. See `docs/orchestration.md`.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ of its tasks are skipped, and the first one's log and XCom say why, with the num
 | `outcome` | promoted, refused or no decision: in its XCom (and in the run's note on Airflow 2) |
 | `delete_cluster` | always runs, whatever happened before; finds the cluster by the run's label |
 
+The training asks for the deletion of the cluster at its end, so that one is not left where the DAG is paused meanwhile.
 A failed training is a failed run, and the cluster is gone. To try again, clear the whole run, not a single task of it.
-To train though little is new, trigger the DAG with `force`.
+To train though little is new, trigger the DAG with `force`. An hour that is decided already is refused all the same.
 
 Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
 Every setting, and what happens when something breaks, is in `docs/orchestration.md`.
@@ -39,6 +40,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 from fraud_detection_cloud import (
+    IDLE,
     LIFETIME,
     PROJECT,
     RUN,
@@ -49,8 +51,10 @@ from fraud_detection_cloud import (
     Train,
     as_of,
     freshness,
-    lifetime_label,
+    is_repeated,
+    minutes_label,
     note,
+    require_undecided,
     run_label,
     summary,
 )
@@ -80,6 +84,11 @@ class Pace:
     def cluster_lifetime(self) -> timedelta:
         """No run needs its cluster for longer: two tries to create, two to train, the pauses, and one to delete."""
         return 2 * self.create + 2 * self.train + 2 * self.retry_delay + self.delete
+
+    @property
+    def cluster_idle(self) -> timedelta:
+        """No run leaves its cluster without a job for longer: two tries to create, and the pauses between tries."""
+        return 2 * self.create + 2 * self.retry_delay
 
 
 def setting(name: str, default: object = None) -> str:
@@ -142,9 +151,11 @@ with DAG(
             float(settings["max_hours_without_decision"]),
         )
         print(f"{'train' if found.train else 'skip'}: {found.reason}")
-        if not found.train and not context["params"]["force"]:
-            context["ti"].xcom_push(key="return_value", value=asdict(found))  # a skipped task returns nothing
-            raise AirflowSkipException(found.reason)
+        if not found.train:
+            context["ti"].xcom_push(key="return_value", value=asdict(found))  # a task that raises returns nothing
+            if not context["params"]["force"]:
+                raise AirflowSkipException(found.reason)
+            require_undecided(datetime.fromisoformat(settings["as_of"]), found)
         return asdict(found)
 
     check = enough_new_frauds(
@@ -167,7 +178,7 @@ with DAG(
         folder_id=folder_id,
         cluster_name=name,
         cluster_description="Retraining of the fraud model; deleted at the end of its run",
-        labels={**labels, LIFETIME: lifetime_label(pace.cluster_lifetime)},
+        labels={**labels, LIFETIME: minutes_label(pace.cluster_lifetime), IDLE: minutes_label(pace.cluster_idle)},
         cluster_image_version=setting("image_version", "2.2"),
         zone=setting("zone"),
         subnet_id=setting("subnet_id"),
@@ -232,7 +243,8 @@ with DAG(
         on_success_callback=Tell(
             connection_id=webhook,
             text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
-            "{% if found.decision == 'promoted' %}{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
+            "{% if found.decision == 'promoted' and not found.repeated %}"
+            "{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
         ),
     )
     def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
@@ -241,15 +253,17 @@ with DAG(
         found = Results.of(hook, settings["storage"], settings["output"]).outcome(job_name)
         if found is None or found["decision"] is None:
             raise AirflowFailException(f"job {job_name} ended as if all were well, and left no decision: {found}")
-        line = summary(found)
+        repeated = is_repeated(found, context["dag_run"])
+        line = f"{'decided before this run: ' if repeated else ''}{summary(found)}"
         print(line)
         note(context, line)
-        return {**found, "summary": line}
+        return {**found, "repeated": repeated, "summary": line}
 
     told = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
 
     # A teardown without setups runs in any case, also where the creation failed halfway: a setup that failed would skip
-    # it. Its failure fails the run, since it costs money until the reaper comes.
+    # it. Its failure fails the run, since it costs money until the reaper comes. The training has asked for the
+    # deletion already: nothing schedules this task where the DAG is paused.
     delete = DeleteClusters(
         task_id="delete_cluster",
         execution_timeout=pace.delete,
@@ -257,6 +271,7 @@ with DAG(
         connection_id=connection,
         folder_id=folder_id,
         labels=labels,
+        cluster_id=create.output,
     ).as_teardown(on_failure_fail_dagrun=True)
 
     # The outcome stands beside the deletion, not before it: the last tasks decide the state of a run, and a deletion

@@ -112,7 +112,7 @@ def health(state: Path, wait: float) -> None:
 @click.argument("kind", type=click.Choice([*(kind.value for kind in FaultKind), "list", "clear"]))
 @_state
 @click.option("--times", type=int, help="How often the fault strikes (default 1).")
-@click.option("--seconds", type=float, help="How long: create-slow, api-unavailable, job-exit-code.")
+@click.option("--seconds", type=float, help="How long: create-slow, delete-slow, api-unavailable, job-exit-code.")
 @click.option("--code", help="gRPC status that the caller gets, such as UNAVAILABLE or DEADLINE_EXCEEDED.")
 @click.option("--exit-code", type=int, help="job-exit-code: the driver's exit code (default 1).")
 @click.option("--method", help="reply-lost: of which call (default ClusterService/Create).")

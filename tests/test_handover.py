@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Job, T
 
-FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry"}
+FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry", "decided_at"}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
@@ -24,7 +24,7 @@ def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
     """A schedule that cannot read the decision shows a green run and no word of what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
-    for field in ("decision", "reason", "version", "as_of", "difference", "report"):
+    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at"):
         assert found[field] == ran.json[field]
     assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
 

@@ -164,7 +164,9 @@ class Clusters:
             self._log(cluster, "DELETING")
         self._cloud.store.save(record, cluster, operation=operation.id)
         action = "cluster.delete" if fails is None else "cluster.delete-failed"
-        self._cloud.clock.schedule(self._cloud.settings.timing.delete_cluster, action, cluster.id)
+        slow = self._cloud.faults.take(FaultKind.DELETE_SLOW, cluster.name)
+        delay = self._cloud.settings.timing.delete_cluster + (slow.seconds if slow else 0.0)
+        self._cloud.clock.schedule(delay, action, cluster.id)
         return operation
 
     def start(self, request: cluster_service_pb2.StartClusterRequest, caller: Caller) -> Operation:

@@ -25,6 +25,7 @@ class FaultKind(StrEnum):
     JOB_HANGS = "job-hangs"  # instead of the job a process runs until it is ended
     DELETE_FAILS = "delete-fails"  # the delete operation ends in an error; the cluster stays
     DELETE_REFUSED = "delete-refused"  # the delete call is refused
+    DELETE_SLOW = "delete-slow"  # the deletion lasts `seconds` longer
 
 
 _DEFAULT_CODE = {
@@ -54,8 +55,8 @@ class FaultSpec(BaseModel):
     def _makes_sense(self) -> Self:
         if self.code and self.code not in grpc.StatusCode.__members__:
             raise ValueError(f"code is {self.code!r}; expected the name of a gRPC status, such as UNAVAILABLE")
-        if self.kind is FaultKind.CREATE_SLOW and not self.seconds:
-            raise ValueError("create-slow needs seconds")
+        if self.kind in (FaultKind.CREATE_SLOW, FaultKind.DELETE_SLOW) and not self.seconds:
+            raise ValueError(f"{self.kind.value} needs seconds")
         return self
 
     @property

@@ -38,6 +38,7 @@ class RunOutcome(BaseModel):
     exit_code: int
     error: str | None
     retry: bool  # whether the same run can end better at another time
+    decided_at: datetime | None = None  # before this run began where it found the hour decided; files of old have none
 
 
 class Maturity(BaseModel):
@@ -93,7 +94,9 @@ def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows:
 
 
 def _ended(decision: Decision) -> RunOutcome:
-    shared = decision.model_dump(include={"decision", "reason", "version", "as_of", "difference", "report"})
+    shared = decision.model_dump(
+        include={"decision", "reason", "version", "as_of", "difference", "report", "decided_at"}
+    )
     return RunOutcome(**shared, exit_code=0, error=None, retry=False)
 
 

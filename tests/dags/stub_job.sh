@@ -3,6 +3,7 @@
 #   0 | 1 | 65 | 75   end with that exit code and its outcome       killed   end without an outcome
 #   hang              never end                                     slow     end well, but after two seconds
 #   refused           end well, without a promotion
+#   decided:TIME      end well, with a promotion that was decided at that time
 #   silent            end with exit code 0 and no outcome
 # A plan that is used up says 0.
 set -eu
@@ -20,10 +21,12 @@ case $said in
     silent) exit 0 ;;
     slow) sleep 2 ;;
 esac
+decided=null
+case $said in decided:*) decided="\"${said#decided:}\"" ;; esac
 case $said in
     75) failed 75 true ;;
     1 | 65) failed "$said" false ;;
     refused) printf '{"decision": "refused", "reason": "no better", "version": null, "as_of": "2026-05-24T10:00:00Z", "difference": null, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
-    *) printf '{"decision": "promoted", "reason": "average precision +0.029 [+0.012, +0.046]; every check passed", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
+    *) printf '{"decision": "promoted", "reason": "average precision +0.029 [+0.012, +0.046]; every check passed", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false, "decided_at": %s}' "$decided" ;;
 esac > "$outcomes/$JOB_NAME.json"
 case $said in 1 | 65 | 75) exit "$said" ;; esac

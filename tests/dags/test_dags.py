@@ -159,6 +159,7 @@ def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) 
         "project": "fraud-detection",
         "run": "20260524t103000-b7caff",
         "lifetime-minutes": "184",
+        "idle-minutes": "44",
     }
     assert create["zone"] == "ru-central1-b"
     assert rendered["delete_cluster"]["labels"] == {key: create["labels"][key] for key in ("project", "run")}

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -50,7 +51,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("0", "fraud_detection_training: 2026-05-24T10:00:00Z: promoted as v13; AP +0.029"),
+        ("0", "fraud_detection_training: 2026-05-24T10:00:00Z: promoted as v13; average precision +0.029"),
         ("65", "failed: the job ended with exit code 65: as planned"),
         ("refused", None),
     ],
@@ -70,6 +71,21 @@ def test_promotions_and_failures_are_told_and_nothing_else(
         assert said in text
     output = capfd.readouterr()
     assert "secret-of-the-webhook" not in output.out + output.err
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(-5, 0), (5, 1)])
+def test_a_promotion_of_an_earlier_run_is_not_told_again(
+    world: World, webhook: Webhook, minutes: int, told: int
+) -> None:
+    """Fails when a run that found its hour decided announces a new model to the team, and there is none."""
+    world.configure(webhook_connection="fraud_detection_webhook")
+    began = datetime(2026, 5, 24, 10, tzinfo=UTC)
+    world.jobs_do(f"decided:{(began + timedelta(minutes=minutes)).isoformat()}")
+    run = world.run(at=began)
+    assert run.state == "success"
+    assert len(webhook.texts) == told
+    assert run.xcom["outcome"]["repeated"] is not bool(told)
+    assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(told)
 
 
 def test_nothing_is_told_unless_somebody_asks_for_it(world: World, webhook: Webhook) -> None:

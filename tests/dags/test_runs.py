@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from world import ROOT, Run, World
+from world import ROOT, Run, World, load
 
 from localcloud.client import wait_for
 
@@ -202,7 +203,7 @@ def test_an_api_that_goes_away_while_the_job_runs_does_no_harm(world: World) -> 
 @pytest.mark.parametrize("fault", ["delete-fails", "delete-refused"])
 def test_a_delete_that_fails_is_tried_again(world: World, fault: str) -> None:
     """A cluster would go on costing for the want of one more call."""
-    world.emulator.add_fault(fault)
+    world.emulator.add_fault(fault, times=2)  # of the training, and of the teardown's first try
     run = world.run()
     assert run.state == "success"
     _clean(run, clusters=1, jobs=1)
@@ -210,7 +211,7 @@ def test_a_delete_that_fails_is_tried_again(world: World, fault: str) -> None:
 
 def test_a_cluster_that_cannot_be_deleted_fails_the_run_and_the_reaper_takes_it(world: World) -> None:
     """A green run that left a cluster behind hides a bill."""
-    world.emulator.add_fault("delete-fails", times=4)
+    world.emulator.add_fault("delete-fails", times=5)  # of the training, and of all tries of the teardown
     run = world.run()
     assert (run.state, run.tasks["delete_cluster"], run.tasks["outcome"]) == ("failed", "failed", "success")
     assert len(run.leaked) == 1
@@ -292,6 +293,114 @@ def test_the_reaper_spares_no_cluster_for_another_that_cannot_be_deleted(world: 
     assert _reap(world, later=timedelta(hours=2)).clusters("DELETED") == []
 
 
+@pytest.mark.parametrize("last_words", [("0",), ("65",), ("75", "75"), ("hang",)])
+def test_the_training_deletes_its_cluster_where_nothing_schedules_the_teardown(
+    world: World, last_words: tuple[str, ...]
+) -> None:
+    """Fails when a DAG that is paused during its training keeps a cluster, which costs money until somebody notices."""
+    world.jobs_do(*last_words)
+    run = world.run(world.dag(train=2), unscheduled="delete_cluster")
+    assert run.tasks["train"] == ("success" if last_words == ("0",) else "failed")
+    before = len(world.emulator.events()) - len(run.events)
+    assert wait_for(lambda: world.emulator.clusters() == []), "the cluster is still there"
+    run.events = world.emulator.events()[before:]
+    _clean(run, clusters=1, jobs=len(last_words))
+
+
+def test_a_training_that_is_tried_again_keeps_its_cluster(world: World) -> None:
+    """Fails when the first try deletes the cluster that the second needs: a restart of MLflow would cost the hour."""
+    world.jobs_do("75", "0")
+    run = world.run(unscheduled="delete_cluster")
+    assert run.tasks["train"] == "success"
+    assert len(run.jobs()) == 2
+    assert wait_for(lambda: world.emulator.clusters() == [])
+
+
+def test_a_try_that_finds_its_cluster_deleted_takes_over_what_the_one_before_decided(world: World) -> None:
+    """Fails when a worker that is lost right after the cluster's deletion makes a good run red."""
+    name = "fraud-detection-20260524t100000-000000"
+    train = load("fraud_detection_cloud").Train(
+        task_id="t",
+        connection_id="yandexcloud_default",
+        cluster_id="c9q00000000000000000",
+        name=f"{name}-3",
+        properties={},
+        output_uri=world.variables["output_uri"],
+        storage_endpoint=world.variables["storage_endpoint"],
+    )
+    context = {"ti": SimpleNamespace(try_number=3, max_tries=3)}
+    with pytest.raises(Exception, match=r"is gone: .*next: clear the whole run"):
+        train.execute(context)
+    world.leave(f"outcomes/{name}-2.json", {"decision": None})
+    world.leave(f"outcomes/{name}-1.json", {"decision": "refused"})
+    assert train.execute(context) == f"{name}-1"
+
+
+def test_the_reaper_takes_a_cluster_that_has_had_no_job_for_too_long(world: World) -> None:
+    """Fails when a DAG that is paused before its training keeps a cluster for hours, or a slow run loses its own."""
+    labels = {"project": "fraud-detection", "run": "a", "lifetime-minutes": "184", "idle-minutes": "44"}
+    idle, busy = world.cluster(**labels), world.cluster(**labels)
+    world.jobs_do("hang")
+    job = world.job(busy)
+    assert _reap(world, later=timedelta(minutes=43)).clusters("DELETED") == [], "its training may yet begin"
+    assert _reap(world, later=timedelta(minutes=45)).clusters("DELETED") == [idle]
+    world.cancel(busy, job)
+    assert _reap(world, later=timedelta(minutes=43)).clusters("DELETED") == [], "another try may yet begin"
+    assert _reap(world, later=timedelta(minutes=46)).clusters("DELETED") == [busy]
+
+
+def test_a_deletion_that_never_ends_holds_up_no_other(world: World) -> None:
+    """Fails when one broken cluster uses up the time of the reaper's task and all others go on costing."""
+    labels = {"project": "fraud-detection", "lifetime-minutes": "60"}
+    stuck = world.cluster(run="a", **labels)
+    world.emulator.add_fault("delete-slow", seconds=15)
+    others = [world.cluster(run=name, **labels) for name in "bcd"]
+    reaped = _reap(world, later=timedelta(hours=2), seconds=5, retries=0)
+    assert reaped.state == "failed"
+    assert sorted(reaped.clusters("DELETED")) == sorted(others)
+    assert wait_for(lambda: world.emulator.clusters() == [], 30)
+    assert stuck not in reaped.clusters("DELETED")
+
+
+def test_a_teardown_with_several_clusters_names_those_that_stay(world: World) -> None:
+    """Fails when the first cluster that cannot be deleted saves the run's others, or nobody is told which it was."""
+    cloud = load("fraud_detection_cloud")
+    cloud.POLL_SECONDS = 0.2
+    labels = {"project": "fraud-detection", "run": "a"}
+    made = [world.cluster(**labels), world.cluster(**labels)]
+    delete = cloud.DeleteClusters(
+        task_id="d", connection_id="yandexcloud_default", labels=labels, execution_timeout=timedelta(seconds=20)
+    )
+    world.emulator.add_fault("delete-refused", code="PERMISSION_DENIED")
+    with pytest.raises(Exception, match=r"1 of 2 cluster.* not deleted: .*PERMISSION_DENIED") as raised:
+        delete.execute({})
+    [left] = [cluster["id"] for cluster in world.emulator.clusters()]
+    assert left in made
+    assert left in str(raised.value)
+    assert delete.execute({}) == [left]
+    assert world.emulator.clusters() == []
+
+
+@pytest.mark.parametrize("conf", [None, {"force": True}])
+def test_a_decided_hour_is_refused_before_it_costs_anything(
+    world: World,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    conf: dict[str, bool] | None,
+) -> None:
+    """Fails when somebody who insists pays for a cluster that trains nothing, and sees a green run."""
+    world.matured(HOUR, h1=100)
+    run = world.run(at=HOUR + timedelta(minutes=20), conf=conf)
+    assert run.calls("ClusterService", "Create") == []
+    assert (run.state, run.tasks["enough_new_frauds"]) == (("failed", "failed") if conf else ("success", "skipped"))
+    told = run.xcom["enough_new_frauds"]
+    assert told["reason"] == "2026-05-24 10:00 is decided already"
+    if conf:
+        output = capfd.readouterr()
+        assert "the next hour to decide is 2026-05-24 11:00 UTC" in output.out + output.err + caplog.text
+    assert world.run(at=HOUR + timedelta(hours=1), conf=conf).state == "success"
+
+
 def test_no_secret_is_in_templates_task_logs_or_the_event_log(
     world: World, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -328,9 +437,10 @@ def _on_airflow_2() -> bool:
     return __version__.startswith("2.")
 
 
-def _reap(world: World, later: timedelta = timedelta(0)) -> Run:
+def _reap(world: World, later: timedelta = timedelta(0), seconds: float = 60, retries: int = 2) -> Run:
     """A run of the reaper, at a later time of day."""
-    dag = world.dag("fraud_detection_cluster_reaper")
+    dag = world.dag("fraud_detection_cluster_reaper", delete_outlived_clusters=seconds)
+    dag.get_task("delete_outlived_clusters").retries = retries
     cloud = sys.modules["fraud_detection_cloud"]
 
     class Clock(datetime):

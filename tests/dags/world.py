@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.client import Emulator
+from localcloud.client import Emulator, wait_for
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "demo"
@@ -118,6 +118,33 @@ class World:
         )
         return str(made.response.id)
 
+    def job(self, cluster_id: str) -> str:
+        """A job that somebody started on a cluster; its id."""
+        from airflow.providers.yandex.hooks.dataproc import DataprocHook
+        from yandex.cloud.dataproc.v1 import job_pb2, job_service_pb2
+        from yandex.cloud.dataproc.v1.job_service_pb2_grpc import JobServiceStub
+
+        wanted = job_service_pb2.CreateJobRequest(
+            cluster_id=cluster_id, name="job", pyspark_job=job_pb2.PysparkJob(main_python_file_uri="s3a://demo/main.py")
+        )
+        operation = DataprocHook().sdk.client(JobServiceStub).Create(wanted)
+        metadata = job_service_pb2.CreateJobMetadata()
+        operation.metadata.Unpack(metadata)
+        return str(metadata.job_id)
+
+    def cancel(self, cluster_id: str, job_id: str) -> None:
+        """End a job, and return when it has ended."""
+        from airflow.providers.yandex.hooks.dataproc import DataprocHook
+        from yandex.cloud.dataproc.v1 import job_service_pb2
+        from yandex.cloud.dataproc.v1.job_service_pb2_grpc import JobServiceStub
+
+        wanted = job_service_pb2.CancelJobRequest(cluster_id=cluster_id, job_id=job_id)
+        DataprocHook().sdk.client(JobServiceStub).Cancel(wanted)
+        assert wait_for(lambda: self._job_status(job_id) == "CANCELLED"), "the job goes on"
+
+    def _job_status(self, job_id: str) -> str:
+        return next(str(job["status"]) for job in self.emulator.jobs() if job["id"] == job_id)
+
     def jobs_do(self, *words: str) -> None:
         """What the next jobs do, in order: see `stub_job.sh`."""
         self.plan.write_text("".join(f"{word}\n" for word in words))
@@ -156,17 +183,18 @@ class World:
         *,
         at: datetime = datetime(2026, 5, 24, 10, tzinfo=UTC),
         conf: dict[str, Any] | None = None,
+        unscheduled: str | None = None,
     ) -> Run:
-        """One whole run in this process, as `airflow dags test` does it."""
+        """One whole run in this process, as `airflow dags test` does it; the task `unscheduled` never runs."""
         dag = dag or self.dag()
         seen = len(self.emulator.events())
-        found = dag_test(dag, at, conf)
+        found = dag_test(dag, at, conf, unscheduled)
         events = self.emulator.events()[seen:]
         states = {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in found.get_task_instances()}
         return Run(str(found.state), states, found.run_id, xcoms(found), note_of(found), events)
 
 
-def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None) -> Any:
+def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None, unscheduled: str | None = None) -> Any:
     """One run at a given moment, which is known to Airflow 3 and 2 by different names."""
     import inspect
 
@@ -175,7 +203,7 @@ def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None) -> Any:
 
     when = "logical_date" if "logical_date" in inspect.signature(dag.test).parameters else "execution_date"
     extra = {"run_after": at} if when == "logical_date" else {}
-    return dag.test(**{when: at}, **extra, run_conf=conf)
+    return dag.test(**{when: at}, **extra, run_conf=conf, mark_success_pattern=unscheduled)
 
 
 def xcoms(run: Any) -> dict[str, Any]:

@@ -167,6 +167,15 @@ def test_delete_fails_once_and_then_works(api: Api) -> None:
     assert created_and_deleted(api, "sticky") == (1, 1)
 
 
+def test_delete_slow_takes_its_time(api: Api) -> None:
+    """Fails when a deletion that never ends cannot be tested: the reaper would wait for one, and delete no other."""
+    cluster = api.create_cluster("slow-to-go")
+    api.emulator.add_fault("delete-slow", seconds=0.5)
+    begun = time.monotonic()
+    assert not api.delete_cluster(cluster.id).HasField("error")
+    assert time.monotonic() - begun >= 0.5
+
+
 def test_delete_refused_is_refused_at_once(api: Api) -> None:
     cluster = api.create_cluster("refuses")
     api.emulator.add_fault("delete-refused", code="FAILED_PRECONDITION")
