@@ -94,6 +94,9 @@ help: ## List the targets
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
 
+.PHONY: setup-airflow
+setup-airflow: .venv-airflow/.synced ## Install the locked Airflow into .venv-airflow
+
 .PHONY: create-data
 create-data: setup ## Simulate card transactions into data/input_data
 	@$(RUN)python scripts/create_demo_data.py --output $(INPUT)
@@ -175,6 +178,11 @@ test-extra: setup ## Run what make test may skip: with shellcheck, ps, the jars 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
 	@$(RUN)pytest -m stack tests/stack
+
+.PHONY: lock
+lock: setup ## Bring uv.lock and the requirements of MLflow's machine to pyproject.toml
+	@$(UV) lock
+	@$(RUN)python scripts/export_mlflow_requirements.py --uv "$(UV)"
 
 .PHONY: lint
 lint: setup ## Check style, format and types

@@ -109,6 +109,13 @@ def health(state: Path, wait: float) -> None:
 
 
 @main.command()
+@_state
+def connection(state: Path) -> None:
+    """Show the Airflow connection to this cloud: the value of AIRFLOW_CONN_YANDEXCLOUD_DEFAULT."""
+    click.echo(json.dumps(Emulator(state).connection()))
+
+
+@main.command()
 @click.argument("kind", type=click.Choice([*(kind.value for kind in FaultKind), "list", "clear"]))
 @_state
 @click.option("--times", type=int, help="How often the fault strikes (default 1).")

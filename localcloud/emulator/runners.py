@@ -156,6 +156,7 @@ class SparkRunner:
             "PYSPARK_DRIVER_PYTHON": str(python),
             "SPARK_LOCAL_DIRS": str(scratch),
             "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_SUBMIT_OPTS": f'-Djava.io.tmpdir="{scratch}"',  # nothing of a killed driver stays in /tmp
             "TMPDIR": str(scratch),
             "PYTHONUNBUFFERED": "1",
         }
