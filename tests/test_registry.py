@@ -3,11 +3,13 @@
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
@@ -20,7 +22,7 @@ from registry_world import NAME, T0, T1, T2, T3, World, decision, model, rows, w
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
-from fraud_detection.registry import Registry, protocol
+from fraud_detection.registry import Pin, Registry, protocol
 from fraud_detection.registry.connection import Connection
 from fraud_detection.results import Decision, Outcome
 from fraud_detection.storage import open_folder
@@ -366,7 +368,7 @@ def test_a_rollback_can_name_any_version(served: World) -> None:
 def test_a_rollback_that_makes_no_sense_is_explained(served: World) -> None:
     """A typing error at night would do something else than was meant."""
     rollback = served.registry.rollback
-    with pytest.raises(FraudDetectionError, match="no previous champion: version 1 is the only one"):
+    with pytest.raises(FraudDetectionError, match=r"no previous champion; .* there are: 1; the champion is version 1"):
         rollback(None, "r", "anna")
     served.record(Outcome.PROMOTED, T1)
     with pytest.raises(FraudDetectionError, match="has no version 7; there are: 1, 2"):
@@ -450,6 +452,147 @@ def test_a_pin_that_is_no_pin_is_explained(served: World) -> None:
     served.client.set_registered_model_tag(NAME, "fraud_detection.pin", "yes please")
     with pytest.raises(FraudDetectionError, match=r"fraud_detection\.pin is not a pin: 'yes please'"):
         served.registry.pinned()
+
+
+def alias_names_missing_version(here: World, alias: str, version: int) -> None:
+    """What a registry leaves that keeps the aliases of a deleted version."""
+    with sqlite3.connect(here.output / "mlflow.db") as database:
+        database.execute(
+            "INSERT OR REPLACE INTO registered_model_aliases (alias, version, name, workspace) VALUES (?, ?, ?, ?)",
+            (alias, version, NAME, "default"),
+        )
+
+
+def rolled_back_from_a_missing_version(here: World) -> None:
+    """The tag is set, the aliases are not moved, and the version that was in service is gone."""
+    alias_names_missing_version(here, "champion", 9)
+    pin = Pin(at=datetime.now(UTC), who="anna", reason="alerts doubled", from_version=9, to_version=1)
+    here.client.set_registered_model_tag(NAME, "fraud_detection.pin", pin.model_dump_json())
+
+
+def rolled_back_to_a_missing_version(here: World) -> None:
+    pin = Pin(at=datetime.now(UTC), who="anna", reason="alerts doubled", from_version=2, to_version=9)
+    here.client.set_registered_model_tag(NAME, "fraud_detection.pin", pin.model_dump_json())
+
+
+def previous_champion_is_missing(here: World) -> None:
+    alias_names_missing_version(here, "previous_champion", 9)
+
+
+def tag_is_garbled(here: World) -> None:
+    here.client.set_registered_model_tag(NAME, "fraud_detection.pin", "yes please")
+
+
+def intent_is_lost(here: World) -> None:
+    """A run was killed while it registered, and its artifacts are gone."""
+    run = here.client.create_run(here.connection.experiment_id, tags={"fraud_detection.model": NAME}).info
+    here.client.set_tag(run.run_id, protocol.INTENT_TAG, protocol.OPEN)
+
+
+def log_is_truncated(here: World) -> None:
+    (here.output / "decisions" / NAME / "20180822T000000Z.json").write_bytes(b'{"decision": "prom')
+
+
+STATES = [
+    rolled_back_from_a_missing_version,
+    rolled_back_to_a_missing_version,
+    previous_champion_is_missing,
+    tag_is_garbled,
+    intent_is_lost,
+    log_is_truncated,
+]
+
+
+@pytest.fixture
+def two(served: World) -> World:
+    """Version 2 is in service, version 1 was before."""
+    served.record(Outcome.PROMOTED, T1)
+    return served
+
+
+@pytest.mark.parametrize("break_it", STATES)
+def test_a_rollback_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
+    """Fails when a person cannot pull the brake because of what an earlier command or run left behind."""
+    break_it(two)
+    fresh = world(two.output)
+    target = 2 if break_it is rolled_back_from_a_missing_version else 1
+    assert fresh.registry.rollback(target, "bad", "boris").to_version == target
+    assert fresh.aliases()["champion"] == target
+    assert fresh.registry.pinned() is not None
+    assert set(fresh.aliases().values()) <= {1, 2}
+
+
+@pytest.mark.parametrize("break_it", STATES)
+def test_an_unpin_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
+    """Fails when promotion stays off for ever because of what an earlier command or run left behind."""
+    pinning = break_it in (rolled_back_from_a_missing_version, rolled_back_to_a_missing_version, tag_is_garbled)
+    if not pinning:
+        two.registry.rollback(1, "alerts doubled", "anna")
+    break_it(two)
+    fresh = world(two.output)
+    assert fresh.registry.unpin("settled", "boris").action is Action.UNPIN
+    assert fresh.registry.pinned() is None
+    assert fresh.registry.champion() is not None
+
+
+@pytest.mark.parametrize("break_it", STATES)
+def test_a_retirement_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
+    """Fails when a champion that cannot be compared with can be got rid of by no command."""
+    break_it(two)
+    serving = 1 if break_it is rolled_back_from_a_missing_version else 2
+    done = world(two.output).registry.retire(serving, "the schema changed", "boris")
+    assert (done.action, done.from_version, done.to_version) == (Action.RETIRE, serving, None)
+    assert two.aliases() == {"previous_champion": serving}
+    retirement = two.registry.retirement()
+    assert retirement is not None
+    assert retirement.version == serving
+    assert two.registry.champion() is None
+
+
+@pytest.mark.parametrize("break_it", [rolled_back_from_a_missing_version, previous_champion_is_missing])
+def test_a_run_leaves_a_state_that_it_can(two: World, break_it: Callable[[World], None]) -> None:
+    """Fails when an alias that names a missing version ends every later run."""
+    break_it(two)
+    fresh = world(two.output)
+    assert fresh.registry.complete_open_intents(T2) == ()
+    champion = fresh.registry.champion()
+    assert champion is not None
+    assert fresh.record(Outcome.REFUSED, T2).champion_version == champion.version
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (rolled_back_to_a_missing_version, r"version 9 .* does not exist; there are: 1, 2; .*rollback --to.*unpin"),
+        (tag_is_garbled, r"is not a pin: 'yes please'.*fraud-detection unpin.*fraud-detection rollback --to"),
+        (intent_is_lost, r"mlflow runs delete --run-id"),
+    ],
+)
+def test_a_run_that_cannot_go_on_names_the_commands(two: World, break_it: Callable[[World], None], says: str) -> None:
+    """Fails when a run ends for a reason that no command of its message removes."""
+    break_it(two)
+    with pytest.raises(FraudDetectionError, match=says):
+        world(two.output).registry.complete_open_intents(T2)
+
+
+def test_a_promotion_ends_the_retirement(served: World) -> None:
+    """Fails when a retirement outlives its successor: the successor, lost, would be taken for retired."""
+    served.registry.retire(1, "the schema changed", "anna")
+    assert served.record(Outcome.PROMOTED, T1).version == 2
+    assert served.registry.retirement() is None
+    served.client.delete_registered_model_alias(NAME, "champion")
+    with pytest.raises(FraudDetectionError, match="the champion is lost"):
+        served.registry.champion()
+
+
+def test_a_retirement_leaves_a_champion_without_any_file(served: World) -> None:
+    """Fails when the only champion cannot be loaded, and nothing else can be put into service."""
+    artifact(served, 1, "model.ubj").unlink()
+    with pytest.raises(FraudDetectionError, match=r"fraud-detection retire-champion .*--version 1"):
+        served.registry.champion()
+    served.registry.retire(1, "its file is lost", "anna")
+    assert served.registry.champion() is None
+    assert served.record(Outcome.PROMOTED, T1).version == 2
 
 
 # The service

@@ -187,9 +187,8 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
     """Put an earlier version in service, and pin it: no run promotes another until `unpin`."""
     with _naming_other_models(config, output):
         done = _registry(config, output, tracking_uri).rollback(version, reason, current_person())
-    tell(
-        "rollback", f"champion is v{done.to_version} (was v{done.from_version}) and pinned by {done.who}: {done.reason}"
-    )
+    before = "none" if done.from_version is None else f"v{done.from_version}"
+    tell("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
     tell("next", "automatic promotion resumes with: fraud-detection unpin --reason …")
 
 
@@ -203,7 +202,26 @@ def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> N
     """Let automatic promotion resume after a rollback."""
     with _naming_other_models(config, output):
         done = _registry(config, output, tracking_uri).unpin(reason, current_person())
-    tell("unpin", f"champion v{done.to_version} is no longer pinned; the next run may promote")
+    pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"
+    tell("unpin", f"{pinned} is no longer pinned; the next run may promote")
+
+
+@main.command("retire-champion")
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@click.option("--version", type=int, required=True, help="The champion, so that no other is retired by mistake.")
+@_REASON
+@_reports_errors
+def retire_champion(config: Path, output: str, tracking_uri: str | None, version: int, reason: str) -> None:
+    """Take the champion out of service: the next run trains a first champion.
+
+    For a champion that can no longer be compared with, or that is lost.
+    """
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).retire(version, reason, current_person())
+    tell("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
+    tell("next", "fraud-detection retrain trains a successor; fraud-detection rollback --to VERSION brings one back")
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":
@@ -240,8 +258,8 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
     from fraud_detection.registry import Registry
 
-    log = _decision_log(config, output)
-    return Registry(tracking_uri or default_tracking_uri(output), load_settings(config).model_name, log)
+    log, uri = _decision_log(config, output), tracking_uri or default_tracking_uri(output)
+    return Registry(uri, load_settings(config).model_name, log, str(config), output)
 
 
 def tell(step: str, line: str, err: bool = False) -> None:

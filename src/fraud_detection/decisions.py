@@ -14,11 +14,11 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.results import Decision
+from fraud_detection.results import Decision, Outcome
 from fraud_detection.storage import Storage
 
 _DECISION = re.compile(r"\d{8}T\d{6}Z")
-_INTERVENTION = re.compile(r"\d{8}T\d{12}Z-(rollback|unpin)")
+_INTERVENTION = re.compile(r"\d{8}T\d{12}Z-(rollback|unpin|retire-champion)")
 
 
 class Action(StrEnum):
@@ -26,6 +26,7 @@ class Action(StrEnum):
 
     ROLLBACK = "rollback"
     UNPIN = "unpin"
+    RETIRE = "retire-champion"
 
 
 class Intervention(BaseModel):
@@ -38,9 +39,9 @@ class Intervention(BaseModel):
     at: datetime
     who: str
     reason: str
-    from_version: int
-    to_version: int
-    pinned_at: datetime  # names the pin that a rollback set, or that an unpin took away
+    from_version: int | None  # None: no champion was in service
+    to_version: int | None  # None: no champion is in service
+    pinned_at: datetime  # names the pin that a rollback set or an unpin removed; of a retirement its own moment
 
 
 Entry = Decision | Intervention
@@ -89,6 +90,14 @@ class DecisionLog:
         names = {name.split("/")[1] for name in self._storage.names("decisions/") if name.endswith(".json")}
         return tuple(sorted(names - {self._model_name}))
 
+    def last_change(self) -> Entry | None:
+        """The last entry that put a version into service or took one out of it: a promotion, rollback or retirement.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        return next((entry for entry in reversed(self.history()) if _changes_service(entry)), None)
+
     def _entry(self, name: str) -> Entry:
         stem = name.removeprefix(self._folder).removesuffix(".json")
         if _DECISION.fullmatch(stem):
@@ -127,6 +136,12 @@ class DecisionLog:
 
     def _intervention_name(self, action: Action, pinned_at: datetime) -> str:
         return f"{self._folder}{_exact_stamp(pinned_at)}-{action}.json"
+
+
+def _changes_service(entry: Entry) -> bool:
+    if isinstance(entry, Decision):
+        return entry.decision is Outcome.PROMOTED
+    return entry.action is not Action.UNPIN
 
 
 def _moment(entry: Entry) -> datetime:

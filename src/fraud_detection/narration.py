@@ -101,7 +101,7 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
     return (
         f"{decision.as_of:%Y-%m-%d %H:%M}",
         _outcome(decision),
-        f"v{decision.champion_version}" if decision.champion_version is not None else "none",
+        _version(decision.champion_version),
         f"{champion.average_precision:.3f}" if champion else "",
         f"{challenger.average_precision:.3f}" if challenger else "",
         f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
@@ -110,8 +110,13 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
 
 
 def _person_row(done: Intervention) -> tuple[str, ...]:
-    change = f"v{done.from_version} → v{done.to_version}" if done.from_version != done.to_version else ""
+    change = f"{_version(done.from_version)} → {_version(done.to_version)}"
+    change = change if done.from_version != done.to_version else ""
     return (f"{done.at:%Y-%m-%d %H:%M}", done.action.upper(), change, "", "", "", f"{done.who}: {done.reason}")
+
+
+def _version(version: int | None) -> str:
+    return "none" if version is None else f"v{version}"
 
 
 def _metrics(version: int | None, metrics: Metrics) -> str:

@@ -91,3 +91,4 @@ class Decision(_Result):
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     report: str | None
+    retired_version: int | None = None  # the champion that was retired before this run, which found none in service

@@ -1,6 +1,5 @@
 """The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
 
-import shlex
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,9 +24,10 @@ from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decid
 from fraud_detection.features import feature_names
 from fraud_detection.handover import write_maturity
 from fraud_detection.narration import Stopwatch, Tell
-from fraud_detection.registry import Champion, Registry
+from fraud_detection.registry import Champion, Registry, Retirement
 from fraud_detection.report import DailyCounts, ReportData, render
 from fraud_detection.results import Decision
+from fraud_detection.schema import rows_for_champion
 from fraud_detection.settings import Settings
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.windows import RunWindows, run_windows, whole_hour
@@ -59,6 +59,16 @@ class Comparison:
     challenger: training.Model | None = None
     champion_score: NDArray[np.float64] | None = None
     challenger_score: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What was in service when the run began: a champion, or none and perhaps the one that was retired."""
+
+    champion: Champion | None
+    pinned: bool
+    retirement: Retirement | None
 
 
 def retrain(request: Request, tell: Tell) -> Decision:
@@ -72,11 +82,11 @@ def retrain(request: Request, tell: Tell) -> Decision:
     settings, watch = request.settings, Stopwatch()
     output = open_folder(request.output)
     log = DecisionLog(output, settings.model_name)
-    registry = Registry(request.tracking_uri, settings.model_name, log)
+    registry = Registry(request.tracking_uri, settings.model_name, log, request.config, request.output)
     as_of = request.as_of and whole_hour(request.as_of)
     with ThreadPoolExecutor(max_workers=1) as background:
         # Loading MLflow and XGBoost takes as long as reading the data: the engine works meanwhile.
-        opening = background.submit(registry.complete_open_intents, as_of)
+        opening = background.submit(_open_registry, registry, log, as_of)
         background.submit(import_module, "xgboost")
         if not (as_of and log.find(as_of)):
             profile, windows, rows = _gather(request, output, opening, watch, tell)
@@ -88,11 +98,11 @@ def retrain(request: Request, tell: Tell) -> Decision:
         return _already_decided(earlier, tell)
 
     with watch("load champion"):
-        champion, pinned = registry.champion(), registry.pinned() is not None
-    comparison = _compare(rows, champion, pinned, settings, watch)
-    warnings = _warnings(request, profile, windows)
-    decision = _decision(request, windows, rows, comparison, champion, profile, warnings, watch)
-    way_back = _rollback_command(request, registry.shown_uri)
+        serving = _serving(registry)
+    comparison = _compare(rows, serving, registry, settings, watch)
+    warnings = _warnings(request, profile, windows) + comparison.warnings
+    decision = _decision(request, windows, rows, comparison, serving, profile, warnings, watch)
+    way_back = registry.command_without_reason("rollback")
     evidence = _report_data(request, windows, rows, comparison, profile, way_back)
     with watch("register"):
         decision = registry.record(
@@ -116,6 +126,19 @@ def retrain(request: Request, tell: Tell) -> Decision:
         tell("warning", warning)
     narration.tell_verdict(decision, tell)
     return decision.model_copy(update={"seconds": watch.seconds})
+
+
+def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
+    """Complete what was interrupted, and stop where the champion is lost, before the run is paid for."""
+    completed = registry.complete_open_intents(as_of)
+    if as_of is None or log.find(as_of) is None:
+        registry.require_no_loss()
+    return completed
+
+
+def _serving(registry: Registry) -> Serving:
+    champion = registry.champion()
+    return Serving(champion, registry.pinned() is not None, None if champion else registry.retirement())
 
 
 def _gather(
@@ -151,25 +174,31 @@ def _windows(transactions: Transactions, request: Request, output: Storage) -> R
     return run_windows(request.as_of or profile.default_as_of, request.settings.windows)
 
 
-def _compare(rows: Rows, champion: Champion | None, pinned: bool, settings: Settings, watch: Stopwatch) -> Comparison:
+def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Settings, watch: Stopwatch) -> Comparison:
     """Train the challenger and let the promotion rule decide, unless something stands in the way of any decision."""
+    champion = serving.champion
     evidence = Evidence(
         training=rows.training_span,
         holdout=rows.holdout_span,
         champion_trained_until=champion.training.end if champion else None,
-        pinned=pinned,
+        pinned=serving.pinned,
     )
     if verdict := obstacle(evidence, settings):
         return Comparison(verdict, evidence)
+    warnings: tuple[str, ...] = ()
+    if champion:
+        retire = registry.command("retire-champion", "--version", str(champion.version))
+        champion_rows, lost = rows_for_champion(champion, rows.holdout, settings.data.retired_columns, retire)
+        warnings = tuple(f"the champion is scored without the retired column {name}" for name in lost)
     with watch("train"):
         numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
         challenger = training.fit(rows.training, rows.training_weights, settings.training, numeric, categorical)
     with watch("compare"):
         challenger_score = challenger.predict(rows.holdout).astype(np.float64)
-        champion_score = champion.model.predict(rows.holdout).astype(np.float64) if champion else None
+        champion_score = champion.model.predict(champion_rows).astype(np.float64) if champion else None
         assessment = assess(_holdout(rows), champion_score, challenger_score, settings.comparison)
         evidence = replace(evidence, assessment=assessment)
-        return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score)
+        return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score, warnings)
 
 
 def _holdout(rows: Rows) -> Holdout:
@@ -200,16 +229,17 @@ def _decision(
     windows: RunWindows,
     rows: Rows,
     comparison: Comparison,
-    champion: Champion | None,
+    serving: Serving,
     profile: Profile,
     warnings: tuple[str, ...],
     watch: Stopwatch,
 ) -> Decision:
     """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
-    assessment = comparison.evidence.assessment
+    assessment, champion, retirement = comparison.evidence.assessment, serving.champion, serving.retirement
+    reason = comparison.verdict.reason
     decision = Decision(
         decision=comparison.verdict.outcome,
-        reason=comparison.verdict.reason,
+        reason=f"{reason}; {retirement.text}" if retirement else reason,
         version=None,
         champion_version=champion.version if champion else None,
         model_name=request.settings.model_name,
@@ -227,6 +257,7 @@ def _decision(
         warnings=warnings,
         seconds=watch.seconds,
         report=None,
+        retired_version=retirement.version if retirement else None,
     )
     return decision.model_copy(update={"report": open_folder(request.output).place(_report_name(decision))})
 
@@ -272,8 +303,3 @@ def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
         return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
 
     return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
-
-
-def _rollback_command(request: Request, shown_uri: str) -> str:
-    options = {"--config": request.config, "--output": request.output, "--tracking-uri": shown_uri}
-    return shlex.join(["fraud-detection", "rollback", *(word for option in options.items() for word in option)])

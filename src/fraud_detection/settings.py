@@ -61,6 +61,21 @@ class Data(_Section):
     max_rejected_share: Share = 0.01
     unlabelled_is_genuine: bool = True
     fraud_rate_band: tuple[Share, Share] = (0.0001, 0.05)
+    retired_columns: tuple[str, ...] = ()
+    """Columns that the input had once: a champion trained with them is scored with them missing."""
+
+    @model_validator(mode="after")
+    def _a_retired_column_is_not_mapped(self) -> Self:
+        columns = self.columns
+        optional = {"customer_id": columns.customer_id, "terminal_id": columns.terminal_id}
+        mapped = {name for name, source in optional.items() if source is not None}
+        both = sorted({*self.retired_columns} & {*mapped, *columns.extra_numeric, *columns.extra_categorical})
+        if both:
+            raise ValueError(
+                f"retired_columns lists {', '.join(both)}, which columns maps, too; set it to null there, or remove it"
+                " from extra_numeric or extra_categorical"
+            )
+        return self
 
     @model_validator(mode="after")
     def _labels_come_from_one_place(self) -> Self:

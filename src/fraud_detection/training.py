@@ -87,6 +87,10 @@ class Model:
         ]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
+    def missing_columns(self, rows: pd.DataFrame) -> tuple[str, ...]:
+        """The columns that the model reads and the rows lack, sorted."""
+        return tuple(sorted(_columns_read(self.inputs, rows) - set(rows.columns)))
+
     def inputs_of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The table that the bare booster takes: exactly the columns `inputs`, float32, NaN = missing.
 

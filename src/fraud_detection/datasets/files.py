@@ -72,7 +72,7 @@ def find_files(url: str, fields: tuple[Field, ...], leave_out: str | None = None
     problems = broken + _column_problems(files, fields)
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise DataError(f"input {url} breaks the data contract:{lines}{_advice(files)}")
+        raise DataError(f"input {url} breaks the data contract:{lines}{_advice(files, fields)}")
     return files
 
 
@@ -153,6 +153,10 @@ def _column_problems(files: tuple[InputFile, ...], fields: tuple[Field, ...]) ->
     return [problem for check in (_missing, _unexpected, _disagreeing) for problem in check(files, fields)]
 
 
+_NEEDED = ("transaction_id", "transaction_time", "amount", "fraud", "label_available_at")
+"""Columns that no model reads as such, or that there is no data without: they cannot be retired."""
+
+
 def _missing(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
     for field in fields:
         without = [file for file in files if field.source not in file.types]
@@ -193,11 +197,15 @@ def _where(some: list[InputFile], files: tuple[InputFile, ...]) -> str:
     return f", in {len(some)} of {len(files)} files, such as {some[0].place}" if len(files) > 1 else ""
 
 
-def _advice(files: tuple[InputFile, ...]) -> str:
+def _advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
     if not files:
         return ""
     found = _some(column_names(list(files[0].types)), _SHOWN_COLUMNS)
-    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file"
+    gone = [field.name for field in fields if field.name not in _NEEDED and field.source not in files[0].types]
+    unmap = (
+        f"\ngone for good: unmap it in data.columns, and set data.retired_columns: [{', '.join(gone)}]" if gone else ""
+    )
+    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file{unmap}"
 
 
 def _some(names: list[str], most: int) -> str:

@@ -54,6 +54,12 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     return (*names, *columns.extra_numeric)
 
 
+def source_columns(features: Iterable[str]) -> dict[str, str]:
+    """For each numeric feature or extra column, the optional input column that it is made of."""
+    made = dict.fromkeys(kernels.CARD_FEATURES, "customer_id") | dict.fromkeys(kernels.TERMINAL_FEATURES, "terminal_id")
+    return {feature: made.get(feature, feature) for feature in features}
+
+
 def with_features(
     transactions: "DataFrame", settings: Settings, start: datetime, end: datetime, *, base_only: bool = False
 ) -> "DataFrame":

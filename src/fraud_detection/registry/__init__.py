@@ -5,6 +5,6 @@ MLflow is imported when it is first used, which takes seconds: see `connection.i
 
 from fraud_detection.registry.connection import import_mlflow
 from fraud_detection.registry.registry import Champion, Registry
-from fraud_detection.registry.state import Pin
+from fraud_detection.registry.state import Pin, Retirement
 
-__all__ = ["Champion", "Pin", "Registry", "import_mlflow"]
+__all__ = ["Champion", "Pin", "Registry", "Retirement", "import_mlflow"]

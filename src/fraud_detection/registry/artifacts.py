@@ -127,7 +127,7 @@ def download(connection: Connection, root: str, name: str) -> bytes:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     connection.open_artifacts()
-    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri)
+    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri, registry_uri=connection.uri)
     try:
         with TemporaryDirectory() as folder:
             return Path(repository.download_artifacts(name, folder)).read_bytes()

@@ -75,7 +75,7 @@ class Connection:
         elif not _database(self.uri):
             credentials.take_from_lockbox()
 
-        return mlflow.MlflowClient(self.uri)
+        return mlflow.MlflowClient(self.uri, self.uri)  # or MLFLOW_REGISTRY_URI would name another registry
 
     @cached_property
     def experiment_id(self) -> str:
@@ -96,6 +96,7 @@ class Connection:
         if found.lifecycle_stage != "active":
             raise FraudDetectionError(
                 f"experiment {self._experiment} of MLflow at {self.shown_uri} is deleted; restore it:"
+                f" MLFLOW_TRACKING_URI={self.shown_uri}"
                 f" mlflow experiments restore --experiment-id {found.experiment_id}"
             )
         if is_object(found.artifact_location):

@@ -19,7 +19,7 @@ from fraud_detection.decisions import DecisionLog
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.registry.artifacts import Facts, download, load_model
 from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, apply_pin, service
+from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, apply_pin, delete_change, service
 from fraud_detection.results import Check, Decision, Outcome
 
 INTENT_FILE = "intent.json"
@@ -116,6 +116,7 @@ def check_service(run: Completion) -> None:
         return
     compared = run.decision.champion_version
     now = service(run.connection, run.name)
+    now.require_readable_tag()
     moved = run.version is not None and now.champion == run.version
     if now.pin is not None:
         if moved:
@@ -174,6 +175,15 @@ def set_champion(run: Completion) -> None:
         _set_alias(run, CHAMPION, run.version)
 
 
+def end_retirement(run: Completion) -> None:
+    """Remove the retirement that left the place which the version has taken."""
+    if not run.promoting:
+        return
+    retirement = service(run.connection, run.name).retirement
+    if retirement is not None and retirement.version != run.version:  # this very version may be retired already
+        delete_change(run.connection, run.name)
+
+
 def write_decision(run: Completion) -> None:
     """Write the decision down. From here on it stands."""
     if run.written:
@@ -224,6 +234,7 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
     check_service,  # as late as can be: MLflow has no compare-and-set
     set_previous_champion,
     set_champion,
+    end_retirement,
     check_service,
     write_decision,
     discard_version,
@@ -286,7 +297,8 @@ def _artifact(connection: Connection, root: str, name: str, run_id: str) -> byte
 def _lost(connection: Connection, run_id: str, cause: str) -> FraudDetectionError:
     return FraudDetectionError(
         f"MLflow run {run_id} at {connection.shown_uri} was killed while it registered its decision, and cannot be"
-        f" completed: {cause}; restore its artifacts, or give it up: mlflow runs delete --run-id {run_id}"
+        f" completed: {cause}; restore its artifacts, or give it up:"
+        f" MLFLOW_TRACKING_URI={connection.shown_uri} mlflow runs delete --run-id {run_id}"
     )
 
 

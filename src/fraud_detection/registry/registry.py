@@ -1,5 +1,6 @@
 """The registry of one model name: its champion, its runs, its rollbacks."""
 
+import shlex
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ import pandas as pd
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.registry.absence import last_champion, lost_champion, retirement_in_force
 from fraud_detection.registry.artifacts import Facts, digest, load_model, log_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.generated import generated_inputs
@@ -27,7 +29,17 @@ from fraud_detection.registry.protocol import (
     carry_out,
     complete,
 )
-from fraud_detection.registry.state import PIN_TAG, Pin, Service, apply_pin, service
+from fraud_detection.registry.state import (
+    Pin,
+    Retirement,
+    Service,
+    apply_pin,
+    apply_retirement,
+    delete_change,
+    listed,
+    service,
+    set_change,
+)
 from fraud_detection.results import Decision, Metrics, Outcome, Span
 from fraud_detection.training import Model
 
@@ -64,6 +76,8 @@ class Registry:
         tracking_uri: an MLflow server, or `sqlite:///PATH/mlflow.db` with artifacts in PATH/mlartifacts.
         model_name: the registered model and the experiment.
         decisions: where decisions are written down.
+        config: the settings file, for the commands that a message names.
+        output: the output folder, likewise.
 
     Raises:
         SettingsError: the address is not one of an MLflow service.
@@ -71,30 +85,63 @@ class Registry:
     Every method raises ServiceUnavailableError where MLflow does not answer, and FraudDetectionError where it refuses.
     """
 
-    def __init__(self, tracking_uri: str, model_name: str, decisions: DecisionLog) -> None:
+    def __init__(
+        self, tracking_uri: str, model_name: str, decisions: DecisionLog, config: str = "FILE", output: str = "DIR"
+    ) -> None:
         self._connection = Connection(tracking_uri, model_name)
         self._name = model_name
         self._log = decisions
+        self._options = {"--config": config, "--output": output, "--tracking-uri": self.shown_uri}
 
     @property
     def shown_uri(self) -> str:
         """The address of MLflow for people, without any password."""
         return self._connection.shown_uri
 
+    def command(self, verb: str, *words: str) -> str:
+        """A command line for a person, with the reason left to write."""
+        return f'{self.command_without_reason(verb, *words)} --reason "…"'
+
+    def command_without_reason(self, verb: str, *words: str) -> str:
+        """A command line that finds this registry again."""
+        options = [word for option in self._options.items() for word in option]
+        return shlex.join(["fraud-detection", verb, *options, *words])
+
     def champion(self) -> Champion | None:
-        """The model in service, loaded from its native file; None before the first promotion.
+        """The model in service, loaded from its native file; None before the first promotion and after a retirement.
 
         Raises:
-            FraudDetectionError: there is one and it cannot be loaded.
+            FraudDetectionError: there is one and it cannot be loaded, or there should be one.
         """
         with self._connection.explained():
-            version = service(self._connection, self._name).champion
+            version = self._require_no_loss().champion
             return None if version is None else self._load(version)
 
-    def pinned(self) -> Pin | None:
-        """The pin that stops automatic promotion, or None."""
+    def require_no_loss(self) -> None:
+        """Stop where no champion is in service although one was promoted and not retired.
+
+        Raises:
+            FraudDetectionError: so it is; the message names what is missing and the command that restores it.
+        """
         with self._connection.explained():
-            return service(self._connection, self._name).pin
+            self._require_no_loss()
+
+    def retirement(self) -> Retirement | None:
+        """The retirement that left no champion in service, or None."""
+        with self._connection.explained():
+            now = service(self._connection, self._name)
+            return None if now.champion is not None else retirement_in_force(now, self._log)
+
+    def pinned(self) -> Pin | None:
+        """The pin that stops automatic promotion, or None.
+
+        Raises:
+            FraudDetectionError: the tag that would hold it is unreadable.
+        """
+        with self._connection.explained():
+            now = service(self._connection, self._name)
+            now.require_readable_tag()
+            return now.pin
 
     def record(
         self,
@@ -153,7 +200,7 @@ class Registry:
                 are those of any T that began more than a day ago; younger ones may be alive.
         """
         with self._connection.explained():
-            self._finish_rollback()
+            self._finish_change()
             decided = tuple(complete(self._connection, self._log, run) for run in self._open_intents())
             self._end_abandoned_runs(as_of)
             return decided
@@ -170,28 +217,43 @@ class Registry:
             FraudDetectionError: there is no such version, it cannot be loaded, it serves already, or a rollback to the
                 previous champion has been made (once more would undo it).
         """
-        with self._connection.explained():
-            finished = self._finish_rollback()
-        with suppress(FraudDetectionError):  # a rollback has to work also where an open intent cannot be completed
-            self.complete_open_intents()
-        if finished is not None and to in (None, finished.to_version):
+        finished = self._finish_what_can_be()
+        if finished is not None and finished.action is Action.ROLLBACK and to in (None, finished.to_version):
             return finished  # asked for before, and killed on the way
         with self._connection.explained():
             now = service(self._connection, self._name)
-            if now.champion is None:
-                raise FraudDetectionError(
-                    f"{self._name} has no champion to roll back; train one: fraud-detection retrain"
-                )
             target = self._rollback_target(now, to)
             self._load(target)
             at = datetime.now(UTC)
             pin = Pin(at=at, who=who, reason=reason, from_version=now.champion, to_version=target)
             # First of all: from here on nothing promotes, and the next run finishes what is left undone.
-            self._connection.client.set_registered_model_tag(self._name, PIN_TAG, pin.model_dump_json())
-            apply_pin(self._connection, self._name, pin)
-            record = _intervention(self._name, Action.ROLLBACK, pin)
-            self._log.write_intervention(record)
-            return record
+            set_change(self._connection, self._name, pin)
+            return self._finish(pin)
+
+    def retire(self, version: int, reason: str, who: str) -> Intervention:
+        """Take the champion out of service without another: the next run trains a first champion.
+
+        It needs no files of the champion, so it is the way out where they, the version or the whole registered model
+        are lost. A pin is removed with it.
+
+        Args:
+            version: the champion in service, or the lost one that should be; named so that no other is retired.
+            reason: why, for the log.
+            who: for the log.
+
+        Raises:
+            FraudDetectionError: another version is in service, or none ever was.
+        """
+        finished = self._finish_what_can_be()
+        if finished is not None and finished.action is Action.RETIRE and finished.from_version == version:
+            return finished  # asked for before, and killed on the way
+        with self._connection.explained():
+            now = service(self._connection, self._name)
+            self._require_to_be_champion(now, version)
+            retirement = Retirement(at=datetime.now(UTC), who=who, reason=reason, version=version)
+            if now.exists:
+                set_change(self._connection, self._name, retirement)
+            return self._finish(retirement)
 
     def unpin(self, reason: str, who: str) -> Intervention:
         """Let automatic promotion resume.
@@ -199,17 +261,54 @@ class Registry:
         Raises:
             FraudDetectionError: nothing is pinned.
         """
-        self.complete_open_intents()
+        self._finish_what_can_be()
         with self._connection.explained():
-            pin = service(self._connection, self._name).pin
-            if pin is None:
+            now = service(self._connection, self._name)
+            if now.pin is None and now.unreadable_tag is None:
                 raise FraudDetectionError(f"{self._name} is not pinned; automatic promotion is on")
             at = datetime.now(UTC)
-            update = {"action": Action.UNPIN, "at": at, "who": who, "reason": reason, "from_version": pin.to_version}
-            record = _intervention(self._name, Action.ROLLBACK, pin).model_copy(update=update)
+            version = now.champion if now.pin is None else now.pin.to_version
+            record = Intervention(
+                action=Action.UNPIN,
+                model_name=self._name,
+                at=at,
+                who=who,
+                reason=reason,
+                from_version=version,
+                to_version=version,
+                pinned_at=at if now.pin is None else now.pin.at,
+            )
             self._log.write_intervention(record)
-            self._connection.client.delete_registered_model_tag(self._name, PIN_TAG)
+            delete_change(self._connection, self._name)
             return record
+
+    def _require_no_loss(self) -> Service:
+        now = service(self._connection, self._name)
+        if now.champion is None and retirement_in_force(now, self._log) is None:
+            last = last_champion(now, self._log)
+            if last is not None:
+                raise lost_champion(self._connection, self._name, now, last, self.command)
+        return now
+
+    def _require_to_be_champion(self, now: Service, version: int) -> None:
+        """Stop unless this is the champion in service, or the lost one."""
+        serving = now.champion
+        if serving is None:
+            retired = retirement_in_force(now, self._log)
+            if retired is not None:
+                raise FraudDetectionError(
+                    f"{self._name} has no champion to retire: {retired.text}; the next fraud-detection retrain trains"
+                    " a successor"
+                )
+            last = last_champion(now, self._log)
+            if last is None:
+                raise FraudDetectionError(f"{self._name} has no champion to retire; train one: fraud-detection retrain")
+            serving = last.version
+        if version != serving:
+            raise FraudDetectionError(
+                f"version {version} of {self._name} is not the champion: {serving} is; to retire it:"
+                f" {self.command('retire-champion', '--version', str(serving))}"
+            )
 
     def _load(self, version: int) -> Champion:
         found = self._connection.client.get_model_version(self._name, str(version))
@@ -221,7 +320,8 @@ class Registry:
         except FraudDetectionError as error:
             raise FraudDetectionError(
                 f"version {version} of {self._name} in MLflow at {self._connection.shown_uri} cannot be loaded: {error}"
-                "; restore its artifacts, or put another version into service: fraud-detection rollback --to VERSION"
+                "; restore its artifacts, or put another version into service: fraud-detection rollback --to VERSION;"
+                f" where there is none: {self.command('retire-champion', '--version', str(version))}"
             ) from error
         return Champion(version, str(found.run_id), model, facts.as_of, facts.training)
 
@@ -292,40 +392,68 @@ class Registry:
             if not token:
                 return found
 
-    def _finish_rollback(self) -> Intervention | None:
-        """Finish the rollback or unpin that was killed on its way; return the rollback that came into force."""
-        pin = service(self._connection, self._name).pin
-        if pin is None:
+    def _finish_what_can_be(self) -> Intervention | None:
+        """Finish what was killed, as far as possible: no person's command may depend on an earlier one, or on a run.
+
+        Returns:
+            The rollback or retirement that came into force.
+        """
+        finished = None
+        with suppress(FraudDetectionError), self._connection.explained():
+            finished = self._finish_change()
+        with suppress(FraudDetectionError):
+            self.complete_open_intents()
+        return finished
+
+    def _finish_change(self) -> Intervention | None:
+        """Finish the rollback, retirement or unpin that was killed on its way.
+
+        Returns:
+            The rollback or retirement that came into force.
+        """
+        now = service(self._connection, self._name)
+        now.require_readable_tag()
+        change = now.pin or now.retirement
+        if change is None:
             return None
-        if self._log.find_intervention(Action.UNPIN, pin.at) is not None:
-            self._connection.client.delete_registered_model_tag(self._name, PIN_TAG)
+        if self._log.find_intervention(Action.UNPIN, change.at) is not None:
+            delete_change(self._connection, self._name)
             return None
-        if self._log.find_intervention(Action.ROLLBACK, pin.at) is not None:
+        if self._log.find_intervention(_action(change), change.at) is not None:
             return None
-        apply_pin(self._connection, self._name, pin)
-        record = _intervention(self._name, Action.ROLLBACK, pin)
+        return self._finish(change)
+
+    def _finish(self, change: Pin | Retirement) -> Intervention:
+        """Move the aliases as a person has decided, and write it into the decision log."""
+        if isinstance(change, Pin):
+            apply_pin(self._connection, self._name, change)
+        elif service(self._connection, self._name).exists:
+            apply_retirement(self._connection, self._name, change)
+        record = _intervention(self._name, change)
         self._log.write_intervention(record)
         return record
 
     def _rollback_target(self, now: Service, to: int | None) -> int:
+        if not now.versions:
+            self._require_no_loss()
+            raise FraudDetectionError(f"{self._name} has no champion to roll back; train one: fraud-detection retrain")
         if to is None and now.pin is not None:
             raise FraudDetectionError(
                 f"{self._name} was rolled back already: {now.pin.text}; another version:"
                 " fraud-detection rollback --to VERSION"
             )
         target = now.previous_champion if to is None else to
+        found = listed(now.versions)
         if target is None:
             raise FraudDetectionError(
-                f"{self._name} has no previous champion: version {now.champion} is the only one that ever served;"
-                " name a version if there is another: fraud-detection rollback --to VERSION"
+                f"{self._name} has no previous champion; name a version: fraud-detection rollback --to VERSION;"
+                f" there are: {found}; the champion is {_title(now.champion)}"
             )
-        known = sorted(int(v.version) for v in self._connection.client.search_model_versions(f"name = '{self._name}'"))
-        found = ", ".join(map(str, known))
         if target == now.champion:
             raise FraudDetectionError(
                 f"version {target} of {self._name} is in service already; name another with --to; there are: {found}"
             )
-        if target not in known:
+        if target not in now.versions:
             raise FraudDetectionError(f"{self._name} has no version {target}; there are: {found}")
         return target
 
@@ -343,17 +471,26 @@ def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def _intervention(name: str, action: Action, pin: Pin) -> Intervention:
+def _action(change: Pin | Retirement) -> Action:
+    return Action.ROLLBACK if isinstance(change, Pin) else Action.RETIRE
+
+
+def _intervention(name: str, change: Pin | Retirement) -> Intervention:
+    pin = change if isinstance(change, Pin) else None
     return Intervention(
-        action=action,
+        action=_action(change),
         model_name=name,
-        at=pin.at,
-        who=pin.who,
-        reason=pin.reason,
-        from_version=pin.from_version,
-        to_version=pin.to_version,
-        pinned_at=pin.at,
+        at=change.at,
+        who=change.who,
+        reason=change.reason,
+        from_version=change.version if isinstance(change, Retirement) else change.from_version,
+        to_version=None if pin is None else pin.to_version,
+        pinned_at=change.at,
     )
+
+
+def _title(version: int | None) -> str:
+    return "none" if version is None else f"version {version}"
 
 
 def _metrics(decision: Decision) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What MLflow says is in service: two aliases, and the pin that holds them."""
+"""What MLflow says is in service: two aliases, and the tag of the last rollback or retirement."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,20 +12,23 @@ from fraud_detection.registry.connection import Connection
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
 PIN_TAG = "fraud_detection.pin"
+"""Holds a pin or a retirement, whichever came last."""
 
 
-class Pin(BaseModel):
-    """A person's choice of version; no run promotes another until it is taken away.
-
-    It is set before the aliases move and names both versions, so it is the intent of a rollback, too.
-    """
+class _Change(BaseModel):
+    """What a person decides about the model in service. The tag is set before an alias moves, so it is the intent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: datetime
     who: str
     reason: str
-    from_version: int
+
+
+class Pin(_Change):
+    """A person's choice of version; no run promotes another until it is removed."""
+
+    from_version: int | None  # None: no champion was in service
     to_version: int
 
     @property
@@ -36,28 +39,64 @@ class Pin(BaseModel):
         )
 
 
+class Retirement(_Change):
+    """A champion taken out of service without another; the next promotion is that of a first champion."""
+
+    version: int
+
+    @property
+    def text(self) -> str:
+        return f"version {self.version} was retired by {self.who} on {self.at:%Y-%m-%d %H:%M} UTC ({self.reason})"
+
+
 @dataclass(frozen=True)
 class Service:
-    """The registered model at one moment; versions are None where there is no alias."""
+    """The registered model at one moment; aliases are None where there is none, or where their version is missing."""
 
     exists: bool
+    versions: tuple[int, ...] = ()
     champion: int | None = None
     previous_champion: int | None = None
+    missing_champion: int | None = None
+    """The version that the alias `champion` names, where it does not exist."""
     pin: Pin | None = None
+    retirement: Retirement | None = None
+    unreadable_tag: str | None = None
+    """The tag's text where it is neither a pin nor a retirement."""
+
+    def require_readable_tag(self) -> None:
+        """Stop where nobody can say whether a version is pinned.
+
+        Raises:
+            FraudDetectionError: the tag is not one that this program wrote.
+        """
+        if self.unreadable_tag is not None:
+            raise FraudDetectionError(
+                f"the registered model's tag {PIN_TAG} is not a pin: {self.unreadable_tag[:100]!r}; remove it:"
+                ' fraud-detection unpin --reason "…", or pin a version: fraud-detection rollback --to VERSION'
+                ' --reason "…"'
+            )
 
 
 def service(connection: Connection, name: str) -> Service:
-    """Read aliases and pin together, in one request.
-
-    Raises:
-        FraudDetectionError: the pin is not one that this program wrote.
-    """
+    """Read versions, aliases and the tag."""
     model = registered_model(connection, name)
     if model is None:
         return Service(exists=False)
+    versions = registered_versions(connection, name)
     aliases = {alias: int(version) for alias, version in model.aliases.items()}
-    pin = model.tags.get(PIN_TAG)
-    return Service(True, aliases.get(CHAMPION), aliases.get(PREVIOUS_CHAMPION), None if pin is None else _pin(pin))
+    existing = {alias: version for alias, version in aliases.items() if version in versions}
+    change = _change(model.tags.get(PIN_TAG))
+    return Service(
+        exists=True,
+        versions=versions,
+        champion=existing.get(CHAMPION),
+        previous_champion=existing.get(PREVIOUS_CHAMPION),
+        missing_champion=None if CHAMPION in existing else aliases.get(CHAMPION),
+        pin=change if isinstance(change, Pin) else None,
+        retirement=change if isinstance(change, Retirement) else None,
+        unreadable_tag=change if isinstance(change, str) else None,
+    )
 
 
 def registered_model(connection: Connection, name: str) -> Any | None:  # noqa: ANN401  (MLflow ships no types)
@@ -72,17 +111,62 @@ def registered_model(connection: Connection, name: str) -> Any | None:  # noqa: 
         return None
 
 
+def registered_versions(connection: Connection, name: str) -> tuple[int, ...]:
+    """The versions that exist, in ascending order."""
+    return tuple(sorted(int(found.version) for found in connection.client.search_model_versions(f"name = '{name}'")))
+
+
+def set_change(connection: Connection, name: str, change: Pin | Retirement) -> None:
+    """Write the tag, in place of an earlier one."""
+    connection.client.set_registered_model_tag(name, PIN_TAG, change.model_dump_json())
+
+
+def delete_change(connection: Connection, name: str) -> None:
+    """Remove the tag."""
+    connection.client.delete_registered_model_tag(name, PIN_TAG)
+
+
 def apply_pin(connection: Connection, name: str, pin: Pin) -> None:
-    """Put the pinned version into service."""
-    connection.client.set_registered_model_alias(name, CHAMPION, str(pin.to_version))
-    connection.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(pin.from_version))
+    """Put the pinned version into service.
 
-
-def _pin(text: str) -> Pin:
-    try:
-        return Pin.model_validate_json(text)
-    except ValidationError as error:
+    Raises:
+        FraudDetectionError: it does not exist.
+    """
+    now = service(connection, name)
+    if pin.to_version not in now.versions:
         raise FraudDetectionError(
-            f"the registered model's tag {PIN_TAG} is not a pin: {text[:100]!r}; delete the tag in MLflow, then set it"
-            " again with: fraud-detection rollback"
-        ) from error
+            f"version {pin.to_version} of {name} is pinned by {pin.who} and does not exist; there are:"
+            f' {listed(now.versions)}; pin another: fraud-detection rollback --to VERSION --reason "…", or remove the'
+            ' pin: fraud-detection unpin --reason "…"'
+        )
+    connection.client.set_registered_model_alias(name, CHAMPION, str(pin.to_version))
+    if pin.from_version in now.versions:
+        connection.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(pin.from_version))
+    elif now.previous_champion in (None, pin.to_version):
+        connection.client.delete_registered_model_alias(name, PREVIOUS_CHAMPION)  # it would name a missing version
+
+
+def apply_retirement(connection: Connection, name: str, retirement: Retirement) -> None:
+    """Take the retired version out of service, and keep it as the previous champion."""
+    now = service(connection, name)
+    if now.champion in (None, retirement.version):
+        connection.client.delete_registered_model_alias(name, CHAMPION)
+        if retirement.version in now.versions:
+            connection.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(retirement.version))
+
+
+def listed(versions: tuple[int, ...]) -> str:
+    """Versions for people."""
+    return ", ".join(map(str, versions)) or "none"
+
+
+def _change(text: str | None) -> Pin | Retirement | str | None:
+    """What the tag holds; its text where it is neither."""
+    if text is None:
+        return None
+    for kind in (Pin, Retirement):
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError:
+            continue
+    return text

@@ -69,9 +69,14 @@ class _Verdict:
 
 def _verdict(decision: Decision) -> _Verdict:
     in_service = decision.champion_version
-    stays = f"v{in_service} stays in service." if in_service is not None else "No model is in service yet."
+    retired = decision.retired_version
+    nothing = "No model is in service yet." if retired is None else f"No model is in service: v{retired} was retired."
+    stays = f"v{in_service} stays in service." if in_service is not None else nothing
     new = f" v{decision.version}" if decision.version is not None else ""  # before it is registered it has no number
     match decision.decision:
+        case Outcome.PROMOTED if retired is not None:
+            succeeded = f"It succeeds v{retired}, which was retired."
+            return _Verdict("promoted", "✓", f"PROMOTED as{new}" if new else "PROMOTED", succeeded)
         case Outcome.PROMOTED if in_service is None:
             return _Verdict("promoted", "★", f"FIRST CHAMPION{new}", "The first model in service.")
         case Outcome.PROMOTED:
@@ -258,7 +263,10 @@ class _WayBack:
 
 def _way_back(decision: Decision, evidence: ReportData) -> _WayBack:
     command = evidence.rollback_command or "fraud-detection rollback"
-    old = decision.champion_version
+    old, retired = decision.champion_version, decision.retired_version
+    if retired is not None:
+        sentence = f"v{retired} was retired before this run. To bring it back:"
+        return _WayBack(sentence, f'{command} --to {retired} --reason "…"')
     if decision.decision is Outcome.PROMOTED and old is None:
         return _WayBack("This is the first champion: there is no earlier version to go back to.", None)
     if decision.decision is Outcome.PROMOTED:

@@ -1,0 +1,91 @@
+"""Why no champion is in service: none was ever promoted, it was retired, or it was lost.
+
+A lost champion must not be taken for "none yet": the next challenger would be promoted without a comparison. The
+decision log and the registry are asked only where no champion is in service, which is rare.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fraud_detection.decisions import Action, DecisionLog, Intervention
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.state import Retirement, Service, listed
+
+Command = Callable[..., str]
+"""Makes a command line of a verb and its further words; see `Registry.command`."""
+
+
+@dataclass(frozen=True)
+class LastChampion:
+    """The version that should be in service."""
+
+    version: int
+    source: str
+    """How it is known."""
+    run_id: str | None = None
+    """The MLflow run that registered it, where the decision log knows."""
+
+
+def retirement_in_force(now: Service, log: DecisionLog) -> Retirement | None:
+    """The retirement that left no champion in service, or None.
+
+    The registry keeps it as a tag; where it has lost the whole model, the decision log has it.
+    """
+    if now.retirement is not None:
+        return now.retirement
+    last = log.last_change()
+    if not isinstance(last, Intervention) or last.action is not Action.RETIRE or last.from_version is None:
+        return None
+    return Retirement(at=last.at, who=last.who, reason=last.reason, version=last.from_version)
+
+
+def last_champion(now: Service, log: DecisionLog) -> LastChampion | None:
+    """The version that was last put into service as far as the decision log or the registry knows, or None."""
+    last = log.last_change()
+    if isinstance(last, Intervention) and last.to_version is not None:
+        return LastChampion(last.to_version, f"the {last.action} of {last.at:%Y-%m-%d %H:%M} UTC put it there")
+    if last is not None and not isinstance(last, Intervention) and last.version is not None:
+        return LastChampion(last.version, f"the decision at {last.as_of:%Y-%m-%d %H:%M} UTC promoted it", last.run_id)
+    if now.pin is not None:
+        return LastChampion(now.pin.to_version, f"it is pinned by {now.pin.who}")
+    if now.missing_champion is not None:
+        return LastChampion(now.missing_champion, "the alias champion names it")
+    if now.versions:
+        return LastChampion(now.versions[-1], f"it is the newest that was promoted, of {listed(now.versions)}")
+    return None
+
+
+def lost_champion(
+    connection: Connection, name: str, now: Service, last: LastChampion, command: Command
+) -> FraudDetectionError:
+    """The error for a champion that should be in service and is not: what is missing, and how to restore it."""
+    version, at = str(last.version), f"in MLflow at {connection.shown_uri}"
+    give_up = command("retire-champion", "--version", version)
+    give_up = f"give it up, so that the next run trains a successor from the start: {give_up}"
+    if last.version in now.versions:
+        found = f"{name} has no alias champion {at}"
+        ways = f"put it back: {command('rollback', '--to', version)}, then: {command('unpin')}"
+    elif now.versions:
+        found = f"version {version} of {name} does not exist {at}; there are: {listed(now.versions)}"
+        other = str(now.versions[-1])
+        ways = f"put another version into service: {command('rollback', '--to', other)}, then: {command('unpin')}"
+    else:
+        found = f"no version of {name} exists {at}" if now.exists else f"there is no registered model {name} {at}"
+        ways = _rename(connection, name, last) or "check --tracking-uri, and restore the registry from a copy"
+    return FraudDetectionError(
+        f"the champion is lost: {found}, but version {version} should be in service ({last.source}); nothing was"
+        f" trained; {ways}; or {give_up}"
+    )
+
+
+def _rename(connection: Connection, name: str, last: LastChampion) -> str | None:
+    """How to give the registered model its name back, where it is there under another."""
+    if last.run_id is None:
+        return None
+    found = {version.name for version in connection.client.search_model_versions(f"run_id = '{last.run_id}'")} - {name}
+    if len(found) != 1:
+        return None
+    uri, other = connection.shown_uri, found.pop()
+    program = f"import mlflow; mlflow.MlflowClient('{uri}', '{uri}').rename_registered_model('{other}', '{name}')"
+    return f'it is there under the name {other}; rename it back: python -c "{program}"'
