@@ -184,6 +184,24 @@ def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
     assert len(list((tmp_path / "output").glob("decisions/**/*.json"))) == 1
 
 
+def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fails when a defect that meets an odd row writes the row into the log of the task."""
+
+    card = "-".join(["CARD", "4929"])
+
+    def convert(*_: object) -> None:
+        raise ValueError(f"could not convert string to float: {card!r}")
+
+    monkeypatch.setattr("fraud_detection.retraining.read_transactions", convert)
+    ran = job(run_name="one")
+    assert ran.exit_code == 1
+    assert "in convert" in ran.stderr
+    assert "ValueError: could not convert string to float: 'AAAA-9999'" in ran.stderr
+    assert card not in ran.stdout + ran.stderr + (tmp_path / "output/outcomes/one.json").read_text(encoding="utf-8")
+
+
 def test_an_engine_that_is_unknown(job: Job) -> None:
     """Wrong arguments end with 2."""
     assert job(engine="flink").exit_code == 2

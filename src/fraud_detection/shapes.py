@@ -8,7 +8,10 @@ value (a decimal comma, a day before the month, a currency sign) and does not sa
 import re
 import traceback
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from fraud_detection.errors import FraudDetectionError
 
 LONGEST = 32
 """Characters of a shape: a time with fraction and zone fits, a free text does not."""
@@ -20,6 +23,9 @@ CLASSES = (
     (r"[^ -~\p{Sc}]", "?"),
 )
 """What characters become, as regular expressions of both engines; those that match none stay as they are."""
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 _LONGEST_NAME = 100
 _LONGEST_CAUSE = 500
@@ -65,6 +71,20 @@ def stack_trace(error: BaseException) -> str:
         for one in _chain(error)
     ]
     return "\nand then:\n\n".join(reversed(traces))
+
+
+def without_values(work: Callable[[_Given], Iterable[_Made]]) -> Callable[[_Given], Iterator[_Made]]:
+    """Work for an engine's workers whose failures say as little of the data as `stack_trace`: engines log them."""
+
+    def guarded(given: _Given) -> Iterator[_Made]:
+        try:
+            yield from work(given)
+        except FraudDetectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, an engine would write it down in full)
+            raise RuntimeError(stack_trace(error)) from None
+
+    return guarded
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -22,6 +22,7 @@ from fraud_detection.datasets.fields import Field, Kind, family
 from fraud_detection.datasets.files import Format, InputFile, first_unreadable, parquet_file
 from fraud_detection.datasets.text import csv_batches, csv_schema
 from fraud_detection.errors import DataError
+from fraud_detection.shapes import without_values
 
 EngineError = (PySparkException, Py4JError)
 """What the engines raise: Sail the former, Apache Spark both."""
@@ -133,7 +134,7 @@ def _read_by_pyarrow(
     slim = [InputFile(f.place, f.format, {name: f.types[name] for name in needed}) for f in files]
     tasks = min(len(files), _TASKS)
     read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
-    return spark.range(0, tasks, 1, tasks).mapInArrow(read, _engine_schema(schema))
+    return spark.range(0, tasks, 1, tasks).mapInArrow(without_values(read), _engine_schema(schema))
 
 
 def _reader(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fraud_detection.errors import SettingsError
 from fraud_detection.features import kernels
 from fraud_detection.settings import Settings
+from fraud_detection.shapes import without_values
 from fraud_detection.windows import LOOK_BACK_DAYS
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _stage(work: Callable[[pa.Table], pa.Table], schema: "StructType") -> Stage:
             rows = pa.Table.from_batches(filled).combine_chunks()  # one chunk a column: engines send thousands of rows
             yield from work(rows).select(names).to_batches(_BATCH_ROWS)
 
-    return stage
+    return without_values(stage)
 
 
 def _by_key(rows: "DataFrame", key: str) -> "DataFrame":
