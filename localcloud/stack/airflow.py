@@ -17,6 +17,7 @@ from localcloud.stack.settings import AIRFLOW_PREFIX, ROOT, Stack, StackError
 
 ADMIN = "admin"
 CONNECTION = "yandexcloud_default"
+API_SECONDS = 120.0  # that the scheduler waits for the API server, before supervisord starts it anew
 _MASK = "***"
 _PROGRAM = ROOT / ".venv-airflow" / "bin" / "airflow"
 
@@ -53,6 +54,9 @@ def environment(stack: Stack, passwords: Mapping[str, str]) -> dict[str, str]:
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(stack.logs / "airflow" / "dag_processor"),
         "LOGGING__COLORED_CONSOLE_LOG": "False",
         "FRAUD_DETECTION__SCHEDULE": stack.schedule,
+        # A task that cannot reach the API server has used up its try: it waits for one that is being started again.
+        "WORKERS__EXECUTION_API_RETRIES": "20",
+        "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
         # One scheduler on one machine is known to be lost sooner than one of many: its tasks go on without long waits.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
@@ -100,6 +104,18 @@ def answers(stack: Stack) -> bool:
     except HttpError:
         return False
     return True
+
+
+def wait_for_api(stack: Stack, deadline: float = API_SECONDS) -> None:
+    """Wait until the API server answers. Raises StackError with the next command."""
+    end = time.monotonic() + deadline
+    while not answers(stack):
+        if time.monotonic() > end:
+            raise StackError(
+                f"Airflow's API server does not answer at {stack.airflow_url} after {deadline:.0f} s, and no task can "
+                "run without it\nnext: make logs COMPONENT=airflow-api"
+            )
+        time.sleep(0.5)
 
 
 def heartbeat(stack: Stack, job: str) -> float:
@@ -153,6 +169,10 @@ class Api:
     def has_dag(self, dag: str) -> bool:
         return self._found(f"dags/{dag}") is not None
 
+    def is_paused(self, dag: str) -> bool:
+        found = self._found(f"dags/{dag}")
+        return bool(found and found["is_paused"])
+
     def unpause(self, dag: str) -> None:
         self.request("PATCH", f"dags/{dag}?update_mask=is_paused", {"is_paused": False})
 
@@ -161,6 +181,10 @@ class Api:
         run_id = f"{name}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
         self.request("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
         return run_id
+
+    def clear(self, dag: str, run_id: str) -> None:
+        """Let a run that has ended begin anew, with all of its tasks."""
+        self.request("POST", f"dags/{dag}/dagRuns/{quote(run_id)}/clear", {"dry_run": False})
 
     def run_state(self, dag: str, run_id: str) -> str:
         return str(self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}")["state"])

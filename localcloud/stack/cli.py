@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from localcloud.stack import components, seeding, starting, stopping
+from localcloud.stack import components, runs, seeding, starting, stopping
 from localcloud.stack.console import tail
 from localcloud.stack.http import HttpError
 from localcloud.stack.settings import Stack, StackError, load, saved
@@ -61,9 +61,17 @@ def up(env: Path, first_run: bool) -> None:
 
 @main.command()
 @_env
-def down(env: Path) -> None:
-    """End everything; data stays."""
-    stopping.down(_running(env))
+@click.option("--wait", is_flag=True, help="Let the run that is going on end first (at most 15 minutes).")
+def down(env: Path, wait: bool) -> None:
+    """End everything, also a job that is running; data stays."""
+    stopping.down(_running(env), wait=wait)
+
+
+@main.command("clear-run")
+@_env
+def clear_run(env: Path) -> None:
+    """Run the run of the training that failed last once more."""
+    click.echo(f"run {runs.clear(_running(env))} begins anew; next: make status")
 
 
 @main.command()

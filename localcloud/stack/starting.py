@@ -15,7 +15,7 @@ from fraud_detection.errors import FraudDetectionError
 from fraud_detection.results import Decision
 from fraud_detection.storage import open_folder
 from localcloud.client import Emulator
-from localcloud.stack import airflow, bucket, mlflow, ports, postgres, seeding
+from localcloud.stack import airflow, bucket, mlflow, ports, postgres, runs, seeding
 from localcloud.stack.components import BY_NAME, COMPONENTS, base_environment
 from localcloud.stack.console import Progress, tail
 from localcloud.stack.passwords import passwords
@@ -56,6 +56,8 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
             api = airflow.Api(stack, secret)
             configure(stack, api, secret)
             _schedule(stack, api, secret, progress, first_run=first_run)
+            for what, text in runs.attention(stack, runs.training(stack)):
+                progress.tell(what, text)
         finally:  # what has come up can be looked at, whatever went wrong
             _show_addresses(stack, supervisor, progress)
     progress.tell("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")

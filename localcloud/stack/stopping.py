@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from localcloud.stack import airflow, mlflow
+from localcloud.stack import airflow, mlflow, runs
 from localcloud.stack.components import BY_NAME, COMPONENTS
 from localcloud.stack.console import Progress
 from localcloud.stack.http import HttpError
 from localcloud.stack.passwords import passwords
-from localcloud.stack.settings import TRAINING_DAG, Stack, StackError
+from localcloud.stack.settings import Stack, StackError
 from localcloud.stack.starting import newest_driver_log
 from localcloud.stack.supervision import (
     Supervisor,
@@ -23,14 +23,24 @@ from localcloud.stack.supervision import (
 )
 
 
-def down(stack: Stack) -> None:
-    """End everything, the last started first. Data stays. Raises StackError where something cannot be ended."""
+def down(stack: Stack, *, wait: bool = False) -> None:
+    """End everything, the last started first, and say what that interrupts. Data stays.
+
+    Args:
+        wait: let the run that is going on end first, for a limited time.
+
+    Raises:
+        StackError: something cannot be ended.
+    """
     progress, supervisor = Progress(), Supervisor(stack)
     if supervisor.is_up():
+        if wait:
+            runs.wait_for_run(stack, progress)
+        for line in runs.interrupted(stack):
+            progress.tell("cancelled", line)
         for component in reversed(COMPONENTS):
-            with progress.step(component.name) as line:
-                supervisor.stop(component.name)
-                line.text = "ended"
+            with progress.step(component.name) as step:
+                step.text = _stop(supervisor, component.name)
         supervisor.shut_down()
         wait_gone(stack)  # one that stays is found, and ended, below
     left = end_left_behind(stack)
@@ -39,6 +49,15 @@ def down(stack: Stack) -> None:
     if still := marked(stack):
         raise StackError(f"still there: {', '.join(str(process.pid) for process in still)}; end them by kill -9")
     progress.tell("down", f"in {progress.seconds:.0f} s; data stays in {stack.shown(stack.folder)}; next: make up")
+
+
+def _stop(supervisor: Supervisor, name: str) -> str:
+    """End a component. One that cannot be ended holds up no other: what is left of it is found, and ended, later."""
+    try:
+        supervisor.stop(name)
+    except StackError as error:
+        return f"not ended by supervisord: {error}"
+    return "ended"
 
 
 def status(stack: Stack) -> Iterator[str]:
@@ -65,12 +84,15 @@ def status(stack: Stack) -> Iterator[str]:
 def _training(stack: Stack) -> Iterator[str]:
     secret = passwords(stack.passwords)
     try:
-        runs = airflow.Api(stack, secret).last_runs(TRAINING_DAG)
+        found = runs.training(stack)
+        attention = list(runs.attention(stack, found))
         champion = mlflow.champion(stack, secret)
     except (HttpError, StackError):
         return  # what is not ready is in the table
-    if runs:
-        yield f"last run       {runs[0]['dag_run_id']}: {runs[0]['state']}"
+    if found.run_id:
+        yield f"last run       {found.run_id}: {found.state}"
+    for what, text in attention:
+        yield f"{what:<15}{text}"
     yield f"champion       {f'version {champion}' if champion else 'none yet'}"
     yield f"passwords      {stack.shown(stack.passwords)} (user {airflow.ADMIN})"
 

@@ -75,6 +75,7 @@ class Live:
             **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # What is lost is noticed in seconds, so that a test need not wait as long as people can.
             "AIRFLOW__FRAUD_DETECTION__RETRY_DELAY_MINUTES": 0.2,
+            "AIRFLOW__FRAUD_DETECTION__CREATE_MINUTES": 0.7,  # so that a cluster without a job is idle after 2 minutes
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 5,
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 15,
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 25,
@@ -155,11 +156,19 @@ class Run:
     live: Live
     model: str
     run_id: str = ""
+    output: str = ""
+    """The output folder in the bucket; that of the model where it is left out."""
     _seen: int = 0
     _begun: float = field(default_factory=time.monotonic)
 
     def start(self, tracking_uri: str | None = None) -> "Run":
         """Settings of this run alone, and off it goes."""
+        self.set_up(tracking_uri)
+        self.run_id = self.live.api.trigger(TRAINING_DAG, self.model)
+        return self
+
+    def set_up(self, tracking_uri: str | None = None) -> "Run":
+        """Settings of this run alone; somebody else triggers it."""
         stack = self.live.stack
         settings = yaml.safe_load(Path(stack.training_settings).read_text())
         (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
@@ -172,7 +181,6 @@ class Run:
             tracking_uri=tracking_uri or stack.mlflow_url,
         )
         self._seen = len(self.live.emulator.events())
-        self.run_id = self.live.api.trigger(TRAINING_DAG, self.model)
         return self
 
     @property
@@ -231,7 +239,7 @@ class Run:
         raise AssertionError(f"no driver of job {self.jobs()[-1]}")
 
     def decisions(self) -> list[Path]:
-        return list((self.live.stack.bucket / self.model / "decisions").rglob("*.json"))
+        return list((self.live.stack.bucket / (self.output or self.model) / "decisions").rglob("*.json"))
 
     def demand_no_leak(self, clusters: int = 1) -> None:
         """Every cluster that was created is deleted, jobs ran one after the other, and nothing of one is left."""

@@ -52,7 +52,7 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
 
 
 def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
-    """Two people press the button: the second run must wait, and decide nothing anew."""
+    """Two people press the button: the second run must wait, and be refused before it pays for a cluster."""
     run = Run(quiet, "two_at_once").start()
     again = f"{run.run_id}_again"
     wanted = {"dag_run_id": again, "logical_date": None, "conf": {"force": True}}
@@ -60,9 +60,10 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     run.running_job()
     assert quiet.api.run_state(TRAINING_DAG, again) == "queued"
     assert run.ended() == "success", run.tasks
-    eventually("the second run ends", lambda: quiet.api.run_state(TRAINING_DAG, again) == "success", 240.0)
-    assert len(run.jobs()) == 2
-    run.demand_no_leak(clusters=2)
+    eventually("the second run is refused", lambda: quiet.api.run_state(TRAINING_DAG, again) == "failed", 240.0)
+    assert quiet.api.tasks(TRAINING_DAG, again)["enough_new_frauds"] == "failed"
+    assert len(run.jobs()) == 1
+    run.demand_no_leak()
     run.demand_one_decision()
 
 

@@ -55,8 +55,11 @@ class Airflow:
     def unpause(self, _dag: str) -> None:
         """The DAG is there."""
 
-    def last_runs(self, _dag: str) -> list[dict[str, Any]]:
+    def last_runs(self, _dag: str, _count: int = 1) -> list[dict[str, Any]]:
         return []
+
+    def is_paused(self, _dag: str) -> bool:
+        return False
 
     def trigger(self, _dag: str) -> str:
         self.triggered += 1
