@@ -22,10 +22,11 @@ HANDBOOK_DATA ?=
 # The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
-# Settings of the local stack; COMPONENT and FOLLOW are for make logs.
+# Settings of the local stack; COMPONENT and FOLLOW are for make logs, WAIT for make down.
 ENV_FILE ?= .env
 COMPONENT ?=
 FOLLOW ?=
+WAIT ?=
 
 # The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
 HOST :=
@@ -124,8 +125,12 @@ up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow
 	@$(STACK) up --env $(ENV_FILE)
 
 .PHONY: down
-down: setup ## Stop the local stack; its data stays
-	@$(STACK) down --env $(ENV_FILE)
+down: setup ## Stop the local stack, a running job too; its data stays (WAIT=1 lets the run end first)
+	@$(STACK) down --env $(ENV_FILE) $(if $(WAIT),--wait)
+
+.PHONY: clear-run
+clear-run: setup ## Run the run of the training that failed last once more
+	@$(STACK) clear-run --env $(ENV_FILE)
 
 .PHONY: status
 status: setup ## Show the local stack's components, addresses and memory
@@ -261,6 +266,18 @@ env: terraform-is-there cloud-tools ## Write .env and variables.json from Terraf
 .PHONY: import-variables
 import-variables: cloud-tools ## Load variables.json into Airflow through its REST API
 	@$(CLOUD)python -m deployment.variables
+
+.PHONY: pause-training
+pause-training: setup ## Let the run that is going on end, then pause the training in Airflow (AIRFLOW_URL in .env)
+	@$(RUN)python -m deployment.runs pause --env $(ENV_FILE)
+
+.PHONY: resume-training
+resume-training: setup ## Unpause the training in Airflow
+	@$(RUN)python -m deployment.runs resume --env $(ENV_FILE)
+
+.PHONY: test-run
+test-run: setup ## Train once with force in Airflow, and show what was decided
+	@$(RUN)python -m deployment.runs test --env $(ENV_FILE)
 
 .PHONY: create-venv-archive
 create-venv-archive: cloud-tools ## Make venvs/venv.tar.gz, the job's packages for a cluster, from uv.lock

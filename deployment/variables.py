@@ -8,6 +8,7 @@ cloud that the variables name is made where there is none: without it no task ca
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,7 +25,7 @@ _TERRAFORM_PASSWORD = "TF_VAR_airflow_admin_password"  # noqa: S105  # the same,
 
 
 class Airflow:
-    """An Airflow's variables, read and written as one of its users."""
+    """An Airflow's REST API, as one of its users."""
 
     def __init__(self, url: str, user: str, password: str, cloud_token: str = "") -> None:
         self._url = url.rstrip("/")
@@ -47,7 +48,7 @@ class Airflow:
         """The variables that are there; a page holds at most a hundred."""
         found: set[str] = set()
         while True:
-            page = self._call("GET", f"variables?limit=100&offset={len(found)}")
+            page = self.call("GET", f"variables?limit=100&offset={len(found)}")
             new = {variable["key"] for variable in page["variables"]} - found
             found |= new
             if not new or len(found) >= page["total_entries"]:
@@ -58,9 +59,9 @@ class Airflow:
         text = value if isinstance(value, str) else json.dumps(value, indent=2)
         body = {"key": name, "value": text}
         if exists:
-            self._call("PATCH", f"variables/{quote(name, safe='')}", body)
+            self.call("PATCH", f"variables/{quote(name, safe='')}", body)
         else:
-            self._call("POST", "variables", body)
+            self.call("POST", "variables", body)
 
     def make_connection(self, name: str, extra: Mapping[str, str]) -> bool:
         """Make a connection to the cloud without a key, unless there is one of this name; True where it was made.
@@ -68,18 +69,23 @@ class Airflow:
         Managed Airflow has a service account, whose tokens the provider takes where a connection holds no key.
         """
         try:
-            self._call("GET", f"connections/{quote(name, safe='')}")
+            self.call("GET", f"connections/{quote(name, safe='')}")
         except HttpError as error:
             if error.status != 404:
                 raise
         else:
             return False
-        self._call(
+        self.call(
             "POST", "connections", {"connection_id": name, "conn_type": "yandexcloud", "extra": json.dumps(extra)}
         )
         return True
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    @property
+    def is_airflow_2(self) -> bool:
+        return self._api == "api/v1"
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call; the path is the one below the API's version. Raises DeploymentError."""
         try:
             return call(method, f"{self._url}/{self._api}/{path}", body, self._headers)
         except HttpError as error:
@@ -89,6 +95,32 @@ class Airflow:
                 f"{error}\nnext: is the password right? Airflow 2 also needs api.auth_backends = "
                 "airflow.api.auth.backend.basic_auth in its configuration"
             ) from error
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where an Airflow is, and what it asks of whoever calls."""
+
+    url: str
+    user: str
+    password: str
+    settings: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> "Access":
+        """Raises DeploymentError where a setting is missing."""
+        url = needed(settings, "AIRFLOW_URL")
+        given = settings.get(_PASSWORD) or settings.get(_TERRAFORM_PASSWORD, "")
+        password = needed({_PASSWORD: given}, _PASSWORD, f"put {_PASSWORD}=… into .env, which only you can read")
+        return cls(url, settings.get("AIRFLOW_USER") or "admin", password, settings)
+
+    def cloud_token(self) -> str:
+        """An IAM token where the Airflow is a managed one, which asks for it; otherwise empty."""
+        managed = (urlsplit(self.url).hostname or "").endswith(_MANAGED)
+        return iam_token(self.settings) if managed else ""
+
+    def connect(self) -> Airflow:
+        return Airflow(self.url, self.user, self.password, self.cloud_token())
 
 
 def import_variables(airflow: Airflow, content: Mapping[str, object]) -> None:
@@ -140,17 +172,14 @@ def _main() -> None:
     parser.add_argument("--file", type=Path, default=VARIABLES)
     chosen = parser.parse_args()
     content, settings = read(chosen.file), load(chosen.env)
-    url = needed(settings, "AIRFLOW_URL")
-    given = settings.get(_PASSWORD) or settings.get(_TERRAFORM_PASSWORD, "")
-    password = needed({_PASSWORD: given}, _PASSWORD, f"put {_PASSWORD}=… into .env, which only you can read")
+    access = Access.of(settings)
     public_ssh_key = settings.get("PUBLIC_SSH_KEY", "")
     demand_a_way_onto_hosts(content, public_ssh_key)
-    managed = (urlsplit(url).hostname or "").endswith(_MANAGED)
-    cloud_token = iam_token(settings) if managed else ""
     if chosen.check:
+        access.cloud_token()
         told("password, token and the way onto hosts: all there")
         return
-    airflow = Airflow(url, settings.get("AIRFLOW_USER") or "admin", password, cloud_token)
+    airflow = access.connect()
     import_variables(airflow, content)
     make_connections(airflow, content, public_ssh_key)
 

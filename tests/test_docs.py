@@ -39,7 +39,8 @@ def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
     table = set(
         re.findall(r"^\| .* \| `(test_\w+)` \|$", (ROOT / "docs/local_stack.md").read_text(), flags=re.MULTILINE)
     )
-    assert table == _tests(TESTS / "stack" / "test_live_training.py")
+    files = ("test_live_training.py", "test_live_outages.py", "test_live_pause.py")
+    assert table == set().union(*(_tests(TESTS / "stack" / name) for name in files))
 
 
 def test_the_stacks_page_counts_right() -> None:

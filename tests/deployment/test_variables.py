@@ -115,7 +115,7 @@ def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(s
     """If this fails, the first run finds no connection, or a person's own loses its key."""
     airflow = Airflow(started.url, USER, PASSWORD)
     assert airflow.make_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
-    airflow._call(
+    airflow.call(
         "PATCH",
         "connections/cloud-of.mine",
         {
@@ -125,7 +125,7 @@ def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(s
         },
     )
     make_connections(airflow, {"fraud_detection": {"connection": "cloud-of.mine"}, "text": "x"}, "ssh-ed25519 BBBB")
-    found = airflow._call("GET", "connections/cloud-of.mine")
+    found = airflow.call("GET", "connections/cloud-of.mine")
     assert (found["conn_type"], found["description"]) == ("yandexcloud", "mine")
     assert "AAAA" in found["extra"]
 
