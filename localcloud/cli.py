@@ -146,16 +146,16 @@ def fault(kind: str, state: Path, **parameters: object) -> None:
 def events(state: Path, kind: str | None, last: int | None, follow: bool, as_json: bool) -> None:
     """Show the event log."""
     emulator = Emulator(state)
-    shown = 0
+    found = emulator.events(kind)
+    new: Sequence[dict[str, Any]] = found[-last:] if last else found
     while True:
-        found = emulator.events(kind)
-        new: Sequence[dict[str, Any]] = found[shown:]
-        for event in new[-last:] if last and not shown else new:
+        for event in new:
             click.echo(json.dumps(event) if as_json else _line(event))
-        shown = len(found)
         if not follow:
             return
         time.sleep(0.5)
+        before, found = found, emulator.events(kind)
+        new = found[found.index(before[-1]) + 1 :] if before and before[-1] in found else found
 
 
 @main.command()

@@ -24,6 +24,8 @@ import grpc
 
 _TIMEOUT = 10.0  # seconds that a control call may take
 _POLL = 0.05
+OLDER_EVENTS = "events.1.jsonl"
+"""The event log before the one that is being written."""
 
 
 class EmulatorNotReadyError(Exception):
@@ -71,11 +73,11 @@ class Emulator:
         return list(self.call("Clusters"))
 
     def cluster_requests(self) -> list[dict[str, Any]]:
-        """What was asked for with every cluster there ever was, also of those deleted since."""
+        """What was asked for with every cluster that is remembered, also of those deleted since."""
         return list(self.call("ClusterRequests"))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Every job there ever was, also of clusters deleted since."""
+        """Every job that is remembered (`retention.days`), also of clusters deleted since."""
         return list(self.call("Jobs"))
 
     def put_secret(self, name: str, values: Mapping[str, str]) -> str:
@@ -84,8 +86,8 @@ class Emulator:
 
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Events of the log, oldest first; of one kind, and with these values."""
-        path = self.state / "events.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        files = (self.state / OLDER_EVENTS, self.state / "events.jsonl")
+        lines = [line for path in files for line in _lines(path)]
         events = [json.loads(line) for line in lines if line.endswith("\n")]
         wanted = fields if kind is None else {"event": kind, **fields}
         return [event for event in events if all(event.get(key) == value for key, value in wanted.items())]
@@ -118,6 +120,10 @@ class Emulator:
                 response_deserializer=json.loads,
             )
             return send(dict(request or {}), timeout=_TIMEOUT, metadata=(("authorization", f"Bearer {token}"),))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
 
 
 @contextmanager

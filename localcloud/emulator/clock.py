@@ -18,6 +18,7 @@ class Clock(threading.Thread):
         self._store = store
         self._actions: dict[str, Callable[[str], None]] = {}
         self._changed = threading.Condition()
+        self._scheduled = False  # since timers were looked at last, by another thread or by an action itself
         self._stopping = False
 
     def register(self, action: str, function: Callable[[str], None]) -> None:
@@ -27,6 +28,7 @@ class Clock(threading.Thread):
         """Call `action` with the id `target` after `delay` seconds."""
         self._store.put("timer", uuid.uuid4().hex, owner=target, name=action, data={"due": time.time() + delay})
         with self._changed:
+            self._scheduled = True
             self._changed.notify()
 
     def cancel(self, target: str) -> None:
@@ -35,10 +37,11 @@ class Clock(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping:
+            with self._changed:
+                self._scheduled = False
             wait = self._run_due()
             with self._changed:
-                if not self._stopping:
-                    self._changed.wait(wait)
+                self._changed.wait_for(lambda: self._scheduled or self._stopping, wait)
 
     def stop(self) -> None:
         with self._changed:

@@ -6,8 +6,8 @@ keys/ACCOUNT.json       service accounts' keys, in the form that the connection 
 control.token           opens the control calls
 cloud.json              ids, address and paths of all that: no secrets
 store.sqlite            what the cloud remembers
-events.jsonl            what happened
-jobs/ID/driver.log      what a job wrote
+events.jsonl            what happened; events.1.jsonl what happened before that
+jobs/ID/driver.log      what a job wrote; a link into the bucket once it has ended
 buckets/NAME            the buckets, unless the settings name another folder
 """
 

@@ -21,10 +21,11 @@ from localcloud.emulator.faults import FaultKind
 from localcloud.emulator.gateway import Check, Method
 from localcloud.emulator.iam import Caller, Iam
 from localcloud.emulator.ids import DATAPROC, new_id
+from localcloud.emulator.leftovers import MARK, end_left_behind
 from localcloud.emulator.lockbox import Lockbox
 from localcloud.emulator.metadata import MetadataServer
 from localcloud.emulator.paging import check_filter, name_filter, page, read_token, write_token
-from localcloud.emulator.runners import Launch, Runner, StagingError, StubRunner
+from localcloud.emulator.runners import FETCHED, Launch, Runner, StagingError, StubRunner
 from localcloud.emulator.specs import check_job
 from localcloud.emulator.store import Record
 
@@ -33,6 +34,7 @@ Job = job_pb2.Job
 _ENDED = frozenset({Job.DONE, Job.ERROR, Job.CANCELLED})
 _LOG_PAGE = 1024 * 1024  # bytes, as documented
 _HANG_SECONDS = 10_000_000
+_GUARD_MARGIN = 2.0  # seconds beyond the grace that a guard may take
 _CLOSING_MARGIN = 5.0  # seconds beyond the grace that the end of all jobs may take
 
 
@@ -117,7 +119,7 @@ class Jobs:
         start = read_token(request.page_token)
         content = self._read_log(job.id, start, request.page_size if request.page_size > 0 else _LOG_PAGE)
         end = start + len(content)
-        log = self.folder(job.id) / "driver.log"
+        log = self._log_file(job.id)
         # A job that still runs has a next page always: what it has not written yet.
         more = job.status not in _ENDED or (log.exists() and log.stat().st_size > end)
         return job_service_pb2.ListJobLogResponse(
@@ -137,11 +139,33 @@ class Jobs:
         return any(record.id in alive for record in self._cloud.store.find("job", owner=cluster_id))
 
     def settle_interrupted(self) -> None:
-        """At a start: jobs that ran when the emulator ended are over; their guards have seen to their processes."""
+        """At a start: jobs that ran when the emulator ended are over, with their processes and their staged files.
+
+        Their guards end the processes; those of a guard that was killed as well are ended here.
+        """
+        grace = self._cloud.settings.timing.job_grace + _GUARD_MARGIN
+        if killed := end_left_behind(self._cloud.state / "jobs", grace):
+            self._cloud.events.write(
+                "note", note=f"{killed} processes of jobs had outlived their guards and were ended"
+            )
         with self._cloud.store.transaction():
             for record in self._cloud.store.find("job"):
-                if record.message(Job).status in (Job.RUNNING, Job.CANCELLING):
+                job = record.message(Job)
+                if job.status in (Job.RUNNING, Job.CANCELLING):
+                    self._settle_files(job)
                     self._finish(record.id, None, "the emulator ended while the job ran")
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that has ended: its record, its log and its folder."""
+        log = self._log_file(job_id)
+        if log.is_symlink():
+            kept = log.resolve()
+            kept.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that holds anything else stays
+                for folder in kept.parents[:3]:
+                    folder.rmdir()
+        shutil.rmtree(self.folder(job_id), ignore_errors=True)
+        self._cloud.store.delete("job", job_id)
 
     def close(self) -> None:
         """End all jobs' processes and wait for that."""
@@ -184,10 +208,10 @@ class Jobs:
 
     def _run(self, job: Job, runner: Runner) -> None:
         """A job's thread: from staging to the last process's end."""
-        folder = self.folder(job.id)
-        work = folder / "work"
+        self._drop_files(job.id)  # of a start that was killed before it counted
+        work = self.folder(job.id) / "work"
         work.mkdir(parents=True)
-        log = folder / "driver.log"
+        log = self._log_file(job.id)
         log.touch(mode=0o600)
         exit_code: int | None = None
         reason = ""
@@ -203,9 +227,7 @@ class Jobs:
                 self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
             ) as metadata:
                 exit_code, reason = self._guarded(job, launch, log, metadata.address)
-        self._keep_output(job, cluster, log)
-        if not self._cloud.settings.jobs.keep_files:
-            shutil.rmtree(work, ignore_errors=True)
+        self._settle_files(job)
         with self._cloud.store.transaction():
             self._finish(job.id, exit_code, reason)
         with self._lock:
@@ -217,7 +239,11 @@ class Jobs:
         """Run a command under the guard; its exit code and, where it did not end by itself, why."""
         result = log.with_name("result.json")
         grace = str(self._cloud.settings.timing.job_grace)
-        environment = {**self._base_environment(launch.folder, metadata_address), **launch.environment}
+        environment = {
+            MARK: str(self.folder(job.id)),
+            **self._base_environment(launch.folder, metadata_address),
+            **launch.environment,
+        }
         process = subprocess.Popen(
             [sys.executable, str(Path(guard.__file__)), str(result), str(log), grace, *launch.command],
             cwd=launch.folder,
@@ -258,12 +284,29 @@ class Jobs:
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str((self._cloud.state / "ca.pem").absolute()),
         }
 
-    def _keep_output(self, job: Job, cluster: cluster_pb2.Cluster, log: Path) -> None:
-        """The driver's output into the cluster's bucket, where Data Proc puts it."""
-        if not self._cloud.settings.storage.s3_endpoint and self._cloud.has_bucket(cluster.bucket):
-            target = self._cloud.buckets / cluster.bucket / "dataproc" / "clusters" / cluster.id / "jobs" / job.id
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(log, target / "driveroutput.000000000")
+    def _log_file(self, job_id: str) -> Path:
+        return self.folder(job_id) / "driver.log"
+
+    def _settle_files(self, job: Job) -> None:
+        """What stays of a job that has ended: its log, in the cluster's bucket, where Data Proc puts it."""
+        log, bucket = self._log_file(job.id), self._cluster(job.cluster_id).bucket
+        if not self._cloud.settings.storage.s3_endpoint and self._cloud.has_bucket(bucket) and _is_file(log):
+            folder = self._cloud.buckets / bucket / "dataproc" / "clusters" / job.cluster_id / "jobs" / job.id
+            folder.mkdir(parents=True, exist_ok=True)
+            target = folder / "driveroutput.000000000"
+            shutil.copyfile(log, target)
+            link = log.with_name("driver.log.part")
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+            link.replace(log)
+        if not self._cloud.settings.jobs.keep_files:
+            self._drop_files(job.id)
+
+    def _drop_files(self, job_id: str) -> None:
+        """Remove what was staged for a job, and what it left in its working directory."""
+        folder = self.folder(job_id)
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        (folder / FETCHED).unlink(missing_ok=True)
 
     def _end(self, job_id: str) -> None:
         """Cancel a job: at once where it has no processes, else as soon as they have ended."""
@@ -323,7 +366,7 @@ class Jobs:
 
     def _read_log(self, job_id: str, start: int, size: int) -> bytes:
         """At most `size` bytes, none of a character whose rest is on the next page."""
-        log = self.folder(job_id) / "driver.log"
+        log = self._log_file(job_id)
         if not log.exists():
             return b""
         with log.open("rb") as file:
@@ -380,6 +423,11 @@ def _new_job(request: job_service_pb2.CreateJobRequest, caller: Caller) -> Job:
         getattr(job, kind).CopyFrom(getattr(request, kind))
     job.created_at.GetCurrentTime()
     return job
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file that is not a link to another."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _close(pipe: IO[str]) -> None:

@@ -24,6 +24,8 @@ Note = Callable[[str], None]
 
 _BUCKET_URI = re.compile(r"(?<![\w.+-])s3a?://(?P<bucket>[a-z0-9][a-z0-9.-]*[a-z0-9])(?=/|$)")
 _ENVIRONMENT_PREFIX = "spark.yarn.appMasterEnv."
+FETCHED = "fetched"
+"""An archive of an S3 server, in the job's folder until it is unpacked."""
 # Properties that say where and how a cluster's scheduler runs the job: here there is neither.
 _CLUSTER_ONLY = (
     "spark.yarn.",
@@ -261,7 +263,7 @@ class _Stage:
         parts = urlsplit(uri)
         if storage.s3_endpoint is None or parts.scheme not in ("s3a", "s3"):
             raise StagingError(f"{what}: {uri} cannot be fetched; expected s3a or file")
-        target = self._folder.parent / "fetched"
+        target = self._folder.parent / FETCHED
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         missing = [name for name in names if name not in variables]
         if missing:

@@ -38,6 +38,7 @@ from localcloud.emulator.jobs import Jobs
 from localcloud.emulator.lockbox import Lockbox
 from localcloud.emulator.metadata import MetadataServer
 from localcloud.emulator.operations import Operations
+from localcloud.emulator.retention import Retention
 from localcloud.emulator.runners import Runner, SparkRunner, StubRunner
 from localcloud.emulator.settings import Settings
 from localcloud.emulator.specs import is_operator_name
@@ -79,7 +80,7 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     """Start everything; the stack ends it in the opposite order. Returns the address."""
     port = _free_port(settings.port)
     address = f"127.0.0.1:{port}"
-    events = EventLog(state / "events.jsonl")
+    events = EventLog(state / "events.jsonl", settings.retention.event_log_bytes)
     stack.callback(events.close)
     store = Store(state / "store.sqlite")
     stack.callback(store.close)
@@ -99,6 +100,7 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
     metadata = _start_metadata(cloud, iam, stack)
     jobs.settle_interrupted()
     cloud.faults.replace_configured(settings.faults)
+    Retention(cloud, jobs).begin()
     cloud.clock.start()
     stack.callback(jobs.close)
     stack.callback(cloud.clock.stop)

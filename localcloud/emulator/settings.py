@@ -83,6 +83,13 @@ class Storage(_Section):
     s3_region: str = "ru-central1"
 
 
+class Retention(_Section):
+    """How long what has ended is remembered."""
+
+    days: Annotated[float, Field(gt=0, le=36_500)] = 14.0  # jobs with their logs, operations, requests of clusters gone
+    event_log_bytes: Annotated[int, Field(ge=1000)] = 20_000_000  # then a new one begins; one older is kept
+
+
 class Rules(_Section):
     """How strict the API is where its documentation leaves room."""
 
@@ -112,6 +119,7 @@ class Settings(_Section):
     timing: Timing = Timing()
     jobs: Jobs = Jobs()
     storage: Storage = Storage()
+    retention: Retention = Retention()
     rules: Rules = Rules()
     token_lifetime: Annotated[float, Field(gt=0, le=43_200.0)] = 43_200.0  # seconds; the API's is 12 hours at most
     metadata_port: Port | None = None  # a metadata endpoint of its own for `metadata_service_account`

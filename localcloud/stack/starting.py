@@ -312,7 +312,8 @@ def _failed_run(stack: Stack, api: airflow.Api, run_id: str, tasks: Mapping[str,
 
 def newest_driver_log(stack: Stack) -> Any:
     """The file with what the last job wrote; None before the first."""
-    return max((stack.cloud / "jobs").glob("*/driver.log"), default=None, key=lambda path: path.stat().st_mtime)
+    logs = [path for path in (stack.cloud / "jobs").glob("*/driver.log") if path.exists()]  # links into the bucket
+    return max(logs, default=None, key=lambda path: path.stat().st_mtime)
 
 
 def _show_addresses(stack: Stack, supervisor: Supervisor, progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -211,3 +212,12 @@ def test_a_wrong_fault_is_not_armed(api: Api, wrong: dict[str, object], said: st
     with pytest.raises(grpc.RpcError, match=said) as error:
         api.emulator.call("AddFault", wrong)
     assert code(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_slow_creation_holds_nothing_else_up(tmp_path: Path) -> None:
+    """Fails when jobs stand still for up to a minute as long as anything else is due later."""
+    with emulated(tmp_path / "state") as api:
+        cluster = api.create_cluster("quick")
+        api.emulator.add_fault("create-slow", seconds=600, match="slow")
+        api.clusters.Create(api.cluster_request("slow"))
+        api.done(api.create_job(cluster.id)[1])  # within seconds

@@ -179,7 +179,7 @@ def test_a_jobs_environment_is_its_own(api: Api, monkeypatch: pytest.MonkeyPatch
     allowed = {
         "PATH", "HOME", "LANG", "JAVA_HOME", "SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "TMPDIR",
         "SPARK_LOCAL_DIRS", "SPARK_LOCAL_IP", "PYTHONUNBUFFERED", "YC_METADATA_ADDR", "YC_ENDPOINT",
-        "YC_LOCKBOX_ENDPOINT",
+        "YC_LOCKBOX_ENDPOINT", "SPARK_SUBMIT_OPTS", "LOCALCLOUD_JOB",
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "MLFLOW_TRACKING_URI",
         "LC_CTYPE", "PWD", "SHLVL", "_", "__CF_USER_TEXT_ENCODING",  # the interpreter's and the shell's own
     }  # fmt: skip
