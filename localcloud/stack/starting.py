@@ -255,15 +255,38 @@ def _first_run(stack: Stack, api: airflow.Api) -> str | None:
 
 def _newest_decision(stack: Stack) -> Decision | None:
     """What was decided last; None before the first decision. Raises StackError where it cannot be read."""
-    try:
-        history = DecisionLog(open_folder(str(stack.bucket / "output_data")), MODEL).history()
-    except FraudDetectionError as error:
-        raise StackError(f"{error}\nnext: make up") from error
+    with _readable_decisions():
+        history = _decision_log(stack).history()
     return next((entry for entry in reversed(history) if isinstance(entry, Decision)), None)
 
 
+def _require_no_lost_champion(stack: Stack) -> None:
+    """Raises StackError where a version should be in service: MLflow knows of none."""
+    with _readable_decisions():
+        last = _decision_log(stack).last_change()
+    version = last.version if isinstance(last, Decision) else last and last.to_version
+    if version is not None:
+        raise StackError(
+            f"the champion is lost: version {version} of {MODEL} should be in service, and MLflow has no champion; the "
+            "next run names the command that restores it\nnext: make logs COMPONENT=job"
+        )
+
+
+def _decision_log(stack: Stack) -> DecisionLog:
+    return DecisionLog(open_folder(str(stack.bucket / "output_data")), MODEL)
+
+
+@contextmanager
+def _readable_decisions() -> Iterator[None]:
+    try:
+        yield
+    except FraudDetectionError as error:
+        raise StackError(f"{error}\nnext: make up") from error
+
+
 def _tell_verdict(stack: Stack, api: airflow.Api, progress: Progress) -> None:
-    """Why there is no champion, and when the next run is. A refused model is no fault of the stack."""
+    """Why there is no champion, and when the next run is. A refused model is no fault of the stack; a lost one is."""
+    _require_no_lost_champion(stack)
     decision = _newest_decision(stack)
     if decision is None:
         progress.tell("verdict", "no run has decided yet")

@@ -185,6 +185,15 @@ def test_a_component_that_does_not_start_fails_up_and_shows_the_others(machine: 
     assert not lines["Airflow"].endswith("(not running)")
 
 
+def test_a_lost_champion_is_no_refusal(machine: Machine) -> None:
+    """Fails when `make up` ends well, and promises a first champion, where the one in service has vanished."""
+    machine.log.write(_decision(NOW).model_copy(update={"decision": Outcome.PROMOTED, "version": 3}))
+    done = machine.up()
+    assert done.exit_code == 1
+    assert "the champion is lost: version 3 of fraud_detection should be in service" in done.output
+    assert _shows_where_everything_is(machine, done.output)
+
+
 def test_a_decision_that_cannot_be_read_is_named(machine: Machine) -> None:
     """Fails when a damaged file ends `make up` in a stack trace."""
     path = machine.stack.bucket / "output_data" / "decisions" / MODEL / "20260901T100000Z.json"
