@@ -251,8 +251,9 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Prove what takes too long for a test, on this machine (about half an hour)
+prove: setup ## Prove what takes too long for a test, on this machine (about an hour and a half)
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
+	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 
 ##@ The way to the cloud (docs/deploy.md)
 

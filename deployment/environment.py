@@ -41,7 +41,7 @@ VARIABLES_OUTPUT = "variables"
 _HEADER = "# From Terraform's outputs (make env); changes below are overwritten, other lines of this file are kept."
 # What secrets look like: a name that says so (the id of a secret is none), or a value of a form that only they have.
 _SECRET_NAME = re.compile(r"(password|token|secret|private_key|access_key|credential)(?!.*_id$)", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"-----BEGIN|^(t1\.|y[0-3]_|AQVN|YCAJ|YCN?[PM])[\w.=-]{16,}|://[^/\s:@]+:[^/\s@]+@")
+_SECRET_VALUE = re.compile(r"-----BEGIN|^(t1\.|y[0-3]_|AQVN|YCAJ|YCN?[PM])[\w.=-]{16,}|://[^\s:@]*:.*@")
 
 
 def env_values(outputs: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,6 +12,7 @@ from typing import Any
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError
 
 _TIMEOUT = 60.0
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?#].*)?")
 _TEMPORARY = (429, 500, 502, 503, 504)
 
 
@@ -30,8 +32,7 @@ def call(
     form: Mapping[str, str] | None = None,
 ) -> Any:
     """The JSON of an answer, None where it is empty. Raises HttpError, or DeploymentError where nobody answers."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DeploymentError(f"{url!r} is no address of a web service; expected https://…")
+    demand_address(url, "an address")
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310  # looked at above
     request.add_header("Accept", "application/json")
     if body is not None:
@@ -40,7 +41,7 @@ def call(
     elif form is not None:
         request.data = urllib.parse.urlencode(form).encode()
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
+        with _opener(url).open(request, timeout=_TIMEOUT) as answer:
             content = answer.read()
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")[:500]
@@ -51,6 +52,24 @@ def call(
         return json.loads(content) if content else None
     except json.JSONDecodeError as error:
         raise DeploymentError(f"{method} {url}: the answer is not JSON; is the address right?") from error
+
+
+def demand_address(url: str, what: str) -> None:
+    """Raise DeploymentError unless it is the address of a web service, and without a user or password in it.
+
+    It is not repeated where it is wrong: it may hold a password, and no parser finds one that has / or # in it.
+    """
+    if "@" in url or not _ADDRESS.fullmatch(url):
+        raise DeploymentError(
+            f"{what} is no address of a web service; expected https://HOST or https://HOST:PORT, without a user or"
+            " a password in it"
+        )
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Without a proxy for a service on this machine, which a proxy cannot reach."""
+    is_here = urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_here else []))
 
 
 def basic(user: str, password: str) -> str:

@@ -26,6 +26,7 @@ _TIMEOUT = 10.0  # seconds that a control call may take
 _POLL = 0.05
 OLDER_EVENTS = "events.1.jsonl"
 """The event log before the one that is being written."""
+_NO_PROXY = (("grpc.enable_http_proxy", 0),)  # the emulator is on this machine
 
 
 class EmulatorNotReadyError(Exception):
@@ -113,7 +114,7 @@ class Emulator:
         cloud = self.cloud
         token = (self.state / "control.token").read_text()
         credentials = grpc.ssl_channel_credentials((self.state / "ca.pem").read_bytes())
-        with grpc.secure_channel(cloud["endpoint"], credentials) as channel:
+        with grpc.secure_channel(cloud["endpoint"], credentials, options=_NO_PROXY) as channel:
             send: Any = channel.unary_unary(
                 f"/localcloud.Control/{method}",
                 request_serializer=lambda value: json.dumps(value).encode(),

@@ -14,9 +14,12 @@ import yaml
 from click.testing import CliRunner
 
 from fraud_detection.cli import main
+from fraud_detection.proxies import exempt_loopback
 from fraud_detection.simulation.demo import regimes
 from fraud_detection.simulation.files import write_days
 from fraud_detection.simulation.fraud import World
+
+exempt_loopback()  # the tests' own servers are on this machine, whatever proxy it has
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
 """A moment at which the small world can decide; its data goes on for two days."""

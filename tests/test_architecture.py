@@ -22,7 +22,7 @@ ALLOWED = {
     "report": {"report", "evaluation", "windows"},
     "simulation": {"simulation", "windows"},
 }
-EVERYWHERE = {"errors", "settings", "results", "shapes"}
+EVERYWHERE = {"errors", "masking", "proxies", "settings", "results", "shapes"}
 
 
 def _own_imports(path: Path) -> set[str]:

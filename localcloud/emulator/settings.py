@@ -146,7 +146,10 @@ def load(path: Path | None, port: int | None = None) -> Settings:
         except OSError as error:
             raise EmulatorError(f"cannot read the settings file {path}: {error.strerror}") from error
         except yaml.YAMLError as error:
-            raise EmulatorError(f"{path} is not YAML: {error}") from error
+            mark = getattr(error, "problem_mark", None)  # without the line itself, which may hold a secret
+            where = "" if mark is None else f", in line {mark.line + 1}, column {mark.column + 1}"
+            problem = getattr(error, "problem", None) or type(error).__name__
+            raise EmulatorError(f"{path} is not YAML: {problem}{where}") from error
     if not isinstance(values, dict):
         raise EmulatorError(f"{path} holds a {type(values).__name__}; expected a mapping of settings")
     if port is not None:

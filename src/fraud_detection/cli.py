@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -20,10 +20,12 @@ import click
 
 from fraud_detection import __version__
 from fraud_detection.engine import Engine
-from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.errors import FraudDetectionError, SettingsError, StalledError
+from fraud_detection.masking import mask
 from fraud_detection.settings import load_settings
 from fraud_detection.shapes import stack_trace
 from fraud_detection.simulation.command import create_data
+from fraud_detection.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from fraud_detection.decisions import DecisionLog
@@ -60,9 +62,7 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**options)
         except FraudDetectionError as error:
-            if options.get("as_json"):
-                click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-            click.echo(f"{click.style('error', fg='red', bold=True)}       {error}", err=True)
+            _show(error, as_json=bool(options.get("as_json")))
             sys.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own
@@ -73,7 +73,44 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _show(error: FraudDetectionError, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+    click.echo(f"{click.style('error', fg='red', bold=True)}       {error}", err=True)
+
+
+class _MaskedUsage:
+    """Hides passwords in what click says of wrong arguments, since it repeats them."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:  # noqa: ANN401  (click decides the types)
+        with _masked_usage():
+            return super().make_context(*arguments, **extra)  # type: ignore[misc,no-any-return]
+
+    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401  (click decides the types)
+        with _masked_usage():
+            return super().invoke(context)  # type: ignore[misc]
+
+
+class _Command(_MaskedUsage, click.Command):
+    """A command whose complaints show no password."""
+
+
+class _Group(_MaskedUsage, click.Group):
+    """A group whose complaints show no password, nor those of its commands."""
+
+    command_class = _Command
+
+
+@contextmanager
+def _masked_usage() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = mask(error.message)  # type: ignore[misc]
+        raise
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fraud-detection")
 def main() -> None:
     """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
@@ -135,8 +172,14 @@ def retrain(
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
-    from fraud_detection.handover import handed_over  # these import the engines: late, so that --help is quick
+    from fraud_detection.handover import handed_over, write_failure  # they import the engines: late, for a quick --help
+    from fraud_detection.narration import Stopwatch
     from fraud_detection.retraining import Request, retrain
+
+    def give_up(error: StalledError) -> None:
+        _show(error, as_json=as_json)
+        with suppress(FraudDetectionError):  # the storage may be what stands still
+            write_failure(output, run_name, error)
 
     with handed_over(output, run_name) as hand_over:
         request = Request(
@@ -149,7 +192,9 @@ def retrain(
             engine=Engine(engine),
             clock=datetime.now(UTC),
         )
-        decision = retrain(request, lambda step, line: tell(step, line, err=as_json))
+        with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
+            watch = Stopwatch(watchdog.progress)
+            decision = retrain(request, lambda step, line: tell(step, line, err=as_json), watch)
         hand_over(decision)
     if as_json:
         click.echo(decision.model_dump_json(indent=2))
@@ -173,7 +218,7 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
             click.echo(line)
     if not history:
         first = f"the first one is made by: fraud-detection retrain --output {output} …"
-        click.echo(f"no decisions in {output}; {_other_model(log, config) or first}", err=as_json)
+        click.echo(mask(f"no decisions in {output}; {_other_model(log, config) or first}"), err=as_json)
 
 
 @main.command()
@@ -264,7 +309,7 @@ def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry"
 
 def tell(step: str, line: str, err: bool = False) -> None:
     """Print one step of a run; colours vanish where the output is not a terminal."""
-    click.echo(f"{click.style(f'{step:<12}', fg='cyan')}{line}", err=err)
+    click.echo(f"{click.style(f'{step:<12}', fg='cyan')}{mask(line)}", err=err)
 
 
 def default_tracking_uri(output: str) -> str:

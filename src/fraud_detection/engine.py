@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.proxies import exempt_loopback
 from fraud_detection.shapes import library_text
 
 if TYPE_CHECKING:
@@ -24,6 +26,35 @@ class Engine(StrEnum):
 
     SAIL = "sail"
     SPARK = "spark"
+
+
+_MODULES = {
+    Engine.SAIL: (
+        "pysail.spark",
+        "pyspark.sql.connect.session",
+        "pyspark.sql.connect.functions",
+        "pyspark.worker",
+        "pyarrow.pandas_compat",
+    ),
+    Engine.SPARK: ("pyspark.sql", "pyarrow.pandas_compat"),
+}
+"""What each engine imports, also late and in its own threads."""
+
+
+def _preload(engine: Engine) -> None:
+    """Import in this thread what the engine would import later, some of it in threads of its own.
+
+    Sail calls Python from its own threads, and those import what runs there; Python's import locks can deadlock when
+    two threads import at once.
+
+    Raises:
+        SettingsError: the engine is not installed.
+    """
+    try:
+        for module in _MODULES[engine]:
+            import_module(module)
+    except ImportError as error:
+        raise SettingsError(f"engine {engine} is not installed ({error}); run: make setup") from error
 
 
 @contextmanager
@@ -73,6 +104,9 @@ _TEMPORARY = re.compile(
 _REFUSED = re.compile(r"FraudDetectionError: (cannot .*)|java\.nio\.file\.(AccessDeniedException: .*)")
 
 
+_CONNECT_SECONDS = 60.0  # it takes a second; a busy machine has more to do
+
+
 @contextmanager
 def _explained(engine: Engine) -> Iterator[None]:
     from py4j.protocol import Py4JError
@@ -107,16 +141,16 @@ def _engine_error(engine: Engine, error: Exception) -> FraudDetectionError:
 
 @contextmanager
 def _sail_session() -> "Iterator[SparkSession]":
-    try:
-        from pysail.spark import SparkConnectServer
-    except ImportError as error:
-        raise SettingsError(f"engine sail is not installed ({error}); run: make setup") from error
+    _preload(Engine.SAIL)
+    from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
+    exempt_loopback()
     os.environ.setdefault("RUST_LOG", "error")  # Sail reads it once, when its first server starts
     server = SparkConnectServer()
     server.start()
     host, port = server.listening_address
+    _await_answer(f"{host}:{port}")
     spark = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     try:
@@ -130,12 +164,28 @@ def _sail_session() -> "Iterator[SparkSession]":
         os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
 
 
+def _await_answer(address: str) -> None:
+    """Connect to the embedded engine once, with a time limit, which PySpark does not have.
+
+    Raises:
+        FraudDetectionError: it does not answer.
+    """
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise FraudDetectionError(
+                f"engine sail does not answer at {address} within {_CONNECT_SECONDS:.0f} s; let this machine connect to"
+                " its own ports (a firewall or a proxy may be in the way), or use --engine spark"
+            ) from None
+
+
 @contextmanager
 def _spark_session() -> "Iterator[SparkSession]":
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise SettingsError(f"engine spark is not installed ({error}); run: make setup") from error
+    _preload(Engine.SPARK)
+    from pyspark.sql import SparkSession
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM with its own properties
     builder = SparkSession.builder.appName("fraud-detection").config("spark.sql.session.timeZone", "UTC")

@@ -1,14 +1,19 @@
 """The ways a run can end badly, each with its exit code (see `docs/cli.md`).
 
 Every message says what was found, what was expected, and what to do next; the command line shows the message alone,
-without a stack trace.
+without a stack trace. None of them holds a password: each is masked as it is made.
 """
+
+from fraud_detection.masking import mask
 
 
 class FraudDetectionError(Exception):
     """Anything that stops a run and that retrying or other data will not mend by itself."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(mask(message))
 
 
 class SettingsError(FraudDetectionError):
@@ -21,6 +26,12 @@ class DataError(FraudDetectionError):
     """The data breaks its contract: retrying with the same data cannot help."""
 
     exit_code = 65
+
+
+class StalledError(FraudDetectionError):
+    """The run stands still: retrying can help."""
+
+    exit_code = 75
 
 
 class ServiceUnavailableError(FraudDetectionError):

@@ -63,7 +63,7 @@ def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decisio
         yield decided.append
     except FraudDetectionError as error:
         with suppress(FraudDetectionError):  # what went wrong first is what must be told
-            _write(output, run_name, _failed(error, error.exit_code))
+            write_failure(output, run_name, error)
         raise
     except Exception as error:  # a bug ends the job as well, with Python's own exit code
         with suppress(FraudDetectionError):
@@ -71,6 +71,12 @@ def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decisio
         raise
     for decision in decided:
         _write(output, run_name, _ended(decision))
+
+
+def write_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
+    """Write the outcome of a run that ends with this error. Without a name write none."""
+    if run_name is not None:
+        _write(output, run_name, _failed(error, error.exit_code))
 
 
 def write_maturity(storage: Storage, model_name: str, profile: "Profile", windows: RunWindows) -> None:

@@ -20,7 +20,9 @@ Tell = Callable[[str, str], None]
 class Stopwatch:
     """Wall seconds by phase, in the order the phases began; a phase does not count what runs inside it as another."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_phase: Callable[[str], None] = lambda _: None) -> None:
+        """`on_phase` is told the phase whenever one begins or ends."""
+        self._on_phase = on_phase
         self._seconds: dict[str, float] = {}
         self._running: list[str] = []
         self._since = 0.0
@@ -31,11 +33,13 @@ class Stopwatch:
         self._seconds.setdefault(phase, 0.0)
         self._switch()
         self._running.append(phase)
+        self._on_phase(phase)
         try:
             yield
         finally:
             self._switch()
             self._running.pop()
+            self._on_phase(self._running[-1] if self._running else f"after {phase}")
 
     def _switch(self) -> None:
         now = perf_counter()

@@ -1,9 +1,7 @@
 """The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +69,7 @@ class Serving:
     retirement: Retirement | None
 
 
-def retrain(request: Request, tell: Tell) -> Decision:
+def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Decision:
     """Train a challenger on matured labels, compare it with the champion, and bring the decision into force.
 
     A T that is decided already is not decided again: its decision is returned.
@@ -79,21 +77,18 @@ def retrain(request: Request, tell: Tell) -> Decision:
     Raises:
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
     """
-    settings, watch = request.settings, Stopwatch()
+    settings, watch = request.settings, watch or Stopwatch()
     output = open_folder(request.output)
     log = DecisionLog(output, settings.model_name)
     registry = Registry(request.tracking_uri, settings.model_name, log, request.config, request.output)
     as_of = request.as_of and whole_hour(request.as_of)
-    with ThreadPoolExecutor(max_workers=1) as background:
-        # Loading MLflow and XGBoost takes as long as reading the data: the engine works meanwhile.
-        opening = background.submit(_open_registry, registry, log, as_of)
-        background.submit(import_module, "xgboost")
-        if not (as_of and log.find(as_of)):
-            profile, windows, rows = _gather(request, output, opening, watch, tell)
-            as_of = windows.as_of
-        with watch("open registry"):
-            for completed in opening.result():
-                tell("completed", narration.completed_line(completed))
+    # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
+    with watch("open registry"):
+        for completed in _open_registry(registry, log, as_of):
+            tell("completed", narration.completed_line(completed))
+    if not (as_of and log.find(as_of)):
+        profile, windows, rows = _gather(request, output, watch, tell)
+        as_of = windows.as_of
     if earlier := log.find(as_of):
         return _already_decided(earlier, tell)
 
@@ -141,9 +136,7 @@ def _serving(registry: Registry) -> Serving:
     return Serving(champion, registry.pinned() is not None, None if champion else registry.retirement())
 
 
-def _gather(
-    request: Request, output: Storage, opening: Future[tuple[Decision, ...]], watch: Stopwatch, tell: Tell
-) -> tuple[Profile, RunWindows, Rows]:
+def _gather(request: Request, output: Storage, watch: Stopwatch, tell: Tell) -> tuple[Profile, RunWindows, Rows]:
     """Read and check the input, and bring to the driver what the run needs of it."""
     settings = request.settings
     with watch("start engine"), session(request.engine) as spark:
@@ -152,8 +145,6 @@ def _gather(
             windows = _windows(transactions, request, output)
         tell("data", narration.data_line(transactions.profile, windows))
         tell("split", narration.split_line(windows))
-        if opening.done():
-            opening.result()  # an MLflow that cannot be reached ends the run here, not after the work
         with watch("features"):
             rows = collect_rows(transactions, windows, settings)
     tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))

@@ -132,6 +132,7 @@ class Settings(_Section):
     """Everything a run can be told, by section."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]+$")] = "fraud_detection"
+    progress_timeout_minutes: Annotated[float, Field(gt=0.0, le=1440.0)] = 30.0
     data: Data = Data()
     windows: Windows = Windows()
     training: Training = Training()
@@ -154,7 +155,7 @@ def load_settings(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} cannot be read: {error}; give another with --config") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"settings file {path} is not YAML: {error}") from error
+        raise SettingsError(f"settings file {path} is not YAML: {_yaml_problem(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise SettingsError(f"settings file {path} holds a {type(content).__name__}; expected names with values")
     try:
@@ -162,6 +163,13 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         broken = "\n".join(f"  {_where(e['loc'])}: {e['msg']} (found {e['input']!r})" for e in error.errors())
         raise SettingsError(f"settings file {path} breaks {error.error_count()} rule(s):\n{broken}") from error
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the piece of the line that PyYAML shows: it may be half an address."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or type(error).__name__
+    return problem if mark is None else f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _where(location: tuple[int | str, ...]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.masking import mask
 
 LONGEST = 32
 """Characters of a shape: a time with fraction and zone fits, a free text does not."""
@@ -56,7 +57,7 @@ def library_text(text: str) -> str:
     Masked are what stands in quotes, words with three digits or more, and the row that a CSV parser repeats; names of
     files stay.
     """
-    line = _CSV_ROW.sub(r"\1…", " ".join(text.split()))
+    line = _CSV_ROW.sub(r"\1…", " ".join(mask(text).split()))  # masked first, while addresses are whole
     line = _QUOTED.sub(
         lambda quoted: quoted[0] if _FILE.fullmatch(quoted[0]) else f"{quoted[1]}{shape(quoted[2])}{quoted[1]}", line
     )

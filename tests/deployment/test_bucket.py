@@ -208,6 +208,6 @@ def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tm
         command, env={**environment, **s3.settings, "S3_ENDPOINT": "x"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "error: S3_ENDPOINT is 'x'" in done.stderr
+    assert "error: S3_ENDPOINT is no address" in done.stderr
     done = subprocess.run(command, env={**environment, **s3.settings}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """The calls that Airflow's operators make, through the class they make them with."""
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -291,3 +292,13 @@ def test_a_secret_is_found_by_id_and_by_name_in_its_newest_version(api: Api) -> 
     listed = api.secrets.List(secret_service_pb2.ListSecretsRequest(folder_id=api.folder_id)).secrets
     (secret,) = [secret for secret in listed if secret.id == metadata.secret_id]
     assert secret.current_version.id == payload.version_id
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_a_silent_proxy_is_not_asked_for_the_emulator(api: Api, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Fails when `make up` and `make status` wait for a proxy that knows nothing of this machine."""
+    for exempt in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(exempt, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert api.emulator.health()

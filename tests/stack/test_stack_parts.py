@@ -310,3 +310,18 @@ def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:
     assert status.stdout.count("stopped") == len(components.COMPONENTS)
     down = CliRunner().invoke(main, ["down", "--env", str(env)])
     assert down.exit_code == 0, down.output
+
+
+@pytest.mark.parametrize("kept", ["http_proxy", "HTTPS_PROXY", "all_proxy", "grpc_proxy"])
+def test_components_keep_a_proxy_and_reach_this_machine_without_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Fails when Airflow's tasks ask a company's proxy for the emulator, or lose the proxy that the chat is behind."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(kept, "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "corp.example")
+    found = components.base_environment(stack)
+    assert found[kept] == "http://proxy.example:3128"
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        assert found[name].startswith("corp.example,localhost,127.0.0.1")

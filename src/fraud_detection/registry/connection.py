@@ -5,15 +5,18 @@ Nothing here prints, and no address leaves this module with a password in it.
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.masking import MASK, mask
+from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import credentials, sqlite
 from fraud_detection.storage import is_object, session
 
@@ -29,6 +32,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "PGCONNECT_TIMEOUT": "20",  # of a PostgreSQL that MLflow reads by itself; libpq would wait for ever
 }
 """What MLflow reads from the environment; a value that is already there stays."""
 
@@ -42,10 +46,12 @@ _UNAVAILABLE = frozenset(
 def import_mlflow(tracking_uri: str) -> None:
     """Import all of MLflow that `tracking_uri` needs.
 
-    It takes 2 to 4 seconds, once in a process, and can be done by a thread of its own while an engine starts.
+    It takes 2 to 4 seconds, once in a process. Not in a thread of its own: Python's import locks can deadlock when two
+    threads import at once.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    exempt_loopback()
     importlib.import_module("mlflow.xgboost")
     if _database(tracking_uri):
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
@@ -123,11 +129,10 @@ class Connection:
             raise self._explanation(error) from None  # the original text may hold the address with its password
 
     def masked(self, text: str) -> str:
-        """The text without the user and password of the address."""
-        userinfo, at, _ = urlsplit(self.uri).netloc.rpartition("@")
-        if not at:
-            return text
-        return text.replace(f"{userinfo}@", "***@").replace(f"{unquote(userinfo)}@", "***@")
+        """The text without user and password of any address, nor the password of this one standing alone."""
+        for secret in _spellings(self.uri):
+            text = text.replace(secret, f"{MASK}@" if secret.endswith("@") else MASK)
+        return mask(text)
 
     @property
     def _artifact_root(self) -> str | None:
@@ -219,31 +224,65 @@ def _database(uri: str) -> bool:
     return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
 
 
+_ADDRESS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+]*)://(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>:\d+)?"
+    r"(?P<rest>[/?#][^@]*)?"
+)
+_SHORTEST_SECRET = 4
+"""A shorter password is hidden with its address alone: everywhere else its letters are part of other words."""
+
+
 def _checked(uri: str) -> str:
-    """The address with an absolute path.
+    """The address with an absolute path, and with every sign of user and password encoded that means something else.
 
     Raises:
         SettingsError: it is not that of an MLflow service.
     """
     scheme = uri.split(":", 1)[0]
     expected = "expected http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"
-    if scheme in ("http", "https"):
-        if not _host(uri):
-            raise SettingsError(f"--tracking-uri names no host; {expected}")
-        return uri.rstrip("/")
     if scheme == "sqlite":
         path = uri.removeprefix("sqlite:///")
         if path in ("", uri) or "?" in path or path.startswith(":memory:"):
-            raise SettingsError(f"--tracking-uri {uri} is not an SQLite file; {expected}")
+            raise SettingsError(f"--tracking-uri {' '.join(uri.split())} is not an SQLite file; {expected}")
         return f"sqlite:///{Path(path).absolute()}"
-    if "://" in uri and _database(uri) and _host(uri):
-        return uri
-    found = scheme if "://" in uri else "a path"
-    raise SettingsError(f"--tracking-uri is {found}, not the address of an MLflow service; {expected}")
+    if scheme not in ("http", "https") and not ("://" in uri and _database(uri)):
+        found = scheme if "://" in uri and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) else "a path"
+        raise SettingsError(f"--tracking-uri is {found}, not the address of an MLflow service; {expected}")
+    found_parts = _ADDRESS.fullmatch(uri)
+    if found_parts is None:
+        raise SettingsError(f"--tracking-uri {_why_not_read(uri)}; {expected}")
+    encoded = _encoded(found_parts["userinfo"])
+    address = f"{scheme}://{encoded}{found_parts['host']}{found_parts['port'] or ''}{found_parts['rest'] or ''}"
+    return address.rstrip("/") if scheme in ("http", "https") else address
 
 
-def _host(uri: str) -> str | None:
-    try:
-        return urlsplit(uri).hostname
-    except ValueError:  # such as a bracket that is never closed
-        return None
+def _why_not_read(uri: str) -> str:
+    """What is wrong with an address that cannot be taken apart. It is not repeated: it may hold a password."""
+    _, _, after = uri.partition("://")
+    if "@" in after:
+        return (
+            "cannot be read: in a user or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25,"
+            " or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
+    if re.match(r"[/?#]|$", after):
+        return "names no host"
+    return "names a host or port that cannot be one"
+
+
+def _encoded(userinfo: str | None) -> str:
+    """User and password as every library reads them, whether they came percent-encoded or not."""
+    if userinfo is None:
+        return ""
+    user, colon, password = userinfo.partition(":")
+    return f"{quote(unquote_to_bytes(user), safe='')}{colon}{quote(unquote_to_bytes(password), safe='')}@"
+
+
+def _spellings(uri: str) -> list[str]:
+    """User and password of a checked address in every form that an error can hold, the longest first."""
+    found = _ADDRESS.fullmatch(uri)
+    if found is None or not found["userinfo"]:
+        return []
+    userinfo = found["userinfo"]
+    secret = userinfo.partition(":")[2] or userinfo  # a token may stand alone
+    forms = {f"{userinfo}@", f"{unquote(userinfo)}@", *(repr(unquote(secret))[1:-1], secret, unquote(secret))}
+    return sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)

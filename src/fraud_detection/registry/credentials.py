@@ -12,6 +12,7 @@ import urllib.request
 from http import HTTPStatus
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.proxies import exempt_loopback
 from fraud_detection.storage.metadata import DEFAULT_ADDRESS, IamTokens, NoMetadataError
 
 SECRET_ID = "MLFLOW_LOCKBOX_SECRET_ID"  # noqa: S105  # a name
@@ -46,6 +47,7 @@ def take_from_lockbox() -> None:
 
 
 def _entries(secret_id: str) -> dict[str, str]:
+    exempt_loopback()
     endpoint = os.environ.get("YC_LOCKBOX_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
     url = f"{endpoint}/lockbox/v1/secrets/{secret_id}/payload"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_iam_token()}"})  # noqa: S310  # http(s)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.masking import mask
 from fraud_detection.registry.absence import last_champion, lost_champion, retirement_in_force
 from fraud_detection.registry.artifacts import Facts, digest, load_model, log_model
 from fraud_detection.registry.connection import Connection
@@ -105,7 +106,7 @@ class Registry:
     def command_without_reason(self, verb: str, *words: str) -> str:
         """A command line that finds this registry again."""
         options = [word for option in self._options.items() for word in option]
-        return shlex.join(["fraud-detection", verb, *options, *words])
+        return mask(shlex.join(["fraud-detection", verb, *options, *words]))
 
     def champion(self) -> Champion | None:
         """The model in service, loaded from its native file; None before the first promotion and after a retirement.

@@ -1,7 +1,8 @@
 """Paths and URLs: which storage they mean."""
 
+import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -38,13 +39,15 @@ def local_path(url: str) -> Path:
     Raises:
         SettingsError: the URL is of another kind.
     """
-    parts = urlsplit(url)
-    if "://" not in url:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return Path(url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
+    host, slash, path = rest.partition("/")
+    if scheme != "file" or host not in {"", "localhost"}:
         expected = "expected a path on this machine, a file:/// URL or s3a://BUCKET/FOLDER"
-        raise SettingsError(f"{parts.scheme}://… cannot be opened; {expected}")
-    return Path(unquote(parts.path))
+        shown = scheme if scheme.isalnum() else "…"  # something else may be a password
+        raise SettingsError(f"{shown}://… cannot be opened; {expected}")
+    return Path(unquote(f"{slash}{re.split('[?#]', path)[0]}"))
 
 
 def input_files(url: str) -> list[str]:

@@ -42,7 +42,7 @@ class Address:
         scheme, _, rest = url.partition("://")
         bucket, _, key = rest.partition("/")
         if not _BUCKET.fullmatch(bucket):
-            shown = "…" if "@" in bucket else bucket  # some write KEY:SECRET@ before it
+            shown = "…" if ":" in bucket or "@" in url else bucket  # some write KEY:SECRET@ before it
             raise SettingsError(f"{scheme}://{shown} does not name a bucket; expected {scheme}://BUCKET/FOLDER")
         return cls(bucket, key.strip("/"))
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.proxies import exempt_loopback
 from fraud_detection.storage.metadata import DEFAULT_ADDRESS, IamTokens, NoMetadataError
 
 DEFAULT_ENDPOINT = "https://storage.yandexcloud.net"
@@ -164,6 +165,7 @@ def _session(_environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401
     import botocore.session
     from botocore.config import Config
 
+    exempt_loopback()
     session = botocore.session.Session()
     session.set_default_client_config(
         Config(

@@ -15,6 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 _TIMEOUT = 30.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""For this machine and its metadata, of which a proxy knows nothing."""
+
 _TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105  (a path, not a token)
 
 
@@ -26,7 +29,8 @@ def read_settings(path: str) -> dict[str, Any]:
 
 def secret(settings: dict[str, Any], name: str) -> dict[str, str]:
     """The entries of a secret of Lockbox."""
-    token = _get(f"{settings['metadata_endpoint']}{_TOKEN_PATH}", {"Metadata-Flavor": "Google"})["access_token"]
+    metadata = f"{settings['metadata_endpoint']}{_TOKEN_PATH}"
+    token = _get(metadata, {"Metadata-Flavor": "Google"}, DIRECT)["access_token"]
     address = f"{settings['lockbox_endpoint']}/lockbox/v1/secrets/{settings['secret_ids'][name]}/payload"
     payload = _get(address, {"Authorization": f"Bearer {token}"})
     return {entry["key"]: entry["textValue"] for entry in payload["entries"]}
@@ -44,9 +48,9 @@ def password(settings: dict[str, Any], name: str) -> str:
     return found[0]
 
 
-def _get(address: str, headers: dict[str, str]) -> dict[str, Any]:
+def _get(address: str, headers: dict[str, str], opener: urllib.request.OpenerDirector | None = None) -> dict[str, Any]:
     request = urllib.request.Request(address, headers=headers)  # noqa: S310  (the cloud's own addresses)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
+    with (opener or urllib.request.build_opener()).open(request, timeout=_TIMEOUT) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
 
