@@ -232,6 +232,7 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
     import pyarrow.parquet as pq
 
     from fraud_detection.features import kernels
+    from fraud_detection.labels import NEVER, known_at
 
     names = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD"]
 
@@ -245,7 +246,7 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
         start = int(times.min())
         first = kernels.card_features(cards, times, ids, cents, fraud, start, start, past=not base_only)
         at = first.positions
-        known = kernels.known_times(times[at], fraud[at], None, DELAY)
+        known = np.where(fraud[at], known_at(times[at], None, DELAY), NEVER)
         second = kernels.terminal_features(
             terminals[at], times[at], ids[at], known, first.unexplained, start, DELAY, frauds=not base_only
         )

@@ -12,7 +12,10 @@ NAN = math.nan
 
 @dataclass(frozen=True)
 class Transaction:
-    """Times in microseconds; `fraud` is what is recorded, `available` when that label came (None: not recorded)."""
+    """Times in microseconds; `fraud` is what is recorded, `available` when that label came (None: not recorded).
+
+    `earlier` are the labels before that one, each with when it came, oldest first.
+    """
 
     id: int
     time: int
@@ -21,6 +24,7 @@ class Transaction:
     cents: int
     fraud: bool = False
     available: int | None = None
+    earlier: tuple[tuple[int | None, bool], ...] = ()
 
 
 def card_features(tx: Transaction, everything: list[Transaction]) -> dict[str, float]:
@@ -65,7 +69,11 @@ def terminal_features(tx: Transaction, everything: list[Transaction], delay: int
     matured = [other for other in at_terminal if tx.time - delay - 30 * DAY < other.time <= tx.time - delay]
 
     def is_known_fraud(other: Transaction) -> bool:
-        return other.fraud and known_time(other, delay) <= tx.time
+        return label_at(other, tx.time, delay) == 1
+
+    def known_since(other: Transaction) -> int:
+        """When it became known what is known now."""
+        return fraud_since(other, tx.time, delay)
 
     features: dict[str, float] = {}
     for days in (1, 7, 30):
@@ -78,11 +86,11 @@ def terminal_features(tx: Transaction, everything: list[Transaction], delay: int
 
     recent = [other for other in at_terminal if other.time > tx.time - delay - 30 * DAY]
     unexplained = [other for other in recent if is_known_fraud(other) and not is_explained(other, everything)]
-    unexplained.sort(key=lambda other: known_time(other, delay))  # stable: known at once, the later transaction is last
+    unexplained.sort(key=known_since)  # stable: known at once, the later transaction is last
     features["terminal_unexplained_count_30d"] = len(unexplained)
     if not unexplained:
         return features | dict.fromkeys(UNEXPLAINED_AGES, NAN)
-    ages = [min(tx.time - known_time(other, delay), 30 * DAY) / DAY for other in (unexplained[0], unexplained[-1])]
+    ages = [min(tx.time - known_since(other), 30 * DAY) / DAY for other in (unexplained[0], unexplained[-1])]
     after = matured[matured.index(unexplained[-1]) + 1 :] if unexplained[-1] in matured else []
     genuine = sum(not is_known_fraud(other) for other in after)
     return features | dict(zip(UNEXPLAINED_AGES, [*ages, genuine], strict=True))
@@ -95,9 +103,29 @@ UNEXPLAINED_AGES = (
 )
 
 
-def known_time(tx: Transaction, delay: int) -> int:
+def known_time(tx: Transaction, available: int | None, delay: int) -> int:
     """When a label is known: never before the transaction is over."""
-    return max(tx.time + delay if tx.available is None else tx.available, tx.time + 1)
+    return max(tx.time + delay if available is None else available, tx.time + 1)
+
+
+def labels_of(tx: Transaction) -> tuple[tuple[int | None, bool], ...]:
+    """All labels, oldest first."""
+    return (*tx.earlier, (tx.available, tx.fraud))
+
+
+def label_at(tx: Transaction, moment: int, delay: int) -> int | None:
+    """What is known at a moment: the last label that is known by then."""
+    known = [int(fraud) for came, fraud in labels_of(tx) if known_time(tx, came, delay) <= moment]
+    return known[-1] if known else None
+
+
+def fraud_since(tx: Transaction, moment: int, delay: int) -> int:
+    """Of a known fraud, since when without a break."""
+    changes = sorted(known_time(tx, came, delay) for came, _ in labels_of(tx))
+    before = [change for change in changes if change <= moment]
+    while len(before) > 1 and label_at(tx, before[-2], delay) == 1:
+        before.pop()
+    return before[-1]
 
 
 def _ordered(transactions: list[Transaction]) -> list[Transaction]:

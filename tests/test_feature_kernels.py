@@ -1,9 +1,11 @@
 """The feature kernels: equal to their plain definitions, blind to the future, independent of who shares the call."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from time import process_time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import slow_features
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from slow_features import DAY, Transaction
 
 from fraud_detection.features import kernels
+from fraud_detection.labels import NEVER, Labels
 
 DELAY = 7 * DAY
 BEGINNING = -(10**18)
@@ -25,34 +28,65 @@ amounts = st.sampled_from([0, 1, 100, 200, 250, 251, 999, 1000, 5000, 10**14])
 label_delays = st.one_of(st.none(), st.integers(0, 120).map(lambda half_days: half_days * DAY // 2))
 
 
+label_lists = st.one_of(
+    st.lists(st.tuples(label_delays, st.booleans()), min_size=1, max_size=1),
+    st.lists(st.tuples(label_delays, st.booleans()), min_size=2, max_size=4, unique_by=lambda label: label[0]),
+)
+
+
 @st.composite
 def transactions(draw: st.DrawFn, most: int = 40) -> list[Transaction]:
-    """Few keys, many ties, labels at once, on time, late and never."""
-    rows = draw(
-        st.lists(st.tuples(times, hot_keys, hot_keys, amounts, st.booleans(), label_delays), min_size=1, max_size=most)
-    )
+    """Few keys, many ties, labels at once, on time, late and never, some of them corrected once or more."""
+    rows = draw(st.lists(st.tuples(times, hot_keys, hot_keys, amounts, label_lists), min_size=1, max_size=most))
     ids = draw(st.permutations(range(len(rows))))
     return [
-        Transaction(i, time, card, terminal, cents, fraud, None if late is None else time + late)
-        for i, (time, card, terminal, cents, fraud, late) in zip(ids, rows, strict=True)
+        made(Transaction(i, time, card, terminal, cents), [(None if d is None else time + d, f) for d, f in labels])
+        for i, (time, card, terminal, cents, labels) in zip(ids, rows, strict=True)
     ]
+
+
+def made(row: Transaction, labels: list[tuple[int | None, bool]]) -> Transaction:
+    """The transaction with labels, those without a time first."""
+    *earlier, (available, fraud) = sorted(labels, key=lambda label: -1 if label[0] is None else label[0])
+    return replace(row, fraud=fraud, available=available, earlier=tuple(earlier))
 
 
 def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY) -> Table:
     """Both stages of the kernels, as the plan strings them together."""
     time, cents = _ints(row.time for row in rows), _ints(row.cents for row in rows)
-    ids, fraud = _ints(row.id for row in rows), np.array([row.fraud for row in rows], dtype=np.bool_)
+    ids = _ints(row.id for row in rows)
     cards, terminals = _ints(row.card for row in rows), _ints(row.terminal for row in rows)
-    available = _ints(kernels.NEVER if row.available is None else row.available for row in rows)
+    labels = labels_of(rows, delay)
 
     keep_from = start - delay - kernels.LOOK_BACK
+    known, until = labels.fraud_spans()
+    fraud = (known != NEVER).any(axis=0)
     first = kernels.card_features(cards, time, ids, cents, fraud, start, keep_from)
     at = first.positions
-    known = kernels.known_times(time[at], fraud[at], available[at], delay)
-    second = kernels.terminal_features(terminals[at], time[at], ids[at], known, first.unexplained, start, delay)
+    known, until = known[:, at], None if until is None else until[:, at]
+    second = kernels.terminal_features(
+        terminals[at], time[at], ids[at], known, first.unexplained, start, delay, until=until
+    )
     table = _by_id(ids[at], first.features) | _by_id(ids[at][second.positions], second.features)
     wanted = {row.id for row in rows if row.time >= start}
     return {name: {i: value for i, value in values.items() if i in wanted} for name, values in table.items()}
+
+
+def labels_of(rows: list[Transaction], delay: int) -> Labels:
+    """The labels as the canonical table brings them."""
+    available = _ints(NEVER if row.available is None else row.available for row in rows)
+    fraud = np.array([row.fraud for row in rows], dtype=np.int8)
+    history = pa.array([_history(row) for row in rows], pa.string())
+    return Labels.of(_ints(row.time for row in rows), fraud, available, history, delay)
+
+
+def _history(row: Transaction) -> str | None:
+    """`label_history` of a transaction with several labels."""
+    if not row.earlier:
+        return None
+    return " ".join(
+        f"{0 if came is None else max(came, 1):019d}={int(fraud)}" for came, fraud in slow_features.labels_of(row)
+    )
 
 
 def _by_id(ids: kernels.Ints, features: dict[str, kernels.Floats]) -> Table:
@@ -90,18 +124,23 @@ def test_the_future_never_changes_the_past(rows: list[Transaction], later: list[
     """A feature that sees later transactions or labels looks better in the report than it is in service."""
     now = sorted(row.time for row in rows)[at % len(rows)]
     past = [row for row in rows if row.time <= now]
-    # What is learnt after `now`: other rows, and other labels of those rows whose label comes only then.
-    other = [
-        Transaction(row.id, row.time, row.card, row.terminal, row.cents, not row.fraud, row.available)
-        if slow_features.known_time(row, DELAY) > now
-        else row
-        for row in past
-    ]
+    # What is learnt after `now`: other rows, and corrections in place of the labels that come only then.
+    other = [_corrected(row, now, now + 1 + row.cents) for row in past]
     future = [
         Transaction(1000 + row.id, now + 1 + row.time + DAY, row.card, row.terminal, row.cents, row.fraud)
         for row in later
     ]
     assert_identical(_of(computed(other + future), past), computed(past))
+
+
+def _corrected(row: Transaction, now: int, later: int) -> Transaction:
+    """The labels known at `now`, and then the opposite of the last one."""
+    known = [
+        (came, fraud)
+        for came, fraud in slow_features.labels_of(row)
+        if slow_features.known_time(row, came, DELAY) <= now
+    ]
+    return made(row, [*known, (later, not row.fraud)])
 
 
 @settings(max_examples=100, deadline=None)
@@ -178,8 +217,9 @@ def test_a_hot_card_is_not_quadratic() -> None:
     began = process_time()
     cards = kernels.card_features(key, moments, ids, cents, fraud, BEGINNING, BEGINNING)
     late = moments + random.integers(0, 30 * DAY, n)
-    known = kernels.known_times(moments, fraud, late, DELAY)
-    kernels.terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY)
+    known = np.where(fraud, late, NEVER)
+    until = np.where(fraud, late + random.integers(1, 30 * DAY, n), NEVER)
+    kernels.terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY, until=until)
     assert process_time() - began < 10
 
 

@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
+from fraud_detection.labels import ever_fraud
 from fraud_detection.settings import Settings
 from fraud_detection.split import holdout_rows, training_rows
+from fraud_detection.training import sample
 from fraud_detection.windows import RunWindows, run_windows
 
 AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
@@ -36,9 +39,16 @@ def _windows() -> RunWindows:
     return run_windows(AS_OF, _settings().windows)
 
 
+Said = tuple[tuple[pd.Timestamp | None, int | None], ...]
+"""The labels of a transaction, oldest first: when each came (None: nobody says), and what it says (None: nothing)."""
+
+
 @st.composite
 def feature_tables(draw: st.DrawFn) -> pd.DataFrame:
-    """Few cards, whole and half days, so that rows meet every border; labels of any age, missing ones among them."""
+    """Few cards, whole and half days, so that rows meet every border; labels of any age, missing and corrected ones.
+
+    The column `said` has the labels in plain form.
+    """
     size = draw(st.integers(0, 40))
     halves = draw(st.lists(st.integers(0, 60), min_size=size, max_size=size))
     time = START + pd.Timedelta(hours=5) + pd.to_timedelta(np.array(halves, dtype=float) * 12, unit="h")
@@ -47,23 +57,52 @@ def feature_tables(draw: st.DrawFn) -> pd.DataFrame:
             "transaction_id": draw(st.permutations(range(size))),
             "transaction_time": time,
             "amount": 1.0,
-            "fraud": pd.array(
-                draw(st.lists(st.sampled_from([0, 1, None]), min_size=size, max_size=size)), dtype="Int8"
-            ),
             "customer_id": draw(st.lists(st.integers(0, 4), min_size=size, max_size=size)),
         }
     )
-    if draw(st.booleans()):
-        delays = draw(st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=size, max_size=size))
-        days = pd.to_timedelta(pd.Series([np.nan if d is None else float(d) for d in delays], dtype=float), unit="D")
-        table["label_available_at"] = table["transaction_time"] + days
+    delays, most = draw(st.sampled_from([(st.none(), 1), (DELAYS, 1), (DELAYS, 3)]))
+    one = st.tuples(delays, st.sampled_from([0, 1, None]))
+    many = st.lists(one, min_size=1, max_size=most, unique_by=lambda label: label[0])
+    labels = [_moved(moment, draw(many)) for moment in table["transaction_time"]]
+    return _with_labels(table, labels, dated=delays is DELAYS, history=most > 1)
+
+
+DELAYS = st.one_of(st.none(), st.integers(0, 20))
+
+
+def _moved(time: pd.Timestamp, labels: list[tuple[int | None, int | None]]) -> Said:
+    in_order = sorted(labels, key=lambda label: -1 if label[0] is None else label[0])
+    return tuple((None if days is None else time + pd.Timedelta(days=days), fraud) for days, fraud in in_order)
+
+
+def _with_labels(table: pd.DataFrame, said: list[Said], *, dated: bool, history: bool) -> pd.DataFrame:
+    """The table with its labels as the reader brings them."""
+    last = [labels[-1] for labels in said]
+    table = table.assign(fraud=pd.array([fraud for _, fraud in last], dtype="Int8"))
+    table["said"] = pd.Series(said, index=table.index, dtype=object)
+    if dated:
+        table["label_available_at"] = pd.to_datetime(pd.Series([came for came, _ in last], index=table.index))
+    if history:
+        texts = [" ".join(map(_text, labels)) if len(labels) > 1 else None for labels in said]
+        table["label_history"] = pd.Series(texts, index=table.index, dtype=object)
     return table
 
 
-def _known_time(row: "pd.Series[Any]") -> pd.Timestamp:
-    given_time = row.get("label_available_at")
-    presumed = row["transaction_time"] + pd.Timedelta(days=3)
-    return pd.Timestamp(presumed if given_time is None or pd.isna(given_time) else given_time)
+def _text(label: tuple[pd.Timestamp | None, int | None]) -> str:
+    came, fraud = label
+    micros = 0 if came is None else came.value // 1000
+    return f"{micros:019d}={'-' if fraud is None else fraud}"
+
+
+def _known_time(row: "pd.Series[Any]", came: pd.Timestamp | None) -> pd.Timestamp:
+    known = row["transaction_time"] + pd.Timedelta(days=3) if came is None else came
+    return pd.Timestamp(max(known, row["transaction_time"] + pd.Timedelta(microseconds=1)))
+
+
+def _label_at(row: "pd.Series[Any]", moment: pd.Timestamp) -> int | None:
+    """The last label that is known at a moment."""
+    known = [fraud for came, fraud in row["said"] if _known_time(row, came) <= moment]
+    return known[-1] if known else None
 
 
 def _naive(moment: datetime) -> pd.Timestamp:
@@ -78,9 +117,9 @@ def _expected_labels(
     for _, row in table.iterrows():
         if not _naive(start) <= row["transaction_time"] < _naive(end):
             continue
-        known = not pd.isna(row["fraud"]) and _known_time(row) <= _naive(at)
-        if known or genuine:
-            labels[row["transaction_id"]] = int(row["fraud"]) if known else 0
+        label = _label_at(row, _naive(at))
+        if label is not None or genuine:
+            labels[row["transaction_id"]] = label or 0
     return labels
 
 
@@ -102,7 +141,7 @@ def test_training_labels_are_those_known_when_the_holdout_began(table: pd.DataFr
 def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genuine: bool) -> None:
     """Blocked cards in the hold-out would reward a model for what the bank already knows."""
     windows = _windows()
-    frauds = table[table["fraud"].eq(1).fillna(False).astype(bool)]
+    frauds = table[ever_fraud(table)]
     rows = holdout_rows(table, frauds, windows, _settings(genuine))
     expected = _expected_labels(table, windows.holdout_start, windows.holdout_end, windows.as_of, genuine)
     oldest = _naive(windows.holdout_start) - pd.Timedelta(days=6)
@@ -110,11 +149,67 @@ def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genu
         day_start = row["transaction_time"].floor("D") + pd.Timedelta(hours=5)
         day_start -= pd.Timedelta(days=1) if day_start > row["transaction_time"] else pd.Timedelta(0)
         for _, fraud in frauds.iterrows():
-            known = fraud["transaction_time"] >= oldest and _known_time(fraud) <= day_start
+            known = fraud["transaction_time"] >= oldest and _label_at(fraud, day_start) == 1
             if known and fraud["customer_id"] == row["customer_id"]:
                 expected.pop(row["transaction_id"], None)
     assert dict(zip(rows["transaction_id"], rows["fraud"], strict=True)) == expected
     assert rows["transaction_id"].is_monotonic_increasing
+
+
+@given(feature_tables(), feature_tables(), st.booleans(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_what_comes_after_t_changes_nothing_at_t(
+    table: pd.DataFrame, later: pd.DataFrame, genuine: bool, data: st.DataObject
+) -> None:
+    """Fails when a correction or a transaction of after T changes training rows, labels, weights or the hold-out.
+
+    A decision could then not be repeated, and whoever corrects labels afterwards would choose the model.
+    """
+    t = _naive(AS_OF)
+    table = table[table["transaction_time"] < t]
+    said = [_corrected_after(t, row, data.draw(st.sampled_from([0, 1, None]))) for _, row in table.iterrows()]
+    kinds = {"dated": True, "history": True}
+    corrected = _with_labels(table, said, **kinds)
+    later = _with_labels(later, list(later["said"]), **kinds)
+    later["transaction_time"] += t - START
+    later["transaction_id"] += 1000
+    for one, other in zip(_split(table, genuine), _split(pd.concat([corrected, later]), genuine), strict=True):
+        assert_frame_equal(one, other, check_dtype=False)  # an empty table has types of its own
+
+
+def _corrected_after(t: pd.Timestamp, row: "pd.Series[Any]", fraud: int | None) -> Said:
+    """What was known of a transaction at T, and a correction of after it."""
+    known = tuple((came, label) for came, label in row["said"] if _known_time(row, came) <= t)
+    return (*known, (t + pd.Timedelta(microseconds=1), fraud))
+
+
+def _split(table: pd.DataFrame, genuine: bool) -> list[pd.DataFrame]:
+    """Training rows with their weights, and the hold-out."""
+    windows, chosen = _windows(), _settings(genuine)
+    table = table.assign(sample_hash=table["transaction_id"] % 10 / 10)
+    training, weights = sample(training_rows(table, windows, chosen), 0.5)
+    holdout = holdout_rows(table, table[ever_fraud(table)], windows, chosen)
+    return [
+        training[["transaction_id", "fraud"]].assign(weight=pd.Series(weights, index=training.index)),
+        holdout[["transaction_id", "fraud", "day"]],
+    ]
+
+
+def test_a_reversed_chargeback_does_not_erase_what_training_knew() -> None:
+    """Fails when a reversal of after the start of the hold-out takes a fraud from training or a known card."""
+    windows = _windows()
+    begin, day = _naive(windows.holdout_start), pd.Timedelta(days=1)
+    trained = {"transaction_id": 1, "transaction_time": _naive(windows.training_end) - day, "customer_id": "trained"}
+    of_known_card = {"transaction_id": 2, "transaction_time": begin - 2 * day, "customer_id": "card"}
+    scored = [
+        {"transaction_id": 3 + day_, "transaction_time": begin + day_ * day, "customer_id": "card"} for day_ in range(3)
+    ]
+    reversed_: Said = ((begin - day, 1), (begin + day, 0))
+    said = [reversed_, reversed_, *([((None, None),)] * 3)]
+    table = _with_labels(pd.DataFrame([trained, of_known_card, *scored]), said, dated=True, history=True)
+    assert dict(training_rows(table, windows, _settings())[["transaction_id", "fraud"]].to_numpy()) == {1: 1}
+    holdout = holdout_rows(table, table[ever_fraud(table)], windows, _settings())
+    assert list(holdout["transaction_id"]) == [4, 5], "the card is blocked until the reversal is known, and not after"
 
 
 @given(feature_tables())
@@ -154,7 +249,7 @@ def test_no_recent_fraud_of_any_card_is_no_error() -> None:
     """A quiet month must not stop the run, whatever types an empty table of frauds has."""
     start = _naive(_windows().holdout_start)
     table = pd.DataFrame({"transaction_id": [1], "transaction_time": [start], "fraud": [0], "customer_id": ["c1"]})
-    no_frauds = pd.DataFrame(columns=["customer_id", "transaction_time", "label_available_at"])
+    no_frauds = pd.DataFrame(columns=["customer_id", "transaction_time", "fraud", "label_available_at"])
     assert len(holdout_rows(table, no_frauds, _windows(), _settings())) == 1
 
 
@@ -175,9 +270,8 @@ def test_what_becomes_known_at_a_border_is_known_there() -> None:
     start = _naive(windows.holdout_start)
     rows = pd.DataFrame({"transaction_id": [1, 2], "transaction_time": start, "fraud": 0, "customer_id": ["a", "b"]})
     oldest = start - pd.Timedelta(days=6)
-    frauds = pd.DataFrame(
-        {"customer_id": ["a", "b"], "transaction_time": [oldest, oldest - pd.Timedelta(microseconds=1)]}
-    )
+    times = [oldest, oldest - pd.Timedelta(microseconds=1)]
+    frauds = pd.DataFrame({"customer_id": ["a", "b"], "transaction_time": times, "fraud": 1})
     assert list(holdout_rows(rows, frauds, windows, _settings())["customer_id"]) == ["b"]
 
 

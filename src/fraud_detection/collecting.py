@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fraud_detection import split, training
+from fraud_detection import labels, split, training
 from fraud_detection.datasets import Profile, Transactions
 from fraud_detection.evaluation import new_cards
 from fraud_detection.features import with_features
@@ -39,7 +39,7 @@ def collect_rows(transactions: Transactions, windows: RunWindows, settings: Sett
     rate = _sample_rate(profile, windows, settings)
     features = _collect(transactions, windows, settings, rate)
     chosen, weights = training.sample(split.training_rows(features, windows, settings), rate)
-    holdout = split.holdout_rows(features, features[features["fraud"] == 1], windows, settings)
+    holdout = split.holdout_rows(features, features[labels.ever_fraud(features)], windows, settings)
     return Rows(
         training=chosen,
         training_weights=weights,
@@ -90,7 +90,10 @@ def _collect(transactions: Transactions, windows: RunWindows, settings: Settings
     start = min(windows.training_start, known_cards_from)
     time = F.col("transaction_time")
     sampled = (time < F.lit(windows.training_end)) & (F.col("sample_hash") < rate)
-    wanted = (F.col("fraud") == 1) | (time >= F.lit(windows.holdout_start)) | sampled
+    frauds = F.col("fraud") == 1
+    if labels.HISTORY in transactions.table.columns:
+        frauds |= F.coalesce(F.col(labels.HISTORY).contains(labels.WAS_FRAUD), F.lit(False))
+    wanted = frauds | (time >= F.lit(windows.holdout_start)) | sampled
     features = with_features(transactions.table, settings, start, windows.holdout_end)
     return features.where(wanted).toPandas()
 

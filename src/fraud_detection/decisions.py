@@ -64,6 +64,16 @@ class DecisionLog:
         """
         return self._read(f"{self._folder}{_stamp(as_of)}.json", Decision)
 
+    def previous(self, as_of: datetime | None) -> Decision | None:
+        """The decision of the newest T before `as_of`, or of the newest at all; None where there is none.
+
+        Raises:
+            FraudDetectionError: it is there and cannot be read.
+        """
+        stamps = [name.removeprefix(self._folder).removesuffix(".json") for name in self._storage.names(self._folder)]
+        before = [stamp for stamp in stamps if _DECISION.fullmatch(stamp) and (not as_of or stamp < _stamp(as_of))]
+        return self._read(f"{self._folder}{max(before)}.json", Decision) if before else None
+
     def write(self, decision: Decision) -> bool:
         """Write the decision once; False, and nothing written, where this model has decided at that T before."""
         return self._write_once(f"{self._folder}{_stamp(decision.as_of)}.json", decision)

@@ -92,3 +92,4 @@ class Decision(_Result):
     seconds: dict[str, float]
     report: str | None
     retired_version: int | None = None  # the champion that was retired before this run, which found none in service
+    data_fingerprint: str | None = None  # of the data it rests on, as they were known at T; None in old decisions

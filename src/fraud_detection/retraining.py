@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,10 @@ from fraud_detection.results import Decision
 from fraud_detection.schema import rows_for_champion
 from fraud_detection.settings import Settings
 from fraud_detection.storage import Storage, open_folder
-from fraud_detection.windows import RunWindows, run_windows, whole_hour
+from fraud_detection.windows import RunWindows, history_before, run_windows, whole_hour
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
         for completed in _open_registry(registry, log, as_of):
             tell("completed", narration.completed_line(completed))
     if not (as_of and log.find(as_of)):
-        profile, windows, rows = _gather(request, output, watch, tell)
+        previous = log.previous(as_of)
+        profile, windows, rows = _gather(request, previous, output, watch, tell)
         as_of = windows.as_of
     if earlier := log.find(as_of):
         return _already_decided(earlier, tell)
@@ -95,7 +100,7 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     with watch("load champion"):
         serving = _serving(registry)
     comparison = _compare(rows, serving, registry, settings, watch)
-    warnings = _warnings(request, profile, windows) + comparison.warnings
+    warnings = _warnings(request, profile, windows, previous) + comparison.warnings
     decision = _decision(request, windows, rows, comparison, serving, profile, warnings, watch)
     way_back = registry.command_without_reason("rollback")
     evidence = _report_data(request, windows, rows, comparison, profile, way_back)
@@ -106,7 +111,7 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
             files={"report.html": render(decision, evidence).encode()},
             parameters=settings.model_dump(mode="json"),
             tags={
-                "data": profile.fingerprint,
+                "data": str(decision.data_fingerprint),
                 "engine": request.engine.value,
                 "code": __version__,
             },
@@ -136,13 +141,14 @@ def _serving(registry: Registry) -> Serving:
     return Serving(champion, registry.pinned() is not None, None if champion else registry.retirement())
 
 
-def _gather(request: Request, output: Storage, watch: Stopwatch, tell: Tell) -> tuple[Profile, RunWindows, Rows]:
+def _gather(
+    request: Request, previous: Decision | None, output: Storage, watch: Stopwatch, tell: Tell
+) -> tuple[Profile, RunWindows, Rows]:
     """Read and check the input, and bring to the driver what the run needs of it."""
     settings = request.settings
     with watch("start engine"), session(request.engine) as spark:
         with watch("read and check"):
-            transactions = read_transactions(spark, settings.data, request.input_path, request.clock)
-            windows = _windows(transactions, request, output)
+            transactions, windows = _read(spark, request, previous, output)
         tell("data", narration.data_line(transactions.profile, windows))
         tell("split", narration.split_line(windows))
         with watch("features"):
@@ -157,12 +163,25 @@ def _already_decided(decision: Decision, tell: Tell) -> Decision:
     return decision
 
 
-def _windows(transactions: Transactions, request: Request, output: Storage) -> RunWindows:
-    """Put bad rows aside, stop where they are too many, and lay out the run's windows."""
-    profile, data = transactions.profile, request.settings.data
+def _read(
+    spark: "SparkSession", request: Request, previous: Decision | None, output: Storage
+) -> tuple[Transactions, RunWindows]:
+    """Read the input as it was known at T, put bad rows aside, and lay out the run's windows."""
+    settings, as_of = request.settings, request.as_of and whole_hour(request.as_of)
+
+    def read(as_of: datetime | None) -> Transactions:
+        earlier = previous.as_of if previous else None
+        return read_transactions(spark, settings.data, request.input_path, request.clock, as_of, earlier)
+
+    transactions = read(as_of)
     quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))
-    profile.demand_share(data.max_rejected_share, quarantine)
-    return run_windows(request.as_of or profile.default_as_of, request.settings.windows)
+    transactions.profile.demand_share(settings.data.max_rejected_share, quarantine)
+    if as_of is None:
+        as_of = transactions.profile.default_as_of
+        if transactions.profile.reaches(as_of):
+            transactions = read(as_of)
+            transactions.profile.demand_share(settings.data.max_rejected_share, quarantine)
+    return transactions, run_windows(as_of, settings.windows)
 
 
 def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Settings, watch: Stopwatch) -> Comparison:
@@ -203,16 +222,36 @@ def _holdout(rows: Rows) -> Holdout:
     )
 
 
-def _warnings(request: Request, profile: Profile, windows: RunWindows) -> tuple[str, ...]:
+def _warnings(request: Request, profile: Profile, windows: RunWindows, previous: Decision | None) -> tuple[str, ...]:
     found = profile.warnings(request.settings.data, windows, _quarantine(request, profile))
+    if previous is not None and previous.as_of < windows.as_of and _has_changed(profile, previous):
+        found += (
+            f"the data that the decision at {previous.as_of:%Y-%m-%d %H:%M} rests on have changed since: rows or labels"
+            " of before that moment came late, went, or were corrected without a new label time; on today's data it"
+            " might have been another decision",
+        )
     if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
         found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
     return found
 
 
+def _has_changed(profile: Profile, decision: Decision) -> bool:
+    """Whether the data of an earlier decision are not what they were; unknown counts as no."""
+    if decision.data_fingerprint is None:
+        return False
+    start = history_before(decision.training.start, decision.as_of - decision.holdout.end)
+    now = profile.earlier_fingerprint(start, decision.holdout.end)
+    comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
+    return comparable and now != decision.data_fingerprint
+
+
 def _quarantine(request: Request, profile: Profile) -> str | None:
     """Where the run's rejected rows are; None where there are none."""
-    return open_folder(request.output).place(quarantine_file(request.clock)) if profile.rejected else None
+    return (
+        open_folder(request.output).place(quarantine_file(request.clock))
+        if profile.rejected or profile.future
+        else None
+    )
 
 
 def _decision(
@@ -249,6 +288,7 @@ def _decision(
         seconds=watch.seconds,
         report=None,
         retired_version=retirement.version if retirement else None,
+        data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
     )
     return decision.model_copy(update={"report": open_folder(request.output).place(_report_name(decision))})
 
@@ -280,7 +320,7 @@ def _report_data(
         quarantine=_quarantine(request, profile),
         slices=measured.slices if measured else (),
         importances=comparison.challenger.importance() if comparison.challenger else {},
-        data_fingerprint=profile.fingerprint,
+        data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
         reasons=REASONS,
         rollback_command=rollback_command,
     )

@@ -2,16 +2,18 @@
 
 Pure pandas on driver tables of Features. Times are naive and in UTC, as in those tables; spans are half open.
 
-One rule says when a label is known: at `label_available_at` where that is given, otherwise `label_delay_days` after the
-transaction. A row without a fraud value is never known.
+What is known when says `fraud_detection.labels`.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from fraud_detection.labels import UNKNOWN, Ints, Labels, microseconds
 from fraud_detection.settings import Settings
 from fraud_detection.windows import RunWindows
 
@@ -42,9 +44,10 @@ def holdout_rows(
 
     Args:
         features: Features that cover at least the hold-out.
-        recent_frauds: the frauds of the data since `holdout_start - known_card_window_days`, or more, with the columns
-            customer_id, transaction_time and, where the data has it, label_available_at. Not read, and may be empty,
-            where `features` has no customer_id: then no card is known.
+        recent_frauds: the rows that ever were frauds (`labels.ever_fraud`) since `holdout_start -
+            known_card_window_days`, or more, with the columns customer_id, transaction_time, fraud and, where the data
+            has them, label_available_at and label_history. Not read, and may be empty, where `features` has no
+            customer_id: then no card is known.
 
     Returns:
         The columns of `features`, `fraud` as int8 without nulls, and `day` (int16, 0 for the first block), sorted by
@@ -55,35 +58,43 @@ def holdout_rows(
     start = _naive(windows.holdout_start)
     rows = rows.assign(day=((rows["transaction_time"] - start) // DAY).astype(np.int16))
     if "customer_id" in rows:
-        day_began = start + rows["day"] * DAY
-        known_since = rows["customer_id"].map(_card_known_since(recent_frauds, windows, settings))
-        rows = rows[~(pd.to_datetime(known_since) <= day_began)]
+        known = _KnownCards.of(recent_frauds, windows, settings)
+        blocked = np.zeros(len(rows), dtype=np.bool_)
+        for day in range(settings.windows.holdout_days):
+            blocked |= (rows["day"] == day) & rows["customer_id"].isin(known.at(start + day * DAY))
+        rows = rows[~blocked]
     return rows.reset_index(drop=True)
 
 
 def _labelled(rows: pd.DataFrame, at: datetime, settings: Settings) -> pd.DataFrame:
-    known = _known(rows, at, _delay(settings))
+    label = Labels.of_frame(rows, _delay(settings)).at(int(microseconds(_naive(at))))
     if not settings.data.unlabelled_is_genuine:
-        rows, known = rows[known], known[known]
-    fraud = (known & (rows["fraud"] == 1)).astype(np.int8)
-    return rows.assign(fraud=fraud).sort_values("transaction_id", kind="stable")
+        rows, label = rows[label != UNKNOWN], label[label != UNKNOWN]
+    return rows.assign(fraud=(label == 1).astype(np.int8)).sort_values("transaction_id", kind="stable")
 
 
-def _known(rows: pd.DataFrame, at: datetime, delay: timedelta) -> "pd.Series[bool]":
-    """Whether each row's label is known at `at`."""
-    return rows["fraud"].notna() & (_known_time(rows, delay) <= _naive(at))
+@dataclass(frozen=True)
+class _KnownCards:
+    """Cards with a fraud, and from when until when each fraud is known."""
 
+    cards: "NDArray[Any]"
+    known: Ints
+    until: Ints | None
 
-def _known_time(rows: pd.DataFrame, delay: timedelta) -> "pd.Series[Any]":
-    presumed = rows["transaction_time"] + pd.Timedelta(delay)
-    return rows["label_available_at"].fillna(presumed) if "label_available_at" in rows else presumed
+    @classmethod
+    def of(cls, frauds: pd.DataFrame, windows: RunWindows, settings: Settings) -> "_KnownCards":
+        oldest = _naive(windows.holdout_start) - pd.Timedelta(days=settings.windows.known_card_window_days)
+        recent = frauds[(frauds["transaction_time"] >= oldest) & frauds["customer_id"].notna()]
+        return cls(recent["customer_id"].to_numpy(), *Labels.of_frame(recent, _delay(settings)).fraud_spans())
 
-
-def _card_known_since(frauds: pd.DataFrame, windows: RunWindows, settings: Settings) -> "pd.Series[Any]":
-    """The moment from which each card is known as compromised, by customer_id."""
-    oldest = _naive(windows.holdout_start) - pd.Timedelta(days=settings.windows.known_card_window_days)
-    recent = frauds[(frauds["transaction_time"] >= oldest) & frauds["customer_id"].notna()]
-    return _known_time(recent, _delay(settings)).groupby(recent["customer_id"]).min()
+    def at(self, moment: pd.Timestamp) -> "NDArray[Any]":
+        """The cards that are known as compromised at a moment."""
+        now = int(microseconds(moment))
+        known = self.known <= now
+        if self.until is not None:
+            known &= now < self.until
+        cards: NDArray[Any] = self.cards[known.any(axis=0)]
+        return cards
 
 
 def _span(rows: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:

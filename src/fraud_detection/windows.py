@@ -38,9 +38,14 @@ def run_windows(as_of: datetime, windows: settings.Windows) -> RunWindows:
     holdout_start = as_of - delay - timedelta(days=windows.holdout_days)
     training_end = holdout_start - delay
     training_start = training_end - timedelta(days=windows.training_window_days)
-    # A terminal reads frauds back to the label delay and one look-back, each judged by its card's own look-back.
-    history_start = training_start - delay - 2 * timedelta(days=LOOK_BACK_DAYS)
+    history_start = history_before(training_start, delay)
     return RunWindows(as_of, training_start, training_end, holdout_start, as_of - delay, history_start)
+
+
+def history_before(training_start: datetime, label_delay: timedelta) -> datetime:
+    """The oldest transaction that a feature of a row at `training_start` can depend on."""
+    # A terminal reads frauds back to the label delay and one look-back, each judged by its card's own look-back.
+    return training_start - label_delay - 2 * timedelta(days=LOOK_BACK_DAYS)
 
 
 def whole_hour(moment: datetime) -> datetime:

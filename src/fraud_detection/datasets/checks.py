@@ -51,15 +51,22 @@ def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
 def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFrame) -> DataFrame:
     """Give all but one of the good rows with the same transaction id the reason duplicate_id.
 
-    The first by all canonical columns in their order (null first) is kept; rows equal in all of them are the same row.
+    The first by all canonical columns in their order is kept, null first, but a known label before none: a copy that
+    came with a label of later than T leaves the label there was. Rows equal in all columns are the same row.
     Only the ids in `repeated` are looked at: a window over all rows would cost far more than everything else.
     """
     alone = rows.join(repeated, "transaction_id", "left_anti")
-    order = [F.col("reason").asc_nulls_first(), *(F.col(f"`{field.name}`").asc_nulls_first() for field in fields)]
+    order = [F.col("reason").asc_nulls_first(), *(_place(field) for field in fields)]
     place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order))
     among = rows.join(repeated, "transaction_id", "left_semi").withColumn("place", place)
     later = F.when(F.col("place") > 1, "duplicate_id")
     return alone.unionByName(among.withColumn("reason", F.coalesce("reason", later)).drop("place"))
+
+
+def _place(field: Field) -> Column:
+    column = F.col(f"`{field.name}`")
+    of_label = field.name in {"fraud", "label_available_at"}
+    return column.asc_nulls_last() if of_label else column.asc_nulls_first()
 
 
 def _is_infinite(field: Field) -> Column:

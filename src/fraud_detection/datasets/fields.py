@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from fraud_detection import settings
 from fraud_detection.errors import SettingsError
+from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 
 
 class Kind(StrEnum):
@@ -48,6 +49,8 @@ _RESERVED = {
     "customer_id",
     "terminal_id",
     "label_available_at",
+    HISTORY,
+    EARLIER_HISTORY,
     "sample_hash",
     "reason",
     "broken_line",
@@ -60,9 +63,13 @@ def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
     Raises:
         SettingsError: an extra column has the name of a canonical one.
     """
-    taken = sorted(_RESERVED & {*columns.extra_numeric, *columns.extra_categorical})
+    extra = [*columns.extra_numeric, *columns.extra_categorical]
+    taken = sorted(name for name in extra if name.lower() in _RESERVED)  # engines do not tell names apart by case
     if taken:
         raise SettingsError(f"extra columns cannot be called {', '.join(taken)}: the system uses these names itself")
+    alike = sorted(name for name in extra if [other.lower() for other in extra].count(name.lower()) > 1)
+    if alike:
+        raise SettingsError(f"extra columns must differ in more than case: {', '.join(alike)}; rename or leave out one")
     mapped = [
         ("transaction_id", columns.transaction_id, Kind.ID),
         ("transaction_time", columns.transaction_time, Kind.TIME),

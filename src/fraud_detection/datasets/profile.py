@@ -12,9 +12,13 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 
 from fraud_detection import settings
 from fraud_detection.datasets.fields import Field, Kind
+from fraud_detection.datasets.labels import known_by, label_text
+from fraud_detection.datasets.view import View
 from fraud_detection.errors import DataError
+from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.windows import RunWindows, whole_hour
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_MICROS = 3_600_000_000
 _DELAY_QUANTILE = 0.9
 _LOWEST = -1.7976931348623157e308
@@ -32,17 +36,24 @@ class LabelTableProfile:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Counts are of good rows, except `rows` and `rejected`. Hours are UTC and without gaps; arrays are parallel."""
+    """Counts are of what the view shows, and of good rows, except `rows`, `rejected` and `future`.
+
+    Hours are UTC and without gaps; arrays are parallel.
+    """
 
     rows: int
     rejected: dict[str, int]
     faults: dict[str, str]  # for each reason the columns at fault, with masked shapes of their values
     span: tuple[datetime, datetime] | None  # oldest and newest transaction, None where no row is good
+    latest: int  # of all times, also of bad rows and of labels, in microseconds since 1970
     hours: NDArray[np.datetime64]
     transactions_by_hour: NDArray[np.int64]
     frauds_by_hour: NDArray[np.int64]
     unlabelled_by_hour: NDArray[np.int64]
-    fingerprint: str
+    content_by_hour: NDArray[np.int64]  # sums of hashes of all values
+    earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
+    columns: str  # names the columns that are hashed: contents of other columns cannot be compared
+    future: int  # rows later than the clock and T: they count as nothing, but somebody should know
     label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
     labels: LabelTableProfile | None  # None without a label table
 
@@ -60,6 +71,27 @@ class Profile:
     def default_as_of(self) -> datetime:
         """The first whole hour after the newest transaction."""
         return whole_hour(self.newest) + timedelta(hours=1)
+
+    def reaches(self, moment: datetime) -> bool:
+        """Whether any time in the input is at or after a moment."""
+        return self.latest >= (moment - _EPOCH) // timedelta(microseconds=1)
+
+    def fingerprint(self, start: datetime, end: datetime) -> str:
+        """Of the good transactions in [start, end), whole hours, with the labels known at the run's T.
+
+        Equal for equal rows whatever the files, their order and the engine. The part before the hyphen names the
+        columns.
+        """
+        return self._fingerprint(self.content_by_hour, start, end)
+
+    def earlier_fingerprint(self, start: datetime, end: datetime) -> str:
+        """What `fingerprint` was at the moment `View.earlier`, if these data were the same then."""
+        return self._fingerprint(self.earlier_content_by_hour, start, end)
+
+    def _fingerprint(self, content: NDArray[np.int64], start: datetime, end: datetime) -> str:
+        used = (self.hours >= _hour(start)) & (self.hours < _hour(end)) & (self.transactions_by_hour > 0)
+        rows = np.column_stack([self.hours.astype(np.int64), self.transactions_by_hour, content])[used]
+        return f"{self.columns}-{hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()}"
 
     def demand_share(self, max_share: float, quarantine: str | None = None) -> None:
         """Stop the run when more than `max_share` of the rows, or of the rows of the label table, cannot be used.
@@ -89,6 +121,7 @@ class Profile:
         """
         found = (
             self._rejected_rows(quarantine),
+            self._future_rows(),
             self._hours_without_rows(run),
             self._odd_fraud_rate(data, run),
             self._slow_labels(run),
@@ -112,6 +145,11 @@ class Profile:
         counts = "; ".join(self._counted(reason) for reason in self.rejected)
         where = f"; all rejected rows: {quarantine}" if quarantine else ""
         return f"{sum(self.rejected.values()):,} of {self.rows:,} rows were rejected: {counts}{where}"
+
+    def _future_rows(self) -> str | None:
+        if not self.future:
+            return None
+        return f"{self.future:,} rows are later than the clock of the run; they are quarantined and count as nothing"
 
     def _hours_without_rows(self, run: RunWindows) -> str | None:
         start = max(whole_hour(self.first), run.history_start)
@@ -150,20 +188,19 @@ class Profile:
         return f"{self.labels.without_transaction:,} of {self.labels.rows:,} label rows have no transaction"
 
 
-def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
+def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
     """One row for each reason, and for the good rows each hour and, for frauds, label delay in hours (rounded up).
 
-    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, first, newest (in microseconds since 1970), and
-    content, a sum of hashes of all canonical values, which both engines compute alike.
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, first, newest and latest_label (in microseconds
+    since 1970), and content and earlier_content, sums of hashes of all values, which both engines compute alike.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
     fraud = F.col("fraud")
-    delay = F.lit(None).cast("bigint")
-    if any(field.name == "label_available_at" for field in fields):
-        waited = F.ceil((F.unix_micros("label_available_at") - micros) / _HOUR_MICROS)
-        delay = F.when(good & (fraud == 1), waited)
-    hashed = F.xxhash64(*(_hashable(field) for field in fields))
+    dated = any(field.name == "label_available_at" for field in fields)
+    label_micros = F.unix_micros("label_available_at") if dated else F.lit(None).cast("bigint")
+    delay = F.when(good & (fraud == 1), F.ceil((label_micros - micros) / _HOUR_MICROS))
+    earlier = F.lit(0).cast("bigint") if view.earlier is None else _content(rows, fields, view.earlier)
     return (
         rows.select(
             "reason",
@@ -172,7 +209,9 @@ def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
             (fraud == 1).cast("int").alias("is_fraud"),
             fraud.isNull().cast("int").alias("is_unlabelled"),
             micros.alias("micros"),
-            hashed.bitwiseAND(F.lit(0x7FFFFFFF)).alias("hashed"),
+            label_micros.alias("label_micros"),
+            _content(rows, fields, None).alias("hashed"),
+            earlier.alias("earlier"),
         )
         .groupBy("reason", "hour", "delay")
         .agg(
@@ -181,32 +220,45 @@ def measure(rows: DataFrame, fields: tuple[Field, ...]) -> pd.DataFrame:
             F.sum("is_unlabelled").alias("unlabelled"),
             F.min("micros").alias("first"),
             F.max("micros").alias("newest"),
+            F.max("label_micros").alias("latest_label"),
             F.sum("hashed").alias("content"),
+            F.sum("earlier").alias("earlier_content"),
         )
         .toPandas()
     )
 
 
-def profile(measured: pd.DataFrame, faults: dict[str, str], labels: LabelTableProfile | None) -> Profile:
+def profile(
+    measured: pd.DataFrame,
+    faults: dict[str, str],
+    labels: LabelTableProfile | None,
+    view: View,
+    columns: tuple[Field, ...],
+) -> Profile:
     """Put the result of `measure` into words and arrays."""
     bad = measured[measured["reason"].notna()]
     good = measured[measured["reason"].isna()].fillna({"frauds": 0})
     rejected = {str(reason): int(rows) for reason, rows in bad.groupby("reason")["rows"].sum().items()}
-    by_hour = good.groupby("hour")[["rows", "frauds", "unlabelled", "content"]].sum().astype("int64")
+    future = 0 if view.rejects_future else rejected.pop("future_time", 0)
+    sums = ["rows", "frauds", "unlabelled", "content", "earlier_content"]
+    by_hour = good.groupby("hour")[sums].sum().astype("int64")
     span = (_time(good["first"].min()), _time(good["newest"].max())) if len(good) else None
-    fingerprint = hashlib.sha256(by_hour.reset_index().astype("int64").to_csv(index=False).encode()).hexdigest()
     if len(by_hour):
         by_hour = by_hour.reindex(np.arange(by_hour.index.min(), by_hour.index.max() + 1), fill_value=0)
     return Profile(
-        rows=int(measured["rows"].sum()),
+        rows=int(measured["rows"].sum()) - future,
         rejected=dict(sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))),
         faults=faults,
         span=span,
+        latest=int(measured[["newest", "latest_label"]].astype("float64").max().fillna(0).max()),
         hours=by_hour.index.to_numpy("int64").astype("datetime64[h]"),
         transactions_by_hour=by_hour["rows"].to_numpy(),
         frauds_by_hour=by_hour["frauds"].to_numpy(),
         unlabelled_by_hour=by_hour["unlabelled"].to_numpy(),
-        fingerprint=fingerprint,
+        content_by_hour=by_hour["content"].to_numpy(),
+        earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
+        columns=_columns(columns, of_table=labels is not None),
+        future=future,
         label_delay=_delay_quantile(good),
         labels=labels,
     )
@@ -220,9 +272,37 @@ def _delay_quantile(good: pd.DataFrame) -> timedelta | None:
     return timedelta(hours=int(reached.idxmax()))
 
 
-def _hashable(field: Field) -> Column:
+def _columns(fields: tuple[Field, ...], *, of_table: bool) -> str:
+    """A short name of what is hashed, and how."""
+    said = " ".join([*(field.name for field in fields), "label table" if of_table else ""])
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def _content(rows: DataFrame, fields: tuple[Field, ...], known: datetime | None) -> Column:
+    """A hash of a row, with its labels as they were known at a moment (None: as they are)."""
+    label = {"fraud", "label_available_at"}
+    dated = any(field.name == "label_available_at" for field in fields)
+    counts = known_by(known) if dated and known is not None else F.lit(True)
+    if HISTORY in rows.columns:
+        hashed = [_hashable(field) for field in fields if field.name not in label]
+        hashed.append(_labels_as_text(rows, counts, EARLIER_HISTORY if known is not None else HISTORY))
+    else:
+        hashed = [_hashable(field, counts if field.name in label else None) for field in fields]
+    return F.xxhash64(*hashed).bitwiseAND(F.lit(0x7FFFFFFF))
+
+
+def _labels_as_text(rows: DataFrame, counts: Column, history: str) -> Column:
+    """All labels of a transaction, a single one as a history too: at another time it may be one of many."""
+    fraud, available = F.col("fraud"), F.col("label_available_at")
+    some = counts & (fraud.isNotNull() | available.isNotNull())
+    single = F.when(some, label_text(fraud, available)).otherwise("")
+    return F.coalesce(history, single) if history in rows.columns else single
+
+
+def _hashable(field: Field, counts: Column | None = None) -> Column:
     """A column without what hashes differently (zero has two signs) or not at all: null moves the rest up unseen."""
     column = F.col(f"`{field.name}`")
+    column = column if counts is None else F.when(counts, column)
     match field.kind:
         case Kind.AMOUNT | Kind.NUMBER:
             return F.coalesce(F.when(column == 0, 0.0).otherwise(column), F.lit(_LOWEST))
@@ -241,7 +321,7 @@ def _hour(moment: datetime) -> np.datetime64:
 
 
 def _time(micros: float) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros))
+    return _EPOCH + timedelta(microseconds=int(micros))
 
 
 def _limit(max_share: float) -> str:

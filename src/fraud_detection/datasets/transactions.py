@@ -11,10 +11,12 @@ from fraud_detection.datasets.checks import reason, with_duplicates
 from fraud_detection.datasets.faults import describe
 from fraud_detection.datasets.fields import Field, label_fields, transaction_fields
 from fraud_detection.datasets.files import InputFile, find_files
-from fraud_detection.datasets.labels import one_label_each, with_labels, without_transaction
+from fraud_detection.datasets.labels import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.datasets.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.datasets.reading import data_errors, typed_rows
+from fraud_detection.datasets.view import View
 from fraud_detection.errors import DataError
+from fraud_detection.labels import HISTORY
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,24 @@ class Transactions:
     profile: Profile
 
 
-def read_transactions(spark: SparkSession, data: settings.Data, input_path: str, clock: datetime) -> Transactions:
-    """Read, map and check all transactions at `input_path`; those later than `clock` (aware) are rejected as future.
+def read_transactions(
+    spark: SparkSession,
+    data: settings.Data,
+    input_path: str,
+    clock: datetime,
+    as_of: datetime | None = None,
+    earlier: datetime | None = None,
+) -> Transactions:
+    """Read, map and check all transactions at `input_path` as they were known at `as_of`.
+
+    Transactions at or after `as_of` and labels known later do not exist for the result, whatever is wrong with them.
+    Where `as_of` is None, everything counts, and transactions later than `clock` are rejected.
 
     How much was rejected is not judged here: write the quarantine first, then call `profile.demand_share`.
+
+    Args:
+        clock: aware, like the other moments.
+        earlier: measure also what was known at that moment, for `Profile.earlier_fingerprint`.
 
     Raises:
         DataError: there is no data, columns are missing or of an unexpected type, or a file is damaged.
@@ -41,7 +57,7 @@ def read_transactions(spark: SparkSession, data: settings.Data, input_path: str,
     """
     source = _source(data, input_path)
     with data_errors(source.files, source.fields), data_errors(source.label_files, source.label_fields):
-        return _checked(spark, source, clock)
+        return _checked(spark, source, View(clock, as_of, earlier))
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,11 @@ class _Source:
         place = {name: index for index, name in enumerate(_ORDER)}
         return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
 
+    @property
+    def dates_labels(self) -> bool:
+        """Whether the input says when labels became known."""
+        return any(field.name == "label_available_at" for field in self.all_fields)
+
 
 _SENT_IDS = 200_000
 _ORDER = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "terminal_id", "label_available_at")
@@ -74,28 +95,35 @@ def _source(data: settings.Data, input_path: str) -> _Source:
     return _Source(find_files(input_path, fields, leave_out=data.labels.path), fields, label_files, labels)
 
 
-def _checked(spark: SparkSession, source: _Source, clock: datetime) -> Transactions:
+def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
     ids = typed_rows(spark, source.files, source.fields[:1])
     rows, again, _ = _count_ids(ids)
     if rows == 0:
         raise DataError(f"the input has no rows, only {len(source.files)} file(s) without any")
-    labels = _profile_labels(spark, source, ids)
+    labels = _profile_labels(spark, source, view)
     plan = _Plan(
         spark,
         source,
-        clock,
+        view,
         repeated=_repeated_ids(spark, ids) if again else None,
         labels_repeated=labels is not None and labels.superseded > 0,
     )
     fields = source.all_fields
-    measured = measure(plan.rows(), fields)
-    found = profile(measured, plan.faults() if measured["reason"].notna().any() else {}, labels)
+    measured = measure(plan.rows(), fields, view)
+    some_bad = bool(measured["reason"].notna().any())
+    found = profile(measured, plan.faults() if some_bad else {}, labels, view, columns=fields)
+    if found.rows == 0:
+        raise DataError(
+            f"the input has no transaction before {view.as_of:%Y-%m-%d %H:%M} UTC, the moment to decide at;"
+            " give earlier data, or a later --as-of"
+        )
     table = plan.rows()
-    if found.rejected:
+    if some_bad:
         table = table.where(F.col("reason").isNull())
+    columns = [*(field.name for field in fields), *([HISTORY] if HISTORY in table.columns else [])]
     return Transactions(
-        table=table.select(*(f"`{field.name}`" for field in fields)),
-        rejected=plan.rejected() if found.rejected else None,
+        table=table.select(*(f"`{name}`" for name in columns)),
+        rejected=plan.rejected() if some_bad else None,
         profile=found,
     )
 
@@ -118,12 +146,16 @@ def _repeated_ids(spark: SparkSession, ids: DataFrame) -> DataFrame:
     return repeated if len(found) > _SENT_IDS else F.broadcast(spark.createDataFrame(found, repeated.schema))
 
 
-def _profile_labels(spark: SparkSession, source: _Source, ids: DataFrame) -> LabelTableProfile | None:
+def _profile_labels(spark: SparkSession, source: _Source, view: View) -> LabelTableProfile | None:
     if not source.label_files:
         return None
-    labels = typed_rows(spark, source.label_files, source.label_fields[:1])
+    counted = tuple(field for field in source.label_fields if field.name != "fraud")
+    labels = typed_rows(spark, source.label_files, counted)
+    if source.dates_labels and view.as_of is not None:
+        labels = labels.where(known_by(view.as_of))
     rows, superseded, without_id = _count_ids(labels)
-    lonely = without_transaction(labels.where(F.col("transaction_id").isNotNull()), ids).count()
+    ids = typed_rows(spark, source.files, source.fields[:2])
+    lonely = without_transaction(labels.where(F.col("transaction_id").isNotNull()), ids.where(view.counts())).count()
     return LabelTableProfile(rows, without_id, superseded, lonely)
 
 
@@ -133,7 +165,7 @@ class _Plan:
 
     spark: SparkSession
     source: _Source
-    clock: datetime
+    view: View
     repeated: DataFrame | None
     """Transaction ids that more than one row has; None where there are none."""
     labels_repeated: bool
@@ -141,13 +173,27 @@ class _Plan:
     def rows(self, *, with_source: bool = False) -> DataFrame:
         """All rows with canonical columns, `reason`, `defect` and, on request, the source texts."""
         source = self.source
-        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source)
+        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source).where(self.view.counts())
         if source.label_files:
-            labels = typed_rows(self.spark, source.label_files, source.label_fields, with_source=with_source)
-            usable = labels.where(F.col("transaction_id").isNotNull())
-            rows = with_labels(rows, one_label_each(usable, source.label_fields) if self.labels_repeated else usable)
-        rows = rows.withColumn("reason", reason(source.all_fields, self.clock))
+            rows = with_labels(rows, self._labels(with_source=with_source))
+        elif source.dates_labels and self.view.as_of is not None:
+            known = known_by(self.view.as_of)
+            rows = rows.withColumns({name: F.when(known, F.col(name)) for name in ("fraud", "label_available_at")})
+        rows = rows.withColumn("reason", reason(source.all_fields, self.view.clock))
         return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
+
+    def _labels(self, *, with_source: bool) -> DataFrame:
+        """The label table as the view shows it, one row for each id."""
+        fields, as_of = self.source.label_fields, self.view.as_of
+        labels = typed_rows(self.spark, self.source.label_files, fields, with_source=with_source)
+        labels = labels.where(F.col("transaction_id").isNotNull())
+        if not self.source.dates_labels:
+            return one_label_each(labels, fields) if self.labels_repeated else labels
+        if as_of is not None:
+            labels = labels.where(known_by(as_of))
+        if self.labels_repeated:
+            return one_label_each(labels, fields, self.view.earlier)
+        return labels.withColumn(HISTORY, F.lit(None).cast("string"))
 
     def rejected(self) -> DataFrame:
         """Bad rows as text under their source names, with the reason."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.labels import NEVER
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -26,8 +28,6 @@ HOUR = DAY // 24
 WINDOW_DAYS = (1, 7, 30)
 LOOK_BACK = 30 * DAY
 """No feature reads a card's past beyond this, or a terminal's beyond this and the label delay."""
-NEVER = np.iinfo(np.int64).max
-"""The known time of a fraud that is not one, or that nobody reported."""
 LARGEST_AMOUNT = 1e12
 """Amounts are capped here before they become cents: a window of 90,000 such rows still sums exactly."""
 
@@ -84,19 +84,6 @@ def calendar_features(times: Ints) -> dict[str, Floats]:
     hour = times // HOUR % 24
     weekday = (times // DAY + 3) % 7  # 1970-01-01 was a Thursday, and Monday is 0
     return {"night": (hour <= 6).astype(np.float64), "weekend": (weekday >= 5).astype(np.float64)}
-
-
-def known_times(times: Ints, fraud: Bools, available: Ints | None, label_delay: int) -> Ints:
-    """When each fraud became known, NEVER for a row that is not one.
-
-    Args:
-        available: when the label came, NEVER where that was not recorded; then, as for None, it is time + label_delay.
-    """
-    known = times + label_delay
-    if available is not None:
-        known = np.where(available == NEVER, known, available)
-    # A label that claims to be as old as its transaction must not reach the transaction itself.
-    return np.where(fraud, np.maximum(known, times + 1), NEVER)
 
 
 # ---------------------------------------------------------------------------------------------------------- cards
@@ -236,6 +223,7 @@ def terminal_features(
     start: int,
     label_delay: int,
     *,
+    until: Ints | None = None,
     frauds: bool = True,
 ) -> Rows:
     """Features of each transaction's terminal, from labels known at that time.
@@ -245,19 +233,22 @@ def terminal_features(
 
     Args:
         terminals: codes 0..m-1, int64[n].
-        known: of each fraud when it became known, NEVER for the others (`known_times`).
+        known: from when each row is known as a fraud, NEVER for the others: (n,), or (k, n) where a label can change
+            more than once (`Labels.fraud_spans`).
         unexplained: frauds that their cards do not explain, as the card kernel says.
         label_delay: D in microseconds.
+        until: when a row stops being known as one; None where that never happens.
         frauds: False leaves out all but the windows.
     """
     order = time_order(terminals, times, ids)
-    terminals, times, known, unexplained = terminals[order], times[order], known[order], unexplained[order]
+    terminals, times, unexplained = terminals[order], times[order], unexplained[order]
+    known, until = np.atleast_2d(known)[:, order], None if until is None else np.atleast_2d(until)[:, order]
     names = TERMINAL_WINDOW_FEATURES + (TERMINAL_FRAUD_FEATURES if frauds else ())
     features = {name: np.full(len(order), np.nan) for name in names}
     for block in _blocks(terminals, times):
         line = _Timeline(terminals[block], times[block])
         wanted = np.flatnonzero(line.times >= start)
-        fraud = _Frauds(line, known[block], label_delay)
+        fraud = _Frauds(line, known[:, block], None if until is None else until[:, block], label_delay)
         matured = line.after(wanted, label_delay)
         firsts = {days: line.after(wanted, label_delay + days * DAY) for days in WINDOW_DAYS}
         values = _terminal_windows(fraud, wanted, matured, firsts)
@@ -269,13 +260,30 @@ def terminal_features(
 
 
 class _Frauds:
-    """The frauds of a block of terminals: rows (int64[f], in the block's order) and when each became known."""
+    """The frauds of a block of terminals: rows (int64[f], in the block's order), and when each is known as one.
 
-    def __init__(self, line: "_Timeline", known: Ints, label_delay: int) -> None:
+    A row whose label changed more than once is there once for each time it was known as a fraud.
+    """
+
+    def __init__(self, line: "_Timeline", known: Ints, until: Ints | None, label_delay: int) -> None:
         self.line = line
         self.delay = label_delay
-        self.known = known
-        self.rows = np.flatnonzero(known != NEVER)
+        self._layers = list(zip(known, [None] * len(known) if until is None else until, strict=True))
+        self.rows, place = np.nonzero(known.T != NEVER)
+        self.known = known[place, self.rows]
+        self.until = None if until is None else until[place, self.rows]
+
+    def is_known(self, rows: Ints, moments: Ints) -> Bools:
+        """Whether each of the rows is known as a fraud at its moment."""
+        found = np.zeros(len(rows), dtype=np.bool_)
+        for known, until in self._layers:
+            now = known[rows] <= moments
+            found |= now if until is None else now & (moments < until[rows])
+        return found
+
+    def leaves(self, moments: Ints) -> Ints:
+        """The moments at which the frauds leave a window, or are taken back if that is earlier."""
+        return moments if self.until is None else np.minimum(moments, self.until)
 
     def seen(self, rows: Ints, at: Ints, enters: Ints, leaves: Ints) -> Ints:
         """How many of the frauds `rows` of a row's terminal have entered and not left at the rows `at`: int64[len(at)].
@@ -293,11 +301,11 @@ class _Frauds:
 
 def _terminal_windows(fraud: _Frauds, wanted: Ints, matured: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
     happened = fraud.line.times[fraud.rows]
-    enters = np.maximum(happened + fraud.delay, fraud.known[fraud.rows])
+    enters = np.maximum(happened + fraud.delay, fraud.known)
     values = {}
     for days, first in firsts.items():
         count = matured - first
-        frauds = fraud.seen(fraud.rows, wanted, enters, happened + fraud.delay + days * DAY)
+        frauds = fraud.seen(fraud.rows, wanted, enters, fraud.leaves(happened + fraud.delay + days * DAY))
         values[f"terminal_count_{days}d"] = count.astype(np.float64)
         values[f"terminal_fraud_rate_{days}d"] = frauds / np.maximum(count, 1)
     return values
@@ -310,7 +318,7 @@ def _last_labels(fraud: _Frauds, wanted: Ints, matured: Ints, first: Ints) -> di
     frauds = np.zeros(len(wanted), dtype=np.int64)
     values = {}
     for back in range(1, max(LAST_LABELS) + 1):
-        frauds += (available >= back) & (fraud.known[np.maximum(matured - back, 0)] <= now)
+        frauds += (available >= back) & fraud.is_known(np.maximum(matured - back, 0), now)
         if back in LAST_LABELS:
             values[f"terminal_fraud_share_last_{back}"] = frauds / _or_nan(np.minimum(available, back))
     return values
@@ -318,8 +326,9 @@ def _last_labels(fraud: _Frauds, wanted: Ints, matured: Ints, first: Ints) -> di
 
 def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, unexplained: Bools) -> dict[str, Floats]:
     line = fraud.line
-    rows = fraud.rows[unexplained[fraud.rows]]
-    known, leaves = fraud.known[rows], line.times[rows] + fraud.delay + LOOK_BACK
+    chosen = unexplained[fraud.rows]
+    rows, known = fraud.rows[chosen], fraud.known[chosen]
+    leaves = fraud.leaves(line.times[fraud.rows] + fraud.delay + LOOK_BACK)[chosen]
     count = fraud.seen(rows, wanted, known, leaves)
     values = {name: np.full(len(wanted), np.nan) for name in TERMINAL_FRAUD_FEATURES[-3:]}
     values["terminal_unexplained_count_30d"] = count.astype(np.float64)
@@ -341,16 +350,20 @@ def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, unexplained: Bools
 
 
 def _genuine_between(fraud: _Frauds, first: Ints, end: Ints, now: Ints) -> Ints:
-    """Rows in [first, end) of the block that are not frauds known by `now`."""
-    ranks = np.argsort(fraud.known[fraud.rows], kind="stable")
-    sorted_known = fraud.known[fraud.rows][ranks]
-    rank = np.empty_like(ranks)
-    rank[ranks] = np.arange(len(ranks))
-    known = _WaveletMatrix(rank, len(ranks))
+    """Rows in [first, end) of the block that are not known as frauds at `now`."""
     end = np.maximum(first, end)
     low, high = np.searchsorted(fraud.rows, first), np.searchsorted(fraud.rows, end)
-    genuine: Ints = end - first - known.count_below(low, high, np.searchsorted(sorted_known, now, side="right"))
-    return genuine
+    genuine: Ints = end - first - _count_by(fraud.known, low, high, now)
+    return genuine if fraud.until is None else genuine + _count_by(fraud.until, low, high, now)
+
+
+def _count_by(moments: Ints, first: Ints, end: Ints, now: Ints) -> Ints:
+    """How many of the moments at the positions [first, end) have come by `now`."""
+    ranks = np.argsort(moments, kind="stable")
+    rank = np.empty_like(ranks)
+    rank[ranks] = np.arange(len(ranks))
+    limit = np.searchsorted(moments[ranks], now, side="right")
+    return _WaveletMatrix(rank, len(ranks)).count_below(first, end, limit)
 
 
 def _last_above(values: Ints, last: Ints, limit: Ints) -> Ints:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fraud_detection.errors import SettingsError
 from fraud_detection.features import kernels
+from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
 from fraud_detection.windows import LOOK_BACK_DAYS
@@ -48,8 +48,9 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     """
     columns = settings.data.columns
     names = _names(settings, base_only=False)
-    own = {*_identity(settings), *names, "label_available_at", "sample_hash", _UNEXPLAINED}
-    clash = sorted(own & {*columns.extra_numeric, *columns.extra_categorical})
+    own = {*_identity(settings), *names, "label_available_at", HISTORY, "sample_hash", _UNEXPLAINED}
+    extra = {*columns.extra_numeric, *columns.extra_categorical}
+    clash = sorted(name for name in extra if name.lower() in own)  # engines do not tell names apart by case
     if clash:
         raise SettingsError(f"extra columns named like columns of the features table: {', '.join(clash)}; rename them")
     return (*names, *columns.extra_numeric)
@@ -74,7 +75,8 @@ def with_features(
 
     Returns:
         transaction_id, transaction_time, amount, fraud, [customer_id], [terminal_id], [label_available_at],
-        sample_hash, the numeric features (see `feature_names`; null is missing), the extra categorical columns.
+        [label_history], sample_hash, the numeric features (see `feature_names`; null is missing), the extra categorical
+        columns.
 
     Raises:
         SettingsError: an extra column has the name of another column of the Features table.
@@ -126,7 +128,7 @@ class _Work:
             _times(rows["transaction_time"]),
             _ids(rows["transaction_id"]),
             kernels.to_cents(rows["amount"].to_numpy()),
-            _is_fraud(rows["fraud"]),
+            (self._labels(rows).fraud_spans()[0] != NEVER).any(axis=0),
             self.start,
             self.keep_from,
             past=not self.base_only,
@@ -138,21 +140,29 @@ class _Work:
 
     def terminals(self, rows: pa.Table) -> pa.Table:
         """Rows since `start` with the terminal features, and what is left to add."""
-        times, fraud = _times(rows["transaction_time"]), _is_fraud(rows["fraud"])
-        available = _known_labels(rows["label_available_at"]) if "label_available_at" in rows.column_names else None
+        known, until = self._labels(rows).fraud_spans()
         # Without card ids nothing can explain a fraud.
-        unexplained = rows[_UNEXPLAINED].to_numpy() if _UNEXPLAINED in rows.column_names else fraud
+        has_card = _UNEXPLAINED in rows.column_names
+        unexplained = rows[_UNEXPLAINED].to_numpy() if has_card else (known != NEVER).any(axis=0)
         result = kernels.terminal_features(
             _codes(rows["terminal_id"]),
-            times,
+            _times(rows["transaction_time"]),
             _ids(rows["transaction_id"]),
-            kernels.known_times(times, fraud, available, self.label_delay),
+            known,
             unexplained,
             self.start,
             self.label_delay,
+            until=until,
             frauds=not self.base_only,
         )
         return self.finish(_extended(rows, result))
+
+    def _labels(self, rows: pa.Table) -> Labels:
+        columns = rows.column_names
+        available = _label_times(rows["label_available_at"]) if "label_available_at" in columns else None
+        history = rows[HISTORY].combine_chunks() if HISTORY in columns else None
+        fraud = rows["fraud"].cast(pa.int8()).fill_null(UNKNOWN).to_numpy()
+        return Labels.of(_times(rows["transaction_time"]), fraud, available, history, self.label_delay)
 
     def finish(self, rows: pa.Table) -> pa.Table:
         """Add what a row says by itself."""
@@ -209,7 +219,7 @@ def _identity(settings: Settings) -> tuple[str, ...]:
 
 
 def _optional(rows: "DataFrame") -> tuple[str, ...]:
-    return ("label_available_at",) if "label_available_at" in rows.columns else ()
+    return tuple(name for name in ("label_available_at", HISTORY) if name in rows.columns)
 
 
 def _result_schema(rows: "DataFrame", settings: Settings, base_only: bool) -> "StructType":
@@ -250,8 +260,8 @@ def _times(column: pa.ChunkedArray) -> kernels.Ints:
     return times
 
 
-def _known_labels(column: pa.ChunkedArray) -> kernels.Ints:
-    times: kernels.Ints = _as_microseconds(column).fill_null(kernels.NEVER).to_numpy()
+def _label_times(column: pa.ChunkedArray) -> kernels.Ints:
+    times: kernels.Ints = _as_microseconds(column).fill_null(NEVER).to_numpy()
     return times
 
 
@@ -268,12 +278,6 @@ def _codes(column: pa.ChunkedArray) -> kernels.Ints:
 def _ids(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[Any]]:
     ids: np.ndarray[Any, np.dtype[Any]] = column.to_numpy()
     return ids
-
-
-def _is_fraud(column: pa.ChunkedArray) -> kernels.Bools:
-    """A row without a label is not known to be a fraud."""
-    fraud: kernels.Bools = pc.equal(column, 1).fill_null(False).to_numpy()
-    return fraud
 
 
 def _sample_hash(ids: pa.ChunkedArray) -> kernels.Floats:
