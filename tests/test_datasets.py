@@ -357,9 +357,102 @@ def test_failures_of_the_engine_itself_are_not_blamed_on_the_data(
         read(spark, tmp_path)
 
 
-def test_a_csv_column_named_twice_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("transaction_id,amount,amount\n1,2,3\n")
-    assert "columns named twice: amount" in refusal(spark, tmp_path)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_mapped_column_named_twice_is_refused(spark: SparkSession, tmp_path: Path, form: str) -> None:
+    """Fails when one of two columns is taken in silence, or a stack trace is all that a user gets."""
+    write_twice(tmp_path, form, "amount")
+    message = refusal(spark, tmp_path)
+    assert "column named twice: amount\n" in message
+    assert "missing" not in message
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["note", ""])
+def test_columns_that_are_not_mapped_may_share_a_name(
+    spark: SparkSession, tmp_path: Path, form: str, name: str
+) -> None:
+    """Fails when what a spreadsheet adds, empty columns at the end, keeps a user from training."""
+    write_twice(tmp_path, form, name)
+    assert len(ids_of(read(spark, tmp_path))) == 2
+
+
+def write_twice(folder: Path, form: str, name: str) -> None:
+    """Two rows with the good columns and two more of a name."""
+    table = pa.Table.from_pylist([row(1), row(2)])
+    for _ in range(1 if name in table.column_names else 2):
+        table = table.append_column(name, pa.array([1.0, 2.0]))
+    if form == "csv":
+        pyarrow.csv.write_csv(table, folder / "a.csv")
+    else:
+        pq.write_table(table, folder / "a.parquet")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_column_that_differs_from_a_mapped_one_in_case_alone_is_another(
+    spark: SparkSession, tmp_path: Path, form: str
+) -> None:
+    """Fails when an engine confuses them, ends with "may have run out of memory", or reads the wrong one."""
+    rows = [{"Amount": 99.0} | row(1), {"Amount": 98.0} | row(2)]
+    (write_csv if form == "csv" else write_parquet)(tmp_path / f"a.{form}", rows)
+    assert [r["amount"] for r in rows_of(read(spark, tmp_path))] == [10.5, 10.5]
+
+
+@pytest.mark.parametrize("extra", [("v", "V"), ("Amount",), ("Label_History",)])
+def test_extra_columns_must_differ_in_more_than_case(
+    spark: SparkSession, tmp_path: Path, extra: tuple[str, ...]
+) -> None:
+    """Fails when two columns that no engine tells apart end a run with a message about memory."""
+    write_parquet(tmp_path / "a.parquet", [row(1, **dict.fromkeys(extra, 1.0))])
+    with pytest.raises(SettingsError, match=extra[0]):
+        read(spark, tmp_path, settings.Columns(extra_numeric=extra))
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_lines_may_end_as_on_any_system(spark: SparkSession, tmp_path: Path, end: str) -> None:
+    """Fails when an export of an old Mac program ends in a stack trace."""
+    write_csv(tmp_path / "a.csv", [row(1), row(2)])
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_bytes(text.replace("\n", end).encode())
+    assert ids_of(read(spark, tmp_path)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r"])
+def test_a_file_with_a_header_alone_holds_no_rows(spark: SparkSession, tmp_path: Path, end: str) -> None:
+    """Fails when an hour without transactions, exported as a header, stops the run as a damaged file."""
+    write_csv(tmp_path / "a.csv", [row(1)])
+    (tmp_path / "b.csv").write_text(",".join(row(1)) + end)
+    assert ids_of(read(spark, tmp_path)) == ["1"]
+    (tmp_path / "a.csv").unlink()
+    assert "no rows" in refusal(spark, tmp_path)
+
+
+HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{FIRST}\n{FIRST}\n", "the first line holds values; expected column names"),
+        (f"Export\n\n{HEADER}\n{FIRST}\n", "the line with the column names comes after 1 other line(s)"),
+        (f"{HEADER}\n{FIRST}\n".replace(",", ";"), "the fields are separated by semicolons; expected commas"),
+        (f"{HEADER}\n{FIRST}\n".replace(",", "|"), "the fields are separated by vertical bars; expected commas"),
+        (f"{HEADER}\n{FIRST}\n".replace(",", "\t"), "the fields are separated by tabs; expected commas"),
+        (f"{HEADER.upper()}\n{FIRST}\n", "missing column: amount, but there is AMOUNT: names must agree in case"),
+        (f"{HEADER}\n{FIRST}\n".encode("utf-16"), "not UTF-8 text but UTF-16; save the file as UTF-8"),
+        (f"{HEADER},é\n{FIRST},1\n".encode("latin-1"), "a.csv: not UTF-8 text"),
+        (f"{HEADER}\n{FIRST}\né{FIRST}\n".encode("latin-1"), "a.csv: not UTF-8 text; save the file as UTF-8"),
+    ],
+    ids=str,
+)
+def test_a_csv_file_of_another_kind_is_told_by_what_is_wrong(
+    spark: SparkSession, tmp_path: Path, text: str | bytes, expected: str
+) -> None:
+    """Fails when a user is told of missing columns, damage or a stack trace, or is shown the values of a row."""
+    (tmp_path / "a.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    message = refusal(spark, tmp_path)
+    assert expected in message
+    assert "123456" not in message
+    assert "damaged" not in message
 
 
 def test_an_extra_column_cannot_take_a_canonical_name(spark: SparkSession, tmp_path: Path) -> None:

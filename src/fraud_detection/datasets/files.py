@@ -4,12 +4,14 @@ Engines cannot be asked: one reads a path that does not exist as an empty table,
 file for those of all. So headers and footers are read here, and everything that is wrong with them is told at once.
 """
 
+import codecs
 import csv
-import io
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,8 @@ _SUFFIXES = {".csv": Format.CSV, ".csv.gz": Format.CSV, ".parquet": Format.PARQU
 _HEADER_BYTES = 1 << 20
 _READERS = 8  # footers are small and far away on object storage
 _SHOWN_FILES = 3
+_SEARCHED_LINES = 20
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SHOWN_COLUMNS = 40
 
 
@@ -43,6 +47,8 @@ class InputFile:
     types: dict[str, pa.DataType]
     layout: str = ""
     """Equal for files that may be read together: types that differ in columns nobody asked for stop an engine, too."""
+    repeated: frozenset[str] = frozenset()
+    """Names that several columns have; only a mapped one does harm."""
     constant: frozenset[str] = frozenset()
     """Floating-point columns whose statistics name one single value; one engine then overlooks NaN between them."""
 
@@ -90,10 +96,12 @@ def _open(place: str) -> InputFile | str:
     """The file, or what is wrong with it."""
     try:
         if _format(place) is Format.CSV:
-            return InputFile(place, Format.CSV, dict.fromkeys(csv_header(place), pa.string()))
+            names = csv_header(place)
+            return InputFile(place, Format.CSV, dict.fromkeys(names, pa.string()), repeated=_repeated(names))
         with parquet_file(place) as file:
             layout = str(file.schema).partition("\n")[2]  # without the address of the object
-            return InputFile(place, Format.PARQUET, _parquet_types(file), layout, _constant_columns(file))
+            repeated = _repeated(file.schema_arrow.names)
+            return InputFile(place, Format.PARQUET, _parquet_types(file), layout, repeated, _constant_columns(file))
     except (DataError, OSError) as error:
         return f"{place}: {error}"
     except pa.ArrowException as error:
@@ -121,26 +129,51 @@ def _constant_columns(file: pq.ParquetFile) -> frozenset[str]:
     return frozenset(found)
 
 
+def _repeated(names: list[str]) -> frozenset[str]:
+    return frozenset(name for name in names if names.count(name) > 1)
+
+
 def csv_header(place: str) -> list[str]:
-    """The column names of a CSV file.
+    """The column names of a CSV file, as its first line gives them.
 
     Raises:
-        DataError: the file is empty, is not UTF-8 text, or names a column twice.
+        DataError: the file is empty or is not UTF-8 text.
         OSError: it cannot be read.
     """
-    with open_csv_text(place) as stream:
-        start = stream.read(_HEADER_BYTES)
+    start = _start(place)
     if not start.strip():
         raise DataError("the file is empty; expected a line with column names")
-    line = start.split(b"\n", 1)[0]
+    return _fields(_lines(start)[0])
+
+
+def has_rows(place: str) -> bool:
+    """Whether a CSV file has anything after its header."""
+    return len(_lines(_start(place))) > 1
+
+
+def _start(place: str) -> bytes:
+    with open_csv_text(place) as stream:
+        return bytes(stream.read(_HEADER_BYTES))
+
+
+def _lines(start: bytes) -> list[str]:
+    """The first lines that are not empty, whatever they end with.
+
+    Raises:
+        DataError: the first one is not UTF-8 text.
+    """
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError("not UTF-8 text but UTF-16; save the file as UTF-8")
+    lines = [match[0] for match in islice(re.finditer(rb"[^\r\n]+", start), _SEARCHED_LINES)]
     try:
-        names = next(csv.reader(io.StringIO(line.decode("utf-8-sig"))))
+        lines[0].decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text: {error}") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"columns named twice: {', '.join(column_names(twice))}")
-    return names
+        raise DataError(f"not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+    return [line.decode("utf-8-sig", errors="replace") for line in lines]
+
+
+def _fields(line: str, separator: str = ",") -> list[str]:
+    return next(csv.reader([line], delimiter=separator))
 
 
 def open_csv_text(place: str) -> pa.NativeFile:
@@ -150,7 +183,39 @@ def open_csv_text(place: str) -> pa.NativeFile:
 
 
 def _column_problems(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> list[str]:
-    return [problem for check in (_missing, _unexpected, _disagreeing) for problem in check(files, fields)]
+    return [
+        problem
+        for check in (_headless, _missing, _twice, _unexpected, _disagreeing)
+        for problem in check(files, fields)
+    ]
+
+
+def _headless(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
+    """Why a CSV file has not one of the mapped columns, where its first lines show it."""
+    for file in files:
+        if file.format is Format.CSV and not _has_some(file, fields):
+            why = _why_headless(_lines(_start(file.place)), {field.source for field in fields})
+            if why is not None:
+                yield f"{file.place}: {why}"
+
+
+def _has_some(file: InputFile, fields: tuple[Field, ...]) -> bool:
+    return any(field.source in file.types for field in fields)
+
+
+def _why_headless(lines: list[str], wanted: set[str]) -> str | None:
+    for separator, name in _SEPARATORS.items():
+        if wanted & set(_fields(lines[0], separator)):
+            return f"the fields are separated by {name}; expected commas"
+    for before, line in enumerate(lines[1:], start=1):
+        if wanted <= set(_fields(line)):
+            return f"the line with the column names comes after {before} other line(s); expected it first"
+    return "the first line holds values; expected column names" if _holds_values(_fields(lines[0])) else None
+
+
+def _holds_values(names: Iterable[str]) -> bool:
+    """Whether some names of a header are numbers or times: the values of a first row."""
+    return any(re.fullmatch(r"[-+]?[\d.,:T -]*\d[\d.,:TZ -]*", name.strip()) for name in names)
 
 
 _NEEDED = ("transaction_id", "transaction_time", "amount", "fraud", "label_available_at")
@@ -161,7 +226,16 @@ def _missing(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterabl
     for field in fields:
         without = [file for file in files if field.source not in file.types]
         if without:
-            yield f"missing column: {_named(field)}{_where(without, files)}"
+            alike = [name for name in without[0].types if name.casefold() == field.source.casefold()]
+            found = f", but there is {alike[0]}: names must agree in case" if alike else ""
+            yield f"missing column: {_named(field)}{found}{_where(without, files)}"
+
+
+def _twice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
+    for field in fields:
+        having = [file for file in files if field.source in file.repeated]
+        if having:
+            yield f"column named twice: {_named(field)}{_where(having, files)}"
 
 
 def _unexpected(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
@@ -223,5 +297,7 @@ def first_unreadable(files: tuple[InputFile, ...], read: Callable[[InputFile], o
         try:
             read(file)
         except (pa.ArrowException, OSError) as error:
-            return f"{file.place}: {_first_line(error)}"
+            if "UTF8" in str(error):
+                return f"{file.place}: not UTF-8 text; save the file as UTF-8"
+            return f"{file.place}: cannot be read to its end, it may be truncated or damaged: {_first_line(error)}"
     return None

@@ -6,6 +6,7 @@ few files a task, alike on all engines.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -94,7 +95,7 @@ def data_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iter
         problem = first_unreadable(files, lambda file: _read_through(file, fields))
         if problem is None:
             raise
-        raise DataError(f"a file cannot be read to its end, it may be truncated or damaged\n  {problem}") from error
+        raise DataError(f"a file of the input cannot be read\n  {problem}") from error
 
 
 def _read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
@@ -198,7 +199,10 @@ def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
     whole = file.constant.isdisjoint(field.source for field in fields)
-    return known and whole and _PLAIN_NAME.fullmatch(file.place) is not None
+    # Engines do not tell names apart by case.
+    names = Counter(name.casefold() for name in file.types)
+    alone = all(names[field.source.casefold()] == 1 for field in fields)
+    return known and whole and alone and _PLAIN_NAME.fullmatch(file.place) is not None
 
 
 def _engine_type(source: pa.DataType) -> T.DataType | None:

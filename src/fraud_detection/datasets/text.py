@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from fraud_detection.datasets.fields import Field, Kind
-from fraud_detection.datasets.files import open_csv_text
+from fraud_detection.datasets.files import has_rows, open_csv_text
 
 TIME = pa.timestamp("us", "UTC")
 MISSING = frozenset({"", "null", "nan", "na", "n/a", "none", "\\n"})
@@ -76,12 +76,17 @@ def csv_batches(place: str, fields: tuple[Field, ...], *, with_source: bool) -> 
         null_values=[""],
     )
     with open_csv_text(place) as stream:
-        reader = pyarrow.csv.open_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=keep),
-            convert_options=convert,
-        )
+        try:
+            reader = pyarrow.csv.open_csv(
+                stream,
+                read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+                parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=keep),
+                convert_options=convert,
+            )
+        except pa.ArrowInvalid:
+            if has_rows(place):
+                raise
+            return  # PyArrow takes a header that no line end follows for nothing
         for batch in reader:
             yield _typed(batch, fields, schema)
     if broken:
