@@ -61,8 +61,8 @@ def demand_address(url: str, what: str) -> None:
     """
     if "@" in url or not _ADDRESS.fullmatch(url):
         raise DeploymentError(
-            f"{what} is no address of a web service; expected https://HOST or https://HOST:PORT, without a user or"
-            " a password in it"
+            f"{what} is no address of a web service; expected one such as https://HOST or https://HOST:PORT, without a"
+            " user or a password in it"
         )
 
 
