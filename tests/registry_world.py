@@ -63,7 +63,7 @@ class World:
         return self.registry.record(
             given,
             challenger=model(seed) if promoting else None,
-            files={"report.html": b"<html></html>"},
+            publication=b"published",
             parameters={"training": {"trees": 5}, "model_name": NAME},
             tags={"code_version": "0.1.0"},
         )
@@ -78,7 +78,13 @@ def world(output: Path, template: World | None = None) -> World:
         shutil.copytree(template.output / "decisions", output / "decisions")
     log = DecisionLog(open_folder(str(output)), NAME)
     uri = f"sqlite:///{output / 'mlflow.db'}"
-    return World(output, uri, log, Registry(uri, NAME, log))
+    return World(output, uri, log, Registry(uri, NAME, log, publish=publish))
+
+
+def publish(decided: Decision, content: bytes) -> dict[str, bytes]:
+    """Give the report of a decision that is final, as a run does."""
+    assert content == b"published"
+    return {"report.html": f"{decided.decision} {decided.version}".encode()}
 
 
 @cache

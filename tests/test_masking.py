@@ -77,7 +77,9 @@ def test_an_address_is_read_or_refused_without_its_password(tmp_path: Path, addr
     assert re.fullmatch(r"[a-z0-9+]+://[A-Za-z0-9._~%-]*(:[A-Za-z0-9._~%-]*)?@[^@?#]+", connection.uri)
     assert not is_shown(connection.masked(f"x {connection.uri} y {address} z"))
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
-    command = Registry(address, NAME, log, "c.yaml", address.replace("ftp", "s3a")).command_without_reason("rollback")
+    output = address.replace("ftp", "s3a")
+    registry = Registry(address, NAME, log, publish=lambda *_: {}, config="c.yaml", output=output)
+    command = registry.command_without_reason("rollback")
     assert not is_shown(command)
 
 
@@ -174,7 +176,7 @@ def test_a_bucket_and_a_database_with_an_at_sign_are_shown_whole(tmp_path: Path)
         assert mask(f"--output {place}") == f"--output {place}"
     uri = f"sqlite:///{tmp_path}/anna@corp/mlflow.db"
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
-    assert Registry(uri, NAME, log).shown_uri == uri
+    assert Registry(uri, NAME, log, publish=lambda *_: {}).shown_uri == uri
     assert mask("models:/fraud_detection@champion") == "models:/fraud_detection@champion"
 
 

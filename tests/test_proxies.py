@@ -82,7 +82,9 @@ def test_a_silent_proxy_before_mlflow_is_given_up(
     for name, value in _environment(silent.url, "").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    registry = Registry("http://mlflow.example", "m", DecisionLog(open_folder(str(tmp_path)), "m"))
+    registry = Registry(
+        "http://mlflow.example", "m", DecisionLog(open_folder(str(tmp_path)), "m"), publish=lambda *_: {}
+    )
     with pytest.raises(ServiceUnavailableError, match=r"MLflow at http://mlflow\.example cannot be reached"):
         registry.champion()
     assert silent.taken
@@ -91,7 +93,7 @@ def test_a_silent_proxy_before_mlflow_is_given_up(
 def test_a_silent_mlflow_is_given_up(tmp_path: Path, silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a server that hangs takes the run with it."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    registry = Registry(silent.url, "m", DecisionLog(open_folder(str(tmp_path)), "m"))
+    registry = Registry(silent.url, "m", DecisionLog(open_folder(str(tmp_path)), "m"), publish=lambda *_: {})
     begun = monotonic()
     with pytest.raises(ServiceUnavailableError, match="cannot be reached"):
         registry.champion()

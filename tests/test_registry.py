@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from registry_world import NAME, T0, T1, T2, T3, World, decision, model, rows, world
+from registry_world import NAME, T0, T1, T2, T3, World, decision, model, publish, rows, world
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
@@ -146,13 +146,12 @@ def test_what_does_not_win_is_logged_and_registers_nothing(served: World, outcom
     assert {run.data.tags["fraud_detection.outcome"] for run in served.runs()} == {"promoted", outcome.value}
 
 
-def test_a_file_can_be_replaced_once_the_version_is_known(served: World) -> None:
-    """The report in MLflow would go on naming no version."""
+def test_the_report_names_the_version(served: World) -> None:
+    """Fails when the report in MLflow names no version, or that of a promotion that was refused late."""
     decided = served.record(Outcome.PROMOTED, T1)
-    served.registry.attach(decided, {"report.html": b"<html>version 2</html>"})
     run = served.client.get_run(decided.run_id)
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
-    assert (folder / "report.html").read_bytes() == b"<html>version 2</html>"
+    assert (folder / "report.html").read_text() == "promoted 2"
     assert (folder / "intent.json").is_file()
 
 
@@ -178,7 +177,7 @@ def test_a_model_that_scores_differently_once_registered_is_not_promoted(served:
     decided = served.registry.record(
         given,
         challenger=Other(model(1).booster, model(1).inputs),
-        files={},
+        publication=None,
         parameters={},
         tags={},
     )
@@ -256,7 +255,7 @@ def test_many_and_long_settings_are_logged(empty: World) -> None:
     columns = [f"column_{i:04}" for i in range(2000)]
     parameters = {"data": {"columns": columns, "empty": {}}, "more": {f"p{i}": i for i in range(250)}}
     given = decision(Outcome.NO_DECISION, T1, champion=None, challenger=None, difference=None)
-    empty.registry.record(given, challenger=None, files={}, parameters=parameters, tags={})
+    empty.registry.record(given, challenger=None, publication=None, parameters=parameters, tags={})
     (run,) = empty.runs()
     assert len(run.data.params) == 252
     assert run.data.params["more.p249"] == "249"
@@ -599,7 +598,7 @@ def test_a_retirement_leaves_a_champion_without_any_file(served: World) -> None:
 
 
 def registry_at(uri: str, folder: Path) -> Registry:
-    return Registry(uri, NAME, DecisionLog(open_folder(str(folder)), NAME))
+    return Registry(uri, NAME, DecisionLog(open_folder(str(folder)), NAME), publish=publish)
 
 
 @contextmanager
@@ -751,7 +750,7 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(here.output)
     registry = registry_at("sqlite:///mlflow.db", here.output)
     given = decision(Outcome.PROMOTED, T1)
-    registry.record(given, challenger=model(), files={}, parameters={}, tags={})
+    registry.record(given, challenger=model(), publication=None, parameters={}, tags={})
     monkeypatch.chdir("/")
     assert registry_at(here.tracking_uri, here.output).champion() is not None
     assert artifact(here, 1, "model.ubj").name == "model.ubj"

@@ -67,6 +67,11 @@ def assert_settled(here: World, decided: dict[datetime, Outcome], champion: int,
         intent = run.data.tags.get(protocol.INTENT_TAG)
         assert intent != protocol.OPEN
         assert run.info.status == ("KILLED" if intent is None else "FINISHED")
+        outcome = run.data.tags.get(protocol.OUTCOME_TAG)
+        if outcome not in (None, protocol.SUPERSEDED):
+            (own,) = [entry for entry in history if entry.run_id == run.info.run_id]
+            report = Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text()
+            assert report == f"{outcome} {own.version}"
     serving = here.registry.champion()
     assert serving is not None
     assert serving.version == champion

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -301,10 +301,18 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    from fraud_detection.publication import publish
     from fraud_detection.registry import Registry
+    from fraud_detection.storage import open_folder
 
-    log, uri = _decision_log(config, output), tracking_uri or default_tracking_uri(output)
-    return Registry(uri, load_settings(config).model_name, log, str(config), output)
+    return Registry(
+        tracking_uri or default_tracking_uri(output),
+        load_settings(config).model_name,
+        _decision_log(config, output),
+        publish=partial(publish, open_folder(output)),
+        config=str(config),
+        output=output,
+    )
 
 
 def tell(step: str, line: str, err: bool = False) -> None:

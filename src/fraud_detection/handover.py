@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.results import Decision, Difference, Outcome
@@ -79,15 +79,24 @@ def write_failure(output: str, run_name: str | None, error: FraudDetectionError)
         _write(output, run_name, _failed(error, error.exit_code))
 
 
-def write_maturity(storage: Storage, model_name: str, profile: "Profile", windows: RunWindows) -> None:
-    """Write when the frauds mature that a run at T has seen and not yet used, in place of what an earlier run wrote."""
-    content = Maturity(
+def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -> Maturity:
+    """When the frauds and transactions mature that a run at T has seen and not yet used."""
+    return Maturity(
         model_name=model_name,
         as_of=windows.as_of,
         frauds=_maturing(profile.hours, profile.frauds_by_hour, windows),
         transactions=_maturing(profile.hours, profile.transactions_by_hour, windows),
     )
-    storage.write(f"maturity/{model_name}.json", content.model_dump_json(indent=2).encode())
+
+
+def write_maturity(storage: Storage, maturity: Maturity) -> None:
+    """Write it in place of what an earlier run wrote, unless a later T has been written meanwhile."""
+    name = f"maturity/{maturity.model_name}.json"
+    with suppress(ValidationError):
+        written = storage.read(name)
+        if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
+            return
+    storage.write(name, maturity.model_dump_json(indent=2).encode())
 
 
 def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:

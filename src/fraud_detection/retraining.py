@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +22,11 @@ from fraud_detection.decisions import DecisionLog
 from fraud_detection.engine import Engine, session
 from fraud_detection.evaluation import Evidence, Holdout, Verdict, assess, decide, obstacle
 from fraud_detection.features import feature_names
-from fraud_detection.handover import write_maturity
+from fraud_detection.handover import measure_maturity
 from fraud_detection.narration import Stopwatch, Tell
+from fraud_detection.publication import Publication, publish, report_name
 from fraud_detection.registry import Champion, Registry, Retirement
-from fraud_detection.report import DailyCounts, ReportData, render
+from fraud_detection.report import DailyCounts, ReportData, draw
 from fraud_detection.results import Decision
 from fraud_detection.schema import rows_for_champion
 from fraud_detection.settings import Settings
@@ -84,7 +86,7 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     settings, watch = request.settings, watch or Stopwatch()
     output = open_folder(request.output)
     log = DecisionLog(output, settings.model_name)
-    registry = Registry(request.tracking_uri, settings.model_name, log, request.config, request.output)
+    registry = _registry(request, output, log)
     as_of = request.as_of and whole_hour(request.as_of)
     # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
     with watch("open registry"):
@@ -104,11 +106,14 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     decision = _decision(request, windows, rows, comparison, serving, profile, warnings, watch)
     way_back = registry.command_without_reason("rollback")
     evidence = _report_data(request, windows, rows, comparison, profile, way_back)
+    publication = Publication(
+        drawing=draw(decision, evidence), maturity=measure_maturity(settings.model_name, profile, windows)
+    )
     with watch("register"):
         decision = registry.record(
             decision,
             challenger=comparison.challenger,
-            files={"report.html": render(decision, evidence).encode()},
+            publication=publication.model_dump_json().encode(),
             parameters=settings.model_dump(mode="json"),
             tags={
                 "data": str(decision.data_fingerprint),
@@ -116,16 +121,21 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
                 "code": __version__,
             },
         )
-    if decision.decided_at == request.clock:  # otherwise another run has decided this T meanwhile, and reported
-        with watch("report"):
-            page = render(decision, evidence).encode()  # once more: now the version is known
-            output.write(_report_name(decision), page)
-            registry.attach(decision, {"report.html": page})
-            write_maturity(output, settings.model_name, profile, windows)
     for warning in warnings:
         tell("warning", warning)
     narration.tell_verdict(decision, tell)
     return decision.model_copy(update={"seconds": watch.seconds})
+
+
+def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
+    return Registry(
+        request.tracking_uri,
+        request.settings.model_name,
+        log,
+        publish=partial(publish, output),
+        config=request.config,
+        output=request.output,
+    )
 
 
 def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
@@ -290,11 +300,7 @@ def _decision(
         retired_version=retirement.version if retirement else None,
         data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
     )
-    return decision.model_copy(update={"report": open_folder(request.output).place(_report_name(decision))})
-
-
-def _report_name(decision: Decision) -> str:
-    return f"reports/{decision.model_name}/{decision.as_of:%Y%m%dT%H%M%SZ}/report.html"
+    return decision.model_copy(update={"report": open_folder(request.output).place(report_name(decision))})
 
 
 def _report_data(

@@ -5,7 +5,7 @@ decision, and for a promotion generated rows to verify the registered model with
 repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -24,6 +24,7 @@ from fraud_detection.results import Check, Decision, Outcome
 
 INTENT_FILE = "intent.json"
 VERIFICATION_FILE = "verification.parquet"
+PUBLICATION_FILE = "publication.json"
 SCORE = "expected_score"
 """The last column of the verification file: what the model scored when it was compared. The others are its inputs."""
 
@@ -50,6 +51,20 @@ class Intent(BaseModel):
 
     decision: Decision
     model: LoggedModel | None  # of promotions only
+    publishes: bool = False  # whether there is a publication file; runs of earlier releases have none
+
+
+Publish = Callable[[Decision, bytes], Mapping[str, bytes]]
+"""Publishes a decision that is final, from the content of the publication file; gives files for the MLflow run."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a decision goes."""
+
+    connection: Connection
+    log: DecisionLog
+    publish: Publish
 
 
 @dataclass
@@ -62,6 +77,7 @@ class Completion:
     root: str  # of the MLflow run's artifacts
     intent: Intent
     sample: pd.DataFrame | None
+    publish: Publish
     decision: Decision
     """As intended, until a late check refuses; as written down, once it is."""
     written: bool = False
@@ -211,6 +227,20 @@ def discard_version(run: Completion) -> None:
             run.client.delete_model_version(run.name, str(version))
 
 
+def publish_decision(run: Completion) -> None:
+    """Write the report, which names the version, and what else the run leaves outside of MLflow."""
+    if not run.intent.publishes or not _own(run):
+        return
+    content = _artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
+    try:
+        files = run.publish(run.decision, content)
+    except ValidationError as error:
+        cause = f"{PUBLICATION_FILE} is broken: {error.errors()[0]['msg']}"
+        raise _lost(run.connection, run.run_id, cause) from error
+    for name, file in files.items():
+        run.client.log_text(run.run_id, file.decode(), name)
+
+
 def close_run(run: Completion) -> None:
     """Log the decision that stands, and end the MLflow run."""
     run.client.log_text(run.run_id, run.decision.model_dump_json(indent=2), "decision.json")
@@ -238,14 +268,14 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
     check_service,
     write_decision,
     discard_version,
+    publish_decision,
     close_run,
     close_intent,
 )
 
 
 def carry_out(
-    connection: Connection,
-    log: DecisionLog,
+    ends: Ends,
     mlflow_run: Any,  # noqa: ANN401
     intent: Intent,
     sample: pd.DataFrame | None = None,
@@ -253,28 +283,30 @@ def carry_out(
     """Carry out an intent, from wherever it was left, and return the decision that stands.
 
     Args:
-        connection: to MLflow.
-        log: for the decision.
+        ends: where the decision goes.
         mlflow_run: the run whose intent it is.
         intent: what to do.
         sample: content of the verification file, where it is at hand.
     """
     info = mlflow_run.info
-    run = Completion(connection, log, info.run_id, info.artifact_uri, intent, sample, intent.decision)
+    run = Completion(
+        ends.connection, ends.log, info.run_id, info.artifact_uri, intent, sample, ends.publish, intent.decision
+    )
     for step in PROTOCOL:
         step(run)
     return run.decision
 
 
-def complete(connection: Connection, log: DecisionLog, mlflow_run: Any) -> Decision:  # noqa: ANN401
+def complete(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
     """Carry out the open intent of a run that was killed."""
+    connection = ends.connection
     content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
     try:
         intent = Intent.model_validate_json(content)
     except ValidationError as error:
         cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
         raise _lost(connection, mlflow_run.info.run_id, cause) from error
-    return carry_out(connection, log, mlflow_run, intent)
+    return carry_out(ends, mlflow_run, intent)
 
 
 def _own(run: Completion) -> bool:

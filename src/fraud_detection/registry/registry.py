@@ -23,10 +23,13 @@ from fraud_detection.registry.protocol import (
     INTENT_FILE,
     INTENT_TAG,
     OPEN,
+    PUBLICATION_FILE,
     SCORE,
     VERIFICATION_FILE,
+    Ends,
     Intent,
     LoggedModel,
+    Publish,
     carry_out,
     complete,
 )
@@ -77,6 +80,7 @@ class Registry:
         tracking_uri: an MLflow server, or `sqlite:///PATH/mlflow.db` with artifacts in PATH/mlartifacts.
         model_name: the registered model and the experiment.
         decisions: where decisions are written down.
+        publish: what is done with a decision that is final; repeated where it was interrupted.
         config: the settings file, for the commands that a message names.
         output: the output folder, likewise.
 
@@ -87,11 +91,19 @@ class Registry:
     """
 
     def __init__(
-        self, tracking_uri: str, model_name: str, decisions: DecisionLog, config: str = "FILE", output: str = "DIR"
+        self,
+        tracking_uri: str,
+        model_name: str,
+        decisions: DecisionLog,
+        *,
+        publish: Publish,
+        config: str = "FILE",
+        output: str = "DIR",
     ) -> None:
         self._connection = Connection(tracking_uri, model_name)
         self._name = model_name
         self._log = decisions
+        self._ends = Ends(self._connection, decisions, publish)
         self._options = {"--config": config, "--output": output, "--tracking-uri": self.shown_uri}
 
     @property
@@ -149,7 +161,7 @@ class Registry:
         decision: Decision,
         *,
         challenger: Model | None,
-        files: Mapping[str, bytes],
+        publication: bytes | None,
         parameters: Mapping[str, object],
         tags: Mapping[str, str],
     ) -> Decision:
@@ -160,7 +172,7 @@ class Registry:
         Args:
             decision: the outcome. `version` and `run_id` are filled in here.
             challenger: the model to promote. Only winners are kept; a loser can be trained again, bit for bit.
-            files: artifacts of the run by name, such as report.html.
+            publication: what to publish once the decision is final.
             parameters: nested settings.
             tags: further facts to find the run by, such as the data's fingerprint and the code's version.
 
@@ -177,21 +189,16 @@ class Registry:
             run = self._start_run(decision, tags)
             given = decision.model_copy(update={"run_id": run.info.run_id})
             model = None if winner is None else self._log_model(run, winner)
-            intent = Intent(decision=given, model=model)
+            intent = Intent(decision=given, model=model, publishes=publication is not None)
             self._log_facts(given, parameters, model)
             known = {INTENT_FILE: intent.model_dump_json(indent=2).encode()}
             if winner is not None:
                 known[VERIFICATION_FILE] = winner.verification.to_parquet(index=False)
-            self._log_files(run.info.run_id, {**files, **known})
+            if publication is not None:
+                known[PUBLICATION_FILE] = publication
+            self._log_files(run.info.run_id, known)
             self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN)
-            return carry_out(self._connection, self._log, run, intent, None if winner is None else winner.verification)
-
-    def attach(self, decision: Decision, files: Mapping[str, bytes]) -> None:
-        """Put files beside the others of the decision's run; those of the same name are replaced."""
-        if decision.run_id is None:
-            raise ValueError("the decision was not recorded; it has no MLflow run")
-        with self._connection.explained():
-            self._log_files(decision.run_id, files)
+            return carry_out(self._ends, run, intent, None if winner is None else winner.verification)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
         """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
@@ -202,7 +209,7 @@ class Registry:
         """
         with self._connection.explained():
             self._finish_change()
-            decided = tuple(complete(self._connection, self._log, run) for run in self._open_intents())
+            decided = tuple(complete(self._ends, run) for run in self._open_intents())
             self._end_abandoned_runs(as_of)
             return decided
 

@@ -7,7 +7,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.report import plots, wording
-from fraud_detection.report.evidence import FloatArray, ReportData
+from fraud_detection.report.drawing import Drawing, draw
+from fraud_detection.report.evidence import ReportData
 from fraud_detection.results import Check, Decision, Metrics, Outcome
 
 TOP_FEATURES = 15
@@ -18,11 +19,15 @@ def render(decision: Decision, evidence: ReportData) -> str:
 
     What the evidence lacks is left out or named as missing, so every outcome has a whole page.
     """
-    comparison = evidence.settings.comparison if evidence.settings else None
+    return render_drawing(decision, draw(decision, evidence))
+
+
+def render_drawing(decision: Decision, evidence: Drawing) -> str:
+    """The page of evidence that is drawn already; see `render`."""
+    comparison = evidence.comparison
     checks = _check_rows(decision.checks)
     first = decision.champion_version is None
     minimum_effect = comparison.minimum_effect if comparison and not first else None
-    scores = _scores(evidence)
     return _template().render(
         d=decision,
         evidence=evidence,
@@ -34,10 +39,10 @@ def render(decision: Decision, evidence: ReportData) -> str:
         checks=checks,
         check_summary=_check_summary(checks),
         curve_names=_curve_names(decision, evidence),
-        precision_recall=_precision_recall(evidence, scores),
-        calibration=plots.calibration(evidence.fraud, scores) if evidence.fraud is not None and scores else None,
+        precision_recall=evidence.precision_recall,
+        calibration=evidence.calibration,
         row_height=plots.ROW_HEIGHT,
-        timeline=plots.timeline(decision, evidence.daily),
+        timeline=evidence.timeline,
         spans=_span_rows(decision),
         importances=_importance_rows(evidence),
         way_back=_way_back(decision, evidence),
@@ -177,20 +182,7 @@ def _check_summary(rows: list[_CheckRow]) -> str:
     return ", ".join(part for part in parts if not part.startswith("0 "))
 
 
-def _scores(evidence: ReportData) -> dict[str, FloatArray]:
-    """The scores at hand by role, the champion first so that the challenger is drawn over it."""
-    both = (("champion", evidence.champion_score), ("challenger", evidence.challenger_score))
-    return {role: score for role, score in both if score is not None}
-
-
-def _precision_recall(evidence: ReportData, scores: dict[str, FloatArray]) -> plots.Plot | None:
-    if evidence.fraud is None or not scores:
-        return None
-    against_amount = {"amount": evidence.amount} if evidence.amount is not None and "champion" not in scores else {}
-    return plots.precision_recall(evidence.fraud, {**against_amount, **scores})
-
-
-def _curve_names(decision: Decision, evidence: ReportData) -> dict[str, str]:
+def _curve_names(decision: Decision, evidence: Drawing) -> dict[str, str]:
     version = f" v{decision.version}" if decision.version is not None else ""
     names = {
         "champion": f"champion v{decision.champion_version}" if decision.champion_version is not None else "champion",
@@ -202,8 +194,8 @@ def _curve_names(decision: Decision, evidence: ReportData) -> dict[str, str]:
     for role, metrics in (("champion", decision.champion), ("challenger", decision.challenger)):
         if metrics is not None:
             names[f"{role}_ap"] = f"{names[role]}, AP {wording.number(metrics.average_precision)}"
-    if evidence.fraud is not None and evidence.fraud.size:
-        names["prevalence"] = f"prevalence {wording.percent(float(evidence.fraud.mean()))}"
+    if evidence.fraud_rate is not None:
+        names["prevalence"] = f"prevalence {wording.percent(evidence.fraud_rate)}"
     return names
 
 
@@ -245,7 +237,7 @@ class _ImportanceRow:
     width: float
 
 
-def _importance_rows(evidence: ReportData) -> list[_ImportanceRow]:
+def _importance_rows(evidence: Drawing) -> list[_ImportanceRow]:
     total = sum(evidence.importances.values())
     if total <= 0:
         return []
@@ -261,7 +253,7 @@ class _WayBack:
     command: str | None
 
 
-def _way_back(decision: Decision, evidence: ReportData) -> _WayBack:
+def _way_back(decision: Decision, evidence: Drawing) -> _WayBack:
     command = evidence.rollback_command or "fraud-detection rollback"
     old, retired = decision.champion_version, decision.retired_version
     if retired is not None:
