@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -316,9 +316,19 @@ def _unpack(source: Path, target: Path) -> None:
                 archive.extractall(target)  # noqa: S202  # zipfile keeps members inside by itself
         else:
             with tarfile.open(source) as archive:
-                archive.extractall(target, filter="tar")
+                # Python before 3.11.4, such as Debian 12's, has no filter that keeps members inside by itself.
+                archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+                archive.extractall(target, members=_members_inside(archive, target))  # noqa: S202
     except (tarfile.TarError, zipfile.BadZipFile, OSError) as error:
         raise StagingError(f"archive_uris: {source.name} cannot be unpacked: {error}") from error
+
+
+def _members_inside(archive: tarfile.TarFile, target: Path) -> Iterator[tarfile.TarInfo]:
+    """Its members, each looked at when those before it, links too, have been unpacked."""
+    for member in archive:
+        if not (target / member.name).resolve().is_relative_to(target.resolve()):
+            raise StagingError(f"archive_uris: {member.name} leaves the folder that it is unpacked into")
+        yield member
 
 
 def _is_cluster_only(key: str) -> bool:

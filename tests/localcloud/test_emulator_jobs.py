@@ -20,6 +20,7 @@ from yandex.cloud.dataproc.v1 import job_service_pb2
 
 from localcloud.client import wait_for
 from localcloud.emulator.objects import signed_headers
+from localcloud.emulator.runners import StagingError, _unpack
 
 SPARK_PYTHON = os.environ.get("SPARK_PYTHON", sys.executable)
 
@@ -107,6 +108,52 @@ def test_files_of_the_bucket_come_into_the_jobs_folder_as_yarn_puts_them(api: Ap
     assert options(seen, "--files") == [f"{folder}/conf.yaml"]
     assert seen["arguments"][-2:] == [f"{folder}/main.py", "--fast"]  # type: ignore[index]
     assert not Path(folder).exists(), "staged files are left behind"
+
+
+@pytest.fixture(params=["this Python", "Python 3.11.2"])
+def python_release(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This Python, or what Debian 12 has: a tarfile without filters, whose `extractall` knows no such argument."""
+    if request.param == "Python 3.11.2":
+        plain = tarfile.TarFile.extractall
+
+        def extractall(self: tarfile.TarFile, path: Path, members: Iterator[tarfile.TarInfo] | None = None) -> None:
+            self.extraction_filter = lambda member, path: member
+            plain(self, path, members)
+
+        monkeypatch.delattr(tarfile, "tar_filter", raising=False)
+        monkeypatch.setattr(tarfile.TarFile, "extractall", extractall)
+
+
+def _tar(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    return path
+
+
+def _member(name: str, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    if link:
+        member.type, member.linkname = tarfile.SYMTYPE, link
+    else:
+        member.size = 1
+    return member
+
+
+@pytest.mark.usefixtures("python_release")
+def test_an_archive_is_unpacked_whatever_the_release_of_python(tmp_path: Path) -> None:
+    """Fails when the emulator ends at its first job on Debian 12, whose own Python is 3.11.2."""
+    _unpack(_tar(tmp_path / "a.tar.gz", _member("lib/a.py"), _member("b", link="lib/a.py")), tmp_path / "venv")
+    assert (tmp_path / "venv" / "b").read_text() == "x"
+
+
+@pytest.mark.usefixtures("python_release")
+@pytest.mark.parametrize("outside", [[_member("../a")], [_member("up", link=".."), _member("up/a")]])
+def test_an_archive_that_leaves_its_folder_is_refused(outside: list[tarfile.TarInfo], tmp_path: Path) -> None:
+    """Fails when an archive of a job overwrites files of the machine."""
+    with pytest.raises(StagingError, match="archive"):
+        _unpack(_tar(tmp_path / "a.tar.gz", _member("b"), *outside), tmp_path / "venv")
+    assert not (tmp_path / "a").exists()
 
 
 def test_properties_of_cluster_job_and_desk_are_put_together_in_that_order(api: Api) -> None:
