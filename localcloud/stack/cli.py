@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from localcloud.stack import components, runs, seeding, starting, stopping
+from localcloud.stack import components, runs, seeding, starting, stopping, upkeep
 from localcloud.stack.console import tail
 from localcloud.stack.http import HttpError
 from localcloud.stack.settings import Stack, StackError, load, saved
@@ -133,3 +134,13 @@ def start_component(name: str, folder: Path) -> None:
 def feed(folder: Path) -> None:
     """Write each simulated hour as soon as it is over (supervisord calls this)."""
     seeding.feed_forever(folder)
+
+
+@main.command(hidden=True)
+@_folder
+def tidy(folder: Path) -> None:
+    """Drop what is older than KEEP_DAYS (the component upkeep calls this once a day)."""
+    stack = saved(folder)
+    if stack is None:
+        raise StackError(f"{folder} holds no stack; run: make up")
+    click.echo(upkeep.tidy(stack, datetime.now(UTC)))

@@ -22,6 +22,8 @@ MARK = "LOCALCLOUD_STACK"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "grpc_proxy", "no_grpc_proxy")
 _SILENCE = 60.0  # seconds without a sign of life after which a job of Airflow's is not ready
+_FIRST_UPKEEP = 600  # seconds after a start, when the first run is over
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def _emulator(stack: Stack) -> Launch:
     settings = {
         "port": stack.ports["EMULATOR_PORT"],
         "names": {"buckets": [BUCKET]},
+        "retention": {"days": stack.keep_days},
         "jobs": {
             "runner": "spark",
             "spark": {
@@ -101,6 +104,13 @@ def _feeder(stack: Stack) -> Launch:
     return Launch(
         [sys.executable, "-m", "localcloud.stack", "feed", "--folder", str(stack.folder)], base_environment(stack)
     )
+
+
+def _upkeep(stack: Stack) -> Launch:
+    """A shell that sleeps, since Python would take 60 MiB for a few seconds of work a day."""
+    loop = f'sleep {_FIRST_UPKEEP}; while :; do "$@"; sleep {_DAY}; done'
+    tidy = [sys.executable, "-m", "localcloud.stack", "tidy", "--folder", str(stack.folder)]
+    return Launch(["/bin/sh", "-c", loop, "upkeep", *tidy], base_environment(stack))
 
 
 def _airflow(*words: str) -> Callable[[Stack], Launch]:
@@ -171,6 +181,7 @@ COMPONENTS = (
         is_ready=lambda stack, _: seeding.is_fed(stack.folder),
         url=lambda stack: stack.shown(stack.bucket / "input_data"),
     ),
+    Component(name="upkeep", launch=_upkeep, is_ready=lambda *_: True, url=lambda _: ""),
 )
 BY_NAME: Mapping[str, Component] = {component.name: component for component in COMPONENTS}
 

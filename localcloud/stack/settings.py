@@ -33,6 +33,7 @@ DEFAULTS: dict[str, str] = {
     "JOB_MEMORY": "1500m",
     "TRANSACTIONS_PER_DAY": "7200",
     "TRAINING_SETTINGS": "conf/local_stack.yaml",
+    "KEEP_DAYS": "14",
 }
 AIRFLOW_PREFIX = "AIRFLOW__"  # names that begin so are Airflow's own options, and are handed to it as they are
 
@@ -53,6 +54,7 @@ class Stack:
     # A stack that an earlier release started has saved none of what came later; it must be possible to end it.
     transactions_per_day: int = int(DEFAULTS["TRANSACTIONS_PER_DAY"])
     training_settings: str = DEFAULTS["TRAINING_SETTINGS"]
+    keep_days: int = int(DEFAULTS["KEEP_DAYS"])
     airflow_options: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -125,7 +127,7 @@ def load(env_file: Path) -> Stack:
     schedule = values["SCHEDULE"].strip()
     if len(schedule.split()) != 5 and not schedule.startswith("@"):
         raise StackError(f"{env_file}: SCHEDULE is {schedule!r}; expected a cron expression such as '*/10 * * * *'")
-    folder = Path(values["STACK_FOLDER"])
+    folder = Path(values["STACK_FOLDER"]).expanduser()
     return Stack(
         schedule=schedule,
         folder=folder if folder.is_absolute() else ROOT / folder,
@@ -134,6 +136,7 @@ def load(env_file: Path) -> Stack:
         job_memory=values["JOB_MEMORY"],
         transactions_per_day=_count("TRANSACTIONS_PER_DAY", values["TRANSACTIONS_PER_DAY"], env_file),
         training_settings=str(_file("TRAINING_SETTINGS", values["TRAINING_SETTINGS"], env_file)),
+        keep_days=_count("KEEP_DAYS", values["KEEP_DAYS"], env_file),
         airflow_options={name: value for name, value in values.items() if name.startswith(AIRFLOW_PREFIX)},
     )
 

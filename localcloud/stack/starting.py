@@ -86,7 +86,7 @@ def _start_all(stack: Stack, supervisor: Supervisor, secret: Mapping[str, str], 
     with progress.step("airflow tables") as line:
         environment = base_environment(stack) | airflow.environment(stack, secret)
         line.text = "made" if airflow.migrate(stack, environment) else "are there"
-    for name in ("airflow-api", "scheduler", "dag-processor", "feeder"):
+    for name in ("airflow-api", "scheduler", "dag-processor", "feeder", "upkeep"):
         _start(stack, supervisor, name)
     for component in COMPONENTS[1:]:
         with progress.step(component.name) as line:

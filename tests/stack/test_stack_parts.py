@@ -4,7 +4,10 @@ import json
 import os
 import pwd
 import socket
+import sqlite3
 import stat
+import subprocess
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from deployment.settings import read_env
-from localcloud.stack import airflow, bucket, components, doctor, postgres, seeding
+from localcloud.stack import airflow, bucket, components, doctor, postgres, seeding, upkeep
 from localcloud.stack.cli import main
 from localcloud.stack.http import HttpError
 from localcloud.stack.passwords import passwords
@@ -325,3 +328,59 @@ def test_components_keep_a_proxy_and_reach_this_machine_without_it(
     assert found[kept] == "http://proxy.example:3128"
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         assert found[name].startswith("corp.example,localhost,127.0.0.1")
+
+
+def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when logs of every run stay for ever, or when decisions, reports or the running run's log are deleted."""
+    now = datetime.now(UTC)
+    old, young = (now - timedelta(days=stack.keep_days, hours=hours) for hours in (1, -1))
+    logs, output = stack.logs / "airflow", stack.bucket / "output_data"
+    gone = [
+        logs / "dag_id=a" / "run_id=old" / "task_id=t" / "attempt=1.log",
+        logs / "dag_processor" / "old" / "dags.log",
+    ]
+    gone += [output / "outcomes" / "old.json"]
+    stay = [logs / "dag_id=a" / "run_id=long" / "task_id=t" / f"attempt={number}.log" for number in (1, 2)]
+    stay += [logs / "dag_processor" / "young" / "dags.log", output / "outcomes" / "young.json"]
+    stay += [output / "decisions" / "old.json", output / "reports" / "old.html", stack.cloud / "jobs" / "old" / "a.log"]
+    for path in gone + stay:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for path in [*gone, *stay, *logs.rglob("*"), logs]:
+        moment = young if path in stay and "old" not in path.name and path.name != "attempt=1.log" else old
+        os.utime(path, (moment.timestamp(), moment.timestamp()))
+    asked = stack.folder / "asked"
+    program = stack.folder / "airflow-program"
+    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(airflow, "program", lambda: str(program))
+    assert "3 logs and outcomes" in upkeep.tidy(stack, now)
+    assert [path for path in gone if path.exists()] == []
+    assert [path for path in stay if not path.exists()] == []
+    assert asked.read_text().startswith(f"db clean --clean-before-timestamp {now - timedelta(days=14):%Y-%m-%d}")
+    assert components._emulator(stack).command[-1].endswith("emulator.json")
+    assert json.loads((stack.run / "emulator.json").read_text())["retention"] == {"days": stack.keep_days}
+
+
+def test_a_failed_clean_up_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when Airflow's tables grow on while the log says that old rows are gone."""
+    monkeypatch.setattr(airflow, "program", lambda: "/bin/false")
+    with pytest.raises(StackError, match="airflow db clean failed"):
+        upkeep.tidy(stack, datetime.now(UTC))
+
+
+def test_airflow_cleans_its_own_tables_as_it_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when an option or a table of `airflow db clean` has another name in the Airflow of uv.lock."""
+    if not (ROOT / ".venv-airflow" / ".synced").exists():
+        pytest.skip(".venv-airflow is not installed; run: make setup-airflow")
+    database = f"sqlite:///{stack.airflow_home}/airflow.db"
+    monkeypatch.setattr(postgres, "url", lambda *_: database)
+    environment = components.base_environment(stack) | airflow.environment(stack, passwords(stack.passwords))
+    subprocess.run([airflow.program(), "db", "migrate"], env=environment, check=True, capture_output=True)
+    old, recent = "2001-01-01 00:00:00", datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    with closing(sqlite3.connect(stack.airflow_home / "airflow.db")) as rows:
+        rows.executemany("INSERT INTO log (dttm, event) VALUES (?, 'test')", [(old,), (recent,)])
+        rows.commit()
+        upkeep.tidy(stack, datetime.now(UTC))
+        kept = rows.execute("SELECT dttm FROM log WHERE event = 'test'").fetchall()
+    assert [moment[:10] for (moment,) in kept] == [recent[:10]]
