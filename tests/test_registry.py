@@ -262,6 +262,14 @@ def test_many_and_long_settings_are_logged(empty: World) -> None:
     assert run.data.params["data.columns"].endswith("…")
 
 
+def test_nothing_is_logged_later(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a variable of the shell lets MLflow log in the background: a kill would lose an intent."""
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    later = "mlflow.utils.async_logging.async_logging_queue.AsyncLoggingQueue.log_batch_async"
+    monkeypatch.setattr(later, lambda *_, **__: pytest.fail("logged in the background"))
+    assert empty.record(Outcome.PROMOTED, T1).version == 1
+
+
 # A champion that cannot be loaded
 
 

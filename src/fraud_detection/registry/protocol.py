@@ -252,7 +252,7 @@ def close_intent(run: Completion) -> None:
     from mlflow.entities import RunTag
 
     outcome = run.decision.decision.value if _own(run) else SUPERSEDED
-    run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)])
+    run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)], synchronous=True)
 
 
 PROTOCOL: tuple[Callable[[Completion], None], ...] = (

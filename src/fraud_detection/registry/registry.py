@@ -197,7 +197,7 @@ class Registry:
             if publication is not None:
                 known[PUBLICATION_FILE] = publication
             self._log_files(run.info.run_id, known)
-            self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN)
+            self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN, synchronous=True)
             return carry_out(self._ends, run, intent, None if winner is None else winner.verification)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
@@ -366,9 +366,9 @@ class Registry:
         metrics = [Metric(name, value, now, 0, model_id=model_id) for name, value in _metrics(decision).items()]
         params = [Param(name, self._value(value)) for name, value in _flat(parameters).items()]
         client = self._connection.client
-        client.log_batch(run_id, metrics=metrics, params=params[:_PARAMETERS_A_BATCH])
+        client.log_batch(run_id, metrics=metrics, params=params[:_PARAMETERS_A_BATCH], synchronous=True)
         for begin in range(_PARAMETERS_A_BATCH, len(params), _PARAMETERS_A_BATCH):
-            client.log_batch(run_id, params=params[begin : begin + _PARAMETERS_A_BATCH])
+            client.log_batch(run_id, params=params[begin : begin + _PARAMETERS_A_BATCH], synchronous=True)
 
     def _value(self, value: object) -> str:
         text = self._connection.masked(str(value))
