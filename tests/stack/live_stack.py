@@ -42,7 +42,7 @@ TRAINING = {
 }
 
 
-def eventually(what: str, condition: Callable[[], Any], deadline: float = 120.0) -> Any:
+def eventually(what: str, condition: Callable[[], Any], deadline: float = 300.0) -> Any:
     """What the condition gives as soon as it gives anything; fails the test with `what` when it never does."""
     end = time.monotonic() + deadline
     while not (found := condition()):
@@ -191,7 +191,7 @@ class Run:
     def tasks(self) -> dict[str, str]:
         return self.live.api.tasks(TRAINING_DAG, self.run_id)
 
-    def ended(self, deadline: float = 240.0) -> str:
+    def ended(self, deadline: float = 600.0) -> str:
         """Its state, once it has one that stays. Airflow may be away meanwhile."""
 
         def state() -> str | None:

@@ -37,7 +37,7 @@ def _first_run(live: Live) -> tuple[Run, str]:
 
 
 def _demand_good_end(live: Live, run: Run) -> None:
-    assert run.ended(420.0) == "success", run.tasks
+    assert run.ended() == "success", run.tasks
     run.demand_no_leak()
     run.demand_one_decision()
     assert live.champion() == "1"

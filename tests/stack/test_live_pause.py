@@ -41,7 +41,7 @@ def test_a_run_paused_before_its_training_gives_its_cluster_back(pausable: Live)
     [cluster] = {event["cluster_id"] for event in run.events("cluster", "CREATING")}
     eventually("the cluster is up", lambda: run.tasks.get("create_cluster") == "success")
     assert f"paused in mid-run, cluster {cluster} alive: {run.run_id}; next: make up" in pausable.command("status")
-    eventually("the reaper deletes the cluster", lambda: _reaped(pausable, run), 400.0)
+    eventually("the reaper deletes the cluster", lambda: _reaped(pausable, run), 600.0)
     assert run.jobs() == [], "the training was scheduled though the DAG is paused"
     pausable.api.unpause(TRAINING_DAG)
     assert run.ended() == "failed", run.tasks
@@ -53,7 +53,7 @@ def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(p
     run = Run(pausable, "paused_during").start()
     run.running_job()
     _pause(pausable)
-    eventually("the cluster is deleted", lambda: run.events("cluster", "DELETED"), 240.0)
+    eventually("the cluster is deleted", lambda: run.events("cluster", "DELETED"), 600.0)
     assert run.state == "running", "the DAG was not paused"
     assert f"paused in mid-run, no cluster: {run.run_id}; next: make up" in pausable.command("status")
     pausable.api.unpause(TRAINING_DAG)
