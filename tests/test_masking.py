@@ -185,3 +185,11 @@ def test_a_secret_in_a_query_is_hidden() -> None:
     assert mask("postgresql://host/db?user=u&password=p#1&sslmode=require") == (
         "postgresql://host/db?user=u&password=***&sslmode=require"
     )
+
+
+def test_a_database_without_a_driver_is_explained_without_its_password(tmp_path: Path) -> None:
+    """Fails when a driver that is not installed ends in a stack trace."""
+    log = DecisionLog(open_folder(str(tmp_path)), NAME)
+    registry = Registry("mysql+pymysql://anna:K1xQ@host/db", NAME, log)
+    with pytest.raises(FraudDetectionError, match=r"MLflow at mysql\+pymysql://\*\*\*@host/db failed"):
+        registry.champion()

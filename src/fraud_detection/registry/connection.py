@@ -180,7 +180,7 @@ def _failures(uri: str) -> tuple[type[Exception], ...]:
     if _database(uri):
         from sqlalchemy.exc import SQLAlchemyError
 
-        kinds += (SQLAlchemyError,)
+        kinds += (SQLAlchemyError, ImportError)  # a driver that is not installed
     return kinds + (session.failures() if "boto3" in sys.modules else ())
 
 
