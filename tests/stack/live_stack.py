@@ -29,18 +29,6 @@ from localcloud.stack.supervision import Supervisor
 
 ENDED = ("success", "failed")
 
-# A small bank, whose few frauds shall be enough for a decision: a job takes seconds rather than a minute.
-TRAINING = {
-    "data": {"columns": {"label_available_at": "label_available_at"}},
-    "windows": {"training_window_days": 28},
-    "comparison": {
-        "planned_looks": 1,
-        "confidence": 0.6,
-        "minimum_holdout_frauds": 30,
-        "first_champion_floor": 1.0,
-    },
-}
-
 
 def eventually(what: str, condition: Callable[[], Any], deadline: float = 300.0) -> Any:
     """What the condition gives as soon as it gives anything; fails the test with `what` when it never does."""
@@ -62,15 +50,12 @@ def free_ports(count: int) -> list[int]:
 
 
 class Live:
-    """A stack of its own, in a folder of its own, on free ports."""
+    """A stack of its own, in a folder of its own, on free ports; it trains with the settings that are shipped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, training: Path | None = None) -> None:
         self.env = folder / ".env"
-        training = folder / "training.yaml"
-        training.write_text(yaml.safe_dump(TRAINING))
         self._fixed = {
-            "TRAINING_SETTINGS": training,
-            "TRANSACTIONS_PER_DAY": 3600,
+            **({"TRAINING_SETTINGS": training} if training else {}),
             "STACK_FOLDER": folder / "stack",
             **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)),
             # What is lost is noticed in seconds, so that a test need not wait as long as people can.
@@ -95,7 +80,7 @@ class Live:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=1500,  # longer than `up` waits for anything: it has to say itself what it waited for
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -161,22 +146,25 @@ class Run:
     _seen: int = 0
     _begun: float = field(default_factory=time.monotonic)
 
-    def start(self, tracking_uri: str | None = None) -> "Run":
-        """Settings of this run alone, and off it goes."""
-        self.set_up(tracking_uri)
-        self.run_id = self.live.api.trigger(TRAINING_DAG, self.model)
+    def start(self, tracking_uri: str | None = None, input_folder: str = "input_data", **due: str) -> "Run":
+        """Settings of this run alone, and off it goes; it may have been due at another time (`run_after`)."""
+        self.set_up(tracking_uri, input_folder)
+        self.run_id = self.model
+        wanted = {"dag_run_id": self.run_id, "logical_date": None, **due}
+        self.live.api.request("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
         return self
 
-    def set_up(self, tracking_uri: str | None = None) -> "Run":
+    def set_up(self, tracking_uri: str | None = None, input_folder: str = "input_data") -> "Run":
         """Settings of this run alone; somebody else triggers it."""
         stack = self.live.stack
-        settings = yaml.safe_load(Path(stack.training_settings).read_text())
+        settings = yaml.safe_load((ROOT / stack.training_settings).read_text())
         (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
         configure(
             stack,
             self.live.api,
             self.live.secrets,
             model_name=self.model,
+            input_uri=f"s3a://{BUCKET}/{input_folder}",
             output_uri=f"s3a://{BUCKET}/{self.model}",
             tracking_uri=tracking_uri or stack.mlflow_url,
         )
