@@ -104,7 +104,7 @@ def _damage(case: Case) -> Iterator[Row]:
 def _bad(good: pa.Table, case: Case) -> list[Row]:
     """A few bad rows, or more than a run takes, and two of one id."""
     copied = good.slice(len(good) // 2, 1).to_pylist()[0] | {"customer_id": CARD, "channel": CATEGORY}
-    changes = [change for _ in range(200 if case.exit_code else 1) for change in _damage(case)]
+    changes = [change for _ in range(400 if case.exit_code else 1) for change in _damage(case)]
     bad = [copied | {"transaction_id": ID + 1 + number} | change for number, change in enumerate(changes)]
     return [*bad, *(copied | {"transaction_id": ID + 9999} for _ in range(2))]
 
