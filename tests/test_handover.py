@@ -92,6 +92,7 @@ def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transact
         )
         start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (T, later))
         new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
-        assert frauds == pc.sum(pc.equal(new["fraud"], 1)).as_py()
+        known = pc.less_equal(new["label_available_at"], pa.scalar(T, pa.timestamp("us", "UTC")))
+        assert frauds == pc.sum(pc.and_(pc.equal(new["fraud"], 1), known)).as_py()
         assert transactions == new.num_rows
     assert all(datetime.fromisoformat(hour) > T for hour in found["frauds"] | found["transactions"])
