@@ -67,9 +67,11 @@ def test_nothing_but_its_log_stays_of_a_job_that_was_killed(grown: Grown, with_g
     api = grown.start(HUGE)
     job_id, session = running_job(api)
     assert grown.bytes_of_jobs() > 2 * STAGED
+    guard = int(Path(f"/proc/{session}/stat").read_text().rpartition(")")[2].split()[1])
+    if with_guard:
+        os.kill(guard, signal.SIGSTOP)  # before it can act on the emulator's end
     grown.kill()
     if with_guard:
-        guard = int(Path(f"/proc/{session}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(guard, signal.SIGKILL)
     again = grown.start(HUGE)
     assert not is_alive(session)
