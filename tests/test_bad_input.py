@@ -16,6 +16,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from conftest import Job, T
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from fraud_detection.datasets.checks import EXPECTED, REASONS
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -249,3 +253,35 @@ def test_the_installed_command_ends_without_a_stack_trace(tmp_path: Path) -> Non
     assert ran.returncode == 65
     assert ran.stdout == ""
     assert len(ran.stderr.splitlines()) == 1, ran.stderr
+
+
+def test_columns_of_another_table_are_not_taken_for_retired_ones(refuse: Callable[..., str], tmp_path: Path) -> None:
+    """Fails when a file with wrong names or separators is answered with the advice to retire its columns."""
+    (tmp_path / "other.csv").write_text("transaction_id;transaction_time;amount;fraud\n1;2018-01-01;2;0\n")
+    assert "retired_columns" not in refuse(65, input=tmp_path / "other.csv")
+
+
+def test_rows_of_another_form_are_answered_with_the_expected_one(
+    refuse: Callable[..., str], changed: Callable[[Change], Path], tmp_path: Path
+) -> None:
+    """Fails when a person learns that the amounts are wrong, and not how they should be written."""
+    rows = pq.read_table(changed(lambda table: table.slice(0, 200)))
+    rows = _replace(rows, "amount", pa.array(["$1,234.50"] * len(rows)))
+    rows = _replace(rows, "fraud", pa.array(["no"] * len(rows)))
+    pyarrow.csv.write_csv(rows, tmp_path / "foreign.csv")
+    message = refuse(65, input=tmp_path / "foreign.csv")
+    assert "bad_amount 200 (amount: $9,999.99); expected a plain number from 0 to 10^12, such as 1234.56" in message
+    assert set(REASONS) == set(EXPECTED)
+
+
+def test_a_spark_that_does_not_start_is_explained(
+    refuse: Callable[..., str], transactions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a machine where Java cannot start, for want of memory or a user's name, shows a stack trace."""
+
+    def exited(*_: object) -> None:
+        raise PySparkRuntimeError(error_class="JAVA_GATEWAY_EXITED", message_parameters={})
+
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", exited)
+    message = refuse(1, input=transactions, engine="spark")
+    assert "engine spark failed: PySparkRuntimeError: [JAVA_GATEWAY_EXITED]" in message

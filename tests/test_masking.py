@@ -193,3 +193,10 @@ def test_a_database_without_a_driver_is_explained_without_its_password(tmp_path:
     registry = Registry("mysql+pymysql://anna:K1xQ@host/db", NAME, log, publish=lambda *_: {})
     with pytest.raises(FraudDetectionError, match=r"MLflow at mysql\+pymysql://\*\*\*@host/db failed"):
         registry.champion()
+
+
+@pytest.mark.parametrize("uri", ["http://***@127.0.0.1:1", "postgresql://***@db/mlflow"])
+def test_an_address_that_a_message_has_masked_is_not_taken_for_one(uri: str) -> None:
+    """Fails when a copied command logs in as the user `***`, and MLflow's refusal leads to the wrong remedy."""
+    with pytest.raises(SettingsError, match=r"comes from a message, which hides user and password"):
+        Connection(uri, NAME)

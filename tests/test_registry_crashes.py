@@ -361,3 +361,14 @@ def test_the_model_of_the_killed_run_is_the_one_in_service(here: World, monkeypa
     assert serving.model.to_bytes() == model(3).to_bytes() != model(0).to_bytes()
     assert serving.as_of == T1
     assert serving.training == decision(Outcome.PROMOTED, T1).training
+
+
+def test_a_run_that_broke_off_before_its_intent_is_ended_by_the_next_one_of_its_hour(here: World) -> None:
+    """Fails when a retrain without --as-of, which learns its T from the data, leaves the broken run `RUNNING`."""
+    broken = here.client.create_run(
+        here.connection.experiment_id, tags={"fraud_detection.model": NAME, "fraud_detection.as_of": T2.isoformat()}
+    )
+    here.registry.complete_open_intents(None)
+    decided = here.record(Outcome.REFUSED, T2)
+    assert here.client.get_run(broken.info.run_id).info.status == "KILLED"
+    assert here.client.get_run(decided.run_id).info.status == "FINISHED"

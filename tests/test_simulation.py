@@ -309,3 +309,27 @@ def test_a_card_keeps_its_traits_whoever_is_beside_it(ids: list[int]) -> None:
     alone = [uniform(7, Stream.LEVEL, np.array([number]))[0] for number in ids]
     assert together.tolist() == alone
     assert ((together > 0) & (together < 1)).all()
+
+
+@pytest.mark.parametrize("option", ["--start", "--drift-date"])
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-30"])
+def test_a_day_outside_the_calendar_is_refused(tmp_path: Path, option: str, day: str) -> None:
+    """Fails when a slip of the finger in a date ends in a stack trace, or in data that no run takes."""
+    words = ["--output", str(tmp_path), "--days", "5", "--transactions-per-day", "10", option, day]
+    ran = CliRunner().invoke(create_data, words)
+    assert ran.exit_code == 2, ran.output
+    assert f"found {day}; expected a day between 1970-01-01 and 2199-12-31" in " ".join(ran.output.split())
+
+
+def test_a_full_disk_ends_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the first command of a newcomer with little room ends in a stack trace."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    words = ["--output", str(tmp_path), "--days", "1", "--transactions-per-day", "10"]
+    ran = CliRunner().invoke(create_data, words)
+    assert ran.exit_code == 1
+    assert isinstance(ran.exception, SystemExit)
+    assert "cannot be written: No space left on device; make room" in ran.output

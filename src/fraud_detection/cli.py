@@ -230,11 +230,12 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
 @_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
     """Put an earlier version in service, and pin it: no run promotes another until `unpin`."""
+    registry = _registry(config, output, tracking_uri)
     with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).rollback(version, reason, current_person())
+        done = registry.rollback(version, reason, current_person())
     before = "none" if done.from_version is None else f"v{done.from_version}"
     tell("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
-    tell("next", "automatic promotion resumes with: fraud-detection unpin --reason …")
+    tell("next", f"automatic promotion resumes with: {registry.command('unpin')}")
 
 
 @main.command()
@@ -263,10 +264,12 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
 
     For a champion that can no longer be compared with, or that is lost.
     """
+    registry = _registry(config, output, tracking_uri)
     with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).retire(version, reason, current_person())
+        done = registry.retire(version, reason, current_person())
     tell("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
-    tell("next", "fraud-detection retrain trains a successor; fraud-detection rollback --to VERSION brings one back")
+    back = registry.command("rollback", "--to", "VERSION")
+    tell("next", f"fraud-detection retrain trains a successor; a version comes back with: {back}")
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":
@@ -332,5 +335,8 @@ def default_tracking_uri(output: str) -> str:
 
 
 def current_person() -> str:
-    """Who runs this command, for the log of rollbacks."""
-    return os.environ.get("FRAUD_DETECTION_USER") or getpass.getuser()
+    """Who runs this command, for the log of rollbacks; in a container the user may have a number alone."""
+    try:
+        return os.environ.get("FRAUD_DETECTION_USER") or getpass.getuser()
+    except KeyError:
+        return f"user {os.getuid()}"

@@ -66,10 +66,11 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
     Raises:
         SettingsError: the engine is not installed.
         ServiceUnavailableError: the object storage failed while the engine read from it.
-        FraudDetectionError: the engine fails inside the block, and no one there knew why.
+        FraudDetectionError: the engine does not start, or fails inside the block, and no one there knew why.
     """
+    _preload(engine)
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
-    with opened as spark, _explained(engine):
+    with _explained(engine), opened as spark, _explained(engine):  # inside first: a dead engine cannot be closed either
         yield spark
 
 
@@ -141,7 +142,6 @@ def _engine_error(engine: Engine, error: Exception) -> FraudDetectionError:
 
 @contextmanager
 def _sail_session() -> "Iterator[SparkSession]":
-    _preload(Engine.SAIL)
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
@@ -184,7 +184,6 @@ def _await_answer(address: str) -> None:
 
 @contextmanager
 def _spark_session() -> "Iterator[SparkSession]":
-    _preload(Engine.SPARK)
     from pyspark.sql import SparkSession
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started a JVM with its own properties

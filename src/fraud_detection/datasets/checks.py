@@ -21,6 +21,19 @@ REASONS = {
     "duplicate_id": "another good row has the same transaction id and was kept",
 }
 
+EXPECTED = {
+    "broken_line": "as many fields as the header has",
+    "null_id": "an id; where cards are not always known, leave customer_id out",
+    "unparseable_time": "2025-03-04T12:30:00 or alike, of 1970 or later",
+    "future_time": "a time before the clock of the run",
+    "bad_amount": "a plain number from 0 to 10^12, such as 1234.56",
+    "bad_label": "0, 1 or empty",
+    "label_before_transaction": "a label that became known after its transaction",
+    "bad_number": "a plain finite number, or empty",
+    "duplicate_id": "each transaction once",
+}
+"""What a row has to hold instead, for people who fix the data."""
+
 MAX_AMOUNT = 1e12
 """No card transaction in any currency is larger; features count in whole cents, which must fit 64 bits."""
 

@@ -275,7 +275,10 @@ def _advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
     if not files:
         return ""
     found = _some(column_names(list(files[0].types)), _SHOWN_COLUMNS)
-    gone = [field.name for field in fields if field.name not in _NEEDED and field.source not in files[0].types]
+    missing = [field.name for field in fields if field.source not in files[0].types]
+    gone = (
+        [] if set(_NEEDED).intersection(missing) else missing
+    )  # otherwise it is another table, or the names are wrong
     unmap = (
         f"\ngone for good: unmap it in data.columns, and set data.retired_columns: [{', '.join(gone)}]" if gone else ""
     )

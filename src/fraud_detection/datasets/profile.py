@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
 from fraud_detection import settings
+from fraud_detection.datasets.checks import EXPECTED
 from fraud_detection.datasets.fields import Field, Kind
 from fraud_detection.datasets.labels import known_by, label_text
 from fraud_detection.datasets.view import View
@@ -106,7 +107,7 @@ class Profile:
         bad = sum(self.rejected.values())
         if bad <= max_share * self.rows and self.span is not None:
             return
-        counts = "".join(f"\n  {self._counted(reason)}" for reason in self.rejected)
+        counts = "".join(f"\n  {self._counted(reason)}; expected {EXPECTED[reason]}" for reason in self.rejected)
         where = f"\nall rejected rows: {quarantine}" if quarantine else ""
         share = f"{bad:,} of {self.rows:,} rows ({bad / self.rows:.2%}) break the data contract"
         raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\ncorrect the input, or data.max_rejected_share")

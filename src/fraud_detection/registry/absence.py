@@ -4,16 +4,12 @@ A lost champion must not be taken for "none yet": the next challenger would be p
 decision log and the registry are asked only where no champion is in service, which is rare.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.state import Retirement, Service, listed
-
-Command = Callable[..., str]
-"""Makes a command line of a verb and its further words; see `Registry.command`."""
+from fraud_detection.registry.state import Command, Retirement, Service, listed
 
 
 @dataclass(frozen=True)

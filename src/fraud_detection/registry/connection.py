@@ -3,6 +3,7 @@
 Nothing here prints, and no address leaves this module with a password in it.
 """
 
+import errno
 import importlib
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -51,11 +53,20 @@ def import_mlflow(tracking_uri: str) -> None:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _name_a_home()
     exempt_loopback()
     importlib.import_module("mlflow.xgboost")
     if _database(tracking_uri):
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
         importlib.import_module("mlflow.store.model_registry.sqlalchemy_store")
+
+
+def _name_a_home() -> None:
+    """MLflow cannot be imported by a user without a home, as in a container that runs under a number."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = gettempdir()
 
 
 class Connection:
@@ -160,6 +171,8 @@ class Connection:
                     " MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of an account that may edit"
                     f" experiment and model {self._experiment}"
                 )
+            case "full":
+                return FraudDetectionError(f"{at} failed: {text}; make room on the disk, then run this again")
             case "unavailable":
                 return ServiceUnavailableError(
                     f"{at} cannot be reached: {text}; check that it runs and the --tracking-uri, then run this again"
@@ -199,13 +212,15 @@ def _make_global(uri: str) -> None:
 
 
 def _kind(error: Exception, uri: str) -> str:
-    """Why a call failed: refused, unavailable, not mlflow, or other."""
+    """Why a call failed: refused, full, unavailable, not mlflow, or other."""
     status = getattr(getattr(error, "response", None), "status_code", None)  # of a `requests.HTTPError`
     code = getattr(error, "error_code", None)
     if code in _NOT_ALLOWED or status in (401, 403):
         return "refused"
     if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in str(error):
         return "not mlflow"
+    if getattr(error, "errno", None) == errno.ENOSPC or "database or disk is full" in str(error):
+        return "full"
     if uri.startswith("sqlite:"):
         return "unavailable" if "database is locked" in str(error) else "other"
     if code in _UNAVAILABLE or (status or 0) >= 500 or _is_network(error):
@@ -251,6 +266,11 @@ def _checked(uri: str) -> str:
     found_parts = _ADDRESS.fullmatch(uri)
     if found_parts is None:
         raise SettingsError(f"--tracking-uri {_why_not_read(uri)}; {expected}")
+    if found_parts["userinfo"] == MASK:
+        raise SettingsError(
+            f"--tracking-uri {uri} comes from a message, which hides user and password behind {MASK}; write them there,"
+            " or leave the option out where MLFLOW_TRACKING_URI holds the address"
+        )
     encoded = _encoded(found_parts["userinfo"])
     address = f"{scheme}://{encoded}{found_parts['host']}{found_parts['port'] or ''}{found_parts['rest'] or ''}"
     return address.rstrip("/") if scheme in ("http", "https") else address

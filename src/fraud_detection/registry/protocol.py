@@ -19,7 +19,7 @@ from fraud_detection.decisions import DecisionLog
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.registry.artifacts import Facts, download, load_model
 from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, apply_pin, delete_change, service
+from fraud_detection.registry.state import CHAMPION, PREVIOUS_CHAMPION, Command, apply_pin, delete_change, service
 from fraud_detection.results import Check, Decision, Outcome
 
 INTENT_FILE = "intent.json"
@@ -65,6 +65,8 @@ class Ends:
     connection: Connection
     log: DecisionLog
     publish: Publish
+    command: Command
+    """Makes the commands that an error names."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ class Completion:
     intent: Intent
     sample: pd.DataFrame | None
     publish: Publish
+    command: Command
     decision: Decision
     """As intended, until a late check refuses; as written down, once it is."""
     written: bool = False
@@ -132,12 +135,13 @@ def check_service(run: Completion) -> None:
         return
     compared = run.decision.champion_version
     now = service(run.connection, run.name)
-    now.require_readable_tag()
+    now.require_readable_tag(run.command)
     moved = run.version is not None and now.champion == run.version
     if now.pin is not None:
         if moved:
-            apply_pin(run.connection, run.name, now.pin)
-        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), now.pin.text)
+            apply_pin(run.connection, run.name, now.pin, run.command)
+        reason = f"{now.pin.text}; automatic promotion resumes with: {run.command('unpin')}"
+        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), reason)
     elif not moved and now.champion != compared:
         run.refuse(
             Check(name="champion_unchanged", value=_number(now.champion), limit=_number(compared), passed=False),
@@ -290,7 +294,15 @@ def carry_out(
     """
     info = mlflow_run.info
     run = Completion(
-        ends.connection, ends.log, info.run_id, info.artifact_uri, intent, sample, ends.publish, intent.decision
+        connection=ends.connection,
+        log=ends.log,
+        run_id=info.run_id,
+        root=info.artifact_uri,
+        intent=intent,
+        sample=sample,
+        publish=ends.publish,
+        command=ends.command,
+        decision=intent.decision,
     )
     for step in PROTOCOL:
         step(run)

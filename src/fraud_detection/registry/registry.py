@@ -103,7 +103,7 @@ class Registry:
         self._connection = Connection(tracking_uri, model_name)
         self._name = model_name
         self._log = decisions
-        self._ends = Ends(self._connection, decisions, publish)
+        self._ends = Ends(self._connection, decisions, publish, self.command)
         self._options = {"--config": config, "--output": output, "--tracking-uri": self.shown_uri}
 
     @property
@@ -120,6 +120,14 @@ class Registry:
         options = [word for option in self._options.items() for word in option]
         return mask(shlex.join(["fraud-detection", verb, *options, *words]))
 
+    @property
+    def _retrain(self) -> str:
+        return self.command_without_reason("retrain", "--input", "PATH")
+
+    @property
+    def _rollback_to_another(self) -> str:
+        return self.command("rollback", "--to", "VERSION")
+
     def champion(self) -> Champion | None:
         """The model in service, loaded from its native file; None before the first promotion and after a retirement.
 
@@ -128,7 +136,7 @@ class Registry:
         """
         with self._connection.explained():
             version = self._require_no_loss().champion
-            return None if version is None else self._load(version)
+            return None if version is None else self._load(version, serving=version)
 
     def require_no_loss(self) -> None:
         """Stop where no champion is in service although one was promoted and not retired.
@@ -153,7 +161,7 @@ class Registry:
         """
         with self._connection.explained():
             now = service(self._connection, self._name)
-            now.require_readable_tag()
+            now.require_readable_tag(self.command)
             return now.pin
 
     def record(
@@ -186,6 +194,7 @@ class Registry:
             settled = self._log.find(decision.as_of)
             if settled is not None:
                 return settled
+            self._end_abandoned_runs(decision.as_of)  # T is known by now, also where the data had to say it
             run = self._start_run(decision, tags)
             given = decision.model_copy(update={"run_id": run.info.run_id})
             model = None if winner is None else self._log_model(run, winner)
@@ -231,7 +240,7 @@ class Registry:
         with self._connection.explained():
             now = service(self._connection, self._name)
             target = self._rollback_target(now, to)
-            self._load(target)
+            self._load(target, now.champion)
             at = datetime.now(UTC)
             pin = Pin(at=at, who=who, reason=reason, from_version=now.champion, to_version=target)
             # First of all: from here on nothing promotes, and the next run finishes what is left undone.
@@ -305,12 +314,11 @@ class Registry:
             retired = retirement_in_force(now, self._log)
             if retired is not None:
                 raise FraudDetectionError(
-                    f"{self._name} has no champion to retire: {retired.text}; the next fraud-detection retrain trains"
-                    " a successor"
+                    f"{self._name} has no champion to retire: {retired.text}; train a successor: {self._retrain}"
                 )
             last = last_champion(now, self._log)
             if last is None:
-                raise FraudDetectionError(f"{self._name} has no champion to retire; train one: fraud-detection retrain")
+                raise FraudDetectionError(f"{self._name} has no champion to retire; train one: {self._retrain}")
             serving = last.version
         if version != serving:
             raise FraudDetectionError(
@@ -318,7 +326,7 @@ class Registry:
                 f" {self.command('retire-champion', '--version', str(serving))}"
             )
 
-    def _load(self, version: int) -> Champion:
+    def _load(self, version: int, serving: int | None) -> Champion:
         found = self._connection.client.get_model_version(self._name, str(version))
         try:
             facts = Facts.from_tags(found.tags)
@@ -326,10 +334,11 @@ class Registry:
         except ServiceUnavailableError:
             raise
         except FraudDetectionError as error:
+            without = "" if serving is None else self.command("retire-champion", "--version", str(serving))
             raise FraudDetectionError(
                 f"version {version} of {self._name} in MLflow at {self._connection.shown_uri} cannot be loaded: {error}"
-                "; restore its artifacts, or put another version into service: fraud-detection rollback --to VERSION;"
-                f" where there is none: {self.command('retire-champion', '--version', str(version))}"
+                f"; restore its artifacts, or put another version into service: {self._rollback_to_another}"
+                + (f"; where there is none: {without}" if without else "")
             ) from error
         return Champion(version, str(found.run_id), model, facts.as_of, facts.training)
 
@@ -420,7 +429,7 @@ class Registry:
             The rollback or retirement that came into force.
         """
         now = service(self._connection, self._name)
-        now.require_readable_tag()
+        now.require_readable_tag(self.command)
         change = now.pin or now.retirement
         if change is None:
             return None
@@ -434,7 +443,7 @@ class Registry:
     def _finish(self, change: Pin | Retirement) -> Intervention:
         """Move the aliases as a person has decided, and write it into the decision log."""
         if isinstance(change, Pin):
-            apply_pin(self._connection, self._name, change)
+            apply_pin(self._connection, self._name, change, self.command)
         elif service(self._connection, self._name).exists:
             apply_retirement(self._connection, self._name, change)
         record = _intervention(self._name, change)
@@ -444,17 +453,17 @@ class Registry:
     def _rollback_target(self, now: Service, to: int | None) -> int:
         if not now.versions:
             self._require_no_loss()
-            raise FraudDetectionError(f"{self._name} has no champion to roll back; train one: fraud-detection retrain")
+            raise FraudDetectionError(f"{self._name} has no champion to roll back; train one: {self._retrain}")
         if to is None and now.pin is not None:
             raise FraudDetectionError(
-                f"{self._name} was rolled back already: {now.pin.text}; another version:"
-                " fraud-detection rollback --to VERSION"
+                f"{self._name} was rolled back already: {now.pin.text}; automatic promotion resumes with:"
+                f" {self.command('unpin')}; another version: {self._rollback_to_another}"
             )
         target = now.previous_champion if to is None else to
         found = listed(now.versions)
         if target is None:
             raise FraudDetectionError(
-                f"{self._name} has no previous champion; name a version: fraud-detection rollback --to VERSION;"
+                f"{self._name} has no previous champion; name a version: {self._rollback_to_another};"
                 f" there are: {found}; the champion is {_title(now.champion)}"
             )
         if target == now.champion:

@@ -1,5 +1,6 @@
 """What MLflow says is in service: two aliases, and the tag of the last rollback or retirement."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,9 @@ CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
 PIN_TAG = "fraud_detection.pin"
 """Holds a pin or a retirement, whichever came last."""
+
+Command = Callable[..., str]
+"""Makes a command line of a verb and its further words; see `Registry.command`."""
 
 
 class _Change(BaseModel):
@@ -33,10 +37,7 @@ class Pin(_Change):
 
     @property
     def text(self) -> str:
-        return (
-            f"version {self.to_version} is pinned by {self.who} since {self.at:%Y-%m-%d %H:%M} UTC ({self.reason});"
-            " automatic promotion resumes with: fraud-detection unpin"
-        )
+        return f"version {self.to_version} is pinned by {self.who} since {self.at:%Y-%m-%d %H:%M} UTC ({self.reason})"
 
 
 class Retirement(_Change):
@@ -64,7 +65,7 @@ class Service:
     unreadable_tag: str | None = None
     """The tag's text where it is neither a pin nor a retirement."""
 
-    def require_readable_tag(self) -> None:
+    def require_readable_tag(self, command: Command) -> None:
         """Stop where nobody can say whether a version is pinned.
 
         Raises:
@@ -73,8 +74,7 @@ class Service:
         if self.unreadable_tag is not None:
             raise FraudDetectionError(
                 f"the registered model's tag {PIN_TAG} is not a pin: {self.unreadable_tag[:100]!r}; remove it:"
-                ' fraud-detection unpin --reason "…", or pin a version: fraud-detection rollback --to VERSION'
-                ' --reason "…"'
+                f" {command('unpin')}, or pin a version: {command('rollback', '--to', 'VERSION')}"
             )
 
 
@@ -126,7 +126,7 @@ def delete_change(connection: Connection, name: str) -> None:
     connection.client.delete_registered_model_tag(name, PIN_TAG)
 
 
-def apply_pin(connection: Connection, name: str, pin: Pin) -> None:
+def apply_pin(connection: Connection, name: str, pin: Pin, command: Command) -> None:
     """Put the pinned version into service.
 
     Raises:
@@ -136,8 +136,8 @@ def apply_pin(connection: Connection, name: str, pin: Pin) -> None:
     if pin.to_version not in now.versions:
         raise FraudDetectionError(
             f"version {pin.to_version} of {name} is pinned by {pin.who} and does not exist; there are:"
-            f' {listed(now.versions)}; pin another: fraud-detection rollback --to VERSION --reason "…", or remove the'
-            ' pin: fraud-detection unpin --reason "…"'
+            f" {listed(now.versions)}; pin another: {command('rollback', '--to', 'VERSION')}, or remove the pin:"
+            f" {command('unpin')}"
         )
     connection.client.set_registered_model_alias(name, CHAMPION, str(pin.to_version))
     if pin.from_version in now.versions:
