@@ -71,7 +71,7 @@ _FINAL_CODES = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNIMPLEMENTED,
 )
-# A deletion that is refused for one of these may succeed later: the cluster is busy, or the API is away.
+# A deletion that is refused for one of these may succeed later: the cluster is busy, or the API is unavailable.
 _PASSING_CODES = (
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.UNAVAILABLE,

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
-from deployment.http import demand_address
+from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
 from deployment.places import ARCHIVE, ROOT, shown, write_whole
 from deployment.settings import load, needed
@@ -70,7 +70,7 @@ class Storage:
     """The object storage, as s3cmd sees it."""
 
     def __init__(self, endpoint: str, key: StorageKey) -> None:
-        demand_address(endpoint, "S3_ENDPOINT")
+        require_address(endpoint, "S3_ENDPOINT")
         self._endpoint = urlsplit(endpoint)
         self._key = key
 

@@ -32,7 +32,7 @@ def call(
     form: Mapping[str, str] | None = None,
 ) -> Any:
     """The JSON of an answer, None where it is empty. Raises HttpError, or DeploymentError where nobody answers."""
-    demand_address(url, "an address")
+    require_address(url, "an address")
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310  # looked at above
     request.add_header("Accept", "application/json")
     if body is not None:
@@ -54,7 +54,7 @@ def call(
         raise DeploymentError(f"{method} {url}: the answer is not JSON; is the address right?") from error
 
 
-def demand_address(url: str, what: str) -> None:
+def require_address(url: str, what: str) -> None:
     """Raise DeploymentError unless it is the address of a web service, and without a user or password in it.
 
     It is not repeated where it is wrong: it may hold a password, and no parser finds one that has / or # in it.

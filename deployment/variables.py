@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from deployment.errors import DeploymentError, run, told
-from deployment.http import HttpError, basic, call, demand_address
+from deployment.http import HttpError, basic, call, require_address
 from deployment.identity import iam_token
 from deployment.places import ENV_FILE, VARIABLES
 from deployment.settings import load, needed
@@ -110,7 +110,7 @@ class Access:
     def of(cls, settings: Mapping[str, str]) -> "Access":
         """Raises DeploymentError where a setting is missing."""
         url = needed(settings, "AIRFLOW_URL")
-        demand_address(url, "AIRFLOW_URL")
+        require_address(url, "AIRFLOW_URL")
         given = settings.get(_PASSWORD) or settings.get(_TERRAFORM_PASSWORD, "")
         password = needed({_PASSWORD: given}, _PASSWORD, f"put {_PASSWORD}=… into .env, which only you can read")
         return cls(url, settings.get("AIRFLOW_USER") or "admin", password, settings)
