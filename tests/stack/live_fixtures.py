@@ -40,3 +40,8 @@ def quiet(live: Live) -> Live:
     assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
     assert live.api.request("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
     return live
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take the schedule away from the shared stack run after those that look at it as it came up."""
+    items.sort(key=lambda item: "quiet" in getattr(item, "fixturenames", ()))

@@ -3,6 +3,9 @@
 Each case is a run of a model of its own, so it ends with a first champion, or with nothing at all.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from live_stack import Live, Run, eventually, kill_tree, proxy
 
@@ -10,6 +13,16 @@ from localcloud.stack.settings import TRAINING_DAG
 
 pytest_plugins = ["live_fixtures"]
 pytestmark = pytest.mark.stack
+
+
+@contextmanager
+def mlflow_stopped(live: Live) -> Iterator[None]:
+    """MLflow is down meanwhile, and up for the next test however this one ends."""
+    live.supervisor.stop("mlflow")
+    try:
+        yield
+    finally:
+        live.supervisor.start("mlflow")
 
 
 def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None:
@@ -69,11 +82,11 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
 
 def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
     """The job says that another time may be better, so the run's second try brings the decision."""
-    quiet.supervisor.stop("mlflow")
-    run = Run(quiet, "mlflow_down").start()
-    first = run.running_job()
-    eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
-    quiet.supervisor.start("mlflow")
+    run = Run(quiet, "mlflow_down")
+    with mlflow_stopped(quiet):
+        run.start()
+        [first] = eventually("a job begins", run.jobs)
+        eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
     assert run.ended() == "success", run.tasks
     assert len(run.jobs()) == 2  # one after the other, never beside each other
     run.demand_no_leak()
@@ -88,8 +101,8 @@ def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
         run.start(before.url)
         eventually("the job registers a version", lambda: before.struck.is_set() or run.state == "failed", 180.0)
         first = run.jobs()[0]
-        eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
-        quiet.supervisor.start("mlflow")
+        with mlflow_stopped(quiet):
+            eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
         assert run.ended() == "success", run.tasks
     assert len(run.jobs()) == 2
     run.demand_no_leak()
