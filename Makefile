@@ -36,7 +36,7 @@ DRY_RUN ?=
 
 RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
-STACK := $(RUN)python -m localcloud.stack
+STACK := $(RUN)python -m local_stack
 test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
 # Each target in turn, whatever became of those before it; the failed ones are named at the end.
 each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$target"; done; \
@@ -118,7 +118,7 @@ demo: setup ## Replay scheduled retraining over simulated months that drift, in 
 
 .PHONY: doctor
 doctor: ## Check what the local stack needs of this machine, and how to get it
-	@$(PYTHON) -m localcloud.stack.doctor $(ENV_FILE)
+	@$(PYTHON) -m local_stack.doctor $(ENV_FILE)
 
 .PHONY: up
 up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a first model
@@ -182,18 +182,20 @@ test-extra: setup ## Run what make test may skip: with shellcheck, ps, the jars 
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
-	@$(RUN)pytest -m stack tests/stack
+	@$(RUN)pytest -m stack tests/local_stack
 
 .PHONY: lock
-lock: setup ## Bring uv.lock and the requirements of MLflow's machine to pyproject.toml
-	@$(UV) lock
+lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Bring uv.lock and the requirements of MLflow's machine to pyproject.toml
+	@$(UV) lock --quiet
+	@$(MAKE) --no-print-directory setup
 	@$(RUN)python scripts/export_mlflow_requirements.py --uv "$(UV)"
 
 .PHONY: lint
-lint: setup ## Check style, format and types
+lint: setup ## Check style, format, types and imports between rooms
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
+	@$(RUN)lint-imports --no-logo
 
 ##@ The cloud's resources (docs/infrastructure.md)
 

@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection import training
-from fraud_detection.collecting import Rows, collect_rows
-from fraud_detection.datasets import read_transactions
-from fraud_detection.engine import Engine, session
-from fraud_detection.evaluation import Evidence, Holdout, assess, decide, obstacle
+from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
-from fraud_detection.results import Difference, Floor, Metrics, Outcome
+from fraud_detection.model import fit as training
+from fraud_detection.promotion import Evidence, decide, precondition_failure
+from fraud_detection.sampling import Rows, collect_rows
+from fraud_detection.schema import Difference, Floor, Metrics, Outcome
 from fraud_detection.settings import Settings, load_settings
-from fraud_detection.windows import run_windows
-from localcloud.stack import seeding
-from localcloud.stack.settings import DEFAULTS, ROOT
+from fraud_detection.spark_session import Engine, session
+from fraud_detection.time_windows import run_windows
+from fraud_detection.transactions import read_transactions
+from local_stack import seeding
+from local_stack.settings import DEFAULTS, ROOT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -111,7 +112,7 @@ def _trained(rows: Rows, fraud: NDArray[np.generic], settings: Settings) -> Scor
 def _judge(rows: Rows, score: Callable[[], Scores], settings: Settings) -> Judged:
     """The rule's verdict where no champion is in service, as a run asks for it."""
     evidence = Evidence(rows.training_span, rows.holdout_span, None)
-    if verdict := obstacle(evidence, settings):
+    if verdict := precondition_failure(evidence, settings):
         return Judged(verdict.outcome, verdict.reason)
     columns = rows.holdout
     holdout = Holdout(columns["day"], columns["fraud"], columns["amount"], columns["customer_id"], rows.new_card)
@@ -177,7 +178,7 @@ def _revision() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "src", "localcloud", "conf", "benchmarks/first_champion.py")
+    changed = git("status", "--porcelain", "--", "src", "emulator", "conf", "benchmarks/first_champion.py")
     return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection import training
-from fraud_detection.collecting import Rows, collect_rows
-from fraud_detection.datasets import Transactions, read_transactions
-from fraud_detection.engine import Engine, session
 from fraud_detection.evaluation import metrics
 from fraud_detection.features import BASE_FEATURES, feature_names
-from fraud_detection.results import Metrics
+from fraud_detection.model import fit as training
+from fraud_detection.sampling import Rows, collect_rows
+from fraud_detection.schema import Metrics
 from fraud_detection.settings import Settings, load_settings
-from fraud_detection.windows import run_windows
+from fraud_detection.spark_session import Engine, session
+from fraud_detection.time_windows import run_windows
+from fraud_detection.transactions import Transactions, read_transactions
 
 CONFIG = Path(__file__).parents[1] / "conf" / "handbook.yaml"
 TRAINING_STARTS = tuple(datetime(2018, 7, 25, tzinfo=UTC) + timedelta(days=7 * fold) for fold in range(4))

@@ -10,9 +10,9 @@ from time import perf_counter, process_time
 
 import click
 
-from fraud_detection.simulation.demo import DEMO, regimes
-from fraud_detection.simulation.files import write_days
-from fraud_detection.simulation.fraud import World
+from fraud_simulation.demo import DEMO, regimes
+from fraud_simulation.files import write_days
+from fraud_simulation.fraud import World
 
 TARGET = 500_000
 

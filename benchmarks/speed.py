@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from fraud_detection.engine import Engine, session
 from fraud_detection.settings import Settings
+from fraud_detection.spark_session import Engine, session
 
 if TYPE_CHECKING:
     import pandas as pd

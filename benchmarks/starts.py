@@ -25,9 +25,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from time import perf_counter
 
-from fraud_detection.simulation.demo import regimes
-from fraud_detection.simulation.files import write_days
-from fraud_detection.simulation.fraud import World
+from fraud_simulation.demo import regimes
+from fraud_simulation.files import write_days
+from fraud_simulation.fraud import World
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 300.0

@@ -20,7 +20,7 @@ import deflate
 from deployment.errors import run, told
 from deployment.inspection import inspect
 from deployment.locked import CLOUD, Target, locked_requirements, this_machine, uv
-from deployment.places import ARCHIVE, shown, write_whole
+from deployment.paths import ARCHIVE, shown, write_whole
 
 GZIP_LEVEL = 6  # 147 MB in 4 s; level 4 gives 151 MB in 3 s
 FORMAT = 1

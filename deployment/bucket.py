@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
 from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
-from deployment.places import ARCHIVE, ROOT, shown, write_whole
+from deployment.paths import ARCHIVE, ROOT, shown, write_whole
 from deployment.settings import load, needed
 
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.errors import DeploymentError, run, told
-from deployment.places import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_whole
+from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_whole
 from deployment.settings import read_env
 
 # Name in .env: the output it comes from, and the way into that.

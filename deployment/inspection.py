@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from deployment.errors import DeploymentError, run, told
 from deployment.locked import CLOUD, Target, locked_requirements
-from deployment.places import ARCHIVE
+from deployment.paths import ARCHIVE
 
 MAX_BYTES = 250_000_000
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from deployment.errors import DeploymentError
-from deployment.places import ROOT
+from deployment.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path
 
 from deployment.errors import WRONG_ARGUMENTS, DeploymentError, run, told
-from deployment.places import ENV_FILE, ROOT, VARIABLES
+from deployment.paths import ENV_FILE, ROOT, VARIABLES
 
 
 def repository_files(root: Path = ROOT) -> list[Path]:

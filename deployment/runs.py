@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
 from deployment.http import HttpError
-from deployment.places import ENV_FILE
+from deployment.paths import ENV_FILE
 from deployment.settings import load
 from deployment.variables import Access, Airflow
 

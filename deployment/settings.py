@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployment.errors import WRONG_ARGUMENTS, DeploymentError
-from deployment.places import ENV_FILE
+from deployment.paths import ENV_FILE
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 

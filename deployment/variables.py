@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from deployment.errors import DeploymentError, run, told
 from deployment.http import HttpError, basic, call, require_address
 from deployment.identity import iam_token
-from deployment.places import ENV_FILE, VARIABLES
+from deployment.paths import ENV_FILE, VARIABLES
 from deployment.settings import load, needed
 
 _MANAGED = ".airflow.yandexcloud.net"

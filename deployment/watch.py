@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployment.errors import run
 from deployment.identity import yc
-from deployment.places import ENV_FILE
+from deployment.paths import ENV_FILE
 from deployment.settings import load, needed
 
 

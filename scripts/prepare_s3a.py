@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 from pyspark.errors import PySparkException
 
-from fraud_detection.engine import Engine, session
 from fraud_detection.errors import ServiceUnavailableError
+from fraud_detection.spark_session import Engine, session
 
 _AWS = "1.12.262"
 COORDINATES = (

@@ -12,16 +12,16 @@ from time import perf_counter
 import click
 
 from fraud_detection.cli import default_tracking_uri, tell
-from fraud_detection.decisions import DecisionLog
-from fraud_detection.engine import Engine
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.narration import history_table
-from fraud_detection.results import Decision, Outcome
-from fraud_detection.retraining import Request, retrain
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.runs.progress import history_table
+from fraud_detection.runs.retrain import Request, retrain
+from fraud_detection.schema import Decision, Outcome
 from fraud_detection.settings import load_settings
-from fraud_detection.simulation.demo import DEMO
-from fraud_detection.simulation.files import write_days
+from fraud_detection.spark_session import Engine
 from fraud_detection.storage import open_folder
+from fraud_simulation.demo import DEMO
+from fraud_simulation.files import write_days
 
 CONFIG = Path(__file__).parents[1] / "conf" / "demo.yaml"
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from fraud_detection.cli import main
 from fraud_detection.proxies import exempt_loopback
-from fraud_detection.simulation.demo import regimes
-from fraud_detection.simulation.files import write_days
-from fraud_detection.simulation.fraud import World
+from fraud_simulation.demo import regimes
+from fraud_simulation.files import write_days
+from fraud_simulation.fraud import World
 
 exempt_loopback()  # the tests' own servers are on this machine, whatever proxy it has
 

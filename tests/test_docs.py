@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deployment.bucket import code_files, dag_files
-from localcloud.stack.components import BY_NAME
-from localcloud.stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
+from local_stack.components import BY_NAME
+from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
@@ -40,7 +40,7 @@ def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
         re.findall(r"^\| .* \| `(test_\w+)` \|$", (ROOT / "docs/local_stack.md").read_text(), flags=re.MULTILINE)
     )
     files = ("test_live_training.py", "test_live_outages.py", "test_live_pause.py")
-    assert table == set().union(*(_tests(TESTS / "stack" / name) for name in files))
+    assert table == set().union(*(_tests(TESTS / "local_stack" / name) for name in files))
 
 
 def test_the_stacks_page_counts_right() -> None:

@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
+from fakes.registry import NAME
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_world import NAME
 
 from fraud_detection.cli import main
-from fraud_detection.decisions import DecisionLog
 from fraud_detection.errors import FraudDetectionError, SettingsError
 from fraud_detection.masking import mask
 from fraud_detection.registry import Registry
 from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.settings import load_settings
 from fraud_detection.storage import open_folder
 

@@ -10,10 +10,10 @@ from time import monotonic
 import pytest
 from processes import retrain
 
-from fraud_detection.decisions import DecisionLog
 from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import Registry
+from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.storage import open_folder
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "grpc_proxy")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from fraud_detection.labels import ever_fraud
+from fraud_detection.model.fit import sample
 from fraud_detection.settings import Settings
 from fraud_detection.split import holdout_rows, training_rows
-from fraud_detection.training import sample
-from fraud_detection.windows import RunWindows, run_windows
+from fraud_detection.time_windows import RunWindows, run_windows
 
 AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
 START = pd.Timestamp("2024-02-01")

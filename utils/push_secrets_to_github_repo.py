@@ -16,7 +16,7 @@ import requests
 from github import Auth, Github, GithubException
 
 from deployment.errors import UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, run, told
-from deployment.places import ENV_FILE
+from deployment.paths import ENV_FILE
 from deployment.settings import read_env
 
 NAMES = (

@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial, wraps
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fraud_detection import __version__
-from fraud_detection.engine import Engine
 from fraud_detection.errors import FraudDetectionError, SettingsError, StalledError
 from fraud_detection.masking import mask
+from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import load_settings
 from fraud_detection.shapes import stack_trace
-from fraud_detection.simulation.command import create_data
-from fraud_detection.watchdog import Watchdog
+from fraud_detection.spark_session import Engine
 
 if TYPE_CHECKING:
-    from fraud_detection.decisions import DecisionLog
     from fraud_detection.registry import Registry
+    from fraud_detection.registry.decision_log import DecisionLog
 
 _CONFIG = click.option(
     "--config",
@@ -116,7 +116,8 @@ def main() -> None:
     """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
 
 
-main.add_command(create_data)
+for _verb in entry_points(group="fraud_detection.commands"):
+    main.add_command(_verb.load())
 
 
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
@@ -172,9 +173,12 @@ def retrain(
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
-    from fraud_detection.handover import handed_over, write_failure  # they import the engines: late, for a quick --help
-    from fraud_detection.narration import Stopwatch
-    from fraud_detection.retraining import Request, retrain
+    from fraud_detection.runs.outcome import (  # they import the engines: late, for a quick --help
+        handed_over,
+        write_failure,
+    )
+    from fraud_detection.runs.progress import Stopwatch
+    from fraud_detection.runs.retrain import Request, retrain
 
     def give_up(error: StalledError) -> None:
         _show(error, as_json=as_json)
@@ -207,7 +211,7 @@ def retrain(
 @_reports_errors
 def decisions(config: Path, output: str, as_json: bool) -> None:
     """Show every decision, and what people did between them, oldest first."""
-    from fraud_detection.narration import history_table
+    from fraud_detection.runs.progress import history_table
 
     log = _decision_log(config, output)
     history = log.history()
@@ -273,7 +277,7 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":
-    from fraud_detection.decisions import DecisionLog
+    from fraud_detection.registry.decision_log import DecisionLog
     from fraud_detection.storage import open_folder
 
     return DecisionLog(open_folder(output), load_settings(config).model_name)
@@ -304,8 +308,8 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
-    from fraud_detection.publication import publish
     from fraud_detection.registry import Registry
+    from fraud_detection.runs.publication import publish
     from fraud_detection.storage import open_folder
 
     return Registry(

@@ -1,44 +1,95 @@
-"""What happens when the data no longer has a column that the champion reads.
+"""What a run found and decided: frozen values, and the one schema of `--json`, the decision log and the report."""
 
-A missing value is what gradient-boosted trees take for "not known", so a champion can be scored without a column. That
-changes what it is compared as, so it happens only where the settings declare the column retired.
-"""
+from datetime import datetime
+from enum import StrEnum
 
-import numpy as np
-import pandas as pd
-
-from fraud_detection.errors import FraudDetectionError
-from fraud_detection.features import source_columns
-from fraud_detection.registry import Champion
+from pydantic import BaseModel, ConfigDict
 
 
-def rows_for_champion(
-    champion: Champion, rows: pd.DataFrame, retired_columns: tuple[str, ...], retire: str
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The rows as the champion reads them: retired columns are there, and missing in each row.
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    Args:
-        champion: the model in service.
-        rows: Features rows.
-        retired_columns: `data.retired_columns`.
-        retire: the command that retires this champion.
 
-    Returns:
-        The rows, and the retired columns that the champion reads.
+class Outcome(StrEnum):
+    """What a run decided."""
 
-    Raises:
-        FraudDetectionError: it reads columns that are neither there nor declared retired.
-    """
-    lost = source_columns(champion.model.missing_columns(rows))
-    undeclared = sorted({*lost.values()} - {*retired_columns})
-    if undeclared:
-        names = ", ".join(undeclared)
-        features = sorted(feature for feature, source in lost.items() if source in undeclared)
-        raise FraudDetectionError(
-            f"the schema changed: version {champion.version}, the champion, was trained with {names}, which the"
-            f" settings no longer map; it reads {', '.join(features)}; nothing was trained; map the column again, or,"
-            " where it is gone for good, declare it in the settings, and the champion is scored with it missing:"
-            f" data.retired_columns: [{names}]; or retire the champion, and the next run trains a successor from the"
-            f" start: {retire}"
-        )
-    return rows.assign(**dict.fromkeys(lost, np.nan)), tuple(sorted({*lost.values()}))
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    NO_DECISION = "no_decision"
+
+
+class Span(_Result):
+    """Transactions used from [start, end), after everything that was left out."""
+
+    start: datetime
+    end: datetime
+    transactions: int
+    frauds: int
+
+
+class Metrics(_Result):
+    """One model on the hold-out."""
+
+    average_precision: float
+    roc_auc: float
+    card_precision_at_100: float
+    brier: float
+
+
+class Difference(_Result):
+    """Average precision of the challenger minus that of its opponent, with a confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float  # two-sided: at 0.9 the truth is below `low` in 5 % of the cases, and above `high` in 5 %
+
+
+class Floor(_Result):
+    """What the first champion has to exceed."""
+
+    average_precision: float  # the floor: min(multiple · amount_average_precision, (1 + amount_average_precision) / 2)
+    amount_average_precision: float  # of ranking by amount alone
+    multiple: float  # the setting `comparison.first_champion_floor`
+
+    @property
+    def origin(self) -> str:
+        """Which of the two the floor is, in words."""
+        if self.average_precision < self.multiple * self.amount_average_precision:
+            return f"half the way from ranking by amount, {self.amount_average_precision:.3f}, to 1"
+        return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
+
+
+class Check(_Result):
+    """One condition of the promotion rule. `value` and `limit` are null where there was nothing to measure."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool
+
+
+class Decision(_Result):
+    """The outcome of one run, for one model name and one T."""
+
+    decision: Outcome
+    reason: str
+    version: int | None  # the version this run registered
+    champion_version: int | None  # the version in service when the run compared
+    model_name: str
+    as_of: datetime
+    decided_at: datetime
+    run_id: str | None
+    training: Span
+    holdout: Span
+    champion: Metrics | None
+    challenger: Metrics | None
+    difference: Difference | None
+    floor: Floor | None = None  # where no champion was in service; decisions of earlier releases do not have it
+    checks: tuple[Check, ...]
+    rejected: dict[str, int]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    report: str | None
+    retired_version: int | None = None  # the champion that was retired before this run, which found none in service
+    data_fingerprint: str | None = None  # of the data it rests on, as they were known at T; None in old decisions

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.labels import UNKNOWN, Ints, Labels, microseconds
 from fraud_detection.settings import Settings
-from fraud_detection.windows import RunWindows
+from fraud_detection.time_windows import RunWindows
 
 DAY = pd.Timedelta(days=1)
 

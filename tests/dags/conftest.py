@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from world import BUCKET, QUICK, World
+from fake_cloud import BUCKET, QUICK, World
 
-from localcloud.client import Emulator, serving
+from emulator.client import Emulator, serving
 
 collect_ignore_glob: list[str] = []
 if importlib.util.find_spec("airflow") is None:

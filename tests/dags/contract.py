@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
-from world import World
+from fake_cloud import World
 
-from localcloud.client import Emulator
+from emulator.client import Emulator
 
 
 def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from world import ROOT, example_variables, load
+from fake_cloud import ROOT, example_variables, load
 
 NAMES = ("fraud_detection_training", "fraud_detection_cluster_reaper")
 
@@ -70,7 +70,7 @@ def test_the_dags_need_nothing_of_the_library() -> None:
     """Airflow has neither the library nor Spark: an import would break all runs."""
     for path in (ROOT / "dags").glob("*.py"):
         assert not re.search(
-            r"^\s*(from|import) (fraud_detection(\.|\s)|pyspark|mlflow|localcloud)", path.read_text(), re.M
+            r"^\s*(from|import) (fraud_detection(\.|\s)|pyspark|mlflow|emulator)", path.read_text(), re.M
         )
 
 

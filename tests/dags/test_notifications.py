@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from world import World
+from fake_cloud import World
 
 
 class Webhook(ThreadingHTTPServer):

@@ -14,9 +14,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 import requests
-from world import load
+from fake_cloud import load
 
-from localcloud.client import serving
+from emulator.client import serving
 
 T = datetime(2026, 5, 24, 8, tzinfo=UTC)
 

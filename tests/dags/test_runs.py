@@ -13,9 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from world import ROOT, Run, World, load
+from fake_cloud import ROOT, Run, World, load
 
-from localcloud.client import wait_for
+from emulator.client import wait_for
 
 HOUR = datetime(2026, 5, 24, 10, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from deployment.environment import _SECRET_VALUE
 from deployment.errors import DeploymentError
 from deployment.http import call
 from deployment.identity import StorageKey
-from deployment.places import ROOT
+from deployment.paths import ROOT
 
 SIGNS = st.text(st.sampled_from("#/@?%:&=+[]\\'\" .é密0a"), min_size=1, max_size=4)
 

@@ -5,7 +5,7 @@ import re
 
 from deployment import bucket
 from deployment.environment import OUTPUTS
-from deployment.places import ARCHIVE, ROOT, VARIABLES_EXAMPLE
+from deployment.paths import ARCHIVE, ROOT, VARIABLES_EXAMPLE
 
 DAGS, TERRAFORM = ROOT / "dags", ROOT / "infra" / "outputs.tf"
 VARIABLE = "fraud_detection"

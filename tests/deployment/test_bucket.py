@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3 import BUCKET, KEY, S3, SECRET, s3_server
+from fakes.s3_for_deployment import BUCKET, KEY, S3, SECRET, s3_server
 
 from deployment import bucket
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.identity import StorageKey
-from deployment.places import ROOT, write_whole
+from deployment.paths import ROOT, write_whole
 
 
 @pytest.fixture(scope="module")

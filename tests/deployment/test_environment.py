@@ -12,7 +12,7 @@ import pytest
 
 from deployment import environment
 from deployment.errors import DeploymentError
-from deployment.places import ROOT, VARIABLES_EXAMPLE
+from deployment.paths import ROOT, VARIABLES_EXAMPLE
 from deployment.settings import read_env
 
 EXAMPLE: dict[str, Any] = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))

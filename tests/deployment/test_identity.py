@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from http_world import Asked, service
+from fakes.http_services import Asked, service
 
 from deployment.errors import DeploymentError
 from deployment.identity import StorageKey, iam_token, storage_key

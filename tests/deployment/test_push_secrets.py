@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from http_world import Asked, Service, service
+from fakes.http_services import Asked, Service, service
 from nacl.encoding import Base64Encoder
 from nacl.public import PrivateKey, SealedBox
 
 from deployment.errors import DeploymentError
-from deployment.places import ROOT
+from deployment.paths import ROOT
 from utils.push_secrets_to_github_repo import chosen_values, push
 
 TOKEN = "ghp_only-in-this-test"  # noqa: S105

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment.places import ROOT
+from deployment.paths import ROOT
 
 SCRIPT = ROOT / "deployment" / "shutdown_host.sh"
 

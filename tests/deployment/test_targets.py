@@ -11,7 +11,7 @@ import pytest
 
 from deployment import remote
 from deployment.errors import DeploymentError
-from deployment.places import ROOT
+from deployment.paths import ROOT
 
 TARGETS = (
     *("env", "import-variables", "create-venv-archive", "deploy-full", "instance-list", "airflow-cluster-mon"),

@@ -20,7 +20,7 @@ import pytest
 
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.http import basic
-from deployment.places import ROOT, VARIABLES_EXAMPLE
+from deployment.paths import ROOT, VARIABLES_EXAMPLE
 from deployment.variables import Airflow, import_variables, make_connections, read
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"

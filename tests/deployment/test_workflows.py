@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployment.places import ROOT
+from deployment.paths import ROOT
 from utils.push_secrets_to_github_repo import NAMES
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from terraform_runs import ROOT, VARIABLES, Run, applied_as
 
-from localcloud.client import Emulator, serving
+from emulator.client import Emulator, serving
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "python"
 BUCKET = f"{VARIABLES['bucket_prefix']}-output"

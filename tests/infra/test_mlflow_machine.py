@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from machine_world import answers, certificates, cloud, free_port, postgres, running, storage, wait_for
+from fake_machine import answers, certificates, cloud, free_port, postgres, running, storage, wait_for
 from terraform_runs import INFRA, ROOT, outcome, required
 
 FILES = INFRA / "modules" / "mlflow-server" / "files"

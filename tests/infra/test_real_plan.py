@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from terraform_runs import PASSWORD, VARIABLES, outcome, terraform
 
-from localcloud.client import serving
+from emulator.client import serving
 
 
 def test_the_real_provider_plans_everything(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fraud_detection.evaluation.comparison import (
+from fraud_detection.evaluation.bootstrap import (
     first_champion_floor,
     floor_difference,
     look_confidence,
@@ -14,7 +14,7 @@ from fraud_detection.evaluation.comparison import (
 )
 from fraud_detection.evaluation.metrics import average_precision, evaluate
 from fraud_detection.evaluation.slices import Mask, SliceMetrics, measure_slices, slice_masks
-from fraud_detection.results import Difference, Floor, Metrics
+from fraud_detection.schema import Difference, Floor, Metrics
 from fraud_detection.settings import Comparison
 
 

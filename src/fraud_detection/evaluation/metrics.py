@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fraud_detection.results import Metrics
+from fraud_detection.schema import Metrics
 
 Floats = NDArray[np.float64]
 

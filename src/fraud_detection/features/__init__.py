@@ -3,6 +3,6 @@
 `kernels` computes them in pure numpy; `plan` carries them out on an engine.
 """
 
-from fraud_detection.features.plan import BASE_FEATURES, feature_names, source_columns, with_features
+from fraud_detection.features.compute import BASE_FEATURES, feature_names, source_columns, with_features
 
 __all__ = ["BASE_FEATURES", "feature_names", "source_columns", "with_features"]

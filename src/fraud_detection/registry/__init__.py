@@ -3,8 +3,8 @@
 MLflow is imported when it is first used, which takes seconds: see `connection.import_mlflow`.
 """
 
+from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.registry.connection import import_mlflow
-from fraud_detection.registry.registry import Champion, Registry
-from fraud_detection.registry.state import Pin, Retirement
+from fraud_detection.registry.versions import Champion, Registry
 
 __all__ = ["Champion", "Pin", "Registry", "Retirement", "import_mlflow"]

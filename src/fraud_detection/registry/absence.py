@@ -6,10 +6,10 @@ decision log and the registry are asked only where no champion is in service, wh
 
 from dataclasses import dataclass
 
-from fraud_detection.decisions import Action, DecisionLog, Intervention
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry.aliases import Command, Retirement, Service, listed
 from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.state import Command, Retirement, Service, listed
+from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 
 
 @dataclass(frozen=True)

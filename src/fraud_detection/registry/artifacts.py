@@ -13,9 +13,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.model.fit import Model
 from fraud_detection.registry.connection import Connection
-from fraud_detection.results import Span
-from fraud_detection.training import Model
+from fraud_detection.schema import Span
 
 MODEL_FILE = "model.ubj"
 _EXAMPLE_ROWS = 5

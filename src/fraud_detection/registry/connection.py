@@ -19,8 +19,9 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.masking import MASK, mask
 from fraud_detection.proxies import exempt_loopback
-from fraud_detection.registry import credentials, sqlite
+from fraud_detection.registry import sqlite
 from fraud_detection.storage import is_object, session
+from fraud_detection.yandex import lockbox as credentials
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.report import plots
 from fraud_detection.report.evidence import FloatArray, ReportData
-from fraud_detection.results import Decision
+from fraud_detection.schema import Decision
 from fraud_detection.settings import Comparison
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.settings import Settings
-from fraud_detection.windows import RunWindows
+from fraud_detection.time_windows import RunWindows
 
 FloatArray = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from fraud_detection.report import plots, wording
 from fraud_detection.report.drawing import Drawing, draw
 from fraud_detection.report.evidence import ReportData
-from fraud_detection.results import Check, Decision, Metrics, Outcome
+from fraud_detection.schema import Check, Decision, Metrics, Outcome
 
 TOP_FEATURES = 15
 

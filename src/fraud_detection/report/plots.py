@@ -17,7 +17,7 @@ from fraud_detection.evaluation import metrics
 from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_curve
 from fraud_detection.report.evidence import DailyCounts, FloatArray
 from fraud_detection.report.wording import duration, number, percent, signed
-from fraud_detection.results import Decision, Difference
+from fraud_detection.schema import Decision, Difference
 
 CURVE_POINTS = 300
 """A curve is thinned to at most this many points; a phone has fewer pixels across, a desk hardly more."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.proxies import exempt_loopback
-from fraud_detection.storage.metadata import DEFAULT_ADDRESS, IamTokens, NoMetadataError
+from fraud_detection.yandex.iam import DEFAULT_ADDRESS, IamTokens, NoMetadataError
 
 DEFAULT_ENDPOINT = "https://storage.yandexcloud.net"
 DEFAULT_REGION = "ru-central1"

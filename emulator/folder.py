@@ -1,0 +1,165 @@
+"""The state folder: made once, kept for as long as the cloud shall remember.
+
+ca.pem                  what clients trust (GRPC_DEFAULT_SSL_ROOTS_FILE_PATH)
+server.key, server.pem  the server's own
+keys/ACCOUNT.json       service accounts' keys, in the form that the connection takes
+control.token           opens the control calls
+cloud.json              ids, address and paths of all that: no secrets
+store.sqlite            what the cloud remembers
+events.jsonl            what happened; events.1.jsonl what happened before that
+jobs/ID/driver.log      what a job wrote; a link into the bucket once it has ended
+buckets/NAME            the buckets, unless the settings name another folder
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from google.protobuf.message import Message
+from yandex.cloud.iam.v1.service_account_pb2 import ServiceAccount
+from yandex.cloud.vpc.v1.network_pb2 import Network
+from yandex.cloud.vpc.v1.subnet_pb2 import Subnet
+
+from emulator import ids
+from emulator.errors import EmulatorError
+from emulator.keys import (
+    certificate_is_good,
+    make_certificates,
+    make_service_account_key,
+    make_ssh_public_key,
+    write_private,
+)
+from emulator.settings import Settings
+from emulator.store import Store
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Hold a state folder, made where it is not there. Raises EmulatorError where another process holds it."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise EmulatorError(
+            f"cannot use the state folder {state}: {error.strerror}; name another by --state"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EmulatorError(
+                f"another emulator uses the state folder {state}; end that one or name another folder by --state"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def prepare(state: Path, settings: Settings) -> None:
+    """Make whatever the state folder lacks: certificates, ids, accounts with keys, buckets. Keeps what is there."""
+    state.chmod(0o700)
+    for name in ("keys", "jobs"):
+        (state / name).mkdir(exist_ok=True, mode=0o700)
+    buckets = settings.storage.root or state / "buckets"
+    for name in settings.names.buckets:
+        (buckets / name).mkdir(parents=True, exist_ok=True)
+    if not certificate_is_good(state / "server.pem"):
+        make_certificates(state)
+    if not (state / "control.token").exists():
+        write_private(state / "control.token", secrets.token_urlsafe(32).encode())
+    store = Store(state / "store.sqlite")
+    try:
+        with store.transaction():
+            _make_names(state, settings, store)
+    finally:
+        store.close()
+
+
+def describe(state: Path, settings: Settings, endpoint: str, metadata: str | None = None) -> None:
+    """Write `cloud.json`: what a client has to know, none of it secret."""
+    store = Store(state / "store.sqlite")
+    try:
+        accounts = {
+            record.name: {"id": record.id, "key": str((state / "keys" / f"{record.name}.json").absolute())}
+            for record in store.find("service-account")
+        }
+        description = {
+            "endpoint": endpoint,
+            "ca": str((state / "ca.pem").absolute()),
+            "cloud_id": _only(store, "cloud"),
+            "folder_id": _only(store, "folder"),
+            "network_id": _only(store, "network"),
+            "security_group_id": _only(store, "security-group"),
+            "subnets": {record.name: record.id for record in store.find("subnet")},
+            "service_accounts": accounts,
+            "ssh_public_key": store.find("ssh-key")[0].data["public_key"],
+            "buckets": str((settings.storage.root or state / "buckets").absolute()),
+            "events": str((state / "events.jsonl").absolute()),
+            "metadata": metadata,
+        }
+    finally:
+        store.close()
+    write_private(state / "cloud.json", json.dumps(description, indent=2).encode())
+
+
+def _make_names(state: Path, settings: Settings, store: Store) -> None:
+    names = settings.names
+    cloud_id = _ensure(store, "cloud", names.cloud_id, ids.FOLDER)
+    folder_id = _ensure(store, "folder", names.folder_id, ids.FOLDER, owner=cloud_id)
+    network_id = _ensure(store, "network", names.network_id, ids.NETWORK, owner=folder_id)
+    _save(store, "network", network_id, Network(id=network_id, folder_id=folder_id, name="default"))
+    _ensure(store, "security-group", names.security_group_id, ids.NETWORK, owner=folder_id)
+    for number, zone in enumerate(names.zones):
+        store.put("zone", zone, name=zone)
+        subnet_id = _ensure(store, "subnet", names.subnets.get(zone), ids.SUBNET, owner=folder_id, name=zone)
+        subnet = Subnet(id=subnet_id, folder_id=folder_id, name=zone, network_id=network_id, zone_id=zone)
+        subnet.v4_cidr_blocks.append(f"10.128.{number}.0/24")
+        _save(store, "subnet", subnet_id, subnet)
+    for name, id_ in names.service_accounts.items():
+        account_id = _ensure(store, "service-account", id_, ids.ACCOUNT, owner=folder_id, name=name)
+        _save(store, "service-account", account_id, ServiceAccount(id=account_id, folder_id=folder_id, name=name))
+        _ensure_key(state / "keys" / f"{name}.json", store, account_id)
+    if not store.find("ssh-key"):
+        store.put("ssh-key", "default", data={"public_key": make_ssh_public_key()})
+
+
+def _ensure(store: Store, kind: str, wanted: str | None, prefix: str, *, owner: str = "", name: str = "default") -> str:
+    """The id of the thing of that kind and name: the settings', the one there is, or a new one."""
+    there = store.find(kind, name=name)
+    if there and wanted in (None, there[0].id):
+        return there[0].id
+    if there:
+        raise EmulatorError(
+            f"the settings want {kind} {name} to be {wanted}, the state folder has {there[0].id}; "
+            "use another state folder for another cloud"
+        )
+    id_ = wanted or ids.new_id(prefix)
+    store.put(kind, id_, owner=owner, name=name)
+    return id_
+
+
+def _save(store: Store, kind: str, id_: str, message: Message) -> None:
+    record = store.get(kind, id_)
+    if record is not None and not record.body:
+        store.save(record, message)
+
+
+def _ensure_key(path: Path, store: Store, account_id: str) -> None:
+    """A key whose file and registration agree; a lost file means a new key, and the old ones are worthless."""
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = store.get("key", str(content.get("id")))
+        if known is not None and known.owner == account_id:
+            return
+    for old in store.find("key", owner=account_id):
+        store.delete("key", old.id)
+    key_id, public_key = make_service_account_key(path, account_id)
+    store.put("key", key_id, owner=account_id, data={"public_key": public_key})
+
+
+def _only(store: Store, kind: str) -> str:
+    return store.find(kind)[0].id

@@ -1,0 +1,127 @@
+"""The metadata endpoint that a cloud machine has: it gives what runs there its service account's IAM tokens.
+
+Beside it, on the same port, Lockbox's payloads over REST, for what runs there without the cloud's gRPC client.
+"""
+
+import json
+import re
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from yandex.cloud.lockbox.v1.payload_service_pb2 import GetPayloadRequest
+
+from emulator.errors import ApiError, EmulatorError
+from emulator.events import EventLog
+from emulator.iam import ANONYMOUS, Iam
+from emulator.lockbox import Lockbox
+
+TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105  # a path
+_FLAVOR = "Google"
+_PAYLOAD = re.compile(r"/lockbox/v1/secrets/([-_0-9a-zA-Z]{1,50})/payload")
+_HTTP_OF = {
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+}
+
+
+class MetadataServer:
+    """One machine's metadata endpoint on 127.0.0.1, for as long as the machine (a job's node) is there.
+
+    Each job has its own, on a port of its own: so a token is of the job's cluster's account, and of no other.
+    """
+
+    def __init__(
+        self, iam: Iam, lockbox: Lockbox, account_id: str, events: EventLog, owner: str, port: int = 0
+    ) -> None:
+        self._iam = iam
+        self._lockbox = lockbox
+        self._account_id = account_id
+        self._events = events
+        self._owner = owner
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        except OSError as error:
+            raise EmulatorError(
+                f"port {port} of the metadata endpoint is taken ({error.strerror}); "
+                "set metadata_port to another, or 0 for any free one"
+            ) from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    @property
+    def address(self) -> str:
+        """What the environment variable YC_METADATA_ADDR takes."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def token(self) -> dict[str, object]:
+        token, expires = self._iam.issue(self._account_id, "metadata")
+        self._events.write("metadata-token", caller=self._account_id, owner=self._owner)
+        return {"access_token": token, "expires_in": int(expires - time.time()), "token_type": "Bearer"}
+
+    def payload(self, secret_id: str, authorization: str | None) -> tuple[HTTPStatus, dict[str, object]]:
+        """The answer of `GET /lockbox/v1/secrets/ID/payload`, to whoever has a token."""
+        caller, code = ANONYMOUS, grpc.StatusCode.OK
+        try:
+            caller = self._iam.authenticate(authorization)
+            found = self._lockbox.payload(GetPayloadRequest(secret_id=secret_id), caller)
+            return HTTPStatus.OK, MessageToDict(found)
+        except ApiError as error:
+            code = error.code
+            status = _HTTP_OF.get(code, HTTPStatus.BAD_REQUEST)
+            return status, {"code": code.value[0], "message": str(error)}
+        finally:
+            self._events.write(
+                "call",
+                service="yandex.cloud.lockbox.v1.PayloadService",
+                method="Get",
+                over="rest",
+                caller=caller.id or None,
+                caller_name=caller.name or None,
+                code=code.name,
+                secret_id=secret_id,
+            )
+
+
+def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the base class's name for it
+            path = self.path.partition("?")[0]
+            if match := _PAYLOAD.fullmatch(path):
+                self._answer(*server.payload(match[1], self.headers.get("Authorization")))
+            elif path != TOKEN_PATH:
+                self._answer(HTTPStatus.NOT_FOUND, {"error": "only the service account's token is emulated"})
+            elif self.headers.get("Metadata-Flavor") != _FLAVOR:
+                self._answer(HTTPStatus.FORBIDDEN, {"error": "the header Metadata-Flavor: Google is missing"})
+            else:
+                self._answer(HTTPStatus.OK, server.token())
+
+        def _answer(self, status: HTTPStatus, body: dict[str, object]) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Metadata-Flavor", _FLAVOR)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name for it
+            """Nothing: the event log tells it."""
+
+    return Handler

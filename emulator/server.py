@@ -1,0 +1,197 @@
+"""The emulator as a whole: built from its parts, started, and ended without leaving anything behind."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import grpc
+from yandex.cloud.dataproc.v1 import (
+    cluster_service_pb2,
+    job_service_pb2,
+    resource_preset_service_pb2,
+    subcluster_service_pb2,
+)
+from yandex.cloud.endpoint import api_endpoint_service_pb2
+from yandex.cloud.iam.v1 import iam_token_service_pb2, service_account_service_pb2
+from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
+from yandex.cloud.operation import operation_service_pb2
+from yandex.cloud.vpc.v1 import network_service_pb2, subnet_service_pb2
+
+from emulator import folder
+from emulator.clock import Clock
+from emulator.cloud import Cloud
+from emulator.clusters import Clusters, Subclusters
+from emulator.control import Control
+from emulator.directory import Endpoints, Networks, ResourcePresets
+from emulator.errors import EmulatorError
+from emulator.events import EventLog
+from emulator.faults import Faults
+from emulator.gateway import Check, Gateway, Method, Service
+from emulator.iam import Iam, ServiceAccounts
+from emulator.jobs import Jobs
+from emulator.lockbox import Lockbox
+from emulator.metadata import MetadataServer
+from emulator.operations import Operations
+from emulator.retention import Retention
+from emulator.runners import Runner, SparkRunner, StubRunner
+from emulator.settings import Settings
+from emulator.specs import is_operator_name
+from emulator.store import Store
+
+_WORKERS = 16
+_GRACE = 1.0  # seconds for calls that are under way
+
+
+def serve(state: Path, settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; calls `ready` with the address once calls are answered.
+
+    Raises EmulatorError where it cannot start or a part of it has failed.
+    """
+    stop = threading.Event()
+    failure: list[str] = []
+
+    def on_thread_failure(arguments: threading.ExceptHookArgs) -> None:
+        # A clock or a job thread that dies would leave states standing still: better no emulator than a silent one.
+        failure.append(f"{arguments.thread and arguments.thread.name}: {arguments.exc_value!r}")
+        threading.__excepthook__(arguments)
+        stop.set()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    with folder.locked(state), ExitStack() as stack:
+        folder.prepare(state, settings)
+        threading.excepthook = on_thread_failure
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        ready(_start(state, settings, stack))
+        stop.wait()
+    if failure:
+        raise EmulatorError(f"the emulator ended because a part of it failed: {'; '.join(failure)}")
+
+
+def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
+    """Start everything; the stack ends it in the opposite order. Returns the address."""
+    port = _free_port(settings.port)
+    address = f"127.0.0.1:{port}"
+    events = EventLog(state / "events.jsonl", settings.retention.event_log_bytes)
+    stack.callback(events.close)
+    store = Store(state / "store.sqlite")
+    stack.callback(store.close)
+    cloud = Cloud(
+        state=state,
+        settings=settings,
+        store=store,
+        events=events,
+        faults=Faults(store, events),
+        clock=Clock(store),
+        operations=Operations(store, events),
+    )
+    iam = Iam(store, settings.token_lifetime, audiences=_audiences(port))
+    jobs = Jobs(cloud, _runner(cloud), iam, address)
+    lockbox = Lockbox(cloud)
+    services = _services(cloud, iam, jobs, lockbox, address)
+    metadata = _start_metadata(cloud, iam, stack)
+    jobs.settle_interrupted()
+    cloud.faults.replace_configured(settings.faults)
+    Retention(cloud, jobs).begin()
+    cloud.clock.start()
+    stack.callback(jobs.close)
+    stack.callback(cloud.clock.stop)
+    gateway = Gateway(store, events, iam, cloud.faults, lambda found, asked: is_operator_name(found, asked, cloud))
+    handlers = [gateway.handler(service) for service in services]
+    handlers.append(Control(cloud, lockbox, (state / "control.token").read_text()).handler())
+    server = _grpc_server(state, handlers, port)
+    events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
+    stack.callback(events.write, "emulator", status="STOPPED")
+    stack.callback(lambda: server.stop(_GRACE).wait())
+    folder.describe(state, settings, address, metadata)
+    return address
+
+
+def _services(cloud: Cloud, iam: Iam, jobs: Jobs, lockbox: Lockbox, address: str) -> list[Service]:
+    endpoints, networks, accounts = Endpoints(lambda: address), Networks(cloud.store), ServiceAccounts(cloud.store)
+    presets = ResourcePresets(cloud.settings.names.zones)
+    operations: dict[str, Method] = {"Get": cloud.operations.get, "Cancel": cloud.operations.cancel}
+    clusters, subclusters = Clusters(cloud, jobs), Subclusters(cloud)
+    described: tuple[tuple[Any, str, dict[str, Method]], ...] = (
+        (api_endpoint_service_pb2, "ApiEndpointService", {"Get": endpoints.get, "List": endpoints.list}),
+        (iam_token_service_pb2, "IamTokenService", {"Create": iam.create}),
+        (service_account_service_pb2, "ServiceAccountService", {"Get": accounts.get, "List": accounts.list}),
+        (network_service_pb2, "NetworkService", {"List": networks.networks}),
+        (subnet_service_pb2, "SubnetService", {"List": networks.subnets}),
+        (cluster_service_pb2, "ClusterService", clusters.methods),
+        (subcluster_service_pb2, "SubclusterService", subclusters.methods),
+        (job_service_pb2, "JobService", jobs.methods),
+        (resource_preset_service_pb2, "ResourcePresetService", {"Get": presets.get, "List": presets.list}),
+        (operation_service_pb2, "OperationService", operations),
+        (secret_service_pb2, "SecretService", lockbox.secret_methods),
+        (payload_service_pb2, "PayloadService", lockbox.payload_methods),
+    )
+    checks: dict[str, dict[str, Check]] = {
+        "ClusterService": clusters.checks,
+        "SubclusterService": subclusters.checks,
+        "JobService": jobs.checks,
+        "SecretService": lockbox.secret_checks,
+    }
+    anonymous = {"ApiEndpointService", "IamTokenService"}
+    return [
+        Service(module.DESCRIPTOR.services_by_name[name], methods, checks.get(name, {}), anonymous=name in anonymous)
+        for module, name, methods in described
+    ]
+
+
+def _grpc_server(state: Path, handlers: list[grpc.GenericRpcHandler], port: int) -> grpc.Server:
+    # Without so_reuseport=0 two emulators would share a port, and each get some of the calls.
+    server = grpc.server(ThreadPoolExecutor(_WORKERS), options=(("grpc.so_reuseport", 0),))
+    server.add_generic_rpc_handlers(handlers)
+    key, certificate = (state / "server.key").read_bytes(), (state / "server.pem").read_bytes()
+    try:
+        server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials([(key, certificate)]))
+    except RuntimeError as error:
+        raise _taken(port) from error
+    server.start()
+    return server
+
+
+def _start_metadata(cloud: Cloud, iam: Iam, stack: ExitStack) -> str | None:
+    """The metadata endpoint of this machine itself, where the settings ask for one."""
+    if cloud.settings.metadata_port is None:
+        return None
+    account = cloud.store.find("service-account", name=cloud.settings.metadata_service_account)[0]
+    server = MetadataServer(iam, Lockbox(cloud), account.id, cloud.events, "this machine", cloud.settings.metadata_port)
+    return stack.enter_context(server).address
+
+
+def _runner(cloud: Cloud) -> Runner:
+    jobs = cloud.settings.jobs
+    if jobs.runner == "spark":
+        return SparkRunner(cloud)
+    return StubRunner(jobs.stub.seconds, jobs.stub.exit_code, jobs.stub.command)
+
+
+def _audiences(port: int) -> Callable[[], list[str]]:
+    """Whom a JWT may be addressed to besides the real cloud: the SDK makes that of the connection's endpoint."""
+    return lambda: [f"https://iam.{host}:{port}/iam/v1/tokens" for host in ("127.0.0.1", "localhost")]
+
+
+def _free_port(port: int) -> int:
+    """The port itself if it is free, a free one for 0. Raises EmulatorError for a taken one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise _taken(port) from error
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _taken(port: int) -> EmulatorError:
+    return EmulatorError(f"port {port} on 127.0.0.1 is taken; end what uses it or choose another by --port")

@@ -1,0 +1,63 @@
+"""What goes into the bucket: the DAGs, the job with its library and settings, the environment archive.
+
+The layout is that of the cloud's buckets (`deployment.bucket`), in one:
+
+    dags/
+    code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  venv.tar.gz
+    input_data/  output_data/
+"""
+
+import filecmp
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from deployment import archive, paths
+from deployment.bucket import code_files, dag_files
+from deployment.errors import DeploymentError
+from deployment.locked import CLOUD, this_machine
+from local_stack.settings import ROOT, Stack, StackError
+
+TARGET = this_machine()
+"""What the archive is for: this machine's Python and system, mostly those of the cloud."""
+
+ARCHIVE = paths.ARCHIVE if TARGET == CLOUD else paths.ARCHIVE.with_name("venv.this-machine.tar.gz")
+
+
+def create_archive() -> bool:
+    """Make the job's environment archive, where it is not there; True where it was made. Raises StackError."""
+    try:
+        return archive.create(ARCHIVE, TARGET)
+    except DeploymentError as error:
+        raise StackError(f"the job has no environment: {error}") from error
+
+
+def upload(stack: Stack) -> int:
+    """Bring the bucket's files up to date; returns how many were new or different."""
+    changed = sum(_put(stack.bucket / name, content) for name, content in _objects(stack))
+    return changed + _copy(ARCHIVE, stack.bucket / "code" / "venv.tar.gz")
+
+
+def _objects(stack: Stack) -> Iterator[tuple[str, bytes]]:
+    yield from ((f"dags/{name}", content) for name, content in dag_files())
+    yield from ((f"code/{name}", content) for name, content in code_files(ROOT / stack.training_settings))
+
+
+def _put(path: Path, content: bytes) -> bool:
+    """Write an object whole, where it is not there like this already."""
+    if path.exists() and path.read_bytes() == content:
+        return False
+    paths.write_whole(path, content)
+    return True
+
+
+def _copy(source: Path, path: Path) -> bool:
+    """The same for a file that is too large to hold."""
+    if path.exists() and filecmp.cmp(source, path, shallow=False):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.copyfile(source, temporary)
+    temporary.replace(path)
+    return True

@@ -1,0 +1,146 @@
+"""`python -m local_stack VERB`: the whole system on this machine. `make up` and its like call it."""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from local_stack import components, runs, seeding, starting, stopping, upkeep
+from local_stack.console import tail
+from local_stack.http import HttpError
+from local_stack.settings import Stack, StackError, load, saved
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _env(function: F) -> F:
+    return click.option(
+        "--env",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path(".env"),
+        show_default=True,
+        help="File with the stack's settings (.env.example).",
+    )(function)
+
+
+def _folder(function: F) -> F:
+    return click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True)(function)
+
+
+class _Group(click.Group):
+    """Shows expected errors as they are, without a stack trace."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (StackError, HttpError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _running(env: Path) -> Stack:
+    """The stack as it was started last: `.env` may have changed since."""
+    stack = load(env)
+    return saved(stack.folder) or stack
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The whole system on this machine, under supervisord."""
+
+
+@main.command()
+@_env
+@click.option("--first-run/--no-first-run", default=True, help="Train the first champion and wait for it.")
+def up(env: Path, first_run: bool) -> None:
+    """Start what is not running, and wait until all of it is ready."""
+    starting.up(load(env), first_run=first_run)
+
+
+@main.command()
+@_env
+@click.option("--wait", is_flag=True, help="Let the run that is going on end first (at most 15 minutes).")
+def down(env: Path, wait: bool) -> None:
+    """End everything, also a job that is running; data stays."""
+    stopping.down(_running(env), wait=wait)
+
+
+@main.command("clear-run")
+@_env
+def clear_run(env: Path) -> None:
+    """Run the run of the training that failed last once more."""
+    click.echo(f"run {runs.clear(_running(env))} begins anew; next: make status")
+
+
+@main.command()
+@_env
+def status(env: Path) -> None:
+    """Show each component's state, address and memory."""
+    for line in stopping.status(_running(env)):
+        click.echo(line)
+
+
+@main.command()
+@_env
+@click.option("--component", help="Only this one; job: the last job's driver.")
+@click.option("--lines", type=int, default=20, show_default=True)
+@click.option("--follow", is_flag=True, help="Go on as lines come.")
+def logs(env: Path, component: str | None, lines: int, follow: bool) -> None:
+    """Show the last lines of the logs."""
+    stack = _running(env)
+    files = stopping.logs(stack, component or None)
+    for path in files:
+        click.echo(click.style(f"== {stack.shown(path)}", bold=True))
+        click.echo(tail(path, lines))
+    ends = {path: path.stat().st_size if path.exists() else 0 for path in files}
+    while follow:
+        time.sleep(0.5)
+        for path in files:
+            ends[path] = _show_new(path, ends[path], several=len(files) > 1)
+
+
+def _show_new(path: Path, shown: int, *, several: bool) -> int:
+    """Show what a log has got since; returns how much of it is shown now."""
+    size = path.stat().st_size if path.exists() else 0
+    if size < shown:
+        shown = 0  # it was rotated
+    if size == shown:
+        return shown
+    with path.open("rb") as file:
+        file.seek(shown)
+        new = file.read(size - shown).decode("utf-8", errors="replace")
+    for line in new.splitlines():
+        click.echo(f"{path.stem:<14} {line}" if several else line)
+    return size
+
+
+@main.command("start-component", hidden=True)
+@click.argument("name", type=click.Choice(list(components.BY_NAME)))
+@_folder
+def start_component(name: str, folder: Path) -> None:
+    """Become a component (supervisord calls this)."""
+    stack = saved(folder)
+    if stack is None:
+        raise StackError(f"{folder} holds no stack; run: make up")
+    sys.stdout.flush()
+    components.start_here(stack, name)
+
+
+@main.command(hidden=True)
+@_folder
+def feed(folder: Path) -> None:
+    """Write each simulated hour as soon as it is over (supervisord calls this)."""
+    seeding.feed_forever(folder)
+
+
+@main.command(hidden=True)
+@_folder
+def tidy(folder: Path) -> None:
+    """Drop what is older than KEEP_DAYS (the component upkeep calls this once a day)."""
+    stack = saved(folder)
+    if stack is None:
+        raise StackError(f"{folder} holds no stack; run: make up")
+    click.echo(upkeep.tidy(stack, datetime.now(UTC)))

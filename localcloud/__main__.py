@@ -1,5 +1,0 @@
-"""`python -m localcloud`."""
-
-from localcloud.cli import main
-
-main()

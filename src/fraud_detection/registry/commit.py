@@ -1,0 +1,401 @@
+"""How a decision comes into force: a fixed row of steps, each of which may be the last before the process is killed.
+
+MLflow offers no transactions and no compare-and-set. So a run first writes down what it is going to do (its intent: the
+decision, and for a promotion generated rows to verify the registered model with), and then does it. Every step can be
+repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, Command, apply_pin, delete_change, service
+from fraud_detection.registry.artifacts import Facts, download, load_model
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.schema import Check, Decision, Outcome
+
+INTENT_FILE = "intent.json"
+VERIFICATION_FILE = "verification.parquet"
+PUBLICATION_FILE = "publication.json"
+SCORE = "expected_score"
+"""The last column of the verification file: what the model scored when it was compared. The others are its inputs."""
+
+INTENT_TAG = "fraud_detection.intent"
+OUTCOME_TAG = "fraud_detection.outcome"
+OPEN, CLOSED = "open", "closed"
+SUPERSEDED = "superseded"
+"""Outcome of a run whose T another run had decided before."""
+
+
+class LoggedModel(BaseModel):
+    """The files that a promotion is going to register."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str  # MLflow's
+    sha256: str
+
+
+class Intent(BaseModel):
+    """What a run is going to do, kept with the MLflow run before it does any of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Decision
+    model: LoggedModel | None  # of promotions only
+    publishes: bool = False  # whether there is a publication file; runs of earlier releases have none
+
+
+Publish = Callable[[Decision, bytes], Mapping[str, bytes]]
+"""Publishes a decision that is final, from the content of the publication file; gives files for the MLflow run."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a decision goes."""
+
+    connection: Connection
+    log: DecisionLog
+    publish: Publish
+    command: Command
+    """Makes the commands that an error names."""
+
+
+@dataclass
+class Completion:
+    """An intent on its way through the steps."""
+
+    connection: Connection
+    log: DecisionLog
+    run_id: str
+    root: str  # of the MLflow run's artifacts
+    intent: Intent
+    sample: pd.DataFrame | None
+    publish: Publish
+    command: Command
+    decision: Decision
+    """As intended, until a late check refuses; as written down, once it is."""
+    written: bool = False
+    version: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.intent.decision.model_name
+
+    @property
+    def model(self) -> LoggedModel:
+        """The files to register."""
+        if self.intent.model is None:
+            raise FraudDetectionError(f"MLflow run {self.run_id} intends a promotion without a model; delete the run")
+        return self.intent.model
+
+    @property
+    def promoting(self) -> bool:
+        """There is still something to bring into service."""
+        return self.decision.decision is Outcome.PROMOTED and not self.written
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
+        return self.connection.client
+
+    def refuse(self, check: Check, reason: str) -> None:
+        """Refuse after all, because of a late check."""
+        checks = _merged(self.decision.checks, check)
+        update = {"decision": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
+        self.decision = self.decision.model_copy(update=update)
+
+
+def recall_decision(run: Completion) -> None:
+    """Take the decision that is written down already, by this run before it was killed, or by another."""
+    found = run.log.find(run.intent.decision.as_of)
+    if found is not None:
+        run.decision, run.written = found, True
+
+
+def recall_version(run: Completion) -> None:
+    """Find the version that the run registered before it was killed."""
+    if run.promoting:
+        run.version = next(iter(_versions(run)), None)
+
+
+def check_service(run: Completion) -> None:
+    """Refuse where the champion is no longer the one compared with, or a person has pinned one.
+
+    Should a person roll back at the very moment of the promotion, the pinned version is put back into service.
+    """
+    if not run.promoting:
+        return
+    compared = run.decision.champion_version
+    now = service(run.connection, run.name)
+    now.require_readable_tag(run.command)
+    moved = run.version is not None and now.champion == run.version
+    if now.pin is not None:
+        if moved:
+            apply_pin(run.connection, run.name, now.pin, run.command)
+        reason = f"{now.pin.text}; automatic promotion resumes with: {run.command('unpin')}"
+        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), reason)
+    elif not moved and now.champion != compared:
+        run.refuse(
+            Check(name="champion_unchanged", value=_number(now.champion), limit=_number(compared), passed=False),
+            f"the champion changed during the run: compared with {_title(compared)}, now {_title(now.champion)} serves",
+        )
+
+
+def register_version(run: Completion) -> None:
+    """Make the logged model a version, unless the run has one already.
+
+    A request that is sent twice, or two runs completing the same intent, may make two: the oldest stays.
+    """
+    if not run.promoting:
+        return
+    if run.version is None:
+        _create_version(run)
+    run.version, *surplus = _versions(run)
+    for version in surplus:
+        run.client.delete_model_version(run.name, str(version))
+
+
+def verify_version(run: Completion) -> None:
+    """Refuse where the registered files do not score exactly what the compared model scored."""
+    if not run.promoting or run.version is None:
+        return
+    rows = _verification(run) if run.sample is None else run.sample
+    try:
+        model = load_model(run.connection, run.name, run.version, run.model.sha256)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        different, cause = len(rows), f"cannot be loaded: {error}"
+    else:
+        scores = model.predict(rows.drop(columns=SCORE))
+        different = int(np.count_nonzero(scores != rows[SCORE].to_numpy()))
+        cause = f"scores {different} of {len(rows)} rows differently"
+    check = Check(name="registered_model_identical", value=different, limit=0, passed=different == 0)
+    if not check.passed:
+        run.refuse(check, f"the registered model {cause}")
+
+
+def set_previous_champion(run: Completion) -> None:
+    """Remember the champion that is about to leave, for a rollback."""
+    if run.promoting and run.decision.champion_version is not None:
+        _set_alias(run, PREVIOUS_CHAMPION, run.decision.champion_version)
+
+
+def set_champion(run: Completion) -> None:
+    """Bring the version into service."""
+    if run.promoting and run.version is not None:
+        _set_alias(run, CHAMPION, run.version)
+
+
+def end_retirement(run: Completion) -> None:
+    """Remove the retirement that left the place which the version has taken."""
+    if not run.promoting:
+        return
+    retirement = service(run.connection, run.name).retirement
+    if retirement is not None and retirement.version != run.version:  # this very version may be retired already
+        delete_change(run.connection, run.name)
+
+
+def write_decision(run: Completion) -> None:
+    """Write the decision down. From here on it stands."""
+    if run.written:
+        return
+    if run.promoting:
+        passed = (
+            Check(name="registered_model_identical", value=0, limit=0, passed=True),
+            Check(name="champion_unchanged", value=(n := _number(run.decision.champion_version)), limit=n, passed=True),
+            Check(name="not_pinned", value=None, limit=None, passed=True),
+        )
+        update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
+        run.decision = run.decision.model_copy(update=update)
+    if not run.log.write(run.decision):
+        recall_decision(run)
+    run.written = True
+
+
+def discard_version(run: Completion) -> None:
+    """Delete a version that was registered and then refused: each version that stays has been in service."""
+    if run.intent.model is None or (_own(run) and run.decision.decision is Outcome.PROMOTED):
+        return
+    champion = service(run.connection, run.name).champion
+    for version in _versions(run):
+        if version != champion:
+            run.client.delete_model_version(run.name, str(version))
+
+
+def publish_decision(run: Completion) -> None:
+    """Write the report, which names the version, and what else the run leaves outside of MLflow."""
+    if not run.intent.publishes or not _own(run):
+        return
+    content = _artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
+    try:
+        files = run.publish(run.decision, content)
+    except ValidationError as error:
+        cause = f"{PUBLICATION_FILE} is broken: {error.errors()[0]['msg']}"
+        raise _lost(run.connection, run.run_id, cause) from error
+    for name, file in files.items():
+        run.client.log_text(run.run_id, file.decode(), name)
+
+
+def close_run(run: Completion) -> None:
+    """Log the decision that stands, and end the MLflow run."""
+    run.client.log_text(run.run_id, run.decision.model_dump_json(indent=2), "decision.json")
+    run.client.set_terminated(run.run_id, "FINISHED")
+
+
+def close_intent(run: Completion) -> None:
+    """Nothing is left to do."""
+    from mlflow.entities import RunTag
+
+    outcome = run.decision.decision.value if _own(run) else SUPERSEDED
+    run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)], synchronous=True)
+
+
+PROTOCOL: tuple[Callable[[Completion], None], ...] = (
+    recall_decision,
+    recall_version,
+    check_service,  # early: a version that is registered and then refused has to be deleted again
+    register_version,
+    verify_version,
+    check_service,  # as late as can be: MLflow has no compare-and-set
+    set_previous_champion,
+    set_champion,
+    end_retirement,
+    check_service,
+    write_decision,
+    discard_version,
+    publish_decision,
+    close_run,
+    close_intent,
+)
+
+
+def carry_out(
+    ends: Ends,
+    mlflow_run: Any,  # noqa: ANN401
+    intent: Intent,
+    sample: pd.DataFrame | None = None,
+) -> Decision:
+    """Carry out an intent, from wherever it was left, and return the decision that stands.
+
+    Args:
+        ends: where the decision goes.
+        mlflow_run: the run whose intent it is.
+        intent: what to do.
+        sample: content of the verification file, where it is at hand.
+    """
+    info = mlflow_run.info
+    run = Completion(
+        connection=ends.connection,
+        log=ends.log,
+        run_id=info.run_id,
+        root=info.artifact_uri,
+        intent=intent,
+        sample=sample,
+        publish=ends.publish,
+        command=ends.command,
+        decision=intent.decision,
+    )
+    for step in PROTOCOL:
+        step(run)
+    return run.decision
+
+
+def complete(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
+    """Carry out the open intent of a run that was killed."""
+    connection = ends.connection
+    content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
+    try:
+        intent = Intent.model_validate_json(content)
+    except ValidationError as error:
+        cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
+        raise _lost(connection, mlflow_run.info.run_id, cause) from error
+    return carry_out(ends, mlflow_run, intent)
+
+
+def _own(run: Completion) -> bool:
+    return run.decision.run_id == run.run_id
+
+
+def _verification(run: Completion) -> pd.DataFrame:
+    return pd.read_parquet(BytesIO(_artifact(run.connection, run.root, VERIFICATION_FILE, run.run_id)))
+
+
+def _artifact(connection: Connection, root: str, name: str, run_id: str) -> bytes:
+    try:
+        return download(connection, root, name)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        raise _lost(connection, run_id, str(error)) from error
+
+
+def _lost(connection: Connection, run_id: str, cause: str) -> FraudDetectionError:
+    return FraudDetectionError(
+        f"MLflow run {run_id} at {connection.shown_uri} was killed while it registered its decision, and cannot be"
+        f" completed: {cause}; restore its artifacts, or give it up:"
+        f" MLFLOW_TRACKING_URI={connection.shown_uri} mlflow runs delete --run-id {run_id}"
+    )
+
+
+def _versions(run: Completion) -> list[int]:
+    """The versions made from the run's model, oldest first."""
+    found = run.client.search_model_versions(f"name = '{run.name}' and run_id = '{run.run_id}'")
+    return sorted(int(version.version) for version in found)
+
+
+def _create_version(run: Completion) -> None:
+    from mlflow.exceptions import MlflowException
+
+    facts = Facts(run.decision.as_of, run.decision.training, run.model.sha256)
+    create = partial(
+        run.client.create_model_version,
+        run.name,
+        f"models:/{run.model.model_id}",
+        run_id=run.run_id,
+        model_id=run.model.model_id,
+        tags=facts.as_tags(),
+    )
+    try:
+        create()
+    except MlflowException as error:
+        # MLflow's basic-auth does not tell who may not read a model from who asks for one that is not there.
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
+            raise
+        _create_registered_model(run)
+        create()
+
+
+def _create_registered_model(run: Completion) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run.client.create_registered_model(run.name)
+    except MlflowException as error:  # a request may be sent twice
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _set_alias(run: Completion, alias: str, version: int) -> None:
+    run.client.set_registered_model_alias(run.name, alias, str(version))
+
+
+def _merged(checks: tuple[Check, ...], *late: Check) -> tuple[Check, ...]:
+    """All checks, each name once: what was checked again late counts as found then."""
+    return tuple({check.name: check for check in (*checks, *late)}.values())
+
+
+def _number(version: int | None) -> float | None:
+    return None if version is None else float(version)
+
+
+def _title(version: int | None) -> str:
+    return "no champion" if version is None else f"version {version}"

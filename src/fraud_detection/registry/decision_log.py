@@ -1,0 +1,172 @@
+"""The decision log: one object a decision, written once, in the output storage.
+
+    decisions/<model name>/20180822T000000Z.json                    what the run at that T decided
+    decisions/<model name>/20180823T091500123456Z-rollback.json     what a person did to the model in service
+
+It is the history: MLflow keeps no record of where an alias pointed before.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.schema import Decision, Outcome
+from fraud_detection.storage import Storage
+
+_DECISION = re.compile(r"\d{8}T\d{6}Z")
+_INTERVENTION = re.compile(r"\d{8}T\d{12}Z-(rollback|unpin|retire-champion)")
+
+
+class Action(StrEnum):
+    """What a person can do to the model in service."""
+
+    ROLLBACK = "rollback"
+    UNPIN = "unpin"
+    RETIRE = "retire-champion"
+
+
+class Intervention(BaseModel):
+    """What a person did, why, and which version was in service before and after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: Action
+    model_name: str
+    at: datetime
+    who: str
+    reason: str
+    from_version: int | None  # None: no champion was in service
+    to_version: int | None  # None: no champion is in service
+    pinned_at: datetime  # names the pin that a rollback set or an unpin removed; of a retirement its own moment
+
+
+Entry = Decision | Intervention
+_Entry = TypeVar("_Entry", Decision, Intervention)
+
+
+class DecisionLog:
+    """The decisions of one model name, and the interventions of people between them."""
+
+    def __init__(self, storage: Storage, model_name: str) -> None:
+        self._storage = storage
+        self._model_name = model_name
+        self._folder = f"decisions/{model_name}/"
+
+    def find(self, as_of: datetime) -> Decision | None:
+        """The decision of the run at `as_of`, or None.
+
+        Raises:
+            FraudDetectionError: it is there and cannot be read.
+        """
+        return self._read(f"{self._folder}{_stamp(as_of)}.json", Decision)
+
+    def previous(self, as_of: datetime | None) -> Decision | None:
+        """The decision of the newest T before `as_of`, or of the newest at all; None where there is none.
+
+        Raises:
+            FraudDetectionError: it is there and cannot be read.
+        """
+        stamps = [name.removeprefix(self._folder).removesuffix(".json") for name in self._storage.names(self._folder)]
+        before = [stamp for stamp in stamps if _DECISION.fullmatch(stamp) and (not as_of or stamp < _stamp(as_of))]
+        return self._read(f"{self._folder}{max(before)}.json", Decision) if before else None
+
+    def write(self, decision: Decision) -> bool:
+        """Write the decision once; False, and nothing written, where this model has decided at that T before."""
+        return self._write_once(f"{self._folder}{_stamp(decision.as_of)}.json", decision)
+
+    def find_intervention(self, action: Action, pinned_at: datetime) -> Intervention | None:
+        """What was done about the pin set at `pinned_at`, or None."""
+        return self._read(self._intervention_name(action, pinned_at), Intervention)
+
+    def write_intervention(self, intervention: Intervention) -> bool:
+        """Write it once for each pin; False where that was done before."""
+        return self._write_once(self._intervention_name(intervention.action, intervention.pinned_at), intervention)
+
+    def history(self) -> tuple[Entry, ...]:
+        """Every decision and intervention, in the order of the moments they were made.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        entries = [self._entry(name) for name in self._storage.names(self._folder) if name.endswith(".json")]
+        return tuple(sorted(entries, key=lambda entry: (_moment(entry), _stamp_of(entry))))
+
+    def other_models(self) -> tuple[str, ...]:
+        """The other model names that have decisions in the same storage, sorted."""
+        names = {name.split("/")[1] for name in self._storage.names("decisions/") if name.endswith(".json")}
+        return tuple(sorted(names - {self._model_name}))
+
+    def last_change(self) -> Entry | None:
+        """The last entry that put a version into service or took one out of it: a promotion, rollback or retirement.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        return next((entry for entry in reversed(self.history()) if _changes_service(entry)), None)
+
+    def _entry(self, name: str) -> Entry:
+        stem = name.removeprefix(self._folder).removesuffix(".json")
+        if _DECISION.fullmatch(stem):
+            entry: Entry | None = self._read(name, Decision)
+        elif _INTERVENTION.fullmatch(stem):
+            entry = self._read(name, Intervention)
+        else:
+            place = self._storage.place(name)
+            raise FraudDetectionError(f"{place} is not named like a decision (20180822T000000Z.json); move it away")
+        if entry is None:
+            raise FraudDetectionError(f"{self._storage.place(name)} vanished while the history was read; read it again")
+        return entry
+
+    def _read(self, name: str, kind: type[_Entry]) -> _Entry | None:
+        content = self._storage.read(name)
+        if content is None:
+            return None
+        try:
+            entry = kind.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole file"
+            raise FraudDetectionError(
+                f"{self._storage.place(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
+                f" ({len(content)} bytes found); restore it from a copy, or move it away to go on without it"
+            ) from error
+        expected = f"decisions/{entry.model_name}/{_stamp_of(entry)}.json"
+        if expected != name:
+            raise FraudDetectionError(
+                f"{self._storage.place(name)} holds what belongs into {expected}; rename it, or move it away"
+            )
+        return entry
+
+    def _write_once(self, name: str, entry: Entry) -> bool:
+        return self._storage.write_once(name, entry.model_dump_json(indent=2).encode())
+
+    def _intervention_name(self, action: Action, pinned_at: datetime) -> str:
+        return f"{self._folder}{_exact_stamp(pinned_at)}-{action}.json"
+
+
+def _changes_service(entry: Entry) -> bool:
+    if isinstance(entry, Decision):
+        return entry.decision is Outcome.PROMOTED
+    return entry.action is not Action.UNPIN
+
+
+def _moment(entry: Entry) -> datetime:
+    return entry.decided_at if isinstance(entry, Decision) else entry.at
+
+
+def _stamp_of(entry: Entry) -> str:
+    if isinstance(entry, Decision):
+        return _stamp(entry.as_of)
+    return f"{_exact_stamp(entry.pinned_at)}-{entry.action}"
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _exact_stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")

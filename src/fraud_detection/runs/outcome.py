@@ -1,0 +1,140 @@
+"""What a run leaves for the schedule that started it: how it ended, and how much will have matured by when.
+
+    outcomes/<run name>.json        written at every end that a program can notice, good or bad
+    maturity/<model name>.json      known frauds and transactions, by the hour in which they mature
+
+A schedule sees of a job no more than whether it failed, and can look into neither its data nor its exit code.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.schema import Decision, Difference, Outcome
+from fraud_detection.storage import Storage, open_folder
+from fraud_detection.time_windows import RunWindows
+
+if TYPE_CHECKING:
+    from fraud_detection.transactions import Profile
+
+
+class RunOutcome(BaseModel):
+    """How one run ended: with a decision, or with an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Outcome | None
+    reason: str | None
+    version: int | None
+    as_of: datetime | None
+    difference: Difference | None
+    report: str | None
+    exit_code: int
+    error: str | None
+    retry: bool  # whether the same run can end better at another time
+    decided_at: datetime | None = None  # before this run began where it found the hour decided; files of old have none
+
+
+class Maturity(BaseModel):
+    """When what a run has seen becomes old enough to decide with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_name: str
+    as_of: datetime  # T of the run
+    frauds: dict[datetime, int]  # the first T at which the frauds of an hour of transactions count; those after T alone
+    transactions: dict[datetime, int] | None = None  # likewise of all transactions; earlier releases did not write it
+
+
+@contextmanager
+def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decision], None]]:
+    """Write the outcome of the block, which gives its decision to the function it gets. Without a name write none."""
+    if run_name is None:
+        yield lambda _: None
+        return
+    decided: list[Decision] = []
+    try:
+        yield decided.append
+    except FraudDetectionError as error:
+        with suppress(FraudDetectionError):  # what went wrong first is what must be told
+            write_failure(output, run_name, error)
+        raise
+    except Exception as error:  # a bug ends the job as well, with Python's own exit code
+        with suppress(FraudDetectionError):
+            _write(output, run_name, _failed(error, 1))
+        raise
+    for decision in decided:
+        _write(output, run_name, _ended(decision))
+
+
+def write_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
+    """Write the outcome of a run that ends with this error. Without a name write none."""
+    if run_name is not None:
+        _write(output, run_name, _failed(error, error.exit_code))
+
+
+def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -> Maturity:
+    """When the frauds and transactions mature that a run at T has seen and not yet used."""
+    return Maturity(
+        model_name=model_name,
+        as_of=windows.as_of,
+        frauds=_maturing(profile.hours, profile.frauds_by_hour, windows),
+        transactions=_maturing(profile.hours, profile.transactions_by_hour, windows),
+    )
+
+
+def write_maturity(storage: Storage, maturity: Maturity) -> None:
+    """Write it in place of what an earlier run wrote, unless a later T has been written meanwhile."""
+    name = f"maturity/{maturity.model_name}.json"
+    with suppress(ValidationError):
+        written = storage.read(name)
+        if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
+            return
+    storage.write(name, maturity.model_dump_json(indent=2).encode())
+
+
+def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
+    """The counts of the hours that have not matured at T, by the T from which they have."""
+    # The transactions of [hour, hour + 1) are all before T − label delay from T = hour + 1 + label delay on.
+    delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
+    young = (counts > 0) & (hours >= np.datetime64(_naive(windows.holdout_end), "h"))
+    begun = hours[young].astype("datetime64[s]").tolist()
+    return {hour.replace(tzinfo=UTC) + delay: int(count) for hour, count in zip(begun, counts[young], strict=True)}
+
+
+def _ended(decision: Decision) -> RunOutcome:
+    shared = decision.model_dump(
+        include={"decision", "reason", "version", "as_of", "difference", "report", "decided_at"}
+    )
+    return RunOutcome(**shared, exit_code=0, error=None, retry=False)
+
+
+def _failed(error: Exception, exit_code: int) -> RunOutcome:
+    return RunOutcome(
+        decision=None,
+        reason=None,
+        version=None,
+        as_of=None,
+        difference=None,
+        report=None,
+        exit_code=exit_code,
+        # What a defect says of itself may hold anything, a password too: it stays in the log.
+        error=str(error)
+        if isinstance(error, FraudDetectionError)
+        else f"{type(error).__name__}; see the log of the job",
+        retry=exit_code == ServiceUnavailableError.exit_code,
+    )
+
+
+def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
+    open_folder(output).write(f"outcomes/{run_name}.json", outcome.model_dump_json(indent=2).encode())
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,155 @@
+"""What a run tells people while it goes: one short line a step, the same on a terminal, in a log and in the demo."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fraud_detection.registry.decision_log import Entry, Intervention
+from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.time_windows import RunWindows
+
+if TYPE_CHECKING:
+    from fraud_detection.transactions import Profile
+
+Tell = Callable[[str, str], None]
+"""Takes the name of a step and its line; the command line prints both."""
+
+
+class Stopwatch:
+    """Wall seconds by phase, in the order the phases began; a phase does not count what runs inside it as another."""
+
+    def __init__(self, on_phase: Callable[[str], None] = lambda _: None) -> None:
+        """`on_phase` is told the phase whenever one begins or ends."""
+        self._on_phase = on_phase
+        self._seconds: dict[str, float] = {}
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to `phase`."""
+        self._seconds.setdefault(phase, 0.0)
+        self._switch()
+        self._running.append(phase)
+        self._on_phase(phase)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._running.pop()
+            self._on_phase(self._running[-1] if self._running else f"after {phase}")
+
+    def _switch(self) -> None:
+        now = perf_counter()
+        if self._running:
+            self._seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Phase to seconds, rounded to hundredths."""
+        return {phase: round(seconds, 2) for phase, seconds in self._seconds.items()}
+
+
+def data_line(profile: "Profile", windows: RunWindows) -> str:
+    """What was read: transactions, frauds, and how far labels have matured."""
+    transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
+    rejected = sum(profile.rejected.values())
+    aside = f" · {rejected:,} rows put aside" if rejected else ""
+    return f"{transactions:,} transactions · {frauds:,} frauds{aside} · labels mature to {_day(windows.holdout_end)}"
+
+
+def split_line(windows: RunWindows) -> str:
+    """The spans of training, gap and hold-out."""
+    gap = windows.holdout_start - windows.training_end
+    training = f"training {_day(windows.training_start)} … {_day(windows.training_end)}"
+    holdout = f"hold-out {_day(windows.holdout_start)} … {_day(windows.holdout_end)}"
+    return f"{training} | gap {gap.days} d | {holdout}"
+
+
+def rows_line(training: Span, holdout: Span, features: int) -> str:
+    """How many rows each side has, and with how many features."""
+    return f"{features} features · training {_counts(training)} · hold-out {_counts(holdout)}"
+
+
+def completed_line(decision: Decision) -> str:
+    """A decision that an earlier run had not finished registering."""
+    return f"the run of {_day(decision.as_of)}, which was interrupted: {_outcome(decision)}"
+
+
+def tell_verdict(decision: Decision, tell: Tell) -> None:
+    """The comparison, the decision and the report, a line each."""
+    if decision.champion is not None:
+        tell("champion", _metrics(decision.champion_version, decision.champion))
+    if decision.challenger is not None:
+        tell("challenger", _metrics(None, decision.challenger))
+    if decision.difference is not None:
+        tell("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
+    tell("decision", f"{_outcome(decision)} · {_why(decision)}")
+    if decision.report is not None:
+        tell("report", decision.report)
+
+
+def history_table(history: tuple[Entry, ...]) -> list[str]:
+    """The decision log as aligned lines: what each run decided, and what people did in between."""
+    head = ("T", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
+    rows = [head, *(_decision_row(entry) if isinstance(entry, Decision) else _person_row(entry) for entry in history)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)] + [0]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _decision_row(decision: Decision) -> tuple[str, ...]:
+    champion, challenger, difference = decision.champion, decision.challenger, decision.difference
+    return (
+        f"{decision.as_of:%Y-%m-%d %H:%M}",
+        _outcome(decision),
+        _version(decision.champion_version),
+        f"{champion.average_precision:.3f}" if champion else "",
+        f"{challenger.average_precision:.3f}" if challenger else "",
+        f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
+        _why(decision),
+    )
+
+
+def _person_row(done: Intervention) -> tuple[str, ...]:
+    change = f"{_version(done.from_version)} → {_version(done.to_version)}"
+    change = change if done.from_version != done.to_version else ""
+    return (f"{done.at:%Y-%m-%d %H:%M}", done.action.upper(), change, "", "", "", f"{done.who}: {done.reason}")
+
+
+def _version(version: int | None) -> str:
+    return "none" if version is None else f"v{version}"
+
+
+def _metrics(version: int | None, metrics: Metrics) -> str:
+    name = f"v{version}" if version is not None else ""
+    return f"{name:<5} AP {metrics.average_precision:.3f}   CP@100 {metrics.card_precision_at_100:.3f}"
+
+
+def _difference(difference: Difference, floor: Floor | None, *, first: bool) -> str:
+    interval = f"{100 * difference.confidence:.5g} % [{difference.low:+.3f}, {difference.high:+.3f}]"
+    against = "against a multiple of ranking by amount" if first else "paired by card"
+    if floor is not None:
+        against = f"against the floor {floor.average_precision:.3f}: {floor.origin}"
+    return f"      AP {difference.value:+.3f}  {interval}  {against}"
+
+
+def _outcome(decision: Decision) -> str:
+    if decision.decision is Outcome.PROMOTED:
+        return f"PROMOTED as v{decision.version}"
+    return decision.decision.value.replace("_", " ").upper()
+
+
+def _why(decision: Decision) -> str:
+    """The reason without the measurement that it begins with, which has a line or a column of its own."""
+    return decision.reason.partition("; ")[2] if decision.difference else decision.reason
+
+
+def _counts(span: Span) -> str:
+    return f"{span.transactions:,} / {span.frauds:,} frauds"
+
+
+def _day(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d" if moment.hour == 0 else "%Y-%m-%d %H:00")

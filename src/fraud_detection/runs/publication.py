@@ -1,0 +1,47 @@
+"""What a run publishes once its decision is final: the report, which names the version, and when labels mature.
+
+What they need is kept with the run's intent, so a run that was killed, or found the disk full, leaves both to the next
+one. It holds no row of data.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from fraud_detection.report import Drawing, render_drawing
+from fraud_detection.runs.outcome import Maturity, write_maturity
+from fraud_detection.schema import Decision
+from fraud_detection.storage import Storage
+
+
+class Publication(BaseModel):
+    """The content of a run's report and maturity, as far as they do not depend on how the decision comes out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    drawing: Drawing
+    maturity: Maturity
+
+
+def report_name(decision: Decision) -> str:
+    """The report's place in the output folder."""
+    return f"reports/{decision.model_name}/{decision.as_of:%Y%m%dT%H%M%SZ}/report.html"
+
+
+def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, bytes]:
+    """Write report and maturity of a decision that is final; repeated, it writes the same.
+
+    Args:
+        storage: the output folder.
+        decision: as written down.
+        content: a `Publication` as JSON.
+
+    Returns:
+        The files to keep with the MLflow run.
+
+    Raises:
+        pydantic.ValidationError: the content is broken.
+    """
+    publication = Publication.model_validate_json(content)
+    page = render_drawing(decision, publication.drawing).encode()
+    storage.write(report_name(decision), page)
+    write_maturity(storage, publication.maturity)
+    return {"report.html": page}

@@ -1,0 +1,86 @@
+"""What makes a row bad. Each bad row has exactly one reason: the first that applies, in the order of `REASONS`."""
+
+from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
+
+from fraud_detection.transactions.columns import Field, Kind
+
+REASONS = {
+    "broken_line": "a CSV line with too few or too many fields",
+    "null_id": "a mapped id is empty",
+    "unparseable_time": "a time that is empty (of a label it may be), is no time, or lies before 1970",
+    "future_time": "a transaction later than the clock of the run",
+    "bad_amount": "an amount that is empty, no number, negative, not finite, or above 10^12",
+    "bad_label": "a label other than 0, 1 and empty",
+    "label_before_transaction": "a label known before its transaction",
+    "bad_number": "an extra number that is no number or not finite",
+    "duplicate_id": "another good row has the same transaction id and was kept",
+}
+
+EXPECTED = {
+    "broken_line": "as many fields as the header has",
+    "null_id": "an id; where cards are not always known, leave customer_id out",
+    "unparseable_time": "2025-03-04T12:30:00 or alike, of 1970 or later",
+    "future_time": "a time before the clock of the run",
+    "bad_amount": "a plain number from 0 to 10^12, such as 1234.56",
+    "bad_label": "0, 1 or empty",
+    "label_before_transaction": "a label that became known after its transaction",
+    "bad_number": "a plain finite number, or empty",
+    "duplicate_id": "each transaction once",
+}
+"""What a row has to hold instead, for people who fix the data."""
+
+MAX_AMOUNT = 1e12
+"""No card transaction in any currency is larger; features count in whole cents, which must fit 64 bits."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
+    """Why a row of `reading.typed_rows` is bad by itself; null for a good one. `with_duplicates` comes after."""
+    names = {field.name for field in fields}
+    ids = [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]
+    amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
+    bad_amount = amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT)
+    found = (
+        F.when(F.col("defect") == "broken_line", "broken_line")
+        .when(reduce(or_, ids), "null_id")
+        .when(time.isNull() | (time < F.lit(_EPOCH)), "unparseable_time")
+        .when(F.col("defect").isNotNull(), F.col("defect"))
+        .when(time > F.lit(clock), "future_time")
+        .when(bad_amount, "bad_amount")
+        .when(fraud > 1, "bad_label")
+    )
+    if "label_available_at" in names:
+        found = found.when(F.col("label_available_at") < time, "label_before_transaction")
+    numbers = [_is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
+    return found.when(reduce(or_, numbers), "bad_number") if numbers else found
+
+
+def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFrame) -> DataFrame:
+    """Give all but one of the good rows with the same transaction id the reason duplicate_id.
+
+    The first by all canonical columns in their order is kept, null first, but a known label before none: a copy that
+    came with a label of later than T leaves the label there was. Rows equal in all columns are the same row.
+    Only the ids in `repeated` are looked at: a window over all rows would cost far more than everything else.
+    """
+    alone = rows.join(repeated, "transaction_id", "left_anti")
+    order = [F.col("reason").asc_nulls_first(), *(_place(field) for field in fields)]
+    place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order))
+    among = rows.join(repeated, "transaction_id", "left_semi").withColumn("place", place)
+    later = F.when(F.col("place") > 1, "duplicate_id")
+    return alone.unionByName(among.withColumn("reason", F.coalesce("reason", later)).drop("place"))
+
+
+def _place(field: Field) -> Column:
+    column = F.col(f"`{field.name}`")
+    of_label = field.name in {"fraud", "label_available_at"}
+    return column.asc_nulls_last() if of_label else column.asc_nulls_first()
+
+
+def _is_infinite(field: Field) -> Column:
+    return F.abs(F.col(f"`{field.name}`")) == float("inf")

@@ -1,0 +1,244 @@
+"""Files into one lazy table with canonical columns; nothing is checked yet, and nothing is read before an action.
+
+The engine reads Parquet itself where it can. CSV, and Parquet that one of the engines cannot read (nanoseconds,
+dictionaries, names with wildcards; on Sail whatever is in an object storage), is read by PyArrow inside `mapInArrow`, a
+few files a task, alike on all engines.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+
+import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
+from pyspark.sql import types as T  # noqa: N812
+
+from fraud_detection import storage
+from fraud_detection.errors import DataError
+from fraud_detection.shapes import without_values
+from fraud_detection.transactions.columns import Field, Kind, family
+from fraud_detection.transactions.csv import csv_batches, csv_schema
+from fraud_detection.transactions.files import Format, InputFile, first_unreadable, parquet_file
+
+EngineError = (PySparkException, Py4JError)
+"""What the engines raise: Sail the former, Apache Spark both."""
+
+_PLAIN_NAME = re.compile(r"(s3a:/)?(/[A-Za-z0-9_.=+@ -]+)+")
+_BATCH = 65_536
+_TASKS = 64  # at most, for files that PyArrow reads: each costs an engine some milliseconds
+_ENGINE_TYPES: dict[pa.DataType, T.DataType] = {
+    pa.bool_(): T.BooleanType(),
+    pa.int8(): T.ByteType(),
+    pa.int16(): T.ShortType(),
+    pa.int32(): T.IntegerType(),
+    pa.int64(): T.LongType(),
+    pa.uint8(): T.ShortType(),
+    pa.uint16(): T.IntegerType(),
+    pa.uint32(): T.LongType(),
+    pa.float32(): T.FloatType(),
+    pa.float64(): T.DoubleType(),
+    pa.string(): T.StringType(),
+    pa.large_string(): T.StringType(),
+}
+_SIGNED = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
+}
+_CANONICAL_TYPES = {
+    Kind.TIME: "timestamp",
+    Kind.AMOUNT: "double",
+    Kind.LABEL: "tinyint",
+    Kind.NUMBER: "double",
+    Kind.CATEGORY: "string",
+}
+
+
+def typed_rows(
+    spark: SparkSession, files: tuple[InputFile, ...], fields: tuple[Field, ...], *, with_source: bool = False
+) -> DataFrame:
+    """All rows in canonical columns and `defect` (see `text.csv_batches`; null for Parquet).
+
+    A label that is neither 0, 1 nor null is 2; NaN is null, except as an amount. `with_source` adds what the files
+    said, as text: `source_<name>` for each column and, for CSV, `broken_line`.
+    """
+    ids = _id_type(files, fields)
+    groups: dict[tuple[object, ...], list[InputFile]] = {}
+    for file in files:
+        native = file.format is Format.PARQUET and _engine_reads(spark, file, fields)
+        key = (file.format, native, file.layout, *(file.types[field.source] for field in fields))
+        groups.setdefault(key, []).append(file)
+    parts = [_group(spark, group, fields, with_source=with_source) for group in groups.values()]
+    columns = [_canonical(field, ids).alias(field.name) for field in fields] + [F.col("defect")]
+    if with_source:
+        columns += [F.col(name) for name in _source_names(files, fields)]
+    return reduce(lambda one, other: one.unionByName(other), [part.select(*columns) for part in parts])
+
+
+@contextmanager
+def data_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterator[None]:
+    """Turn an engine's failure over a file that cannot be read into a `DataError` that names the file.
+
+    The engines do not say which file it was, or not in words for people: each file is read again here to find it. A
+    failure that no file explains is the engine's own and passes on.
+    """
+    try:
+        yield
+    except EngineError as error:
+        problem = first_unreadable(files, lambda file: _read_through(file, fields))
+        if problem is None:
+            raise
+        raise DataError(f"a file of the input cannot be read\n  {problem}") from error
+
+
+def _read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
+    for _ in _batches(file, fields, with_source=False):
+        pass
+
+
+def _group(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool) -> DataFrame:
+    """Files of one format and one set of types: raw columns under canonical names, `defect`, and the source texts."""
+    if files[0].format is Format.CSV:
+        return _read_by_pyarrow(spark, files, fields, with_source=with_source)
+    if _engine_reads(spark, files[0], fields):
+        rows = _read_by_engine(spark, files, fields)
+    else:
+        rows = _read_by_pyarrow(spark, files, fields, with_source=False)
+    rows = rows.withColumn("defect", F.lit(None).cast("string"))
+    if not with_source:
+        return rows
+    return rows.select("*", *(F.col(f"`{f.name}`").cast("string").alias(f"source_{f.name}") for f in fields))
+
+
+def _read_by_engine(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...]) -> DataFrame:
+    types = {field.source: _engine_type(files[0].types[field.source]) for field in fields}
+    schema = T.StructType([T.StructField(name, kind) for name, kind in types.items() if kind is not None])
+    # Times before 1582 are rejected later; by default Spark would stop at the first one.
+    reader = spark.read.option("datetimeRebaseMode", "CORRECTED").option("int96RebaseMode", "CORRECTED")
+    rows = reader.schema(schema).parquet(*(file.place for file in files))
+    absent = F.lit(None).cast("string")  # a column of nulls without a type
+    return rows.select(*((F.col(f"`{f.source}`") if types[f.source] else absent).alias(f.name) for f in fields))
+
+
+def _read_by_pyarrow(
+    spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool
+) -> DataFrame:
+    schema = _batch_schema(files[0], fields, with_source=with_source)
+    needed = {field.source for field in fields}
+    slim = [InputFile(f.place, f.format, {name: f.types[name] for name in needed}) for f in files]
+    tasks = min(len(files), _TASKS)
+    read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
+    return spark.range(0, tasks, 1, tasks).mapInArrow(without_values(read), _engine_schema(schema))
+
+
+def _reader(
+    tasks: list[list[InputFile]], fields: tuple[Field, ...], *, with_source: bool
+) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+    def read(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in numbers:
+            for number in batch.column(0).to_pylist():
+                for file in tasks[number]:
+                    yield from _batches(file, fields, with_source=with_source)
+
+    return read
+
+
+def _batches(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
+    if file.format is Format.CSV:
+        yield from csv_batches(file.place, fields, with_source=with_source)
+        return
+    schema = _batch_schema(file, fields, with_source=False)
+    with parquet_file(file.place) as opened:
+        for batch in opened.iter_batches(_BATCH, columns=[field.source for field in fields]):
+            # Not `safe`: nanoseconds are cut to microseconds.
+            columns = [batch.column(field.source).cast(schema.field(field.name).type, safe=False) for field in fields]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _batch_schema(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:
+    if file.format is Format.CSV:
+        return csv_schema(fields, with_source=with_source)
+    return pa.schema([pa.field(field.name, _plain(file.types[field.source])) for field in fields])
+
+
+def _plain(source: pa.DataType) -> pa.DataType:
+    """The nearest type that both engines and Arrow agree on."""
+    if pa.types.is_dictionary(source):
+        source = source.value_type
+    if pa.types.is_timestamp(source):
+        return pa.timestamp("us", "UTC")
+    if pa.types.is_null(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source):
+        return pa.string()
+    if pa.types.is_decimal256(source):
+        return pa.string()
+    return _SIGNED.get(source, source)
+
+
+def _engine_schema(schema: pa.Schema) -> T.StructType:
+    return T.StructType([T.StructField(field.name, _engine_type(field.type) or T.StringType()) for field in schema])
+
+
+def _is_apache_spark(spark: object) -> bool:
+    return isinstance(spark, SparkSession)  # Sail's is a session of Spark Connect, a class of its own
+
+
+def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...]) -> bool:
+    """Whether the engine reads these columns of a Parquet file by itself, and rightly.
+
+    Of objects only Apache Spark does: Sail signs with access keys and cannot show a token of Yandex Cloud.
+    """
+    if storage.is_object(file.place) and not _is_apache_spark(spark):
+        return False
+    types = [file.types[field.source] for field in fields]
+    known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
+    whole = file.constant.isdisjoint(field.source for field in fields)
+    # Engines do not tell names apart by case.
+    names = Counter(name.casefold() for name in file.types)
+    alone = all(names[field.source.casefold()] == 1 for field in fields)
+    return known and whole and alone and _PLAIN_NAME.fullmatch(file.place) is not None
+
+
+def _engine_type(source: pa.DataType) -> T.DataType | None:
+    if pa.types.is_timestamp(source) and source.unit != "ns":
+        return T.TimestampNTZType() if source.tz is None else T.TimestampType()
+    if pa.types.is_decimal128(source):
+        return T.DecimalType(source.precision, source.scale)
+    return T.DecimalType(20, 0) if source == pa.uint64() else _ENGINE_TYPES.get(source)
+
+
+def _id_type(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> dict[str, str]:
+    """bigint or string for each id; the files were found to agree."""
+    found = {}
+    for field in fields:
+        if field.kind is Kind.ID:
+            kinds = {family(Kind.ID, file.types[field.source]) for file in files} - {"any", None}
+            found[field.name] = kinds.pop() if kinds else "string"
+    return {name: str(kind) for name, kind in found.items()}
+
+
+def _source_names(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> list[str]:
+    lines = ["broken_line"] if files[0].format is Format.CSV else []
+    return [f"`source_{field.name}`" for field in fields] + lines
+
+
+def _canonical(field: Field, ids: dict[str, str]) -> Column:
+    column = F.col(f"`{field.name}`")
+    if field.kind is Kind.ID:
+        text = column.cast(ids[field.name])
+        return F.when(F.trim(text) != "", text) if ids[field.name] == "string" else text
+    if field.kind is Kind.LABEL:
+        return _label(column.cast("double"))
+    converted = column.cast(_CANONICAL_TYPES[field.kind])
+    return F.when(~F.isnan(converted), converted) if field.kind is Kind.NUMBER else converted
+
+
+def _label(value: Column) -> Column:
+    known = value.isNotNull() & ~F.isnan(value)
+    return F.when(known, F.when(value == 0, 0).when(value == 1, 1).otherwise(2)).cast("tinyint")

@@ -1,0 +1,60 @@
+"""The command that writes demo data: `scripts/create_demo_data.py` and `fraud-detection create-data`."""
+
+import os
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+import numpy as np
+
+from fraud_simulation.demo import DEMO, DRIFT_DATE, regimes
+from fraud_simulation.files import FileFormat, write_days
+from fraud_simulation.fraud import World
+
+_DATE = click.DateTime(formats=["%Y-%m-%d"])
+_FIRST, _LAST = date(1970, 1, 1), date(2199, 12, 31)
+"""The data contract takes no earlier times, and calendars of Python and Parquet end."""
+
+
+def _day(_context: click.Context, _option: click.Parameter, moment: datetime) -> date:
+    day = moment.date()
+    if not _FIRST <= day <= _LAST:
+        raise click.BadParameter(f"found {day}; expected a day between {_FIRST} and {_LAST}")
+    return day
+
+
+@click.command("create-data", context_settings={"show_default": True})
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("data/input_data"))
+@click.option("--start", type=_DATE, callback=_day, default=str(DEMO.start), help="First day.")
+@click.option("--days", type=click.IntRange(1, 3650), default=DEMO.days)
+@click.option("--transactions-per-day", type=click.IntRange(10, 5_000_000), default=DEMO.world.transactions_per_day)
+@click.option("--seed", type=click.IntRange(min=0), default=DEMO.world.seed)
+@click.option("--drift-date", type=_DATE, callback=_day, default=str(DRIFT_DATE), help="When card testing takes over.")
+@click.option("--dirty-share", type=click.FloatRange(0.0, 0.5), default=0.0, help="Share of broken rows to add.")
+@click.option("--format", "form", type=click.Choice([form.value for form in FileFormat]), default="parquet")
+def create_data(
+    output: Path,
+    start: date,
+    days: int,
+    transactions_per_day: int,
+    seed: int,
+    drift_date: date,
+    dirty_share: float,
+    form: str,
+) -> None:
+    """Simulate card transactions with late fraud labels, one file a day.
+
+    The same seed, transactions per day and drift date give the same day, whichever days are made with it.
+    """
+    world = World(seed, transactions_per_day, regimes(drift_date))
+    rows = frauds = 0
+    try:
+        for _, table in write_days(world, output, start, days, dirty_share, FileFormat(form)):
+            rows += len(table)
+            frauds += int(np.count_nonzero(table["fraud"].to_numpy() == 1))
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else error
+        raise click.ClickException(
+            f"--output {output} cannot be written: {cause}; make room on the disk, or choose another --output"
+        ) from error
+    click.echo(f"{rows:,} transactions · {frauds:,} frauds · {days} files in {output / 'transactions'}")

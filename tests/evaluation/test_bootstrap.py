@@ -1,0 +1,274 @@
+"""The paired comparison: an interval that is too narrow promotes luck."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fraud_detection.evaluation import Holdout, assess, new_cards
+from fraud_detection.evaluation import bootstrap as module
+from fraud_detection.evaluation.bootstrap import (
+    first_champion_floor,
+    floor_difference,
+    look_confidence,
+    one_sided_confidence,
+    paired_difference,
+)
+from fraud_detection.evaluation.metrics import average_precision
+from fraud_detection.evaluation.slices import measure_slices, slice_masks
+from fraud_detection.schema import Difference
+from fraud_detection.settings import Comparison
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Rows = tuple[Ints, Floats, Floats, Ints]
+
+
+@st.composite
+def scored_rows(draw: st.DrawFn) -> Rows:
+    """Fraud, two scores with ties, card."""
+    size = draw(st.integers(3, 40))
+    tops = (1, 4, 4, 6)
+    drawn = [draw(st.lists(st.integers(0, top), min_size=size, max_size=size)) for top in tops]
+    fraud, champion, challenger, card = (np.array(column) for column in drawn)
+    assume(fraud.any())
+    return fraud, champion / 4, challenger / 4, card
+
+
+def _compare(rows: Rows, resamples: int = 100, confidence: float = 0.95) -> Difference:
+    found = paired_difference(*rows, confidence=confidence, resamples=resamples, seed=7)
+    assert found is not None
+    return found
+
+
+def _simulated(seed: int, cards: int, lead: float) -> Rows:
+    """Compromised cards with several frauds each; two scores with noise of their own and of their cards."""
+    random = np.random.default_rng(seed)
+    card = np.repeat(np.arange(cards), 8)
+    fraud = (random.random(cards) < 0.12)[card] & (random.random(len(card)) < 0.4)
+    shared = 0.8 * random.normal(size=cards)[card] + 0.6 * random.normal(size=len(card))
+    noise = 0.5 * random.normal(size=(2, len(card))) + 0.5 * random.normal(size=(2, cards))[:, card]
+    champion, challenger = 1.8 * fraud + shared + noise[0], (1.8 + lead) * fraud + shared + noise[1]
+    return fraud.astype(np.int64), champion, challenger, card
+
+
+@given(scored_rows())
+@settings(max_examples=50, deadline=None)
+def test_each_resample_scores_what_its_repeated_rows_score(rows: Rows) -> None:
+    """The fast sums over thresholds must be the average precision of the resampled table, ties included."""
+    fraud, score, _, card = rows
+    names, codes = np.unique(card, return_inverse=True)
+    weights = np.random.default_rng(3).integers(0, 3, size=(len(names), 20)).astype(np.float64)
+    fast = module._Ranking(fraud == 1, score, codes, len(names)).average_precision(weights)
+    slow = [average_precision(fraud, score, weights[codes, i]) for i in range(20)]
+    np.testing.assert_allclose(fast, slow)
+
+
+@given(scored_rows(), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_neither_row_order_nor_card_names_change_the_interval(rows: Rows, seed: int) -> None:
+    """The same data must give the same decision on every engine and after every renaming."""
+    random = np.random.default_rng(seed)
+    fraud, champion, challenger, card = rows
+    order, names = random.permutation(len(fraud)), random.permutation(7)
+    other = (fraud[order], champion[order], challenger[order], names[card[order]])
+    assert _compare(other) == _compare(rows)
+
+
+@given(scored_rows())
+@settings(max_examples=50, deadline=None)
+def test_swapping_the_roles_mirrors_the_interval(rows: Rows) -> None:
+    """A comparison that favours a side is none."""
+    fraud, champion, challenger, card = rows
+    there, back = _compare(rows), _compare((fraud, challenger, champion, card))
+    assert back.value == -there.value
+    if there.value != 0:
+        assert (back.low, back.high) == (-there.high, -there.low)
+
+
+@given(scored_rows())
+@settings(max_examples=30, deadline=None)
+def test_the_interval_holds_the_difference_and_stays_in_range(rows: Rows) -> None:
+    """An interval beside its own value, or beyond what an average precision can be, is a bug on the report."""
+    found = _compare(rows)
+    assert -1.0 <= found.low <= found.value <= found.high <= 1.0
+    fraud, champion, challenger, _ = rows
+    assert found.value == average_precision(fraud, challenger) - average_precision(fraud, champion)
+
+
+def test_the_interval_widens_with_its_confidence() -> None:
+    """A stricter run must not become more certain."""
+    rows = _simulated(1, 300, 0.5)
+    narrow, wide = _compare(rows, confidence=0.9), _compare(rows, confidence=0.9999)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    """The same model twice must never look like an improvement."""
+    fraud, champion, _, card = _simulated(1, 100, 0.0)
+    found = _compare((fraud, champion, champion, card))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_frauds_of_a_single_card_prove_nothing() -> None:
+    """Three hundred frauds of one card are one piece of evidence."""
+    fraud = np.zeros(1000, np.int64)
+    fraud[:300] = 1
+    card = np.concatenate([np.zeros(300, np.int64), np.arange(1, 701)])
+    champion = np.random.default_rng(0).normal(size=1000)
+    found = _compare((fraud, champion, champion + 2 * fraud, card))
+    assert found.value > 0.1
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_resampling_cards_is_wider_than_resampling_rows() -> None:
+    """Transactions of one card are alike; counting each as evidence of its own understates the doubt."""
+    widths = []
+    for card_known in (True, False):
+        rows = _simulated(2, 400, 0.0)
+        found = paired_difference(*rows[:3], rows[3] if card_known else None, 0.95, 400, 7)
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.1 * widths[1]
+
+
+def test_no_frauds_give_no_difference() -> None:
+    """Nothing to compare is not a difference of zero."""
+    assert paired_difference([0, 0], [0.1, 0.2], [0.2, 0.1], None, 0.95, 100, 7) is None
+    assert floor_difference([0, 0], [1.0, 2.0], [0.2, 0.1], 2.0, None, 0.95, 100, 7) is None
+
+
+def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory limits must not show in a decision."""
+    rows = _simulated(3, 100, 0.2)
+    whole = _compare(rows)
+    monkeypatch.setattr(module, "_CHUNK_WEIGHTS", 700)
+    parts = _compare(rows)
+    assert parts.low == pytest.approx(whole.low, abs=1e-9)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """At 90 % confidence, one in ten intervals may miss; many more would promote by luck."""
+    fraud, champion, challenger, _ = _simulated(0, 100_000, 0.4)
+    truth = average_precision(fraud, challenger) - average_precision(fraud, champion)
+    found = [_compare(_simulated(seed, 200, 0.4), confidence=0.9) for seed in range(1, 201)]
+    covered = np.mean([one.low <= truth <= one.high for one in found])
+    assert 0.84 <= covered <= 0.96
+
+
+def test_equally_good_models_rarely_look_better() -> None:
+    """The risk of a false promotion is half of what the interval leaves out: at 90 %, one in twenty."""
+    better = np.mean([_compare(_simulated(seed, 150, 0.0), confidence=0.9).low > 0 for seed in range(200)])
+    assert better <= 0.10
+
+
+def test_looks_share_the_risk() -> None:
+    """Hourly retraining at 95 % each would promote 18 lucky models a month."""
+    assert look_confidence(0.95, 1) == pytest.approx(0.95)
+    assert look_confidence(0.95, 720) == pytest.approx(1 - 0.05 / 720)
+
+
+@pytest.mark.parametrize(
+    ("amount", "multiple", "floor"),
+    [(0.0, 2.0, 0.0), (0.13, 2.0, 0.26), (1 / 3, 2.0, 2 / 3), (0.52, 2.0, 0.76), (1.0, 2.0, 1.0), (0.5, 1.0, 0.5)],
+)
+def test_the_floor_is_a_multiple_of_ranking_by_amount_that_a_model_can_exceed(
+    amount: float, multiple: float, floor: float
+) -> None:
+    """Fails when a floor is above what a perfect model has: the first champion would never come."""
+    assert first_champion_floor(amount, multiple) == pytest.approx(floor)
+
+
+def test_a_perfect_model_exceeds_the_floor_where_amount_alone_ranks_well() -> None:
+    """Fails when large frauds, found by amount alone in most cases, leave no room for any first champion."""
+    fraud, _, _, card = _simulated(5, 300, 0.0)
+    amount = fraud + np.random.default_rng(0).random(len(fraud))
+    amount[np.flatnonzero(fraud)[::3]] = 0.1
+    assert average_precision(fraud, amount) > 0.5
+    found = floor_difference(fraud, amount, fraud.astype(np.float64), 2.0, card, 0.9, 200, 7)
+    assert found is not None
+    assert found.low > 0
+
+
+def test_each_resample_has_a_floor_of_its_own() -> None:
+    """Fails when the floor is taken for exactly known: its own luck would be left out of the first champion's doubt."""
+    fraud, amount, _, card = _simulated(5, 300, 0.0)
+    names, codes = np.unique(card, return_inverse=True)
+    for multiple in (1.5, 20.0):  # the multiple, and half the way to 1
+        found = floor_difference(fraud, amount, amount + fraud, multiple, card, 0.9, 400, 7)
+        assert found is not None
+        random, differences = np.random.default_rng(1), []
+        for _ in range(400):
+            weight = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[codes]
+            floor = first_champion_floor(average_precision(fraud, amount, weight), multiple)
+            differences.append(average_precision(fraud, amount + fraud, weight) - float(floor))
+        fraud_cards = len(np.unique(card[fraud == 1]))
+        half = scipy.stats.t.ppf(0.95, fraud_cards - 1) * np.std(differences, ddof=1)
+        assert found.value - found.low == pytest.approx(half, rel=0.15)
+
+
+def test_a_first_champion_that_just_reaches_the_floor_is_refused_in_19_of_20_cases() -> None:
+    """Fails when the one-sided 95 % are not what they are called: half as strict, or twice."""
+    fraud, amount, challenger, _ = _simulated(0, 100_000, 0.0)
+    just_reached = average_precision(fraud, challenger) / average_precision(fraud, amount)
+    promoted = 0
+    for seed in range(1, 201):
+        fraud, amount, challenger, card = _simulated(seed, 200, 0.0)
+        found = floor_difference(fraud, amount, challenger, just_reached, card, one_sided_confidence(0.95), 100, 7)
+        assert found is not None
+        assert found.confidence == 0.9
+        promoted += found.low > 0
+    assert 3 <= promoted <= 20
+
+
+def test_amount_quarters_hold_every_row_once() -> None:
+    """A row in no slice is guarded by nobody."""
+    amount = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 9.0, 100.0])
+    masks = slice_masks(amount, None)
+    assert list(masks) == [f"amount_quarter_{i}" for i in (1, 2, 3, 4)]
+    assert (np.sum(list(masks.values()), axis=0) == 1).all()
+    assert list(amount[masks["amount_quarter_1"]]) == [1.0, 1.0]
+    assert list(np.flatnonzero(slice_masks([5.0, 5.0, 5.0], None)["amount_quarter_1"])) == [0, 1, 2]
+    assert amount[masks["amount_quarter_4"]].min() > amount[masks["amount_quarter_1"]].max()
+    assert all(not mask.any() for mask in slice_masks(np.array([]), None).values())
+
+
+def test_a_card_is_new_only_where_the_data_can_tell() -> None:
+    """At the beginning of the data every card would look new."""
+    data_start = np.datetime64("2024-01-01")
+    time = data_start + np.array([60, 60, 10]).astype("timedelta64[D]")
+    first_seen = data_start + np.array([40, 1, 5]).astype("timedelta64[D]")
+    assert list(new_cards(time, first_seen, data_start, 30)) == [True, False, False]
+
+
+def test_slices_without_frauds_are_not_measured() -> None:
+    """A slice that nobody attacked has no average precision."""
+    masks = {"with": np.array([True, True, False]), "without": np.array([False, False, True])}
+    some, none = measure_slices(masks, [1, 0, 0], None, [0.9, 0.1, 0.5])
+    assert (some.transactions, some.frauds, some.champion, some.challenger) == (2, 1, None, 1.0)
+    assert (none.transactions, none.frauds, none.champion, none.challenger) == (1, 0, None, None)
+
+
+def test_an_assessment_compares_with_the_champion_or_with_the_floor() -> None:
+    """The first champion has nobody to beat but the ranking by amount."""
+    fraud, champion, challenger, card = _simulated(6, 200, 0.6)
+    rule = Comparison(resamples=100, planned_looks=10)
+    holdout = Holdout(np.arange(len(fraud)) % 7, fraud, np.ones(len(fraud)), card.astype(str), card < 50)
+    champion, challenger = 1 / (1 + np.exp(-champion)), 1 / (1 + np.exp(-challenger))
+    both, first = assess(holdout, champion, challenger, rule), assess(holdout, None, challenger, rule)
+    assert both.champion is not None
+    assert both.challenger is not None
+    assert both.difference is not None
+    assert both.difference == paired_difference(fraud, champion, challenger, card, 0.995, 100, rule.seed)
+    assert both.difference.value == both.challenger.average_precision - both.champion.average_precision
+    assert first.champion is None
+    assert first.difference is not None
+    assert first.floor is not None
+    assert first.floor.amount_average_precision == pytest.approx(fraud.mean())
+    assert first.floor.average_precision == pytest.approx(2 * fraud.mean())
+    assert first.difference.value == both.challenger.average_precision - first.floor.average_precision
+    assert first.difference.confidence == 0.9  # one-sided 95 %, and not shared with the ten looks
+    assert both.floor is None
+    assert [part.name for part in both.slices][-1] == "new_cards"

@@ -1,0 +1,142 @@
+"""A small world for the tests of the registry: models, decisions, and MLflow on SQLite, made quickly."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fraud_detection import settings
+from fraud_detection.model.fit import Model, fit
+from fraud_detection.registry import Registry
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.schema import Check, Decision, Difference, Metrics, Outcome, Span
+from fraud_detection.storage import open_folder
+
+NAME = "fraud_detection"
+T1 = datetime(2018, 8, 22, tzinfo=UTC)
+T0 = T1 - timedelta(hours=1)
+T2 = T1 + timedelta(hours=1)
+T3 = T1 + timedelta(hours=2)
+
+
+@dataclass
+class World:
+    """One output folder with its own MLflow."""
+
+    output: Path
+    tracking_uri: str
+    log: DecisionLog
+    registry: Registry
+
+    @property
+    def client(self) -> Any:
+        return self.connection.client
+
+    @property
+    def connection(self) -> Connection:
+        return self.registry._connection
+
+    def versions(self) -> list[int]:
+        return sorted(int(version.version) for version in self.client.search_model_versions(f"name = '{NAME}'"))
+
+    def aliases(self) -> dict[str, int]:
+        return {alias: int(v) for alias, v in self.client.get_registered_model(NAME).aliases.items()}
+
+    def runs(self) -> list[Any]:
+        return list(self.client.search_runs([self.connection.experiment_id]))
+
+    def record(self, outcome: Outcome, as_of: datetime, seed: int = 1, **changes: Any) -> Decision:
+        """Record a decision as a run of the job would, compared with the champion of this moment."""
+        champion = self.registry.champion()
+        compared = None if champion is None else champion.version
+        given = decision(outcome, as_of, champion_version=compared, **changes)
+        return self.record_as_it_is(given, seed)
+
+    def record_as_it_is(self, given: Decision, seed: int = 1) -> Decision:
+        promoting = given.decision is Outcome.PROMOTED
+        return self.registry.record(
+            given,
+            challenger=model(seed) if promoting else None,
+            publication=b"published",
+            parameters={"training": {"trees": 5}, "model_name": NAME},
+            tags={"code_version": "0.1.0"},
+        )
+
+
+def world(output: Path, template: World | None = None) -> World:
+    """A world under `output`: a new one, or a copy of the template, whose artifacts it shares."""
+    _do_not_wait_for_the_disk()
+    output.mkdir(parents=True, exist_ok=True)
+    if template is not None:
+        shutil.copy(template.output / "mlflow.db", output)
+        shutil.copytree(template.output / "decisions", output / "decisions")
+    log = DecisionLog(open_folder(str(output)), NAME)
+    uri = f"sqlite:///{output / 'mlflow.db'}"
+    return World(output, uri, log, Registry(uri, NAME, log, publish=publish))
+
+
+def publish(decided: Decision, content: bytes) -> dict[str, bytes]:
+    """Give the report of a decision that is final, as a run does."""
+    assert content == b"published"
+    return {"report.html": f"{decided.decision} {decided.version}".encode()}
+
+
+@cache
+def _do_not_wait_for_the_disk() -> None:
+    """SQLite without fsync: a killed process loses nothing by it, and tests take a fraction of the time."""
+    import sqlalchemy
+
+    def relax(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", relax)
+
+
+@cache
+def rows() -> pd.DataFrame:
+    """Features rows with missing values and a column of strings."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.random((600, 3)), columns=["amount", "count_1d", "mean_7d"])
+    table["mean_7d"] = table["mean_7d"].where(random.random(600) > 0.1)
+    table["fraud"] = ((table["amount"] > 0.8) & (random.random(600) < 0.8)).astype("int8")
+    table["transaction_id"] = np.arange(600)
+    table["channel"] = random.choice(["web", "shop"], 600)
+    return table
+
+
+@cache
+def model(seed: int = 1) -> Model:
+    training = settings.Training(trees=seed + 2, max_depth=3, seed=seed)
+    return fit(rows(), None, training, ("amount", "count_1d", "mean_7d"), ("channel",))
+
+
+def decision(outcome: Outcome, as_of: datetime, champion_version: int | None = None, **changes: Any) -> Decision:
+    span = Span(start=as_of - timedelta(days=30), end=as_of - timedelta(days=14), transactions=600, frauds=60)
+    metrics = Metrics(average_precision=0.7, roc_auc=0.9, card_precision_at_100=0.3, brier=0.01)
+    known: dict[str, Any] = {
+        "decision": outcome,
+        "reason": "better by average precision",
+        "version": None,
+        "champion_version": champion_version,
+        "model_name": NAME,
+        "as_of": as_of,
+        "decided_at": datetime.now(UTC),
+        "run_id": None,
+        "training": span,
+        "holdout": span,
+        "champion": None if champion_version is None else metrics,
+        "challenger": metrics,
+        "difference": Difference(value=0.02, low=0.011, high=0.03, confidence=0.95),
+        "checks": (Check(name="minimum_effect", value=0.02, limit=0.01, passed=outcome is Outcome.PROMOTED),),
+        "rejected": {"duplicate_id": 2},
+        "warnings": (),
+        "seconds": {"read": 1.0},
+        "report": "reports/20180822T000000Z.html",
+    }
+    return Decision.model_validate(known | changes)

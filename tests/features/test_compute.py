@@ -1,0 +1,207 @@
+"""The plan of the features: the same table from Sail and from Spark, whatever columns the input has."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import reference_features
+from numpy.testing import assert_allclose
+from pandas.testing import assert_frame_equal, assert_series_equal
+from reference_features import DAY, Transaction
+
+from fraud_detection.errors import SettingsError
+from fraud_detection.features import BASE_FEATURES, feature_names, with_features
+from fraud_detection.settings import Columns, Data, Settings
+from fraud_detection.spark_session import Engine, session
+
+BEGINNING = datetime(2024, 3, 1, tzinfo=UTC)
+START = datetime(2024, 5, 20, tzinfo=UTC)
+END = datetime(2024, 5, 30, tzinfo=UTC)
+NO_DATA = datetime(2030, 1, 1, tzinfo=UTC)
+DAYS = 100
+
+CASES = {
+    "integer keys": Columns(),
+    "string keys": Columns(extra_numeric=("score",), extra_categorical=("channel",), label_available_at="label_time"),
+    "no customer": Columns(customer_id=None),
+    "no terminal": Columns(terminal_id=None, label_available_at="label_time"),
+    "neither": Columns(customer_id=None, terminal_id=None, extra_numeric=("score",)),
+}
+Tables = dict[tuple[Engine, str], pd.DataFrame]
+
+
+def made_transactions() -> list[Transaction]:
+    """A hundred days of few cards and terminals, with ties in time, labels early, late, on time and unknown."""
+    random = np.random.default_rng(3)
+    n = 600
+    begin = int(BEGINNING.timestamp()) * 1_000_000
+    moments = begin + random.integers(0, DAYS * 24, n) * (DAY // 24)
+    late = np.where(random.random(n) < 0.5, random.integers(1, 40, n), -1)
+    return [
+        Transaction(i, time, card, terminal, cents, fraud, None if days < 0 else time + days * DAY)
+        for i, time, card, terminal, cents, fraud, days in zip(
+            random.permutation(n).tolist(),
+            moments.tolist(),
+            random.integers(0, 8, n).tolist(),
+            random.integers(0, 5, n).tolist(),
+            random.lognormal(8, 1, n).astype(int).tolist(),
+            (random.random(n) < 0.2).tolist(),
+            late.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def as_table(rows: list[Transaction], columns: Columns, text: bool) -> pa.Table:
+    """The canonical table that the reader makes of such columns."""
+
+    def key(values: list[int]) -> pa.Array:
+        return pa.array([f"k{value:04d}" for value in values] if text else values)
+
+    moment = pa.timestamp("us", "UTC")
+    # A fraud of nobody's knowledge is a null, and neither it nor a genuine transaction is a fraud.
+    labels = [1 if row.fraud else 0 if row.id % 3 else None for row in rows]
+    table = {
+        "transaction_id": key([row.id for row in rows]),
+        "transaction_time": pa.array([row.time for row in rows], moment),
+        "amount": pa.array([row.cents / 100 for row in rows]),
+        "fraud": pa.array(labels, pa.int8()),
+    }
+    if columns.customer_id:
+        table["customer_id"] = key([row.card for row in rows])
+    if columns.terminal_id:
+        table["terminal_id"] = key([row.terminal for row in rows])
+    if columns.label_available_at:
+        table["label_available_at"] = pa.array([row.available for row in rows], moment)
+    table |= {
+        name: pa.array([row.cents % 7 / 2 or None for row in rows], pa.float64()) for name in columns.extra_numeric
+    }
+    table |= {name: pa.array(["web" if row.id % 2 else None for row in rows]) for name in columns.extra_categorical}
+    return pa.table(table)
+
+
+def settings_of(case: str) -> Settings:
+    return Settings(data=Data(columns=CASES[case]))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Every case on every engine; engines one after the other, as only one may be open in a process."""
+    folder = tmp_path_factory.mktemp("transactions")
+    for case, columns in CASES.items():
+        pq.write_table(as_table(made_transactions(), columns, case == "string keys"), folder / f"{case}.parquet")
+    found: Tables = {}
+    for engine in Engine:
+        with session(engine) as spark:
+            for case in CASES:
+                transactions = spark.read.parquet(str(folder / f"{case}.parquet"))
+                found[engine, case] = _collected(with_features(transactions, settings_of(case), START, END))
+            transactions = spark.read.parquet(str(folder / "integer keys.parquet"))
+            settings = settings_of("integer keys")
+            found[engine, "base"] = _collected(with_features(transactions, settings, START, END, base_only=True))
+            found[engine, "no rows"] = _collected(with_features(transactions, settings, NO_DATA, NO_DATA))
+    return found
+
+
+def _collected(features: Any) -> pd.DataFrame:
+    frame: pd.DataFrame = features.toPandas()
+    return frame.sort_values("transaction_id", ignore_index=True)
+
+
+@pytest.mark.parametrize("case", [*CASES, "base"])
+def test_sail_and_spark_give_the_same_table(tables: Tables, case: str) -> None:
+    """Whoever moves from a desk to a cluster must get the same model."""
+    assert len(tables[Engine.SAIL, case]) > 40
+    assert_frame_equal(tables[Engine.SAIL, case], tables[Engine.SPARK, case], check_exact=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_table_follows_the_definitions(tables: Tables, case: str) -> None:
+    """A wrong history, key or label between engine and kernel would be learnt by every model."""
+    columns = CASES[case]
+    rows = made_transactions()
+    if columns.label_available_at is None:
+        rows = [Transaction(r.id, r.time, r.card, r.terminal, r.cents, r.fraud) for r in rows]
+    delay = settings_of(case).windows.label_delay_days * DAY
+    start, end = (int(moment.timestamp()) * 1_000_000 for moment in (START, END))
+    wanted = sorted((row for row in rows if start <= row.time < end), key=lambda row: row.id)
+    expected: dict[str, list[float]] = {}
+    for row in wanted:
+        values = reference_features.card_features(row, rows) if columns.customer_id else {}
+        if columns.terminal_id:
+            # Without card ids no fraud is explained by its card.
+            seen = rows if columns.customer_id else [Transaction(r.id, r.time, r.id, *_rest(r)) for r in rows]
+            values |= reference_features.terminal_features(row, seen, delay)
+        for name, value in (values | {"amount": row.cents / 100}).items():
+            expected.setdefault(name, []).append(value)
+    found = tables[Engine.SAIL, case]
+    assert set(feature_names(settings_of(case))) == {*expected, "night", "weekend", *columns.extra_numeric}
+    assert len(found) == len(wanted)
+    for name, column in expected.items():
+        assert_allclose(found[name].to_numpy(), column, rtol=1e-9, err_msg=name)
+
+
+def _rest(row: Transaction) -> tuple[int, int, bool, int | None]:
+    return row.terminal, row.cents, row.fraud, row.available
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_columns_come_in_the_agreed_order_with_their_values(tables: Tables, case: str) -> None:
+    """Training and the registry find the columns by these names, and ids keep the type that the input gave them."""
+    columns, found = CASES[case], tables[Engine.SAIL, case].copy()
+    given = as_table(made_transactions(), columns, case == "string keys").to_pandas()
+    expected = [name for name in given if name not in (*columns.extra_numeric, *columns.extra_categorical)]
+    expected += ["sample_hash", *feature_names(settings_of(case))[1:], *columns.extra_categorical]
+    assert list(found) == expected
+    given = given.set_index("transaction_id").loc[found["transaction_id"]].reset_index()
+    for name in given:
+        if name in ("transaction_time", "label_available_at"):
+            found[name] = pd.to_datetime(found[name], utc=True)
+        assert_series_equal(found[name], given[name], check_dtype=False)
+
+
+def test_sample_hash_is_even_and_stays_the_same(tables: Tables) -> None:
+    """The training sample is drawn by it: were it to change, the same data would give another model."""
+    by_id = tables[Engine.SAIL, "integer keys"].set_index("transaction_id")["sample_hash"]
+    assert by_id.between(0, 1, inclusive="left").all()
+    assert abs(by_id.mean() - 0.5) < 0.1
+    first = int(by_id.index[0])
+    assert by_id[first] == pytest.approx(_published_hash(first), abs=0)
+    texts = tables[Engine.SAIL, "string keys"]["sample_hash"]
+    assert texts.between(0, 1, inclusive="left").all()
+    assert texts.nunique() == len(texts)
+
+
+def _published_hash(number: int) -> float:
+    """The splitmix64 finaliser, whose upper 53 bits are the fraction."""
+    bits = number & 0xFFFFFFFFFFFFFFFF
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return ((bits ^ (bits >> 31)) >> 11) / 2**53
+
+
+def test_no_rows_give_an_empty_table(tables: Tables) -> None:
+    """A partition or a span without transactions is not an error."""
+    for engine in Engine:
+        assert tables[engine, "no rows"].empty
+        assert list(tables[engine, "no rows"]) == list(tables[engine, "integer keys"])
+
+
+def test_base_features_are_those_of_the_handbook(tables: Tables) -> None:
+    """Comparisons with published numbers and other implementations use exactly these fifteen."""
+    base = tables[Engine.SAIL, "base"]
+    assert len(BASE_FEATURES) == 15
+    full = tables[Engine.SAIL, "integer keys"]
+    assert_frame_equal(base, full[list(base)])
+    assert set(base) - set(full[[*list(full)[:7]]]) == set(BASE_FEATURES) - {"amount"}
+
+
+def test_an_extra_column_cannot_take_a_features_place() -> None:
+    """Two columns of one name would leave open which of them the model reads."""
+    settings = Settings(data=Data(columns=Columns(extra_numeric=("night", "score"))))
+    with pytest.raises(SettingsError, match=r"named like columns of the features table: night; rename"):
+        feature_names(settings)

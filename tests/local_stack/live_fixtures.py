@@ -1,0 +1,47 @@
+"""The stack that the tests of the running system share: brought up once, and ended with everything it started."""
+
+from collections.abc import Iterator
+
+import pytest
+from live_stack import Arguments, Live
+
+from emulator.client import wait_for
+from local_stack.settings import TRAINING_DAG
+from local_stack.stopping import down
+
+YEARLY = "0 0 1 1 *"
+
+
+@pytest.fixture(scope="session")
+def arguments() -> Iterator[Arguments]:
+    """The arguments of all processes while the stack comes up and trains."""
+    found = Arguments()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iterator[Live]:
+    """A stack after its first `make up`."""
+    found = Live(tmp_path_factory.mktemp("live"))
+    try:
+        found.command("up")
+        yield found
+    finally:
+        down(found.stack)
+
+
+@pytest.fixture(scope="session")
+def quiet(live: Live) -> Live:
+    """The same stack with no schedule that could come between: runs are triggered by the tests alone."""
+    live.configure(YEARLY)
+    live.command("up")
+    assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
+    assert live.api.request("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
+    return live
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take the schedule away from the shared stack run after those that look at it as it came up."""
+    items.sort(key=lambda item: "quiet" in getattr(item, "fixturenames", ()))

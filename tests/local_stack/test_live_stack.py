@@ -1,0 +1,105 @@
+"""The whole system on this machine, as `make up` brings it up. Slow: `make test-stack`."""
+
+import json
+
+import psutil
+import pytest
+from live_stack import Arguments, Live, eventually
+
+from local_stack.components import COMPONENTS
+from local_stack.ports import is_free
+from local_stack.settings import REAPER_DAG, TRAINING_DAG
+from local_stack.supervision import marked
+
+pytest_plugins = ["live_fixtures"]
+pytestmark = pytest.mark.stack
+
+
+def test_up_ends_with_a_healthy_stack_and_a_champion(live: Live) -> None:
+    """Whoever runs `make up` expects a system that works: all is ready, and a first model is in service."""
+    table = live.command("status")
+    for component in COMPONENTS:
+        line = next(line for line in table.splitlines() if line.startswith(component.name))
+        assert " ready " in line, table
+    assert live.champion() == "1"
+    first = live.runs()[-1]
+    assert first["state"] == "success"
+    assert live.api.tasks(TRAINING_DAG, first["dag_run_id"])["train"] == "success"
+    assert live.api.import_errors() == ""
+    assert live.emulator.clusters() == []
+    assert live.emulator.events("job", status="DONE")
+
+
+def test_the_schedule_goes_on_by_itself(live: Live) -> None:
+    """A stack that only ever runs what is triggered by hand would not retrain anything."""
+    first = live.runs()[-1]["run_after"]
+
+    def later() -> bool:
+        return any(
+            run["run_type"] == "scheduled" and run["state"] == "success" and run["run_after"] > first
+            for run in live.runs()
+        )
+
+    eventually("a scheduled run after the first one", later, 240.0)
+    reaper = live.api.last_runs(REAPER_DAG)
+    assert reaper, "the reaper has a schedule of its own, and has not run"
+
+
+def test_the_whole_idle_stack_fits_into_2_gib(live: Live) -> None:
+    """It has to run beside a browser and an editor on a laptop."""
+    eventually("no run is under way", lambda: all(run["state"] == "success" for run in live.runs()))
+    table = live.command("status")
+    used = float(next(line for line in table.splitlines() if line.startswith("all")).split()[-1])
+    assert 300 < used <= 2048, table
+
+
+def test_no_secret_is_seen(live: Live, arguments: Arguments) -> None:
+    """Arguments, rendered templates and the cloud's log are read by people who shall not know the passwords."""
+    seen = arguments.stop()
+    assert any("fraud_detection_model.py" in words for words in seen), "the job was not among the processes looked at"
+    secrets = {**live.secrets}
+    for account in ("airflow", "dataproc"):
+        key = json.loads((live.stack.cloud / "keys" / f"{account}.json").read_text())
+        secrets[f"key of {account}"] = key["private_key"].splitlines()[5]
+    run_id = live.runs()[-1]["dag_run_id"]
+    tasks = live.api.request("GET", f"dags/{TRAINING_DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    rendered = json.dumps([task["rendered_fields"] for task in tasks])
+    assert "tracking-uri" in rendered
+    places = {
+        "arguments": "\n".join(seen),
+        "rendered templates": rendered,
+        "connections": json.dumps(live.api.request("GET", "connections")),
+        "variables": json.dumps(live.api.request("GET", "variables")),
+        "event log": (live.stack.cloud / "events.jsonl").read_text(),
+    }
+    logs = [path for folder in ("logs", "cloud/jobs") for path in (live.stack.folder / folder).rglob("*.log")]
+    places |= {str(path): path.read_text(errors="replace") for path in logs}
+    found = [(name, place) for place, text in places.items() for name, secret in secrets.items() if secret in text]
+    assert found == []
+
+
+def test_up_again_changes_nothing(live: Live) -> None:
+    """`make up` is what people type when they are not sure: it must not restart what runs, nor train again."""
+    before = {state.name: state.pid for state in live.supervisor.states()}
+    jobs = len(live.emulator.events("job", status="PROVISIONING"))
+    told = live.command("up")
+    assert {state.name: state.pid for state in live.supervisor.states()} == before
+    assert "0 files written" in told
+    assert "0 objects uploaded" in told
+    assert len(live.emulator.events("job", status="PROVISIONING")) == jobs
+
+
+def test_down_and_up_keep_the_data(live: Live) -> None:
+    """Whoever ends the stack in the evening wants yesterday's champion, runs and transactions in the morning."""
+    runs = {run["dag_run_id"] for run in live.runs()}
+    decisions = sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))
+    live.command("down")
+    assert marked(live.stack) == []
+    assert all(is_free(port) for port in live.stack.ports.values())
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if str(live.stack.folder) in " ".join(p.info["cmdline"] or [])
+    ]
+    told = live.command("up")
+    assert "version 1 of fraud_detection is in service" in told
+    assert runs <= {run["dag_run_id"] for run in live.runs()}
+    assert sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))[: len(decisions)] == decisions

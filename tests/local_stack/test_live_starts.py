@@ -1,0 +1,54 @@
+"""First runs on the running system: on other dates, and one that ends without a champion. Slow: `make test-stack`."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from live_stack import Live, Run
+
+from local_stack import seeding
+from local_stack.settings import DEFAULTS, ROOT
+
+pytest_plugins = ["live_fixtures"]
+pytestmark = pytest.mark.stack
+
+
+@pytest.mark.parametrize("at", ["2025-01-07T05:30", "2025-07-15T16:30", "2026-01-02T07:30"])
+def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_path: Path, at: str) -> None:
+    """Fails when `make up` brings a champion on the day these tests are run, and not to whoever starts on another."""
+    start = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    model = f"start_{start:%Y%m%d}"
+    seeding.seed(tmp_path, start)
+    (quiet.stack.bucket / model).mkdir()
+    shutil.move(seeding.data_folder(tmp_path), quiet.stack.bucket / model / "input")
+    run = Run(quiet, model).start(input_folder=f"{model}/input", run_after=start.isoformat())
+    assert run.ended() == "success", run.tasks
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
+    """Fails when a sound refusal fails `make up` and hides its addresses, or when the hour is trained twice."""
+    settings = yaml.safe_load((ROOT / DEFAULTS["TRAINING_SETTINGS"]).read_text())
+    settings["comparison"]["first_champion_floor"] = (
+        1000.0  # half the way to a perfect model: no first model gets there
+    )
+    training = tmp_path / "training.yaml"
+    training.write_text(yaml.safe_dump(settings))
+    live = Live(tmp_path, training)
+    live.configure("0 * * * *")
+    try:
+        for told in (live.command("up"), live.command("up")):
+            lines = {line.split()[0]: line for line in told.splitlines()}
+            assert " refused at " in lines["verdict"], told
+            assert "half the way from ranking by amount" in lines["verdict"]
+            assert Path(ROOT, lines["report"].split()[-1]).is_file()
+            assert "UTC (SCHEDULE in .env)" in lines["next"]
+            assert live.stack.airflow_url in lines["Airflow"]
+        assert live.champion() is None
+        decided = sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))
+        assert len(live.emulator.events("job", status="PROVISIONING")) == len(decided)
+    finally:
+        live.command("down")

@@ -1,0 +1,124 @@
+"""What happens to a training on real Spark under the real scheduler when something breaks. Slow: `make test-stack`.
+
+Each case is a run of a model of its own, so it ends with a first champion, or with nothing at all.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from live_stack import Live, Run, eventually, kill_tree, proxy
+
+from local_stack.settings import TRAINING_DAG
+
+pytest_plugins = ["live_fixtures"]
+pytestmark = pytest.mark.stack
+
+
+@contextmanager
+def mlflow_stopped(live: Live) -> Iterator[None]:
+    """MLflow is down meanwhile, and up for the next test however this one ends."""
+    live.supervisor.stop("mlflow")
+    try:
+        yield
+    finally:
+        live.supervisor.start("mlflow")
+
+
+def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None:
+    """A lost Airflow machine must cost neither the work of the job nor a second one: the next try attaches to it."""
+    run = Run(quiet, "scheduler_killed").start()
+    job = run.running_job()
+    killed = quiet.supervisor.state("scheduler").pid
+    kill_tree(killed)
+    eventually("supervisord starts another", lambda: quiet.supervisor.state("scheduler").pid not in (0, killed))
+    assert run.ended() == "success", run.tasks
+    assert run.jobs() == [job]
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
+    """Maintenance of the database is routine: neither Airflow's run nor MLflow's records may be lost by it."""
+    run = Run(quiet, "postgres_restarted").start()
+    job = run.running_job()
+    quiet.supervisor.stop("postgres")
+    quiet.supervisor.start("postgres")
+    assert run.ended() == "success", run.tasks
+    assert run.jobs() == [job]
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
+    """Whoever stops a training wants it stopped: the job, and above all the cluster that costs money."""
+    run = Run(quiet, "marked_failed").start()
+    job = run.running_job()
+    path = f"dags/{TRAINING_DAG}/dagRuns/{run.run_id}/taskInstances/train"
+    quiet.api.request("PATCH", path, {"new_state": "failed"})
+    assert run.ended() == "failed", run.tasks
+    assert run.tasks["delete_cluster"] == "success"
+    assert run.jobs() == [job]
+    assert run.job_status(job) != "DONE"
+    run.demand_no_leak()
+    run.demand_no_decision()
+
+
+def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
+    """Two people press the button: the second run must wait, and be refused before it pays for a cluster."""
+    run = Run(quiet, "two_at_once").start()
+    again = f"{run.run_id}_again"
+    wanted = {"dag_run_id": again, "logical_date": None, "conf": {"force": True}}
+    quiet.api.request("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
+    run.running_job()
+    assert quiet.api.run_state(TRAINING_DAG, again) == "queued"
+    assert run.ended() == "success", run.tasks
+    eventually("the second run is refused", lambda: quiet.api.run_state(TRAINING_DAG, again) == "failed", 240.0)
+    assert quiet.api.tasks(TRAINING_DAG, again)["enough_new_frauds"] == "failed"
+    assert len(run.jobs()) == 1
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
+    """The job says that another time may be better, so the run's second try brings the decision."""
+    run = Run(quiet, "mlflow_down")
+    with mlflow_stopped(quiet):
+        run.start()
+        [first] = eventually("a job begins", run.jobs)
+        eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
+    assert run.ended() == "success", run.tasks
+    assert len(run.jobs()) == 2  # one after the other, never beside each other
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
+    """The decision is made and half recorded: the next try has to complete it, not to decide again."""
+    run = Run(quiet, "mlflow_lost")
+    with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
+        before.instead_of("POST", "/model-versions/create", lambda: quiet.supervisor.stop("mlflow"))
+        run.start(before.url)
+        eventually("the job registers a version", lambda: before.struck.is_set() or run.state == "failed", 180.0)
+        first = run.jobs()[0]
+        with mlflow_stopped(quiet):
+            eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
+        assert run.ended() == "success", run.tasks
+    assert len(run.jobs()) == 2
+    run.demand_no_leak()
+    run.demand_one_decision()
+
+
+def test_the_job_is_killed_between_registration_and_alias(quiet: Live) -> None:
+    """A version that is registered and not in service must not be followed by a second one of the same decision."""
+    run = Run(quiet, "killed_before_alias")
+    with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
+        before.instead_of("POST", "/registered-models/alias", lambda: run.driver().kill())
+        run.start(before.url)
+        eventually("the job sets the alias", lambda: before.struck.is_set() or run.state == "failed", 180.0)
+        assert quiet.versions(run.model) == ["1"]
+        assert quiet.champion(run.model) is None
+        assert run.ended() == "success", run.tasks
+    assert len(run.jobs()) == 2
+    run.demand_no_leak()
+    run.demand_one_decision()

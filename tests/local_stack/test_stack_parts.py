@@ -1,0 +1,386 @@
+"""The stack's parts, each alone: settings, ports, passwords, configuration, the doctor, the demo's transactions."""
+
+import json
+import os
+import pwd
+import socket
+import sqlite3
+import stat
+import subprocess
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from deployment.settings import read_env
+from local_stack import airflow, bucket, components, doctor, postgres, seeding, upkeep
+from local_stack.cli import main
+from local_stack.http import HttpError
+from local_stack.passwords import passwords
+from local_stack.ports import complaint, is_free
+from local_stack.settings import DEFAULTS, ROOT, Stack, StackError, load, saved
+from local_stack.starting import _demand_free_ports
+from local_stack.supervision import configuration, socket_path
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """A stack in a folder of its own, with ports that nobody is likely to have."""
+    env = tmp_path / ".env"
+    env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
+    found = load(env)
+    for folder in (found.run, found.logs, found.cloud, found.airflow_home, found.mlflow):
+        folder.mkdir(parents=True)
+    return found
+
+
+def test_every_setting_is_in_the_example() -> None:
+    """Whoever copies .env.example must find every setting there, with the default it really has."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert {name: value.strip('"') for name, value in given.items()} == DEFAULTS
+
+
+def test_settings_of_others_in_env_are_left_alone(tmp_path: Path) -> None:
+    """The same .env holds what the cloud deployment needs; that must not stop the stack."""
+    env = tmp_path / ".env"
+    env.write_text("YC_TOKEN=abc\nexport SCHEDULE='*/5 * * * *'  # often\nMLFLOW_PORT=6000\nAIRFLOW_PORT=\n")
+    found = load(env)
+    assert (found.schedule, found.ports["MLFLOW_PORT"], found.ports["AIRFLOW_PORT"]) == ("*/5 * * * *", 6000, 8080)
+
+
+@pytest.mark.parametrize("line", ["SCHEDULE=*/10 * * * *", "SCHEDULE='*/10 * * * *'", 'export SCHEDULE="*/10 * * * *"'])
+def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_path: Path, line: str) -> None:
+    """If this fails, a .env that starts the stack stops `make env`, or the other way round."""
+    env = tmp_path / ".env"
+    env.write_text(f"{line}  # often\n")
+    assert load(env).schedule == read_env(env)["SCHEDULE"] == "*/10 * * * *"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("AIRFLOW_PORT=http", "AIRFLOW_PORT is 'http'"),
+        ("MLFLOW_PORT=8080", "AIRFLOW_PORT and MLFLOW_PORT are both 8080"),
+        ("SCHEDULE=5 minutes", "expected a cron expression"),
+        ("nonsense", "line 1: expected NAME=value"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
+    """A typing error in .env must be told by its name, not by a component that does not start."""
+    env = tmp_path / ".env"
+    env.write_text(line + "\n")
+    with pytest.raises(StackError, match=told):
+        load(env)
+
+
+def test_a_line_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
+    """The same .env holds keys of the cloud: one that was mistyped must not end up in a log."""
+    env = tmp_path / ".env"
+    for line in ("AWS_SECRET_ACCESS_KEY: topsecret", "AIRFLOW__SMTP__SMTP_PASSWORD='topsecret"):
+        env.write_text(line + "\n")
+        with pytest.raises(StackError, match="line 1") as raised:
+            load(env)
+        assert "topsecret" not in str(raised.value)
+
+
+def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot answer just now would look like one that has no variable, and it would be written anew."""
+    asked = []
+
+    def call(method: str, url: str, *_: object) -> dict[str, str]:
+        asked.append(method)
+        if url.endswith("/auth/token"):
+            return {"access_token": "token"}
+        raise HttpError(503, "restarting")
+
+    monkeypatch.setattr(airflow, "call", call)
+    with pytest.raises(HttpError):
+        airflow.Api(stack, passwords(stack.passwords)).set_variable("fraud_detection", {"zone": "a"}, {})
+    assert asked == ["POST", "GET"]
+
+
+def test_a_component_that_is_started_again_gets_the_settings_of_its_siblings(stack: Stack) -> None:
+    """.env may have changed since: MLflow must not come back at another port than Airflow knows."""
+    stack.save()
+    assert saved(stack.folder) == stack
+
+
+def test_a_stack_of_another_release_can_be_ended(stack: Stack) -> None:
+    """After an update `make down` must still find the processes, whatever settings have come or gone since."""
+    stack.save()
+    path = stack.run / "settings.json"
+    values = json.loads(path.read_text())
+    del values["airflow_options"]
+    path.write_text(json.dumps({**values, "of_a_later_release": 1}))
+    assert saved(stack.folder) == stack
+
+
+def test_a_taken_port_is_named_with_its_variable_and_owner(stack: Stack) -> None:
+    """Without the name nobody knows what to change in .env, and without the owner not what to end."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert not is_free(port)
+        busy = replace(stack, ports={**stack.ports, "MLFLOW_PORT": port})
+        with pytest.raises(StackError, match=rf"port {port} \(MLflow\) is taken") as raised:
+            _demand_free_ports(busy, running=set())
+        assert f"process {os.getpid()}" in str(raised.value)
+        assert "set MLFLOW_PORT in .env" in str(raised.value)
+    assert is_free(port)
+
+
+def test_a_port_that_only_listens_elsewhere_is_free() -> None:
+    """A complaint about a port that can be had would send people looking for nothing."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", 0))
+        other.listen()
+        assert is_free(other.getsockname()[1])
+    assert "set X in .env" in complaint("X", "a service", 1)
+
+
+def test_passwords_are_private_and_stay(stack: Stack) -> None:
+    """Others on the machine must not read them, and a second start must not lock everybody out."""
+    first = passwords(stack.passwords)
+    assert stat.S_IMODE(stack.passwords.stat().st_mode) == 0o600
+    assert passwords(stack.passwords) == first
+    assert len(set(first.values())) == len(first)
+    assert min(map(len, first.values())) >= 32
+
+
+def test_passwords_of_an_earlier_release_stay(stack: Stack) -> None:
+    """A release that needs one more password must keep those that databases know already."""
+    stack.passwords.write_text(json.dumps({"postgres": "known"}))
+    found = passwords(stack.passwords)
+    assert found["postgres"] == "known"
+    assert found["airflow_admin"]
+
+
+@pytest.mark.parametrize("name", ["postgres", "emulator", "mlflow", "airflow-api", "scheduler", "feeder"])
+def test_no_secret_is_in_arguments(stack: Stack, name: str) -> None:
+    """Every user of the machine sees the arguments of every process."""
+    launch = components.BY_NAME[name].launch(stack)
+    words = " ".join(launch.command)
+    assert not [key for key, value in passwords(stack.passwords).items() if value in words]
+
+
+def test_the_callers_environment_stays_outside(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's own AIRFLOW__… or AWS_… variables would change the stack, or leak into it."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "SequentialExecutor")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+    monkeypatch.setenv("PGPASSWORD", "mine")
+    environment = components.BY_NAME["scheduler"].launch(stack).environment
+    assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert "mine" not in environment.values()
+
+
+def test_files_with_secrets_are_private(stack: Stack) -> None:
+    """What components need as files must be as closed as the passwords themselves."""
+    for component in components.COMPONENTS:
+        component.launch(stack)
+    secret = passwords(stack.passwords).values()
+    holders = [
+        path for path in stack.folder.rglob("*") if path.is_file() and any(s in path.read_text() for s in secret)
+    ]
+    assert {path.name for path in holders} == {"passwords.json", "basic_auth.ini", "users.json"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
+
+
+def test_supervisor_configuration_ends_whole_groups_and_holds_no_secret(stack: Stack) -> None:
+    """MLflow and Airflow have children: ending only their first process would leave the ports taken."""
+    text = configuration(stack)
+    sections = {part.split("]")[0]: part for part in text.split("[program:")[1:]}
+    assert list(sections) == list(components.BY_NAME)
+    assert all("killasgroup=true" in part for part in sections.values())
+    assert [name for name, part in sections.items() if "stopasgroup=false" in part] == ["postgres"]
+    assert not [key for key, value in passwords(stack.passwords).items() if value in text]
+
+
+def test_a_folder_with_a_percent_sign_or_a_long_path_works(stack: Stack, tmp_path: Path) -> None:
+    """supervisord reads % as an expression, and sockets have short names: both would fail far from their cause."""
+    deep = tmp_path / "100%" / ("long" * 30)
+    deep.mkdir(parents=True)
+    moved = replace(stack, folder=deep)
+    assert "100%%" in configuration(moved)
+    assert len(str(socket_path(moved))) < 100
+
+
+def test_postgres_runs_as_another_user_where_this_is_root(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL refuses root: the stack must not depend on who runs it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    server = postgres.server(stack)
+    assert server.account == pwd.getpwnam("nobody")
+    assert server.become is not None
+    with pytest.raises(StackError, match="POSTGRES_OS_USER"):
+        postgres.server(replace(stack, postgres_os_user="no-such-account"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert postgres.server(stack).account is None
+
+
+def test_postgres_leaves_a_folder_that_its_user_cannot_enter(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone in /root is closed to every other user: programs and data must lie elsewhere then."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    account = pwd.getpwnam("nobody")
+    monkeypatch.setattr(postgres, "can_enter", lambda path, _: not path.is_relative_to(tmp_path))
+    server = postgres.server(stack)
+    assert server.data.is_relative_to("/var/lib")
+    assert server.programs.is_relative_to("/var/lib")
+    monkeypatch.undo()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert not postgres.can_enter(closed / "inside", account) or closed.stat().st_uid == account.pw_uid
+
+
+def test_the_doctor_says_how_to_mend_each(stack: Stack) -> None:
+    """A prerequisite that is missing must be told with what to do, before anything is installed."""
+    assert doctor.python((3, 11)).fix == ""
+    assert "python3.11-venv" in doctor.python((3, 9)).fix
+    assert "STACK_FOLDER" in doctor.disk(1.0, stack).fix
+    assert doctor.disk(100.0, stack).fix == ""
+    assert "4 GiB" in doctor.memory(1.0).fix
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = replace(stack, ports={**stack.ports, "AIRFLOW_PORT": taken.getsockname()[1]})
+        told = [finding.fix for finding in doctor.findings(busy)]
+        assert any("set AIRFLOW_PORT in .env" in fix for fix in told)
+        own = doctor.findings(busy, running=frozenset(busy.ports))
+        assert not any("AIRFLOW_PORT" in finding.fix for finding in own)
+
+
+def test_the_doctor_needs_nothing_installed() -> None:
+    """It is asked first, on a machine that has Python and nothing else."""
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); import local_stack.doctor",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_demo_data_reach_the_clock_and_are_written_once(tmp_path: Path) -> None:
+    """A second `make up` must not write the same transactions under other names, nor leave out an hour between."""
+    now = datetime(2026, 4, 2, 5, 30, tzinfo=UTC)
+    assert seeding.seed(tmp_path, now) == seeding.HISTORY_DAYS + 5
+    files = sorted(seeding.data_folder(tmp_path).rglob("*.parquet"))
+    assert seeding.seed(tmp_path, now) == 0
+    later = now + timedelta(hours=20)  # the stack was down over midnight
+    assert seeding.feed(tmp_path, later) == 20
+    all_files = sorted(seeding.data_folder(tmp_path).rglob("*.parquet"))
+    assert set(files) < set(all_files)
+    ids = [i for path in all_files for i in pq.read_table(path, columns=["transaction_id"])[0].to_pylist()]
+    assert len(ids) == len(set(ids))
+    newest = max(pq.read_table(path)["transaction_time"].to_pylist()[-1] for path in all_files[-2:])
+    assert later - timedelta(hours=1) < newest < later
+
+
+def test_uploading_again_changes_nothing(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow would parse, and people would wonder about, files that have not changed."""
+    (tmp_path / "venv.tar.gz").write_bytes(b"made by make up before it uploads")
+    monkeypatch.setattr(bucket, "ARCHIVE", tmp_path / "venv.tar.gz")
+    assert bucket.upload(stack) >= 6
+    assert bucket.upload(stack) == 0
+    names = {path.relative_to(stack.bucket).as_posix() for path in stack.bucket.rglob("*") if path.is_file()}
+    assert {"dags/fraud_detection_training.py", "code/fraud_detection_model.py", "code/fraud_detection.zip"} <= names
+    assert {"code/retraining.yaml", "code/venv.tar.gz"} <= names
+
+
+def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:
+    """Both must work at any time, also before the first start and twice in a row."""
+    env = tmp_path / ".env"
+    env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
+    status = CliRunner().invoke(main, ["status", "--env", str(env)])
+    assert status.exit_code == 0, status.output
+    assert status.stdout.count("stopped") == len(components.COMPONENTS)
+    down = CliRunner().invoke(main, ["down", "--env", str(env)])
+    assert down.exit_code == 0, down.output
+
+
+@pytest.mark.parametrize("kept", ["http_proxy", "HTTPS_PROXY", "all_proxy", "grpc_proxy"])
+def test_components_keep_a_proxy_and_reach_this_machine_without_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Fails when Airflow's tasks ask a company's proxy for the emulator, or lose the proxy that the chat is behind."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(kept, "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "corp.example")
+    found = components.base_environment(stack)
+    assert found[kept] == "http://proxy.example:3128"
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        assert found[name].startswith("corp.example,localhost,127.0.0.1")
+
+
+def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when logs of every run stay for ever, or when decisions, reports or the running run's log are deleted."""
+    now = datetime.now(UTC)
+    old, young = (now - timedelta(days=stack.keep_days, hours=hours) for hours in (1, -1))
+    logs, output = stack.logs / "airflow", stack.bucket / "output_data"
+    gone = [
+        logs / "dag_id=a" / "run_id=old" / "task_id=t" / "attempt=1.log",
+        logs / "dag_processor" / "old" / "dags.log",
+    ]
+    gone += [output / "outcomes" / "old.json"]
+    stay = [logs / "dag_id=a" / "run_id=long" / "task_id=t" / f"attempt={number}.log" for number in (1, 2)]
+    stay += [logs / "dag_processor" / "young" / "dags.log", output / "outcomes" / "young.json"]
+    stay += [output / "decisions" / "old.json", output / "reports" / "old.html", stack.cloud / "jobs" / "old" / "a.log"]
+    for path in gone + stay:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for path in [*gone, *stay, *logs.rglob("*"), logs]:
+        moment = young if path in stay and "old" not in path.name and path.name != "attempt=1.log" else old
+        os.utime(path, (moment.timestamp(), moment.timestamp()))
+    asked = stack.folder / "asked"
+    program = stack.folder / "airflow-program"
+    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(airflow, "program", lambda: str(program))
+    assert "3 logs and outcomes" in upkeep.tidy(stack, now)
+    assert [path for path in gone if path.exists()] == []
+    assert [path for path in stay if not path.exists()] == []
+    assert asked.read_text().startswith(f"db clean --clean-before-timestamp {now - timedelta(days=14):%Y-%m-%d}")
+    assert components._emulator(stack).command[-1].endswith("emulator.json")
+    assert json.loads((stack.run / "emulator.json").read_text())["retention"] == {"days": stack.keep_days}
+
+
+def test_a_failed_clean_up_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when Airflow's tables grow on while the log says that old rows are gone."""
+    monkeypatch.setattr(airflow, "program", lambda: "/bin/false")
+    with pytest.raises(StackError, match="airflow db clean failed"):
+        upkeep.tidy(stack, datetime.now(UTC))
+
+
+def test_airflow_cleans_its_own_tables_as_it_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when an option or a table of `airflow db clean` has another name in the Airflow of uv.lock."""
+    if not (ROOT / ".venv-airflow" / ".synced").exists():
+        pytest.skip(".venv-airflow is not installed; run: make setup-airflow")
+    database = f"sqlite:///{stack.airflow_home}/airflow.db"
+    monkeypatch.setattr(postgres, "url", lambda *_: database)
+    environment = components.base_environment(stack) | airflow.environment(stack, passwords(stack.passwords))
+    subprocess.run([airflow.program(), "db", "migrate"], env=environment, check=True, capture_output=True)
+    old, recent = "2001-01-01 00:00:00", datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    with closing(sqlite3.connect(stack.airflow_home / "airflow.db")) as rows:
+        rows.executemany("INSERT INTO log (dttm, event) VALUES (?, 'test')", [(old,), (recent,)])
+        rows.commit()
+        upkeep.tidy(stack, datetime.now(UTC))
+        kept = rows.execute("SELECT dttm FROM log WHERE event = 'test'").fetchall()
+    assert [moment[:10] for (moment,) in kept] == [recent[:10]]

@@ -1,0 +1,205 @@
+"""What `make up` says and does about the first champion, with components and Airflow that only seem to run."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.schema import Decision, Outcome, Span
+from fraud_detection.storage import open_folder
+from local_stack import airflow, bucket, mlflow, postgres, seeding, starting
+from local_stack.cli import main
+from local_stack.settings import MODEL, StackError, load
+
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+NEXT = NOW + timedelta(hours=1)
+REPORT = "fraud-detection/output_data/reports/fraud_detection/20260901T100000Z/report.html"
+
+
+def _decision(as_of: datetime) -> Decision:
+    span = Span(start=as_of - timedelta(days=14), end=as_of - timedelta(days=7), transactions=50_000, frauds=400)
+    return Decision(
+        decision=Outcome.REFUSED,
+        reason="average precision -0.051 [-0.110, +0.008] against the floor 0.260",
+        version=None,
+        champion_version=None,
+        model_name=MODEL,
+        as_of=as_of,
+        decided_at=as_of,
+        run_id=None,
+        training=span,
+        holdout=span,
+        champion=None,
+        challenger=None,
+        difference=None,
+        checks=(),
+        rejected={},
+        warnings=(),
+        seconds={},
+        report=f"s3a://{REPORT}",
+    )
+
+
+class Airflow:
+    """Its REST API: a run that is triggered ends at once, as the test wants it to."""
+
+    def __init__(self) -> None:
+        self.triggered = 0
+        self.end: Callable[[], str] = lambda: "success"
+
+    def unpause(self, _dag: str) -> None:
+        """The DAG is there."""
+
+    def last_runs(self, _dag: str, _count: int = 1) -> list[dict[str, Any]]:
+        return []
+
+    def is_paused(self, _dag: str) -> bool:
+        return False
+
+    def trigger(self, _dag: str) -> str:
+        self.triggered += 1
+        return "make_up"
+
+    def run_state(self, _dag: str, _run_id: str) -> str:
+        return self.end()
+
+    def tasks(self, _dag: str, _run_id: str) -> dict[str, str]:
+        return {"train": self.end()}
+
+    def task_log(self, *_: str) -> None:
+        """There is none."""
+
+    def next_run(self, _dag: str) -> datetime:
+        return NEXT
+
+
+class Machine:
+    """A machine on which everything starts at once."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.env = folder / ".env"
+        self.env.write_text(f"STACK_FOLDER={folder / 'stack'}\n")
+        self.stack = load(self.env)
+        self.airflow = Airflow()
+        self.patch = patch
+        self.log = DecisionLog(open_folder(str(self.stack.bucket / "output_data")), MODEL)
+        states = [SimpleNamespace(name=name, is_running=name != "mlflow") for name in ("airflow-api", "mlflow")]
+        archive = folder / "venv.tar.gz"
+        archive.write_bytes(b"")
+        for module, values in (
+            (bucket, {"ARCHIVE": archive, "create_archive": lambda: False, "upload": lambda *_: 0}),
+            (postgres, {"initialise": lambda *_: False, "create_databases": lambda *_: None}),
+            (seeding, {"seed": lambda *_: 0}),
+            (mlflow, {"make_job_account": lambda *_: None, "champion": lambda *_: None}),
+            (airflow, {"migrate": lambda *_: False, "Api": lambda *_: self.airflow, "wait_for_dag": lambda *_: None}),
+            (
+                starting,
+                {
+                    "_supervisor": lambda *_: SimpleNamespace(states=lambda: states),
+                    "_start": lambda *_: None,
+                    "_wait_ready": lambda *_: None,
+                    "configure": lambda *_: None,
+                    "_SCHEDULED_RUN_SECONDS": 0.0,
+                },
+            ),
+        ):
+            for name, value in values.items():
+                patch.setattr(module, name, value)
+
+    def up(self) -> Result:
+        return CliRunner().invoke(main, ["up", "--env", str(self.env)])
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def _shows_where_everything_is(machine: Machine, output: str) -> bool:
+    words = ("Airflow ", "MLflow ", "cloud ", "PostgreSQL ", machine.stack.airflow_url, "passwords.json")
+    return all(word in output for word in words)
+
+
+def test_a_refused_first_model_does_not_fail_up(machine: Machine) -> None:
+    """Fails when a sound refusal looks like a broken installation: exit 1, and no word where anything is."""
+
+    def refused() -> str:
+        machine.log.write(_decision(NOW))
+        return "success"
+
+    machine.airflow.end = refused
+    done = machine.up()
+    assert done.exit_code == 0, done.output
+    assert _shows_where_everything_is(machine, done.output)
+    assert f"refused at {NOW:%Y-%m-%d %H:%M} UTC: average precision -0.051" in done.output
+    assert REPORT in done.output
+    assert f"{NEXT:%Y-%m-%d %H:%M} UTC" in done.output
+
+
+def test_a_second_up_in_a_decided_hour_repeats_the_verdict_and_runs_nothing(machine: Machine) -> None:
+    """Fails when whoever tries again pays for a run that can only be skipped, and learns nothing of the verdict."""
+    machine.log.write(_decision(NOW))
+    done = machine.up()
+    assert done.exit_code == 0, done.output
+    assert machine.airflow.triggered == 0
+    assert _shows_where_everything_is(machine, done.output)
+    assert f"refused at {NOW:%Y-%m-%d %H:%M} UTC" in done.output
+
+
+def test_a_second_up_in_a_later_hour_tries_again(machine: Machine) -> None:
+    """Fails when one refusal keeps `make up` from ever training again."""
+    machine.log.write(_decision(NOW - timedelta(hours=1)))
+    assert machine.up().exit_code == 0
+    assert machine.airflow.triggered == 1
+
+
+def test_a_first_run_that_breaks_fails_up_and_shows_where_to_look(machine: Machine) -> None:
+    """Fails when a broken first run passes for a refusal, or leaves people without the address of its log."""
+    machine.airflow.end = lambda: "failed"
+    done = machine.up()
+    assert done.exit_code == 1
+    assert "the first run failed, at train" in done.output
+    assert "next: make logs" in done.output
+    assert _shows_where_everything_is(machine, done.output)
+
+
+def test_a_component_that_does_not_start_fails_up_and_shows_the_others(machine: Machine) -> None:
+    """Fails when MLflow's failure hides Airflow's address, or when MLflow's address looks like one that works."""
+
+    def broken(_stack: object, _supervisor: object, name: str) -> None:
+        if name == "mlflow":
+            raise StackError("mlflow has ended\nnext: make logs COMPONENT=mlflow")
+
+    machine.patch.setattr(starting, "_wait_ready", broken)
+    done = machine.up()
+    assert done.exit_code == 1
+    assert "make logs COMPONENT=mlflow" in done.output
+    assert _shows_where_everything_is(machine, done.output)
+    lines = {line.split()[0]: line for line in done.output.splitlines() if "http://" in line}
+    assert lines["MLflow"].endswith("(not running)")
+    assert not lines["Airflow"].endswith("(not running)")
+
+
+def test_a_lost_champion_is_no_refusal(machine: Machine) -> None:
+    """Fails when `make up` ends well, and promises a first champion, where the one in service has vanished."""
+    machine.log.write(_decision(NOW).model_copy(update={"decision": Outcome.PROMOTED, "version": 3}))
+    done = machine.up()
+    assert done.exit_code == 1
+    assert "the champion is lost: version 3 of fraud_detection should be in service" in done.output
+    assert _shows_where_everything_is(machine, done.output)
+
+
+def test_a_decision_that_cannot_be_read_is_named(machine: Machine) -> None:
+    """Fails when a damaged file ends `make up` in a stack trace."""
+    path = machine.stack.bucket / "output_data" / "decisions" / MODEL / "20260901T100000Z.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    done = machine.up()
+    assert done.exit_code == 1
+    assert "is not a readable decision" in done.output
+    assert _shows_where_everything_is(machine, done.output)

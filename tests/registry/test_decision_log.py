@@ -1,0 +1,137 @@
+"""The decision log is the only history there is: what it loses or garbles, nobody can tell again."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fakes.registry import NAME, T1, T2, decision
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.schema import Outcome
+from fraud_detection.storage import open_folder
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> DecisionLog:
+    return DecisionLog(open_folder(str(tmp_path)), NAME)
+
+
+def intervention(at: datetime, action: Action = Action.ROLLBACK) -> Intervention:
+    return Intervention(
+        action=action,
+        model_name=NAME,
+        at=at,
+        who="anna",
+        reason="alerts doubled",
+        from_version=2,
+        to_version=1,
+        pinned_at=at,
+    )
+
+
+def test_a_decision_is_read_back_as_it_was_written(log: DecisionLog, tmp_path: Path) -> None:
+    """`fraud-detection decisions` would show something else than was decided."""
+    given = decision(Outcome.REFUSED, T1)
+    assert log.find(T1) is None
+    assert log.write(given)
+    assert log.find(T1) == given
+    assert (tmp_path / "decisions" / NAME / "20180822T000000Z.json").is_file()
+
+
+def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog, tmp_path: Path) -> None:
+    """Fails when an upgrade makes every earlier decision unreadable: no run, no rollback and no history after it."""
+    given = decision(Outcome.REFUSED, T1)
+    assert log.write(given)
+    path = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
+    content = json.loads(path.read_text())
+    del content["floor"], content["data_fingerprint"]
+    path.write_text(json.dumps(content))
+    assert log.find(T1) == given
+
+
+def test_the_previous_decision_is_that_of_the_newest_t_before(log: DecisionLog) -> None:
+    """Fails when a run compares its data with those of a later T, or of a T that it decides itself."""
+    assert log.previous(T1) is None
+    first, second = decision(Outcome.REFUSED, T1), decision(Outcome.NO_DECISION, T2)
+    assert log.write(second)
+    assert log.write(first)
+    assert log.write_intervention(intervention(T2 + timedelta(days=1)))
+    assert log.previous(T1) is None
+    assert log.previous(T2) == first
+    assert log.previous(T2 + timedelta(hours=1)) == log.previous(None) == second
+
+
+def test_the_second_decision_at_the_same_moment_does_not_replace_the_first(log: DecisionLog) -> None:
+    """A repeated run would rewrite history."""
+    first = decision(Outcome.REFUSED, T1)
+    assert log.write(first)
+    assert not log.write(decision(Outcome.NO_DECISION, T1, reason="another"))
+    assert log.find(T1) == first
+
+
+def test_a_moment_is_the_same_in_every_time_zone(log: DecisionLog) -> None:
+    """A run with `--as-of 2018-08-22T03:00:00+03:00` would decide the same moment a second time."""
+    from zoneinfo import ZoneInfo
+
+    assert log.write(decision(Outcome.REFUSED, T1))
+    assert log.find(T1.astimezone(ZoneInfo("Europe/Moscow"))) is not None
+
+
+def test_history_is_in_the_order_in_which_things_happened(log: DecisionLog) -> None:
+    """A rollback between two decisions must stand between them, whatever the moments decided about."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    late = decision(Outcome.PROMOTED, T1, decided_at=begin + timedelta(hours=2))
+    early = decision(Outcome.PROMOTED, T2, decided_at=begin)
+    between = intervention(begin + timedelta(hours=1))
+    for entry in (late, early):
+        assert log.write(entry)
+    assert log.write_intervention(between)
+    assert log.history() == (early, between, late)
+
+
+def test_models_do_not_see_each_others_decisions(log: DecisionLog, tmp_path: Path) -> None:
+    """Two models in one output folder would take each other's decisions for their own."""
+    other = DecisionLog(open_folder(str(tmp_path)), f"{NAME}_2")
+    assert other.write(decision(Outcome.REFUSED, T1, model_name=f"{NAME}_2"))
+    assert log.find(T1) is None
+    assert log.history() == ()
+
+
+def test_an_intervention_is_written_once_for_each_pin(log: DecisionLog) -> None:
+    """A rollback that was killed and completed would appear twice."""
+    moment = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    assert log.write_intervention(intervention(moment))
+    assert not log.write_intervention(intervention(moment))
+    assert log.write_intervention(intervention(moment, Action.UNPIN))
+    assert log.find_intervention(Action.ROLLBACK, moment) == intervention(moment)
+    assert len(log.history()) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"decision": "promoted"}', b"\xff\xfe"])
+def test_a_broken_decision_is_named(log: DecisionLog, tmp_path: Path, content: bytes) -> None:
+    """A stack trace would not say which of a thousand files to look at."""
+    assert log.write(decision(Outcome.REFUSED, T2))
+    broken = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
+    broken.write_bytes(content)
+    for read in (log.history, lambda: log.find(T1)):
+        with pytest.raises(FraudDetectionError, match=r"20180822T000000Z\.json.*move it away"):
+            read()
+
+
+def test_a_decision_under_another_name_is_refused(log: DecisionLog, tmp_path: Path) -> None:
+    """A file copied by hand would make a run believe that its T is decided."""
+    assert log.write(decision(Outcome.REFUSED, T1))
+    folder = tmp_path / "decisions" / NAME
+    (folder / "20180822T000000Z.json").rename(folder / "20180822T010000Z.json")
+    with pytest.raises(FraudDetectionError, match=r"holds what belongs into .*20180822T000000Z\.json"):
+        log.find(T2)
+
+
+def test_a_file_that_is_no_decision_is_named(log: DecisionLog, tmp_path: Path) -> None:
+    """A stray JSON file would be skipped in silence, or break the table without a hint."""
+    assert log.write(decision(Outcome.REFUSED, T1))
+    (tmp_path / "decisions" / NAME / "notes.json").write_text("{}")
+    with pytest.raises(FraudDetectionError, match=r"notes\.json is not named like a decision"):
+        log.history()

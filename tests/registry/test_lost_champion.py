@@ -1,0 +1,261 @@
+"""A champion that is gone without anybody having retired it, and every way back into service."""
+
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+from click.testing import CliRunner
+from conftest import SETTINGS, Job, Outcome, T
+
+from fraud_detection.cli import main
+
+NAME = "fraud_detection"
+EASY = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}}
+WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
+
+# SQLAlchemy warns of MLflow's use of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+def _later(hours: int) -> str:
+    return (T + timedelta(hours=hours)).isoformat()
+
+
+def _client(output: Path) -> Any:
+    return mlflow.MlflowClient(f"sqlite:///{output}/mlflow.db", f"sqlite:///{output}/mlflow.db")
+
+
+def _aliases(output: Path) -> dict[str, int]:
+    return {alias: int(version) for alias, version in _client(output).get_registered_model(NAME).aliases.items()}
+
+
+@pytest.fixture(scope="module")
+def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Path:
+    """An output folder in which version 2 serves and version 1 served before it."""
+    folder = tmp_path_factory.mktemp("two-champions")
+    config = folder / "retraining.yaml"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for as_of, settings in ((T.isoformat(), WEAK), (_later(1), EASY)):
+            config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+            options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": as_of}
+            words = [str(word) for option in options.items() for word in option]
+            ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
+            assert "PROMOTED as" in ran.output, ran.output
+    return folder / "output"
+
+
+@pytest.fixture
+def output(tmp_path: Path, _template: Path) -> Path:
+    """A copy of the template, where the fixture `job` works; its artifacts are shared."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    shutil.copy(_template / "mlflow.db", folder)
+    shutil.copytree(_template / "decisions", folder / "decisions")
+    return folder
+
+
+def _run(command: str) -> str:
+    """Carry out a command of a message, as a person does who writes a reason where it says so."""
+    words = shlex.split(command.replace("…", "tried"))
+    assert words.pop(0) == "fraud-detection"
+    ran = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+def _commands(message: str) -> dict[str, str]:
+    """The commands that a message names, by their verb."""
+    found = re.findall(r'fraud-detection (\S+) [^;]*?--reason "…"', message)
+    lines = re.findall(r'fraud-detection \S+ [^;]*?--reason "…"', message)
+    return dict(zip(found, lines, strict=True))
+
+
+def _alias_deleted(output: Path) -> None:
+    _client(output).delete_registered_model_alias(NAME, "champion")
+
+
+def _version_deleted(output: Path) -> None:
+    _client(output).delete_model_version(NAME, "2")
+
+
+def _version_missing_under_its_alias(output: Path) -> None:
+    """What a registry leaves that does not tidy up its aliases."""
+    with sqlite3.connect(output / "mlflow.db") as database:
+        database.execute("UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE version = 2")
+
+
+def _all_versions_deleted(output: Path) -> None:
+    for version in ("1", "2"):
+        _client(output).delete_model_version(NAME, version)
+
+
+def _model_deleted(output: Path) -> None:
+    _client(output).delete_registered_model(NAME)
+
+
+def _model_renamed(output: Path) -> None:
+    _client(output).rename_registered_model(NAME, "another")
+
+
+def _pinned_version_deleted(output: Path) -> None:
+    _run(f"fraud-detection rollback {_options(output)} --to 1 --reason …")
+    _client(output).delete_model_version(NAME, "1")
+
+
+def _log_and_alias_gone(output: Path) -> None:
+    """Another output folder for the same registry: the registry alone knows."""
+    shutil.rmtree(output / "decisions")
+    _alias_deleted(output)
+
+
+def _options(output: Path) -> str:
+    return f"--output {output} --config {output.parent / 'retraining.yaml'}"
+
+
+LOSSES = [
+    _alias_deleted,
+    _version_deleted,
+    _version_missing_under_its_alias,
+    _all_versions_deleted,
+    _model_deleted,
+    _model_renamed,
+    _pinned_version_deleted,
+    _log_and_alias_gone,
+]
+RESTORED_BY_ROLLBACK: dict[Callable[[Path], None], int] = {
+    _alias_deleted: 2,
+    _version_deleted: 1,
+    _version_missing_under_its_alias: 1,
+    _pinned_version_deleted: 2,
+    _log_and_alias_gone: 2,
+}
+
+
+def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """Lose the champion; give the run that finds out."""
+
+    def paid(*_: object) -> None:
+        raise AssertionError("a challenger was trained before the loss was noticed")
+
+    (output.parent / "retraining.yaml").write_text(yaml.safe_dump(EASY), encoding="utf-8")
+    loss(output)
+    with monkeypatch.context() as patched:
+        patched.setattr("fraud_detection.model.fit.fit", paid)
+        ran = job(json=True, settings=EASY, as_of=_later(2))
+    assert ran.exit_code == 1
+    assert "the champion is lost" in ran.json["error"]
+    assert "should be in service" in ran.json["error"]
+    assert "Traceback" not in ran.stderr
+    assert not (output / "decisions" / NAME / "20260301T020000Z.json").exists()
+    return ran
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_champion_ends_the_run_and_can_be_retired(
+    job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a lost champion is taken for "none yet": any challenger would be promoted without a comparison."""
+    message = _lose(job, output, loss, monkeypatch).json["error"]
+    _run(_commands(message)["retire-champion"])
+    lost = 1 if loss is _pinned_version_deleted else 2
+    successor = job(json=True, settings=EASY, as_of=_later(2))
+    assert successor.exit_code == 0, successor.stderr
+    assert (successor.json["decision"], successor.json["champion_version"]) == ("promoted", None)
+    assert successor.json["retired_version"] == lost
+    assert f"version {lost} was retired by" in successor.json["reason"]
+    report = Path(successor.json["report"]).read_text(encoding="utf-8")
+    assert f"It succeeds v{lost}, which was retired." in report
+    assert "FIRST CHAMPION" not in report
+    following = job(json=True, settings=EASY, as_of=_later(3)).json
+    assert (following["champion_version"], following["retired_version"]) == (successor.json["version"], None)
+    assert "RETIRE-CHAMPION" in job("decisions").stdout
+
+
+@pytest.mark.parametrize("loss", RESTORED_BY_ROLLBACK)
+def test_a_lost_champion_is_restored_by_the_command_that_the_message_names(
+    job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the command of the message does not work: nobody could leave the state at night."""
+    message = _lose(job, output, loss, monkeypatch).json["error"]
+    commands = _commands(message)
+    version = RESTORED_BY_ROLLBACK[loss]
+    assert f"champion is v{version}" in _run(commands["rollback"])
+    assert _aliases(output)["champion"] == version
+    assert job(json=True, settings=EASY, as_of=_later(2)).json["champion_version"] == version
+    _run(commands["unpin"])
+    decided = job(json=True, settings=EASY, as_of=_later(3)).json
+    assert (decided["champion_version"], decided["retired_version"]) == (version, None)
+    assert all(check["passed"] for check in decided["checks"] if check["name"] == "not_pinned")
+
+
+def test_a_renamed_model_gets_its_name_back(job: Job, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a rename in MLflow's page costs the champion, or the message does not say where it is."""
+    message = _lose(job, output, _model_renamed, monkeypatch).json["error"]
+    (program,) = re.findall(r'python -c "([^"]+)"', message)
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert job(json=True, settings=EASY, as_of=_later(2)).json["champion_version"] == 2
+
+
+def test_another_registry_in_the_environment_is_not_used(
+    job: Job, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a variable of the shell sends promotions to a registry that nobody named."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/other.db")
+    ran = job(json=True, settings=EASY, as_of=_later(2))
+    assert (ran.exit_code, ran.json["champion_version"]) == (0, 2)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_another_tracking_uri_is_noticed(job: Job, output: Path, tmp_path: Path) -> None:
+    """Fails when a run with a wrong address promotes a first champion there."""
+    uri = f"sqlite:///{tmp_path}/other.db"
+    ran = job(json=True, settings=EASY, as_of=_later(2), tracking_uri=uri)
+    assert ran.exit_code == 1
+    assert "there is no registered model fraud_detection" in ran.json["error"]
+    assert "check --tracking-uri" in ran.json["error"]
+    assert f"--tracking-uri {uri}" in _commands(ran.json["error"])["retire-champion"]
+
+
+def test_a_decided_moment_is_repeated_without_a_champion(job: Job, output: Path) -> None:
+    """Fails when a second try of a run that decided is called a failure, because of what happened later."""
+    _alias_deleted(output)
+    ran = job(json=True, settings=EASY, as_of=_later(1))
+    assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "promoted", 2)
+
+
+def test_a_retired_champion_can_come_back(job: Job, output: Path) -> None:
+    """Fails when a retirement cannot be undone, or its version is forgotten."""
+    assert "is not the champion: 2 is" in job("retire-champion", version=1, reason="?").stderr
+    assert _aliases(output) == {"champion": 2, "previous_champion": 1}
+    done = job("retire-champion", version=2, reason="terminal ids are gone")
+    assert (done.exit_code, "champion v2 is out of service" in done.stdout) == (0, True)
+    assert _aliases(output) == {"previous_champion": 2}
+    again = job("retire-champion", version=2, reason="?")
+    assert (again.exit_code, "was retired by" in again.stderr) == (1, True)
+    back = job("rollback", reason="they are back")
+    assert back.exit_code == 0, back.stderr
+    assert "champion is v2 (was none)" in back.stdout
+    assert _aliases(output) == {"champion": 2}
+    pinned = job(json=True, settings=EASY, as_of=_later(2)).json
+    assert (pinned["champion_version"], pinned["retired_version"]) == (2, None)
+    assert job("unpin", reason="settled").exit_code == 0
+    history = job("decisions").stdout
+    assert "v2 → none" in history
+    assert "none → v2" in history
+
+
+def test_retiring_where_nothing_was_promoted_says_so(job: Job) -> None:
+    """Fails when a newcomer's typing error ends in MLflow's RESOURCE_DOES_NOT_EXIST."""
+    ran = job("retire-champion", version=1, reason="?")
+    assert (ran.exit_code, "no champion to retire; train one" in ran.stderr) == (1, True)

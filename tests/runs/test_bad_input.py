@@ -1,0 +1,287 @@
+"""Bad input and broken surroundings: a clear message, the right exit code, no stack trace, nothing registered."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from conftest import Job, T
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from fraud_detection.transactions.rules import EXPECTED, REASONS
+
+Change = Callable[[pa.Table], pa.Table]
+
+
+def _registered(output: Path) -> list[Any]:
+    if not (output / "mlflow.db").exists():
+        return []
+    return list(mlflow.MlflowClient(f"sqlite:///{output}/mlflow.db").search_registered_models())
+
+
+@pytest.fixture
+def refuse(job: Job, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Run the job, demand an exit code and that nothing is registered, and give the message."""
+
+    def run(exit_code: int, **options: object) -> str:
+        ran = job(json=True, **options)
+        assert ran.exit_code == exit_code, ran.stderr
+        assert ran.json == {"error": ran.json["error"], "exit_code": exit_code}, "a schedule reads the error as JSON"
+        assert "Traceback" not in ran.stderr
+        assert str(ran.json["error"]) in ran.stderr
+        return str(ran.json["error"])
+
+    yield run
+    assert _registered(tmp_path / "output") == []
+    assert not list((tmp_path / "output").glob("decisions/**/*.json"))
+
+
+@pytest.fixture
+def changed(transactions: Path, tmp_path: Path) -> Callable[[Change], Path]:
+    """The small world as one Parquet file, changed."""
+
+    def write(change: Change) -> Path:
+        path = tmp_path / "changed.parquet"
+        pq.write_table(change(pq.read_table(transactions)), path)
+        return path
+
+    return write
+
+
+def _replace(rows: pa.Table, name: str, values: Any) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index(name), name, values)
+
+
+def test_no_file(refuse: Callable[..., str], tmp_path: Path) -> None:
+    """A wrong path must not train on nothing."""
+    message = refuse(65, input=tmp_path / "nowhere")
+    assert "nowhere does not exist" in message
+    assert "expected a CSV or Parquet file" in message
+
+
+def test_a_folder_without_data(refuse: Callable[..., str], tmp_path: Path) -> None:
+    """An upload that has not happened yet is named as such."""
+    (tmp_path / "empty").mkdir()
+    assert "holds no data" in refuse(65, input=tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["empty.parquet", "empty.csv"])
+def test_an_empty_file(refuse: Callable[..., str], tmp_path: Path, name: str) -> None:
+    """A file of zero bytes is what an interrupted upload leaves."""
+    (tmp_path / name).touch()
+    assert name in refuse(65, input=tmp_path / name)
+
+
+def test_missing_columns_are_all_named_at_once(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
+    """Whoever mends the mapping wants to mend it once."""
+    message = refuse(65, input=changed(lambda rows: rows.drop_columns(["amount", "terminal_id"])))
+    assert "amount" in message
+    assert "terminal_id" in message
+    assert "missing" in message
+
+
+def test_a_wrong_type(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
+    """A column of another type names what was found and what is expected."""
+    message = refuse(65, input=changed(lambda rows: _replace(rows, "amount", pa.array([[1.0]] * len(rows)))))
+    assert "amount" in message
+    assert "list" in message
+
+
+def test_labels_of_a_third_kind(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
+    """A label 2 (suspected, say) is nobody's fraud until its meaning is known."""
+
+    def some_labels_2(rows: pa.Table) -> pa.Table:
+        eighth = pc.equal(pc.bit_wise_and(rows["transaction_id"], 7), 0)
+        return _replace(rows, "fraud", pc.if_else(eighth, pa.scalar(2, pa.int8()), rows["fraud"]))
+
+    assert "bad_label" in refuse(65, input=changed(some_labels_2))
+
+
+def test_a_truncated_parquet_file(refuse: Callable[..., str], transactions: Path, tmp_path: Path) -> None:
+    """Half a file is not a smaller file."""
+    folder = tmp_path / "cut"
+    shutil.copytree(transactions, folder)
+    victim = sorted(folder.rglob("*.parquet"))[10]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    assert victim.name in refuse(65, input=folder)
+
+
+def test_a_csv_with_broken_lines(refuse: Callable[..., str], transactions: Path, tmp_path: Path) -> None:
+    """Lines with too many fields are counted and put aside; too many of them end the run."""
+    path = tmp_path / "broken.csv"
+    pyarrow.csv.write_csv(pq.read_table(transactions), path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[1::20] = [f"{line},surplus" for line in lines[1::20]]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    message = refuse(65, input=path)
+    assert "broken_line" in message
+    assert list((tmp_path / "output").glob("quarantine/*/*")), "the broken lines are kept for whoever mends them"
+
+
+def test_five_percent_duplicate_ids(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
+    """A file delivered twice must not count its frauds twice."""
+    message = refuse(65, input=changed(lambda rows: pa.concat_tables([rows, rows.slice(0, len(rows) // 20)])))
+    assert "duplicate_id" in message
+    assert "max_rejected_share" in message
+
+
+def test_future_dates(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
+    """A clock set wrong at the source must not move T into the future."""
+
+    def a_tenth_in_the_future(rows: pa.Table) -> pa.Table:
+        late = pc.add(rows["transaction_time"], pa.scalar(timedelta(days=36_500)))
+        tenth = pc.equal(pc.bit_wise_and(rows["transaction_id"], 7), 0)
+        return _replace(rows, "transaction_time", pc.if_else(tenth, late, rows["transaction_time"]))
+
+    assert "future_time" in refuse(65, input=changed(a_tenth_in_the_future), as_of=None)
+
+
+def test_a_little_dirt_is_put_aside_and_counted(job: Job, changed: Callable[[Change], Path], tmp_path: Path) -> None:
+    """Some bad rows are life: the run goes on without them and says how many."""
+    ran = job(json=True, input=changed(lambda rows: pa.concat_tables([rows, rows.slice(0, 100)])))
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.json["rejected"] == {"duplicate_id": 100}
+    rejected = next((tmp_path / "output").glob("quarantine/*/*")).read_text(encoding="utf-8")
+    assert rejected.count("duplicate_id") == 100
+
+
+def test_a_settings_file_that_does_not_exist(refuse: Callable[..., str], tmp_path: Path) -> None:
+    """The message names the file and the option."""
+    message = refuse(2, config=tmp_path / "nothing.yaml")
+    assert "nothing.yaml" in message
+    assert "--config" in message
+
+
+def test_misspelt_settings_are_all_named(refuse: Callable[..., str]) -> None:
+    """A misspelt setting must not fall back to its default in silence."""
+    message = refuse(2, settings={"windows": {"holdout_dayz": 7}, "training": {"trees": -1}})
+    assert "windows.holdout_dayz" in message
+    assert "training.trees" in message
+
+
+def test_mlflow_unreachable(refuse: Callable[..., str]) -> None:
+    """Found before any work is done, and worth a retry."""
+    assert "127.0.0.1:9" in refuse(75, tracking_uri="http://127.0.0.1:9")
+
+
+def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
+    """Without the champion there is nothing to compare with: no decision may be made against thin air."""
+    job()
+    for path in (tmp_path / "output" / "mlartifacts").rglob("model.ubj"):
+        path.write_bytes(b"not a model")
+    ran = job(json=True, as_of=(T + timedelta(hours=1)).isoformat())
+    assert ran.exit_code == 1
+    assert "version 1" in ran.json["error"]
+    assert "rollback" in ran.json["error"]
+    assert "Traceback" not in ran.stderr
+    assert len(list((tmp_path / "output").glob("decisions/**/*.json"))) == 1
+
+
+def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fails when a defect that meets an odd row writes the row into the log of the task."""
+
+    card = "-".join(["CARD", "4929"])
+
+    def convert(*_: object) -> None:
+        raise ValueError(f"could not convert string to float: {card!r}")
+
+    monkeypatch.setattr("fraud_detection.runs.retrain.read_transactions", convert)
+    ran = job(run_name="one")
+    assert ran.exit_code == 1
+    assert "in convert" in ran.stderr
+    assert "ValueError: could not convert string to float: 'AAAA-9999'" in ran.stderr
+    assert card not in ran.stdout + ran.stderr + (tmp_path / "output/outcomes/one.json").read_text(encoding="utf-8")
+
+
+def test_an_engine_that_is_unknown(job: Job) -> None:
+    """Wrong arguments end with 2."""
+    assert job(engine="flink").exit_code == 2
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 40 kB, where this user may mount one."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root; test_storage.py covers the same with a simulated one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_path: Path) -> None:
+    """The run fails with a message, leaves nothing half-written, and the next one finishes what it began."""
+    (tiny_disk / "filler").write_bytes(b"x" * 30_000)
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    ran = job(json=True, output=tiny_disk, tracking_uri=database)
+    assert ran.exit_code == 1, ran.stderr
+    assert "no space is left" in ran.json["error"]
+    assert "Traceback" not in ran.stderr
+    assert not [path for path in tiny_disk.rglob("*") if ".tmp-" in path.name]
+    subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
+    again = job(json=True, output=tiny_disk, tracking_uri=database)
+    assert (again.exit_code, again.json["decision"], again.json["version"]) == (0, "promoted", 1)
+
+
+def test_the_installed_command_ends_without_a_stack_trace(tmp_path: Path) -> None:
+    """What holds in the tests' process holds for the command that people type."""
+    command = [str(Path(sys.executable).with_name("fraud-detection")), "retrain", "--input", str(tmp_path / "none")]
+    config = tmp_path / "settings.yaml"
+    config.write_text("", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    ran = subprocess.run(
+        [*command, "--config", str(config), "--output", str(tmp_path / "output")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert ran.returncode == 65
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+
+
+def test_columns_of_another_table_are_not_taken_for_retired_ones(refuse: Callable[..., str], tmp_path: Path) -> None:
+    """Fails when a file with wrong names or separators is answered with the advice to retire its columns."""
+    (tmp_path / "other.csv").write_text("transaction_id;transaction_time;amount;fraud\n1;2018-01-01;2;0\n")
+    assert "retired_columns" not in refuse(65, input=tmp_path / "other.csv")
+
+
+def test_rows_of_another_form_are_answered_with_the_expected_one(
+    refuse: Callable[..., str], changed: Callable[[Change], Path], tmp_path: Path
+) -> None:
+    """Fails when a person learns that the amounts are wrong, and not how they should be written."""
+    rows = pq.read_table(changed(lambda table: table.slice(0, 200)))
+    rows = _replace(rows, "amount", pa.array(["$1,234.50"] * len(rows)))
+    rows = _replace(rows, "fraud", pa.array(["no"] * len(rows)))
+    pyarrow.csv.write_csv(rows, tmp_path / "foreign.csv")
+    message = refuse(65, input=tmp_path / "foreign.csv")
+    assert "bad_amount 200 (amount: $9,999.99); expected a plain number from 0 to 10^12, such as 1234.56" in message
+    assert set(REASONS) == set(EXPECTED)
+
+
+def test_a_spark_that_does_not_start_is_explained(
+    refuse: Callable[..., str], transactions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a machine where Java cannot start, for want of memory or a user's name, shows a stack trace."""
+
+    def exited(*_: object) -> None:
+        raise PySparkRuntimeError(error_class="JAVA_GATEWAY_EXITED", message_parameters={})
+
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", exited)
+    message = refuse(1, input=transactions, engine="spark")
+    assert "engine spark failed: PySparkRuntimeError: [JAVA_GATEWAY_EXITED]" in message

@@ -1,0 +1,76 @@
+"""The same job on Sail and, submitted as to a cluster, on Apache Spark: the decision must not depend on the engine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SETTINGS, Job
+from pyspark.errors import PySparkException
+from spark_job import submit
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.spark_session import Engine, session
+
+
+def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """Whoever tries the system on a laptop gets what the cluster will give: the same rows, model and decision."""
+    on_spark = submit(transactions, tmp_path / "spark", SETTINGS)
+    on_sail = job(json=True).json
+    for found in (on_spark, on_sail):
+        for of_the_run in ("seconds", "run_id", "decided_at", "report"):
+            found.pop(of_the_run)
+    assert on_spark == on_sail
+    assert on_sail["decision"] == "promoted"
+    sail_model, spark_model = (next((tmp_path / name).rglob("model.ubj")) for name in ("output", "spark"))
+    assert sail_model.read_bytes() == spark_model.read_bytes()
+
+
+FAILING_WORKER = """
+import sys
+from fraud_detection.spark_session import Engine, session
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.shapes import without_values
+
+def work(batches):
+    for batch in batches:
+        float("-".join(["CANARY", "7731"]))
+        yield batch
+
+with session(Engine(sys.argv[1])) as spark:
+    try:
+        spark.range(3).mapInArrow(without_values(work), "id bigint").collect()
+    except Exception as error:
+        print(error, file=sys.stderr)
+        raise
+"""
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_what_fails_in_a_worker_is_logged_without_values(engine: Engine) -> None:
+    """Fails when the log of a cluster's task holds the value of a row that a worker could not convert."""
+    ran = subprocess.run([sys.executable, "-c", FAILING_WORKER, engine], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "could not convert string to float: 'AAAAAA-9999'" in ran.stderr
+    assert "CANARY-7731" not in ran.stdout + ran.stderr
+
+
+def test_an_engine_s_error_comes_without_the_values_it_quotes() -> None:
+    """Fails when Spark's text about one value of a row becomes the message of the run."""
+    with pytest.raises(FraudDetectionError, match="The value 'Aaaaa 9999' of the type") as caught, session(Engine.SAIL):
+        raise PySparkException("[CAST_INVALID_INPUT] The value 'Smith 4929' of the type STRING cannot be cast")
+    assert "CAST_INVALID_INPUT" in str(caught.value)
+
+
+def test_a_stopped_session_leaves_the_next_one_alone() -> None:
+    """In a program that retrains more than once, the garbage of one run must not break the queries of another."""
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator as Queries
+
+    with session(Engine.SAIL) as first:
+        assert first.range(3).count() == 3
+    with session(Engine.SAIL) as second:
+        assert second.range(3).count() == 3
+        threads = Queries._release_thread_pool
+        first.__del__()  # type: ignore[attr-defined]
+        assert Queries._release_thread_pool is threads is not None
+        assert second.range(3).count() == 3

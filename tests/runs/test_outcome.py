@@ -1,0 +1,98 @@
+"""What a run leaves for the schedule that started it; the DAG reads these very fields."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from conftest import Job, T
+
+FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry", "decided_at"}
+
+
+def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "output" / "outcomes" / f"{name}.json").read_text())
+    assert set(found) == FIELDS
+    return found
+
+
+def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
+    """A schedule that cannot read the decision shows a green run and no word of what it did."""
+    ran = job(json=True, run_name="run-1")
+    found = _outcome(tmp_path)
+    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at"):
+        assert found[field] == ran.json[field]
+    assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
+
+
+def test_a_moment_that_is_decided_already_is_handed_over_again(job: Job, tmp_path: Path) -> None:
+    """A second try of a run must tell the schedule the same, though it decides nothing."""
+    job(run_name="run-1")
+    job(run_name="run-2")
+    assert _outcome(tmp_path, "run-2") == _outcome(tmp_path, "run-1")
+
+
+def test_wrong_settings_and_broken_data_are_not_worth_another_try(job: Job, tmp_path: Path) -> None:
+    """A schedule that tries hopeless runs again pays for a cluster each time."""
+    assert job(run_name="run-1", settings={"windows": {"holdout_days": 0}}).exit_code == 2
+    found = _outcome(tmp_path)
+    assert (found["decision"], found["exit_code"], found["retry"]) == (None, 2, False)
+    assert "holdout_days" in found["error"]
+    (tmp_path / "empty").mkdir()
+    assert job(run_name="run-2", input=tmp_path / "empty").exit_code == 65
+    found = _outcome(tmp_path, "run-2")
+    assert (found["decision"], found["exit_code"], found["retry"]) == (None, 65, False)
+    assert "empty" in found["error"]
+
+
+def test_a_service_that_cannot_be_reached_is_worth_another_try(job: Job, tmp_path: Path) -> None:
+    """A schedule that gives up when MLflow restarts loses an hour for nothing."""
+    assert job(run_name="run-1", tracking_uri="http://127.0.0.1:9").exit_code == 75
+    found = _outcome(tmp_path)
+    assert (found["decision"], found["exit_code"], found["retry"]) == (None, 75, True)
+
+
+def test_a_defect_is_handed_over_without_what_it_says(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that stops by a bug must not look like a node that was lost, and must not tell what it must not."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr("fraud_detection.runs.retrain.retrain", broken)
+    assert job(run_name="run-1").exit_code == 1
+    found = _outcome(tmp_path)
+    assert (found["exit_code"], found["retry"]) == (1, False)
+    assert found["error"] == "RuntimeError; see the log of the job"
+
+
+@pytest.mark.parametrize("name", ["../run", "a/b", "", ".hidden"])
+def test_a_run_name_cannot_leave_its_folder(job: Job, name: str) -> None:
+    """A name with a slash would write anywhere."""
+    assert job(run_name=name).exit_code == 2
+
+
+def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """A schedule that counts wrong makes clusters for nothing, or never."""
+    job()
+    found = json.loads((tmp_path / "output" / "maturity" / "fraud_detection.json").read_text())
+    assert (found["model_name"], found["as_of"]) == ("fraud_detection", "2026-03-01T00:00:00Z")
+    rows = pq.read_table(transactions)
+    times = rows["transaction_time"]
+    for hours in (1, 30, 24 * 7):
+        later = T + timedelta(hours=hours)
+        frauds, transactions = (
+            sum(count for hour, count in found[kind].items() if T < datetime.fromisoformat(hour) <= later)
+            for kind in ("frauds", "transactions")
+        )
+        start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (T, later))
+        new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
+        known = pc.less_equal(new["label_available_at"], pa.scalar(T, pa.timestamp("us", "UTC")))
+        assert frauds == pc.sum(pc.and_(pc.equal(new["fraud"], 1), known)).as_py()
+        assert transactions == new.num_rows
+    assert all(datetime.fromisoformat(hour) > T for hour in found["frauds"] | found["transactions"])

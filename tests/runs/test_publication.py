@@ -1,0 +1,124 @@
+"""What a run leaves beside its decision: whoever breaks off leaves it to the next."""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from conftest import SETTINGS, Job, T
+
+from fraud_detection.runs.outcome import Maturity, write_maturity
+from fraud_detection.storage import disk, open_folder
+
+LATER = T + timedelta(hours=1)
+
+# SQLAlchemy warns of MLflow's use of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@contextmanager
+def _breaking_off_at(name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """No file below the folder `name` can be written; gives the files that were tried."""
+    original, tried = disk._temporary_file, []
+
+    def full(path: Path, content: bytes) -> Any:
+        if name in path.parts:
+            tried.append(str(path))
+            raise failure
+        return original(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "_temporary_file", full)
+        yield tried
+
+
+def _assert_published(output: Path, version: int, maturity_of: str) -> None:
+    report = (output / "reports" / "fraud_detection" / "20260301T000000Z" / "report.html").read_text(encoding="utf-8")
+    assert f"FIRST CHAMPION v{version}" in report
+    maturity = json.loads((output / "maturity" / "fraud_detection.json").read_text())
+    assert maturity["as_of"] == maturity_of
+    assert maturity["frauds"]
+    decided = json.loads((output / "decisions" / "fraud_detection" / "20260301T000000Z.json").read_text())
+    run = mlflow.MlflowClient(f"sqlite:///{output}/mlflow.db").get_run(decided["run_id"])
+    assert run.info.status == "FINISHED"
+    kept = Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text(encoding="utf-8")
+    assert kept == report
+
+
+@pytest.mark.parametrize("then", ["the same run", "the next run"])
+@pytest.mark.parametrize("folder", ["reports", "maturity"])
+@pytest.mark.parametrize("failure", [Killed(), OSError(errno.ENOSPC, "No space left on device")], ids=["kill", "full"])
+def test_report_and_maturity_are_left_to_the_next_run(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, folder: str, then: str
+) -> None:
+    """Fails when a decision stays without its report, or a schedule waits on the maturity of an older run, for ever."""
+    with _breaking_off_at(folder, failure, monkeypatch) as tried:
+        if isinstance(failure, Killed):
+            with pytest.raises(Killed):
+                job(run_name="run-1")
+        else:
+            ran = job(json=True, run_name="run-1")
+            assert (ran.exit_code, "no space is left" in ran.json["error"]) == (1, True)
+    assert len(tried) == 1
+    decided = (tmp_path / "output" / "decisions" / "fraud_detection" / "20260301T000000Z.json").read_bytes()
+    as_of = T if then == "the same run" else LATER
+    ran = job(json=True, as_of=as_of.isoformat(), run_name="run-1")
+    assert ran.exit_code == 0, ran.stderr
+    assert "PROMOTED as v1" in ran.stderr
+    _assert_published(tmp_path / "output", 1, as_of.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert (tmp_path / "output" / "decisions" / "fraud_detection" / "20260301T000000Z.json").read_bytes() == decided
+    outcome = json.loads((tmp_path / "output" / "outcomes" / "run-1.json").read_text())
+    assert (outcome["exit_code"], outcome["as_of"]) == (0, as_of.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def test_an_outcome_that_could_not_be_written_is_written_by_the_same_run(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a schedule never learns what a run decided that found the disk full at its very end."""
+    with _breaking_off_at("outcomes", OSError(errno.ENOSPC, "No space left on device"), monkeypatch):
+        assert job(run_name="run-1").exit_code == 1
+    assert job(run_name="run-1").exit_code == 0
+    outcome = json.loads((tmp_path / "output" / "outcomes" / "run-1.json").read_text())
+    assert (outcome["decision"], outcome["version"]) == ("promoted", 1)
+
+
+def test_a_person_completes_what_a_killed_run_left(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a rollback closes the intent of a killed run, and its report is lost for good."""
+    with _breaking_off_at("reports", Killed(), monkeypatch), pytest.raises(Killed):
+        job()
+    assert job("retire-champion", version=1, reason="?").exit_code == 0
+    _assert_published(tmp_path / "output", 1, "2026-03-01T00:00:00Z")
+
+
+def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) -> None:
+    """Fails when what is kept for the next run puts card numbers or amounts into MLflow."""
+    run_id = job(json=True, settings=SETTINGS).json["run_id"]
+    run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/output/mlflow.db").get_run(run_id)
+    kept = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), "publication.json").read_text())
+    assert set(kept) == {"drawing", "maturity"}
+    curves = [curve["path"].count("L") for curve in kept["drawing"]["precision_recall"]["curves"]]
+    assert max(curves) <= 301
+    assert not {"amount", "fraud", "champion_score", "challenger_score", "customer_id"} & set(kept["drawing"])
+
+
+def test_an_older_run_does_not_replace_a_newer_maturity(tmp_path: Path) -> None:
+    """Fails when a completed run of the past makes a schedule count frauds that it has used."""
+    output = open_folder(str(tmp_path))
+    for as_of in (LATER, T):
+        write_maturity(output, Maturity(model_name="m", as_of=as_of, frauds={}))
+    assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T01:00:00Z"
+    shutil.rmtree(tmp_path / "maturity")
+    (tmp_path / "maturity").mkdir()
+    (tmp_path / "maturity" / "m.json").write_text("{")
+    write_maturity(output, Maturity(model_name="m", as_of=T, frauds={}))
+    assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T00:00:00Z"

@@ -1,0 +1,194 @@
+"""Who the job is in an object storage, and what it says when the storage refuses or is away."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from fakes.object_storage import KEY, SECRET, TOKEN, Metadata, Server, serving, use, use_keys
+
+from fraud_detection import storage
+from fraud_detection.errors import DataError, FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.storage import session
+
+ROOT = "s3a://bucket/output"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """It takes the access key alone."""
+    with serving("--key", KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Server]:
+    """It takes the service account's token alone."""
+    with serving("--token", TOKEN) as running:
+        yield running
+
+
+def test_on_yandex_cloud_the_job_is_the_machines_service_account(
+    cloud: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the token of the machine, a job on the cluster would need keys, which leak."""
+    with Metadata().running() as metadata:
+        use_keys(monkeypatch, cloud.endpoint, YC_METADATA_ADDR=metadata.address)
+        output = storage.open_folder(ROOT)
+        assert output.write_once("a", b"1") is True
+        assert output.write_once("a", b"2") is False
+        assert storage.open_input(storage.input_files(ROOT)[0]).read() == b"1"
+        assert metadata.asked == 1, "the token is kept"
+
+
+def test_a_token_is_renewed_before_it_expires(cloud: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that runs longer than its token would fail at its end, when it writes the decision."""
+    with Metadata(expires_in=1).running() as metadata:
+        use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
+        output = storage.open_folder(f"{ROOT}/renewed")
+        output.write("a", b"1")
+        time.sleep(0.6)
+        output.write("a", b"2")
+        assert metadata.asked == 2
+        metadata.status = 503  # away for a moment: the token is good for half a second yet
+        assert output.read("a") == b"2"
+
+
+def test_what_uses_boto3_by_itself_can_make_a_client_after_every_run(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow makes a new client when its old one has aged: a second run in one process must not find it broken."""
+    import boto3
+
+    use_keys(monkeypatch, server.endpoint)
+    for _ in range(2):
+        session.share_with_boto3()
+        assert boto3.client("s3", endpoint_url=server.endpoint).upload_file
+
+
+def test_a_machine_without_service_account_uses_the_access_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual machine may have metadata and no account; the key in its environment is what it was given."""
+    with Metadata(status=404).running() as metadata:
+        use_keys(monkeypatch, server.endpoint, YC_METADATA_ADDR=metadata.address)
+        storage.open_folder(ROOT).write("a", b"1")
+
+
+def test_a_storage_of_somebody_else_gets_no_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of the cloud's account sent to another company's storage would be given away."""
+    with Metadata().running() as metadata:
+        monkeypatch.setattr("fraud_detection.storage.session.DEFAULT_ADDRESS", metadata.address)
+        use_keys(monkeypatch, server.endpoint)
+        storage.open_folder(ROOT).write("a", b"1")
+        assert metadata.asked == 0
+
+
+def test_metadata_that_fails_is_tried_again_later(monkeypatch: pytest.MonkeyPatch, cloud: Server) -> None:
+    """A metadata endpoint that is busy must not fail a run for good (75, not 1 or 2)."""
+    monkeypatch.setattr("fraud_detection.yandex.iam._PAUSE", 0.01)
+    with Metadata(status=503).running() as metadata:
+        use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
+        with pytest.raises(ServiceUnavailableError, match="503"):
+            storage.open_folder(ROOT).write("a", b"1")
+        assert metadata.asked == 3
+
+
+def test_without_any_credentials_it_says_which_there_could_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newcomer must read what to set, not a stack trace of a library."""
+    use(monkeypatch, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        storage.open_folder(ROOT).write("a", b"1")
+
+
+def test_a_key_that_is_refused_is_told_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing permission is not mended by trying again, and a secret in a message is a secret in a log."""
+    use_keys(monkeypatch, server.endpoint, AWS_ACCESS_KEY_ID="another-key")
+    for attempt in (
+        lambda: storage.open_folder(ROOT).write("a", b"1"),
+        lambda: storage.open_folder(ROOT).read("a"),
+        lambda: storage.open_folder(ROOT).names(),
+        lambda: storage.input_files(ROOT),
+    ):
+        with pytest.raises(FraudDetectionError, match="refuses it") as caught:
+            attempt()
+        assert caught.value.exit_code == 1
+        assert SECRET not in str(caught.value)
+
+
+def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt bucket ends with exit code 2 as an output, and 65 as an input."""
+    use_keys(monkeypatch, server.endpoint)
+    with pytest.raises(SettingsError, match="s3a://absent/output/a: the bucket does not exist"):
+        storage.open_folder("s3a://absent/output").write("a", b"1")
+    with pytest.raises(SettingsError):
+        storage.open_folder("s3a://absent/output").read("a")
+    with pytest.raises(DataError, match="does not exist"):
+        storage.input_files("s3a://absent/input")
+
+
+@pytest.mark.parametrize("address", ["localhost:9000", "not a url", "ftp://host", "https://key:secret@host"])
+def test_an_endpoint_that_is_none_is_told_without_being_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commonest slip is to leave out http://; it ends with exit code 2, not with a stack trace of a library."""
+    use_keys(monkeypatch, address)
+    with pytest.raises(SettingsError, match="with http:// or https://") as caught:
+        storage.open_folder(ROOT).read("a")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_storage_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule tries again after exit code 75, and only then."""
+    use_keys(monkeypatch, "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        storage.open_folder(ROOT).read("a")
+    with pytest.raises(ServiceUnavailableError):
+        storage.input_files(ROOT)
+
+
+def test_a_storage_that_stumbles_is_tried_again_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer 503 among thousands must not end a run; an outage must, with exit code 75."""
+    use_keys(monkeypatch, server.endpoint)
+    output = storage.open_folder(ROOT)
+    server.outage(status=503, times=2)
+    output.write("a", b"1")
+    server.outage(status=503, times=99)
+    with pytest.raises(ServiceUnavailableError, match="503"):
+        output.write("a", b"2")
+
+
+def test_a_writer_whose_answer_is_lost_still_knows_that_it_won(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would believe that another run had decided, and its promotion would be in force without a decision."""
+    use_keys(monkeypatch, server.endpoint)
+    output = storage.open_folder(ROOT)
+    server.outage(status=500, times=1, method="PUT", after=1)
+    assert output.write_once("mine", b"1") is True
+    output.write("of_another", b"1")
+    server.outage(status=500, times=1, method="PUT")
+    assert output.write_once("of_another", b"2") is False
+
+
+def test_an_object_replaced_while_it_is_read_is_not_mixed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of the old file with the footer of the new one would be nonsense that nobody notices."""
+    use_keys(monkeypatch, server.endpoint)
+    output = storage.open_folder(ROOT)
+    place = output.write("data.parquet", b"a" * 3_000_000)
+    with storage.open_input(place) as file:
+        assert file.read(10) == b"a" * 10
+        output.write("data.parquet", b"b" * 3_000_000)
+        file.seek(2_000_000)
+        with pytest.raises(ServiceUnavailableError, match="replaced or removed while it was read"):
+            file.read(10)
+
+
+@pytest.mark.parametrize("url", ["s3a:///output", "s3a://UPPER/output", "s3a://key:secret@bucket/output", "s3://"])
+def test_a_url_without_a_bucket_is_refused_without_being_repeated(url: str) -> None:
+    """Some put their keys into the URL, where they would reach every log."""
+    with pytest.raises(SettingsError, match="does not name a bucket") as caught:
+        storage.open_folder(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_small_file_costs_two_requests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a folder with a year of hours would take its time."""
+    use_keys(monkeypatch, server.endpoint)
+    place = storage.open_folder(ROOT).write("small.csv", b"x" * 1000)
+    before = len(server.requests())
+    storage.open_input(place).read()
+    assert [entry.split()[0] for entry in server.requests()[before:]] == ["HEAD", "GET"]

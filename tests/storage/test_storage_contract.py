@@ -1,0 +1,162 @@
+"""What every storage promises, on disk and on a real S3 server alike: results appear whole, and once."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fakes.object_storage import Server, serving, use_keys
+
+from fraud_detection import storage
+from fraud_detection.errors import DataError
+from fraud_detection.storage import Storage
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(params=["disk", "s3a", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place that no other test uses."""
+    if request.param == "disk":
+        return str(tmp_path / "root")
+    use_keys(monkeypatch, request.getfixturevalue("server").endpoint)
+    return f"{request.param}://bucket/{tmp_path.name}/root"
+
+
+@pytest.fixture
+def output(root: str) -> Storage:
+    return storage.open_folder(root)
+
+
+def test_an_object_is_read_back_as_it_was_written(output: Storage, root: str) -> None:
+    """A report that cannot be found where the run said it is, is lost."""
+    place = output.write("reports/a.html", b"1")
+    assert output.read("reports/a.html") == b"1"
+    assert place == output.place("reports/a.html") == f"{root}/reports/a.html".replace("s3://", "s3a://")
+    assert storage.open_input(place).read() == b"1"
+
+
+def test_an_absent_object_reads_as_none(output: Storage) -> None:
+    """The first run of all looks for a decision that is not there."""
+    assert output.read("decisions/a.json") is None
+
+
+def test_a_second_write_replaces_the_first(output: Storage) -> None:
+    """A report is written again when the version is known."""
+    output.write("a", b"1")
+    output.write("a", b"2")
+    assert output.read("a") == b"2"
+    assert output.names() == ["a"]
+
+
+def test_readers_see_the_old_object_or_the_new_and_never_a_part(output: Storage) -> None:
+    """A person who opens a report while it is replaced sees a page that breaks off."""
+    contents = [letter * 300_000 for letter in (b"a", b"b")]
+    output.write("page", contents[0])
+    done = threading.Event()
+
+    def keep_writing() -> None:
+        for turn in range(12):
+            output.write("page", contents[turn % 2])
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(keep_writing)
+        while not done.is_set():
+            assert output.read("page") in contents
+        writing.result()
+
+
+def test_write_once_never_overwrites_a_decision(output: Storage) -> None:
+    """A decision that a repeated run replaces was acted on before: history would be false."""
+    assert output.write_once("a", b"1") is True
+    assert output.write_once("a", b"2") is False
+    assert output.read("a") == b"1"
+
+
+def test_one_of_many_concurrent_writers_wins_a_decision(output: Storage) -> None:
+    """Two runs triggered at once would both promote."""
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: output.write_once("a", str(n).encode()), range(40)))
+    assert sum(won) == 1
+    assert output.read("a") == str(won.index(True)).encode()
+
+
+def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Storage) -> None:
+    """A history that ends with the first page of a listing hides every later decision."""
+    names = [f"decisions/{number:02}" for number in range(12)]  # the server's pages have 5
+    for name in [*names, "decisions-of-others", "a"]:
+        output.write(name, b"")
+    assert output.names("decisions/") == names
+    assert output.names("decisions/1") == names[10:]
+    assert output.names() == sorted([*names, "decisions-of-others", "a"])
+    assert output.names("absent/") == []
+
+
+def test_an_empty_place_has_no_names(output: Storage) -> None:
+    """`fraud-detection decisions` before the first run lists nothing, and does not fail."""
+    assert output.names() == []
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "", "a/../../b"])
+def test_no_name_leaves_the_folder(output: Storage, name: str) -> None:
+    """A model name out of a settings file must not write over other people's files."""
+    with pytest.raises(ValueError, match="not a name inside"):
+        output.write(name, b"")
+
+
+def test_a_folder_is_published_with_all_its_files_and_replaces_the_former(output: Storage) -> None:
+    """Files left over from an earlier folder would be read as part of the new one."""
+    for content, names in ((b"1", ["old", "both", "deep/x"]), (b"2", [f"new/{n}" for n in range(7)] + ["both"])):
+        with output.publish_folder("reports/run") as folder:
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(content)
+            assert "reports/run/new/0" not in output.names()
+    assert output.names() == sorted([f"reports/run/new/{n}" for n in range(7)] + ["reports/run/both"])
+    assert output.read("reports/run/both") == b"2"
+
+
+def test_a_folder_that_fails_halfway_is_not_published(output: Storage) -> None:
+    """A run that is killed must leave nothing that looks like a result."""
+    with pytest.raises(ZeroDivisionError), output.publish_folder("run") as folder:
+        (folder / "a").write_bytes(b"1")
+        raise ZeroDivisionError
+    assert output.names() == []
+
+
+def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage, root: str) -> None:
+    """A marker or a half-written file of another program is not data; a file in a nested folder is."""
+    for name in ("in/b.csv", "in/2024/05/a.csv", "in/_SUCCESS", "in/.crc", "in/_temporary/c.csv", "in/2024/.part.csv"):
+        output.write(name, b"x")
+    output.write("in2/of_others.csv", b"x")
+    found = [output.place("in/2024/05/a.csv"), output.place("in/b.csv")]
+    assert storage.input_files(f"{root}/in") == found
+    assert storage.input_files(f"{root}/in/") == found
+    assert storage.input_files(found[1]) == [found[1]]
+
+
+def test_an_input_that_does_not_exist_is_not_read_as_empty(root: str) -> None:
+    """A misspelt path must end the run as a fault of the data (65), not as an empty month."""
+    with pytest.raises(DataError, match="does not exist"):
+        storage.input_files(f"{root}/absent")
+
+
+def test_an_input_can_be_read_at_any_offset(output: Storage) -> None:
+    """Parquet is read from its end, and CSV from its start, in pieces."""
+    content = bytes(range(256)) * 10_000
+    with storage.open_input(output.write("file", content)) as file:
+        assert file.size() == len(content)
+        file.seek(len(content) - 5)
+        assert file.read() == content[-5:]
+        file.seek(1_500_000)
+        assert file.read(1_040_000) == content[1_500_000:2_540_000]
+        file.seek(3)
+        assert file.read(4) == content[3:7]
+        assert file.read(0) == b""
+    assert storage.open_input(output.write("empty", b"")).read() == b""
