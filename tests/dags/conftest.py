@@ -1,4 +1,4 @@
-"""Real Airflow with a database of its own, the real operators, and the emulator with a stub for a job.
+"""Fixtures: a real Airflow with its own database, the real operators, and the emulator with a stub job.
 
 These tests run in Airflow's environment (`make test-dags`); elsewhere they are not collected.
 """

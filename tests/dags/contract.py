@@ -1,4 +1,4 @@
-"""One run with the settings that Terraform gave, in an emulator that somebody else started.
+"""One DAG run in a running emulator, with the settings that Terraform generated.
 
 `tests/infra/test_contract.py` starts it in Airflow's environment, and looks at what the cloud was asked for. Its name
 is not that of a test: it needs two files that only that test makes.
@@ -15,7 +15,7 @@ from emulator.client import Emulator
 
 
 def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first run after `make apply env import-variables` would fail."""
+    """Fails when the first run after `make apply env import-variables` fails."""
     emulator = Emulator(Path(os.environ["CONTRACT_CLOUD"]))
     content = json.loads(Path(os.environ["CONTRACT_VARIABLES"]).read_text(encoding="utf-8"))
     world = World(emulator, monkeypatch)

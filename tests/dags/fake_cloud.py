@@ -1,4 +1,4 @@
-"""What the tests of the DAGs share: an installation with its settings, its runs, and what the cloud saw of them."""
+"""Shared by the DAG tests: an installation with its settings, its runs, and what the emulated cloud recorded."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What can be said of the DAGs without running them: they load anywhere, and no task is without its bounds."""
+"""The DAGs without running them: they load in any environment, and every task has a time limit and retries."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def training() -> Any:
 
 
 def test_dags_load_without_a_database_and_without_a_network(tmp_path: Path) -> None:
-    """The DAG processor reads the files every few seconds: a look-up there is a load on the database, or an outage."""
+    """Fails when loading a DAG file needs the database or the network, whose outage would remove the DAG."""
     program = f"""
 import socket, sys
 def refused(*_, **__):
@@ -51,7 +51,7 @@ print([dag.dag_id for dag in ({", ".join(f"{name}.dag" for name in NAMES)})])
 
 
 def test_airflow_finds_both_dags_and_nothing_else_in_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A helper taken for a DAG is parsed for nothing; a DAG that does not load is an error on everybody's page."""
+    """Fails when a DAG does not load, or Airflow lists a helper module as a DAG."""
     folder = ROOT / "dags"
     try:
         from airflow.dag_processing.dagbag import BundleDagBag
@@ -67,7 +67,7 @@ def test_airflow_finds_both_dags_and_nothing_else_in_the_folder(monkeypatch: pyt
 
 
 def test_the_dags_need_nothing_of_the_library() -> None:
-    """Airflow has neither the library nor Spark: an import would break all runs."""
+    """Fails when a DAG imports the library or Spark, which Airflow's environment lacks, and all runs break."""
     for path in (ROOT / "dags").glob("*.py"):
         assert not re.search(
             r"^\s*(from|import) (fraud_detection(\.|\s)|pyspark|mlflow|emulator)", path.read_text(), re.M
@@ -75,7 +75,7 @@ def test_the_dags_need_nothing_of_the_library() -> None:
 
 
 def test_the_schedule_is_hourly_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who wants every ten minutes must not have to edit the DAG."""
+    """Fails when changing the schedule or the time limit of training needs an edit of the DAG."""
     assert str(load("fraud_detection_training").pace.schedule) == "0 * * * *"
     monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__SCHEDULE", "*/10 * * * *")
     monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__TRAIN_MINUTES", "7.5")
@@ -87,7 +87,7 @@ def test_the_schedule_is_hourly_and_can_be_set(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_is_never_beside_another_nor_of_the_past(dag: Any) -> None:
-    """Two runs at once compare with the same champion; and after an outage a day of runs would queue."""
+    """Fails when two scheduled runs overlap, or an outage is followed by a queue of outdated runs."""
     assert dag.max_active_runs == 1
     assert dag.catchup is False
     assert dag.dagrun_timeout is None, "it would skip the deletion of the cluster"
@@ -95,7 +95,7 @@ def test_a_run_is_never_beside_another_nor_of_the_past(dag: Any) -> None:
 
 
 def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
-    """The operators wait for ever: one hanging call would stop the schedule."""
+    """Fails when one hanging call stops the schedule for good, or a task's failure is not reported."""
     for task in dag.tasks:
         assert task.execution_timeout is not None, task.task_id
         assert 1 <= task.retries <= 3
@@ -104,7 +104,7 @@ def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
 
 
 def test_the_deletion_runs_in_any_case_and_hides_nothing(training: Any) -> None:
-    """A teardown with a setup is skipped where that failed; and one behind the outcome would make failed runs green."""
+    """Fails when a failed task skips the cluster's deletion, or the deletion turns a failed run green."""
     delete = training.get_task("delete_cluster")
     assert delete.is_teardown
     assert delete.on_failure_fail_dagrun
@@ -115,7 +115,7 @@ def test_the_deletion_runs_in_any_case_and_hides_nothing(training: Any) -> None:
 
 
 def test_a_cluster_lives_at_least_as_long_as_its_run_can(training: Any) -> None:
-    """The reaper would take the cluster from under a run."""
+    """Fails when the reaper, or the hosts' own shutdown, takes a cluster from a run that is still within its limits."""
     needed = timedelta(0)
     for task_id in ("create_cluster", "train"):
         task = training.get_task(task_id)
@@ -126,12 +126,12 @@ def test_a_cluster_lives_at_least_as_long_as_its_run_can(training: Any) -> None:
 
 
 def test_the_job_is_never_run_again_by_yarn(training: Any) -> None:
-    """A driver that failed would be run again unasked, and decide again."""
+    """Fails when YARN restarts a failed driver on its own, and the same hour is decided twice."""
     assert training.get_task("train").properties["spark.yarn.maxAppAttempts"] == "1"
 
 
 def test_every_setting_that_the_dags_read_is_in_the_example_and_described(training: Any) -> None:
-    """A setting that nobody knows of cannot be set; and one that nothing reads is a trap."""
+    """Fails when a setting is missing from the example or the documentation, or an unused one is listed."""
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").glob("*.py"))
     read = set(re.findall(r"setting\(\"(\w+)\"", text)) | set(re.findall(r"fraud_detection\.get\('(\w+)'", text))
     assert read == set(example_variables())
@@ -140,7 +140,7 @@ def test_every_setting_that_the_dags_read_is_in_the_example_and_described(traini
 
 
 def test_defaults_are_those_of_the_example(training: Any) -> None:
-    """Whoever leaves a setting out must get what the example shows."""
+    """Fails when leaving out an optional setting gives another value than the example shows."""
     needed = {name: example_variables()[name] for name in example_variables() if _is_required(name)}
     for task_id in ("create_cluster", "train", "delete_cluster"):
         assert _rendered(training, task_id, needed) == _rendered(training, task_id, needed | _optional())
@@ -152,7 +152,7 @@ def rendered(training: Any) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) -> None:
-    """A misspelt template shows only when it is rendered: in the first run."""
+    """Fails when a template error shows only in the first real run."""
     create, train = rendered["create_cluster"], rendered["train"]
     assert create["cluster_name"] == "fraud-detection-20260524t103000-b7caff-2"
     assert create["labels"] == {
@@ -179,7 +179,7 @@ def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) 
 
 
 def test_names_fit_the_rules_of_the_cloud(rendered: dict[str, dict[str, Any]]) -> None:
-    """A cluster whose name is refused is a run that fails."""
+    """Fails when the cloud refuses the name or a label of a run's cluster, and the run fails."""
     for name in (rendered["create_cluster"]["cluster_name"], rendered["train"]["name"]):
         assert re.fullmatch(r"[a-z][-a-z0-9]{1,61}[a-z0-9]", name)
     for key, value in rendered["create_cluster"]["labels"].items():
@@ -188,7 +188,7 @@ def test_names_fit_the_rules_of_the_cloud(rendered: dict[str, dict[str, Any]]) -
 
 
 def test_a_run_is_named_alike_on_every_try_and_unlike_any_other() -> None:
-    """Two runs of the same second would delete each other's cluster."""
+    """Fails when two runs of the same second share a label, and one deletes the other's cluster."""
     cloud = load("fraud_detection_cloud")
     labels = {cloud.run_label(_dag_run(run_id=name)) for name in ("manual__1", "manual__2", "scheduled__1")}
     assert len(labels) == 3
@@ -196,7 +196,7 @@ def test_a_run_is_named_alike_on_every_try_and_unlike_any_other() -> None:
 
 
 def test_a_run_by_hand_and_a_run_of_airflow_2_have_a_moment() -> None:
-    """A run triggered by hand has no logical date on Airflow 3, and `run_after` does not exist on Airflow 2."""
+    """Fails when a manual run on Airflow 3, or any run on Airflow 2, has no as-of time."""
     cloud = load("fraud_detection_cloud")
     old = SimpleNamespace(dag_id="d", run_id="r", data_interval_end=datetime(2026, 5, 24, 10, 30, tzinfo=UTC))
     assert cloud.as_of(old) == cloud.as_of(_dag_run()) == "2026-05-24T10:00:00+00:00"

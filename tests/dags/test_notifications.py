@@ -1,4 +1,4 @@
-"""Messages through a Slack-compatible webhook: of promotions and failures, to whoever named a connection for that."""
+"""Notifications of promotions and failures through a Slack-compatible webhook, sent only when one is configured."""
 
 import json
 import threading
@@ -59,7 +59,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 def test_promotions_and_failures_are_told_and_nothing_else(
     world: World, webhook: Webhook, capfd: pytest.CaptureFixture[str], word: str, said: str | None
 ) -> None:
-    """A model would change, or training stop, and the team would find out from its customers."""
+    """Fails when a promotion or failure is not reported, a refusal is, or the webhook's secret is logged."""
     world.configure(webhook_connection="fraud_detection_webhook")
     world.jobs_do(word)
     run = world.run()
@@ -89,14 +89,14 @@ def test_a_promotion_of_an_earlier_run_is_not_told_again(
 
 
 def test_nothing_is_told_unless_somebody_asks_for_it(world: World, webhook: Webhook) -> None:
-    """An installation without a webhook must not fail for the want of it."""
+    """Fails when an installation without a webhook sends messages."""
     world.jobs_do("65")
     world.run()
     assert webhook.texts == []
 
 
 def test_a_webhook_that_is_away_does_not_fail_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slack's outage must not look like ours."""
+    """Fails when an outage of Slack fails a training run."""
     connection: dict[str, Any] = {"conn_type": "slackwebhook", "host": "http://127.0.0.1:9", "password": "T/B/x"}
     monkeypatch.setenv("AIRFLOW_CONN_FRAUD_DETECTION_WEBHOOK", json.dumps(connection))
     world.configure(webhook_connection="fraud_detection_webhook")

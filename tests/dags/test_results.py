@@ -1,4 +1,4 @@
-"""What the DAG reads of a job, from a folder and from object storage alike, and what it makes of it."""
+"""What the DAG reads of a job's results, from a folder and from object storage, and what it concludes."""
 
 import json
 import sys
@@ -107,14 +107,14 @@ def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
 
 
 def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
-    """A run would not learn how its job ended."""
+    """Fails when the DAG cannot read how its job ended."""
     assert results.outcome("a job") is None
     leave("outcomes/a job.json", {"exit_code": 65})
     assert results.outcome("a job") == {"exit_code": 65}
 
 
 def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> None:
-    """The check would read thousands of decisions every hour; or take a rollback for one."""
+    """Fails when the check takes a rollback, or another model's decision, for the last decision."""
     assert results.last_decision("m", T) is None
     for hours in range(-3, 4):
         leave(f"decisions/m/{T + timedelta(hours=hours):%Y%m%dT%H%M%SZ}.json")
@@ -140,7 +140,7 @@ def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> 
 def test_new_frauds_are_counted_from_the_last_decision(
     results: Any, leave: Any, cloud: Any, decided: int | None, hours: int, train: bool, reason: str
 ) -> None:
-    """Runs would be made for nothing, or not at all."""
+    """Fails when clusters are created with too few new frauds, or training never starts."""
     _matured(leave, transactions=None)
     if decided is not None:
         leave(_decision(T + timedelta(hours=decided)), {"version": None, "champion_version": 12})
@@ -213,14 +213,14 @@ def test_the_summary_says_why() -> None:
 
 
 def test_the_first_run_goes_ahead(results: Any, cloud: Any) -> None:
-    """A new installation would wait for ever."""
+    """Fails when a new installation waits for new frauds and never trains its first model."""
     assert cloud.freshness(results, "m", T, 10, 24).train
 
 
 def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(
     tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost permission would look like a first run, every hour."""
+    """Fails when a lost permission looks like a first run, and a cluster is created every hour."""
     monkeypatch.setattr(cloud.yandexcloud.auth, "get_auth_token", lambda **_: "another")
     with Storage(tmp_path, "the token") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -233,7 +233,7 @@ def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(
 def test_the_token_is_that_of_the_machine_s_service_account(
     tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Static keys would have to be made, kept and changed."""
+    """Fails when reading results needs static keys, which must be created, stored and rotated."""
     seen: list[str] = []
 
     def get(_url: str, *, headers: dict[str, str], **_: object) -> SimpleNamespace:
@@ -252,7 +252,7 @@ def test_the_token_is_that_of_the_machine_s_service_account(
 
 @pytest.mark.parametrize("uri", ["output", "s3a://", "https://storage/x"])
 def test_an_output_that_is_no_bucket_is_a_wrong_setting(cloud: Any, uri: str) -> None:
-    """A typing error would be tried again and again."""
+    """Fails when a mistyped output address is retried instead of being reported at once."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="expected s3a://BUCKET/FOLDER"):

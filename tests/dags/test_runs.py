@@ -27,7 +27,7 @@ def _clean(run: Run, clusters: int, jobs: int) -> None:
 
 
 def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(world: World) -> None:
-    """Every hour a cluster would stay behind, or nobody would see the decision."""
+    """Fails when a normal run leaves its cluster behind, trains twice, or does not show its decision."""
     run = world.run()
     assert run.state == "success", run.tasks
     _clean(run, clusters=1, jobs=1)
@@ -43,7 +43,7 @@ def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(world: W
 
 
 def test_cluster_and_job_are_named_and_labelled_after_the_run(world: World) -> None:
-    """Teardown, second try and reaper would not find them."""
+    """Fails when a cluster lacks the name or labels by which teardown, retries and reaper find it."""
     run = world.run()
     [created] = [e for e in run.events if e["event"] == "cluster" and e["status"] == "CREATING"]
     assert created["labels"]["project"] == "fraud-detection"
@@ -53,7 +53,7 @@ def test_cluster_and_job_are_named_and_labelled_after_the_run(world: World) -> N
 
 
 def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(world: World) -> None:
-    """Twenty clusters a day would be made to learn nothing; and a skip without numbers looks like a defect."""
+    """Fails when a run with too few new frauds creates a cluster, or is skipped without saying why."""
     world.matured(HOUR - timedelta(hours=2), h1=4, h2=5, h3=100)
     run = world.run(at=HOUR)
     assert run.state == "success"
@@ -66,7 +66,7 @@ def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(world: 
 
 @pytest.mark.parametrize("conf", [None, {"force": True}])
 def test_enough_new_frauds_or_a_person_who_insists_start_the_job(world: World, conf: dict[str, bool] | None) -> None:
-    """A drift would go unanswered; and a person could not try out what was set."""
+    """Fails when enough new frauds do not start training, or a forced run is skipped."""
     world.matured(HOUR - timedelta(hours=2), h1=4, h2=5 if conf else 6)
     run = world.run(conf=conf)
     assert run.state == "success"
@@ -74,7 +74,7 @@ def test_enough_new_frauds_or_a_person_who_insists_start_the_job(world: World, c
 
 
 def test_a_refused_create_fails_the_run_and_leaves_nothing(world: World) -> None:
-    """A run out of quota must be red."""
+    """Fails when a run that could not get a cluster, for lack of quota, is green."""
     world.emulator.add_fault("create-refused", times=2)
     run = world.run()
     assert run.state == "failed"
@@ -84,7 +84,7 @@ def test_a_refused_create_fails_the_run_and_leaves_nothing(world: World) -> None
 
 
 def test_a_request_that_is_wrong_is_not_made_twice(world: World) -> None:
-    """A wrong setting must be told at once, not after every try."""
+    """Fails when an invalid setting is reported only after all retries."""
     world.configure(zone="ru-central1-a")
     run = world.run()
     assert run.state == "failed"
@@ -94,7 +94,7 @@ def test_a_request_that_is_wrong_is_not_made_twice(world: World) -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_clusters_that_ended_in_error_are_deleted(world: World, times: int) -> None:
-    """A broken cluster costs as much as a sound one, and nobody has its id."""
+    """Fails when a cluster that failed to start is left running and paid for."""
     world.emulator.add_fault("create-fails", times=times)
     run = world.run()
     assert run.state == ("success" if times == 1 else "failed")
@@ -102,7 +102,7 @@ def test_clusters_that_ended_in_error_are_deleted(world: World, times: int) -> N
 
 
 def test_a_cluster_whose_reply_was_lost_is_taken_over(world: World) -> None:
-    """A second cluster would be made beside the first, whose id nobody has."""
+    """Fails when a lost reply makes a run create a second cluster and leak the first."""
     world.emulator.add_fault("reply-lost")
     run = world.run()
     assert run.state == "success"
@@ -110,7 +110,7 @@ def test_a_cluster_whose_reply_was_lost_is_taken_over(world: World) -> None:
 
 
 def test_a_create_that_lasts_too_long_fails_and_its_cluster_is_waited_for_and_deleted(world: World) -> None:
-    """The operators wait without a limit; and a cluster that is still being created cannot be deleted."""
+    """Fails when a slow creation hangs the run, or leaks the cluster that comes up after the time limit."""
     world.emulator.add_fault("create-slow", seconds=5)
     run = world.run(world.dag(create_cluster=1.5))
     assert run.state == "failed"
@@ -120,7 +120,7 @@ def test_a_create_that_lasts_too_long_fails_and_its_cluster_is_waited_for_and_de
 
 @pytest.mark.parametrize("word", ["1", "65"])
 def test_a_job_that_another_try_cannot_help_is_not_tried_again(world: World, word: str) -> None:
-    """Broken data would be trained on again and again; and a failed training must be a failed run."""
+    """Fails when a job that cannot succeed, such as one with bad data, is retried, or its run is green."""
     world.jobs_do(word)
     run = world.run()
     assert run.state == "failed"
@@ -134,7 +134,7 @@ def test_a_job_that_another_try_cannot_help_is_not_tried_again(world: World, wor
 
 @pytest.mark.parametrize("word", ["75", "killed"])
 def test_a_job_that_another_try_can_help_is_tried_once_more(world: World, word: str) -> None:
-    """MLflow restarts, a node is lost: the hour would be lost with it."""
+    """Fails when a restart of MLflow or a lost node costs the whole hour's run."""
     world.jobs_do(word, "0")
     run = world.run()
     assert run.state == "success"
@@ -142,7 +142,7 @@ def test_a_job_that_another_try_can_help_is_tried_once_more(world: World, word: 
 
 
 def test_a_job_that_fails_every_time_fails_the_run(world: World) -> None:
-    """A service that stays away must be seen."""
+    """Fails when a service that stays unavailable is hidden by a green run, or its job is retried without end."""
     world.jobs_do("75", "75")
     run = world.run()
     assert run.state == "failed"
@@ -150,7 +150,7 @@ def test_a_job_that_fails_every_time_fails_the_run(world: World) -> None:
 
 
 def test_a_job_that_ends_well_without_a_decision_is_not_a_green_run(world: World) -> None:
-    """Data Proc's DONE alone would make a run green that decided nothing."""
+    """Fails when a job that Data Proc reports as DONE, but that decided nothing, makes a green run."""
     world.jobs_do("silent")
     run = world.run()
     assert run.state == "failed"
@@ -159,7 +159,7 @@ def test_a_job_that_ends_well_without_a_decision_is_not_a_green_run(world: World
 
 
 def test_a_job_that_hangs_ends_at_its_limit_and_is_not_waited_for_twice(world: World) -> None:
-    """A hanging job would keep its cluster for ever, and all later runs waiting."""
+    """Fails when a hanging job keeps its cluster and blocks all later runs."""
     world.jobs_do("hang")
     run = world.run(world.dag(train=2))
     assert run.state == "failed"
@@ -168,7 +168,7 @@ def test_a_job_that_hangs_ends_at_its_limit_and_is_not_waited_for_twice(world: W
 
 
 def test_a_job_whose_reply_was_lost_is_attached_to(world: World) -> None:
-    """Two jobs would train at once, and decide the same hour."""
+    """Fails when a lost reply makes a run start a second job that decides the same hour."""
     world.jobs_do("slow")
     world.emulator.add_fault("reply-lost", method="JobService/Create")
     run = world.run()
@@ -178,7 +178,7 @@ def test_a_job_whose_reply_was_lost_is_attached_to(world: World) -> None:
 
 
 def test_an_api_that_is_away_at_the_start_is_waited_for(world: World) -> None:
-    """A minute's outage of the API would cost the hour.
+    """Fails when a short outage of the cloud's API at the start fails the run.
 
     Here it lasts two seconds and the next try is after three; in service tries are two minutes apart
     (`test_every_task_has_a_limit_and_retries`).
@@ -191,7 +191,7 @@ def test_an_api_that_is_away_at_the_start_is_waited_for(world: World) -> None:
 
 
 def test_an_api_that_goes_away_while_the_job_runs_does_no_harm(world: World) -> None:
-    """The job goes on whether anybody can ask for it or not; it must not be begun again."""
+    """Fails when an outage of the cloud's API during training fails the run or starts a second job."""
     world.jobs_do("slow")
     with _when(world, lambda: _job_runs(world), lambda: world.emulator.add_fault("api-unavailable", seconds=3)):
         run = world.run()
@@ -202,7 +202,7 @@ def test_an_api_that_goes_away_while_the_job_runs_does_no_harm(world: World) -> 
 
 @pytest.mark.parametrize("fault", ["delete-fails", "delete-refused"])
 def test_a_delete_that_fails_is_tried_again(world: World, fault: str) -> None:
-    """A cluster would go on costing for the want of one more call."""
+    """Fails when a cluster goes on costing money because one delete call failed."""
     world.emulator.add_fault(fault, times=2)  # of the training, and of the teardown's first try
     run = world.run()
     assert run.state == "success"
@@ -210,7 +210,7 @@ def test_a_delete_that_fails_is_tried_again(world: World, fault: str) -> None:
 
 
 def test_a_cluster_that_cannot_be_deleted_fails_the_run_and_the_reaper_takes_it(world: World) -> None:
-    """A green run that left a cluster behind hides a bill."""
+    """Fails when a run that left its cluster behind is green, or the reaper does not delete that cluster."""
     world.emulator.add_fault("delete-fails", times=5)  # of the training, and of all tries of the teardown
     run = world.run()
     assert (run.state, run.tasks["delete_cluster"], run.tasks["outcome"]) == ("failed", "failed", "success")
@@ -220,7 +220,7 @@ def test_a_cluster_that_cannot_be_deleted_fails_the_run_and_the_reaper_takes_it(
 
 
 def test_a_worker_killed_while_the_cluster_was_made_leaves_it_to_the_next_try(world: World) -> None:
-    """SIGKILL leaves no time to clean up: without the label nobody would know the cluster."""
+    """Fails when a worker killed during creation leaks a cluster that the retry does not find."""
     world.emulator.add_fault("create-slow", seconds=3)
     before = len(world.emulator.events())
     _killed_when(world, lambda: _has(world, before, "cluster", "CREATING"))
@@ -231,7 +231,7 @@ def test_a_worker_killed_while_the_cluster_was_made_leaves_it_to_the_next_try(wo
 
 
 def test_a_worker_killed_for_good_leaves_its_cluster_to_the_reaper(world: World) -> None:
-    """Where Airflow itself is lost, no teardown runs."""
+    """Fails when a cluster outlives an Airflow that was lost before its teardown could run."""
     before = len(world.emulator.events())
     _killed_when(world, lambda: _has(world, before, "cluster", "CREATING"))
     assert wait_for(lambda: _has(world, before, "cluster", "RUNNING"))
@@ -242,7 +242,7 @@ def test_a_worker_killed_for_good_leaves_its_cluster_to_the_reaper(world: World)
 
 
 def test_a_worker_killed_while_the_job_ran_attaches_to_it(world: World) -> None:
-    """A restarted scheduler runs the task again: two jobs would decide the same hour."""
+    """Fails when a restarted scheduler starts a second job that decides the same hour."""
     world.jobs_do("slow")
     before = len(world.emulator.events())
     _killed_when(world, lambda: _has(world, before, "job", "RUNNING"))
@@ -253,7 +253,7 @@ def test_a_worker_killed_while_the_job_ran_attaches_to_it(world: World) -> None:
 
 
 def test_two_runs_at_once_train_once_each_and_delete_only_their_own_cluster(world: World) -> None:
-    """Airflow runs one at a time; where that is lifted, one run would take the cluster from under the other's job."""
+    """Fails when one of two simultaneous runs deletes the cluster of the other."""
     world.jobs_do("slow", "slow")
     before = len(world.emulator.events())
     with _run_elsewhere(world, HOUR + timedelta(hours=1)) as other:
@@ -271,7 +271,7 @@ def test_two_runs_at_once_train_once_each_and_delete_only_their_own_cluster(worl
 
 
 def test_a_run_leaves_the_clusters_of_others_alone(world: World) -> None:
-    """Two runs at once, by two installations or after a change of the schedule, would delete each other's clusters."""
+    """Fails when a run or the reaper deletes a cluster of another run or another project."""
     others = [world.cluster(project="fraud-detection", run="another"), world.cluster(project="another", run="another")]
     run = world.run()
     assert run.state == "success"
@@ -283,7 +283,7 @@ def test_a_run_leaves_the_clusters_of_others_alone(world: World) -> None:
 
 
 def test_the_reaper_spares_no_cluster_for_another_that_cannot_be_deleted(world: World) -> None:
-    """One broken cluster would keep all others alive; and running the reaper again must do no harm."""
+    """Fails when one cluster that cannot be deleted keeps all other lost clusters alive."""
     labels = {"project": "fraud-detection", "lifetime-minutes": "60"}
     lost = [world.cluster(run="a", **labels), world.cluster(run="b", **labels)]
     world.emulator.add_fault("delete-fails")
@@ -404,7 +404,7 @@ def test_a_decided_hour_is_refused_before_it_costs_anything(
 def test_no_secret_is_in_templates_task_logs_or_the_event_log(
     world: World, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever may see a run in Airflow, or the processes of a machine, would have the keys of the cloud."""
+    """Fails when the service account's key can be read in Airflow's pages, the task logs or the event log."""
     run = world.run()
     assert run.state == "success"
     key = json.loads(Path(world.emulator.cloud["service_accounts"]["airflow"]["key"]).read_text())["private_key"]

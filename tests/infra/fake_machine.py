@@ -1,4 +1,4 @@
-"""What surrounds MLflow's machine in the cloud, here: metadata, Lockbox, PostgreSQL with TLS, a bucket."""
+"""Fakes of the services around MLflow's machine: metadata, Lockbox, PostgreSQL with TLS, a bucket."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Terraform's own tests, run once with the provider's real schema; what they planned and applied is looked at here."""
+"""Terraform's own tests, run once with the provider's real schema, and what they planned and applied."""
 
 import atexit
 import json

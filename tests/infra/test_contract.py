@@ -1,4 +1,4 @@
-"""What Terraform outputs is what the cloud is asked for: the real DAG, with an apply's variables, in the emulator."""
+"""The real DAG, run in the emulator with Terraform's outputs, requests what Terraform created."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def _run_the_dag(emulator: Emulator, variables: dict[str, Any], file: Path) -> N
 
 
 def test_the_cluster_is_where_terraform_says_and_acts_as_whom_it_says(contract: Contract) -> None:
-    """The cluster would be refused, stand in another network, or have the rights of another account."""
+    """Fails when a run's cluster is in another network or uses another service account than Terraform created."""
     outputs, cluster = contract.terraform.outputs, contract.cluster
     assert cluster["folderId"] == VARIABLES["folder_id"]
     assert cluster["zoneId"] == contract.settings["zone"]
@@ -132,7 +132,7 @@ def test_the_cluster_is_where_terraform_says_and_acts_as_whom_it_says(contract: 
 
 
 def test_the_cluster_is_labelled_as_the_project(contract: Contract) -> None:
-    """Its costs could not be told apart, and the reaper would not find it."""
+    """Fails when a cluster's labels hide its costs, or hide it from the reaper."""
     [tagged] = [one for one in contract.terraform.of("yandex_logging_group") if "dataproc" in one.address]
     labels = contract.cluster["labels"]
     assert set(labels) == {"project", "run", "lifetime-minutes"}
@@ -141,7 +141,7 @@ def test_the_cluster_is_labelled_as_the_project(contract: Contract) -> None:
 
 
 def test_the_cluster_is_of_the_image_and_size_that_terraform_says(contract: Contract) -> None:
-    """A variable would change the plan and not the cluster, or its price."""
+    """Fails when a Terraform variable for the cluster's size or image does not change the cluster."""
     settings = contract.settings
     assert contract.cluster["configSpec"]["versionId"] == settings["image_version"]
     assert sorted(contract.hadoop["services"]) == ["SPARK", "YARN"]
@@ -161,7 +161,7 @@ def test_the_cluster_is_of_the_image_and_size_that_terraform_says(contract: Cont
 
 
 def test_the_cluster_can_be_made_without_a_key_and_ends_by_itself(contract: Contract) -> None:
-    """The first run would stop for want of a public key; a cluster that nobody deletes would cost money for ever."""
+    """Fails when the first run needs a public SSH key, or a forgotten cluster never shuts itself down."""
     assert contract.hadoop["osloginEnabled"] is True
     assert "sshPublicKeys" not in contract.hadoop
     [action] = contract.hadoop["initializationActions"]
@@ -171,7 +171,7 @@ def test_the_cluster_can_be_made_without_a_key_and_ends_by_itself(contract: Cont
 
 
 def test_the_job_reads_and_writes_the_buckets_of_terraform(contract: Contract) -> None:
-    """The job would find no code, or leave its decision where nobody looks."""
+    """Fails when the job looks for its code, data, MLflow or password in another place than Terraform created."""
     buckets, job = contract.terraform.outputs["bucket_names"], contract.job["pysparkJob"]
     code = f"s3a://{buckets['code']}/code"
     assert job["mainPythonFileUri"] == f"{code}/fraud_detection_model.py"

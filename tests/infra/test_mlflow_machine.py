@@ -1,4 +1,4 @@
-"""MLflow's machine: what cloud-init puts there, and that its service is really MLflow, closed and encrypted."""
+"""MLflow's machine: what cloud-init installs, and that the service is a working MLflow with TLS and authentication."""
 
 import base64
 import configparser
@@ -53,7 +53,7 @@ def boot() -> Boot:
 
 
 def test_cloud_init_fits_into_the_metadata_and_starts_both_services(boot: Boot) -> None:
-    """The machine would come up empty."""
+    """Fails when MLflow's machine boots without its services."""
     assert boot.size < 65536  # the metadata of a machine is limited; the limit is not published for this key
     commands = [" ".join(command) for command in boot.cloud_config["runcmd"]]
     assert commands[0] == "systemctl daemon-reload"
@@ -64,7 +64,7 @@ def test_cloud_init_fits_into_the_metadata_and_starts_both_services(boot: Boot) 
 
 
 def test_cloud_init_tells_no_secret(boot: Boot) -> None:
-    """Metadata can be read by every process of the machine, and stays in Terraform's state."""
+    """Fails when a secret is in the machine's metadata, which its processes and Terraform's state can read."""
     settings = json.loads(boot.files["/etc/mlflow/server.json"])
     ids = settings.pop("secret_ids")
     assert set(ids) == {"admin", "job", "session", "s3", "postgres"}
@@ -87,7 +87,7 @@ def test_cloud_init_tells_no_secret(boot: Boot) -> None:
 
 
 def test_job_gets_a_new_password_each_time() -> None:
-    """Two installations would share a password, or it would be a short one."""
+    """Fails when two installations share the job's password, or it is too short."""
     script = FILES / "password.sh"
     made = {subprocess.run([str(script)], capture_output=True, text=True, check=True).stdout for _ in range(20)}
     assert len(made) == 20
@@ -95,7 +95,7 @@ def test_job_gets_a_new_password_each_time() -> None:
 
 
 def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> None:
-    """The service would not start, or not start again."""
+    """Fails when a service of MLflow's machine names a missing file, or is not restarted after a crash."""
     units = {path: text for path, text in boot.files.items() if path.endswith(".service")}
     assert len(units) == 3
     for path, text in units.items():
@@ -112,7 +112,7 @@ def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> 
 
 
 def test_packages_are_pinned_with_hashes(boot: Boot) -> None:
-    """Another version, or another's package, would be installed one day."""
+    """Fails when MLflow's machine may install another version, or a package with another content, than was tested."""
     lines = [line for line in boot.files["/opt/mlflow/requirements.txt"].splitlines() if not line.startswith("#")]
     assert all(
         re.match(r"[\w.-]+==\S+( ; python_version == '3\.1[12]')? (--hash=sha256:[0-9a-f]{64} ?)+$", line)
@@ -125,7 +125,7 @@ def test_packages_are_pinned_with_hashes(boot: Boot) -> None:
 
 
 def test_packages_are_those_of_the_lock_file(boot: Boot, tmp_path: Path) -> None:
-    """The machine would run another MLflow than the one that everything here is tested with."""
+    """Fails when MLflow's machine runs another MLflow than the one that the tests use."""
     script, made = ROOT / "scripts" / "export_mlflow_requirements.py", tmp_path / "requirements.txt"
     words = [sys.executable, str(script), "--output", str(made), "--uv", os.environ["UV_PROGRAM"]]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
@@ -228,14 +228,14 @@ EXPERIMENTS = "/api/2.0/mlflow/experiments/search?max_results=1"
 def test_server_refuses_strangers_and_knows_its_administrator(
     machine: Machine, server: subprocess.Popen[bytes]
 ) -> None:
-    """Anyone in the network could read and change models."""
+    """Fails when anybody in the network can read or change models, or the administrator cannot log in."""
     assert call(machine, EXPERIMENTS, "", "")[0] == 401
     assert call(machine, EXPERIMENTS, "admin", "password1234")[0] == 401
     assert call(machine, EXPERIMENTS, "admin", PASSWORDS["admin"])[0] == 200
 
 
 def test_job_gets_its_account_and_logs_to_the_bucket(machine: Machine, server: subprocess.Popen[bytes]) -> None:
-    """The retraining job could not log a run, or its artifacts would stay on the machine."""
+    """Fails when the retraining job cannot log to MLflow and its bucket, or can create accounts."""
     for _ in range(2):  # the second time the account is there already
         done = subprocess.run(
             machine.services["mlflow-accounts"], env=machine.environment, capture_output=True, text=True
@@ -259,7 +259,7 @@ def test_job_gets_its_account_and_logs_to_the_bucket(machine: Machine, server: s
 
 
 def test_secrets_are_in_memory_alone(machine: Machine, server: subprocess.Popen[bytes]) -> None:
-    """`ps`, the log or a disk's image would tell them."""
+    """Fails when a secret can be read from process arguments, the log or a disk image."""
     arguments = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode()
     assert "basic-auth" in arguments, "the process is not MLflow's server"
     log = (machine.folder / "log").read_text()
@@ -273,7 +273,7 @@ def test_secrets_are_in_memory_alone(machine: Machine, server: subprocess.Popen[
 
 
 def test_server_comes_back_with_all_it_knew(machine: Machine, server: subprocess.Popen[bytes]) -> None:
-    """A restart would lose runs, or stop at a database that is there already."""
+    """Fails when a restarted MLflow has lost its runs, or does not start on an existing database."""
     with running(
         [*machine.services["mlflow"][:2], str(_elsewhere(machine))],
         env={**machine.environment, "RUNTIME_DIRECTORY": str(machine.folder / "second")},
@@ -302,7 +302,7 @@ def _elsewhere(machine: Machine) -> Path:
 
 @pytest.mark.parametrize("trouble", ["another authority", "another name"])
 def test_server_does_not_trust_another_database(machine: Machine, tmp_path: Path, trouble: str) -> None:
-    """Whoever stands between could read every run, and MLflow's password of the database."""
+    """Fails when MLflow sends its database password to a server whose certificate is not the right one."""
     settings = dict(machine.settings)
     if trouble == "another authority":
         settings["ca_file"] = str(certificates(tmp_path))
@@ -323,7 +323,7 @@ def test_server_does_not_trust_another_database(machine: Machine, tmp_path: Path
 
 
 def test_systemd_takes_the_units(boot: Boot, tmp_path: Path) -> None:
-    """systemd would ignore a misspelt line, and with it a restart or a protection."""
+    """Fails when systemd ignores a misspelt line, and with it a restart or a protection."""
     program = required("systemd-analyze", "Debian's package systemd")
     for path, text in boot.files.items():
         if path.endswith(".service"):

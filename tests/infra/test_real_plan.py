@@ -1,4 +1,4 @@
-"""The real provider, with nothing mocked, plans the whole of it against the emulator of the cloud's API."""
+"""The real provider, with nothing mocked, plans the whole infrastructure against the emulator of the cloud's API."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from emulator.client import serving
 
 
 def test_the_real_provider_plans_everything(tmp_path: Path) -> None:
-    """`make plan` would fail at the provider's own checks, which a mock passes over."""
+    """Fails when `make plan` fails at a check of the provider that the mock does not make."""
     if "TEST_INFRA" not in os.environ:
         pytest.skip("Terraform's tests run by: make test-infra")
     variables = {

@@ -1,4 +1,4 @@
-"""What Terraform would make: closed, private, labelled, and with no more rights than the documents say."""
+"""The infrastructure that Terraform creates is closed, private, labelled, and has only the documented rights."""
 
 import json
 import re
@@ -50,13 +50,13 @@ def planned(tests: Outcome) -> Run:
 
 
 def test_terraforms_own_tests_pass(tests: Outcome) -> None:
-    """A variant of the infrastructure would not come up, or a wrong variable would be taken."""
+    """Fails when a documented variant of the infrastructure cannot be created, or a wrong variable is accepted."""
     assert tests.summary["status"] == "pass", tests.log[-5000:]
     assert tests.summary["passed"] >= 40
 
 
 def test_configuration_is_formatted_and_valid(tests: Outcome) -> None:
-    """`terraform apply` would stop before it begins."""
+    """Fails when `terraform apply` stops at an invalid configuration, or uses something deprecated."""
     formatted = terraform("fmt", "-check", "-recursive", "-diff")
     assert formatted.returncode == 0, formatted.stdout
     valid = terraform("validate", "-no-color")
@@ -65,7 +65,7 @@ def test_configuration_is_formatted_and_valid(tests: Outcome) -> None:
 
 
 def test_everything_bears_the_projects_labels(tests: Outcome) -> None:
-    """Costs could not be told apart, and nobody would know whose a resource is."""
+    """Fails when the bill does not show which costs belong to this project."""
     checked = 0
     for run in tests.runs.values():
         for resource in run.resources:
@@ -86,7 +86,7 @@ def _rules(run: Run, direction: str) -> Iterator[tuple[Resource, dict[str, Any]]
 
 
 def test_nothing_is_open_to_the_internet(tests: Outcome) -> None:
-    """Strangers could reach MLflow, PostgreSQL or a cluster."""
+    """Fails when MLflow, PostgreSQL or a cluster accepts connections from the internet."""
     allowed = {"variants/bastion": BASTION, "variants/private_networks": PRIVATE_NETWORKS}
     for run in tests.runs.values():
         mlflow = next(machine.values for machine in run.of("yandex_compute_instance") if machine.name == "this")
@@ -104,7 +104,7 @@ def test_nothing_is_open_to_the_internet(tests: Outcome) -> None:
 
 
 def test_only_the_bastion_has_a_public_address(tests: Outcome) -> None:
-    """MLflow or PostgreSQL would be on the internet."""
+    """Fails when MLflow or PostgreSQL gets a public address."""
     for run in tests.runs.values():
         public = {
             machine.address
@@ -120,7 +120,7 @@ def test_only_the_bastion_has_a_public_address(tests: Outcome) -> None:
 
 
 def test_the_ways_out_are_few(applied: Run) -> None:
-    """A taken-over node could send data anywhere, over any port."""
+    """Fails when a compromised host can send data over more ports than the services need."""
     found = {
         (group.address.split(".")[1], rule["protocol"], int(rule["port"]))
         for group, rule in _rules(applied, "egress")
@@ -168,12 +168,12 @@ def _grants(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def test_every_grant_is_in_the_documents(applied: Run) -> None:
-    """An account could do more, or less, than docs/security.md says."""
+    """Fails when a service account has more or fewer rights than docs/security.md says."""
     assert set(_grants(applied)) == _documented_grants()
 
 
 def test_the_widest_roles_are_granted_nowhere(tests: Outcome) -> None:
-    """One leaked key would open the folder."""
+    """Fails when one leaked key gives access to the whole folder."""
     for run in tests.runs.values():
         for resource in run.resources:
             role = resource.values.get("role") if "_iam_" in resource.type else None
@@ -198,7 +198,7 @@ def _sensitive(block: dict[str, Any], values: Any, path: str) -> Iterator[tuple[
 
 
 def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
-    """Whoever reads a plan in CI's log would have a password. Airflow's admin password is the documented exception."""
+    """Fails when a plan in CI's log shows a password, except Airflow's, which is documented."""
     found = dict(
         pair
         for resource in planned.resources
@@ -212,7 +212,7 @@ def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
 
 
 def test_no_secret_is_in_the_state(tests: Outcome) -> None:
-    """Whoever reads the state would have keys: every key goes to Lockbox, every password is made there."""
+    """Fails when Terraform's state holds a key or password that should be in Lockbox only."""
     for run in tests.runs.values():
         for key in run.of("yandex_iam_service_account_static_access_key"):
             assert len(key.values["output_to_lockbox"]) == 1, key.address
@@ -233,7 +233,7 @@ def test_no_secret_is_in_the_state(tests: Outcome) -> None:
 
 
 def test_buckets_are_private_versioned_and_encrypted(tests: Outcome, applied: Run) -> None:
-    """Card data could be read by anyone, or lost by one wrong upload."""
+    """Fails when card data can be read by anybody, or is lost by one wrong upload."""
     planned = tests.runs["defaults/plan"].of("yandex_storage_bucket")  # once applied, the mock has made an acl up
     assert len(planned) == 4
     assert {bucket.values.get("acl") for bucket in planned} <= {None, "private"}
@@ -256,7 +256,7 @@ def test_buckets_are_private_versioned_and_encrypted(tests: Outcome, applied: Ru
 
 
 def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
-    """A wrong `terraform destroy` would delete the registry and its backups."""
+    """Fails when a mistaken `terraform destroy` deletes the registry and its backups."""
     for run in tests.runs.values():
         for resource in run.resources:
             attributes = tests.schema.get(resource.type, {"block": {"attributes": {}}})["block"]["attributes"]
@@ -266,7 +266,7 @@ def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
 
 
 def test_every_output_of_a_module_is_used() -> None:
-    """A value that the DAG or a person needs would stop halfway."""
+    """Fails when a module's output does not reach the root module, where the DAG or the operator needs it."""
     root = "".join(path.read_text() for path in INFRA.glob("*.tf"))
     for path in INFRA.glob("modules/*/outputs.tf"):
         module = path.parent.name.replace("-", "_")
@@ -275,7 +275,7 @@ def test_every_output_of_a_module_is_used() -> None:
 
 
 def test_every_variable_and_output_is_documented() -> None:
-    """Somebody would have to read the code to set it."""
+    """Fails when an operator must read the code to set a variable or use an output."""
     documented = (ROOT / "docs" / "infrastructure.md").read_text()
     for file, kind in (("variables.tf", "variable"), ("outputs.tf", "output")):
         for name in re.findall(rf'^{kind} "(\w+)"', (INFRA / file).read_text(), flags=re.MULTILINE):
@@ -347,7 +347,7 @@ def test_a_change_of_the_database_user_leaves_mlflows_machine_alone(tests: Outco
 
 
 def test_what_is_needed_is_made_first_and_destroyed_last(needs: Callable[[str], set[str]]) -> None:
-    """Airflow would begin before it may read its bucket; a destroy would take away the rights that it still needs."""
+    """Fails when Airflow or MLflow starts before its rights exist, or loses them before its own deletion."""
     grants = {
         "module.storage.yandex_storage_bucket_iam_binding.this",
         "module.storage.yandex_kms_symmetric_key_iam_member.this",
@@ -377,7 +377,7 @@ def test_what_is_needed_is_made_first_and_destroyed_last(needs: Callable[[str], 
     ],
 )
 def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, value: str, message: str) -> None:
-    """Somebody would have to guess what the cloud's error means."""
+    """Fails when a wrong variable ends in the cloud's error instead of a message that says what is expected."""
     words = [f"-var={name}={found}" for name, found in {**VARIABLES, variable: value}.items()]
     done = terraform("plan", "-input=false", "-no-color", "-refresh=false", "-lock=false", *words)
     assert done.returncode != 0
@@ -385,7 +385,7 @@ def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, valu
 
 
 def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
-    """A setting would be lost between Terraform and the DAG, or carry a secret."""
+    """Fails when Terraform leaves out a setting that the DAG reads, or sends one that it does not know."""
     known = json.loads((ROOT / "variables.json.example").read_text())["fraud_detection"]
     given = applied.outputs["variables"]["fraud_detection"]
     assert set(given) == set(known)
@@ -393,7 +393,7 @@ def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
 
 
 def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: Outcome) -> None:
-    """`make import-variables` would be refused, or an option of airflow.cfg be lost."""
+    """Fails when Airflow 2 refuses `make import-variables`, or loses an option of airflow.cfg."""
     [two] = tests.runs["variants/airflow_2"].of("yandex_airflow_cluster")
     backends = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session"
     assert two.values["airflow_config"] == {
@@ -405,7 +405,7 @@ def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: 
 
 
 def test_managed_airflow_gets_the_providers_that_the_dags_are_tested_with(applied: Run) -> None:
-    """The DAGs would not load: the service's own versions are not these, and Airflow 3 comes with fewer packages."""
+    """Fails when the managed Airflow has other provider packages than the ones that the DAGs are tested with."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     locked = {f"{package['name']}=={package['version']}" for package in lock if "version" in package}
     [cluster] = applied.of("yandex_airflow_cluster")
@@ -417,7 +417,7 @@ def test_managed_airflow_gets_the_providers_that_the_dags_are_tested_with(applie
 
 
 def test_no_script_of_the_infrastructure_hides_an_error() -> None:
-    """A failed step would go unseen."""
+    """Fails when a failed step of an infrastructure script goes unnoticed."""
     scripts = [path for path in INFRA.rglob("*.sh") if ".terraform" not in path.parts]
     assert len(scripts) >= 3
     for path in scripts:

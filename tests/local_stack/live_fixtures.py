@@ -1,4 +1,4 @@
-"""The stack that the tests of the running system share: brought up once, and ended with everything it started."""
+"""The running stack shared by its tests: started once, and stopped with everything that it started."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A stack that really runs: its commands, its services, and runs of the training that something happens to."""
+"""A running stack: its commands, its services, and training runs during which a fault is injected."""
 
 import http.client
 import os

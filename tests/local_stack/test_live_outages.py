@@ -1,4 +1,4 @@
-"""The stack is ended, or its machine lost, while a job runs: the next `make up` brings the run to a good end.
+"""The stack is stopped, or its machine lost, while a job runs: the next `make up` completes the run.
 
 Each case has a stack of its own, whose first run is the one that is interrupted. Slow: `make test-stack`.
 """

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.stack
 
 
 def test_up_ends_with_a_healthy_stack_and_a_champion(live: Live) -> None:
-    """Whoever runs `make up` expects a system that works: all is ready, and a first model is in service."""
+    """Fails when `make up` ends with a component that is not ready, or without a champion in service."""
     table = live.command("status")
     for component in COMPONENTS:
         line = next(line for line in table.splitlines() if line.startswith(component.name))
@@ -31,7 +31,7 @@ def test_up_ends_with_a_healthy_stack_and_a_champion(live: Live) -> None:
 
 
 def test_the_schedule_goes_on_by_itself(live: Live) -> None:
-    """A stack that only ever runs what is triggered by hand would not retrain anything."""
+    """Fails when no scheduled run follows the first one, and the model is retrained only by hand."""
     first = live.runs()[-1]["run_after"]
 
     def later() -> bool:
@@ -46,7 +46,7 @@ def test_the_schedule_goes_on_by_itself(live: Live) -> None:
 
 
 def test_the_whole_idle_stack_fits_into_2_gib(live: Live) -> None:
-    """It has to run beside a browser and an editor on a laptop."""
+    """Fails when the idle stack takes more than 2 GiB, and leaves too little memory on a laptop."""
     eventually("no run is under way", lambda: all(run["state"] == "success" for run in live.runs()))
     table = live.command("status")
     used = float(next(line for line in table.splitlines() if line.startswith("all")).split()[-1])
@@ -54,7 +54,7 @@ def test_the_whole_idle_stack_fits_into_2_gib(live: Live) -> None:
 
 
 def test_no_secret_is_seen(live: Live, arguments: Arguments) -> None:
-    """Arguments, rendered templates and the cloud's log are read by people who shall not know the passwords."""
+    """Fails when a password or key can be read in process arguments, rendered templates, logs or Airflow's API."""
     seen = arguments.stop()
     assert any("fraud_detection_model.py" in words for words in seen), "the job was not among the processes looked at"
     secrets = {**live.secrets}
@@ -79,7 +79,7 @@ def test_no_secret_is_seen(live: Live, arguments: Arguments) -> None:
 
 
 def test_up_again_changes_nothing(live: Live) -> None:
-    """`make up` is what people type when they are not sure: it must not restart what runs, nor train again."""
+    """Fails when a second `make up` restarts running components, uploads again, or starts another training."""
     before = {state.name: state.pid for state in live.supervisor.states()}
     jobs = len(live.emulator.events("job", status="PROVISIONING"))
     told = live.command("up")
@@ -90,7 +90,7 @@ def test_up_again_changes_nothing(live: Live) -> None:
 
 
 def test_down_and_up_keep_the_data(live: Live) -> None:
-    """Whoever ends the stack in the evening wants yesterday's champion, runs and transactions in the morning."""
+    """Fails when `make down` leaves processes, or `make up` after it has lost the champion, runs or decisions."""
     runs = {run["dag_run_id"] for run in live.runs()}
     decisions = sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))
     live.command("down")

@@ -1,4 +1,4 @@
-"""First runs on the running system: on other dates, and one that ends without a champion. Slow: `make test-stack`."""
+"""First runs on the running stack: other start dates, and one that ends without a champion. Slow: `make test-stack`."""
 
 import shutil
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What happens to a training on real Spark under the real scheduler when something breaks. Slow: `make test-stack`.
+"""Faults during a training on real Spark under the real scheduler. Slow: `make test-stack`.
 
 Each case is a run of a model of its own, so it ends with a first champion, or with nothing at all.
 """
@@ -26,7 +26,7 @@ def mlflow_stopped(live: Live) -> Iterator[None]:
 
 
 def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None:
-    """A lost Airflow machine must cost neither the work of the job nor a second one: the next try attaches to it."""
+    """Fails when the loss of Airflow's machine during training loses the job's work or starts a second job."""
     run = Run(quiet, "scheduler_killed").start()
     job = run.running_job()
     killed = quiet.supervisor.state("scheduler").pid
@@ -39,7 +39,7 @@ def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None
 
 
 def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
-    """Maintenance of the database is routine: neither Airflow's run nor MLflow's records may be lost by it."""
+    """Fails when a restart of the database during training fails the run, or loses MLflow's records."""
     run = Run(quiet, "postgres_restarted").start()
     job = run.running_job()
     quiet.supervisor.stop("postgres")
@@ -51,7 +51,7 @@ def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
 
 
 def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
-    """Whoever stops a training wants it stopped: the job, and above all the cluster that costs money."""
+    """Fails when a training that an operator stops goes on, decides, or keeps its cluster."""
     run = Run(quiet, "marked_failed").start()
     job = run.running_job()
     path = f"dags/{TRAINING_DAG}/dagRuns/{run.run_id}/taskInstances/train"
@@ -65,7 +65,7 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
 
 
 def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
-    """Two people press the button: the second run must wait, and be refused before it pays for a cluster."""
+    """Fails when a second run, triggered beside the first, creates a cluster or decides again."""
     run = Run(quiet, "two_at_once").start()
     again = f"{run.run_id}_again"
     wanted = {"dag_run_id": again, "logical_date": None, "conf": {"force": True}}
@@ -81,7 +81,7 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
 
 
 def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
-    """The job says that another time may be better, so the run's second try brings the decision."""
+    """Fails when a run is lost because MLflow was unavailable when its job started."""
     run = Run(quiet, "mlflow_down")
     with mlflow_stopped(quiet):
         run.start()
@@ -94,7 +94,7 @@ def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
 
 
 def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
-    """The decision is made and half recorded: the next try has to complete it, not to decide again."""
+    """Fails when an outage of MLflow during registration makes the next try decide a second time."""
     run = Run(quiet, "mlflow_lost")
     with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
         before.instead_of("POST", "/model-versions/create", lambda: quiet.supervisor.stop("mlflow"))
@@ -110,7 +110,7 @@ def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
 
 
 def test_the_job_is_killed_between_registration_and_alias(quiet: Live) -> None:
-    """A version that is registered and not in service must not be followed by a second one of the same decision."""
+    """Fails when a job killed after registering a version makes its retry register a second one."""
     run = Run(quiet, "killed_before_alias")
     with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
         before.instead_of("POST", "/registered-models/alias", lambda: run.driver().kill())

@@ -1,4 +1,4 @@
-"""How the stack is ended and started again, with components that only seem to run."""
+"""How the stack is stopped and started again, with fake components."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

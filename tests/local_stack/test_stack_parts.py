@@ -1,4 +1,4 @@
-"""The stack's parts, each alone: settings, ports, passwords, configuration, the doctor, the demo's transactions."""
+"""The stack's parts one by one: settings, ports, passwords, configuration, the doctor, the demo's transactions."""
 
 import json
 import os
@@ -39,14 +39,14 @@ def stack(tmp_path: Path) -> Stack:
 
 
 def test_every_setting_is_in_the_example() -> None:
-    """Whoever copies .env.example must find every setting there, with the default it really has."""
+    """Fails when .env.example lacks a setting or shows another default than the real one."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert {name: value.strip('"') for name, value in given.items()} == DEFAULTS
 
 
 def test_settings_of_others_in_env_are_left_alone(tmp_path: Path) -> None:
-    """The same .env holds what the cloud deployment needs; that must not stop the stack."""
+    """Fails when settings of the cloud deployment in the same .env stop the local stack."""
     env = tmp_path / ".env"
     env.write_text("YC_TOKEN=abc\nexport SCHEDULE='*/5 * * * *'  # often\nMLFLOW_PORT=6000\nAIRFLOW_PORT=\n")
     found = load(env)
@@ -55,7 +55,7 @@ def test_settings_of_others_in_env_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["SCHEDULE=*/10 * * * *", "SCHEDULE='*/10 * * * *'", 'export SCHEDULE="*/10 * * * *"'])
 def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_path: Path, line: str) -> None:
-    """If this fails, a .env that starts the stack stops `make env`, or the other way round."""
+    """Fails when a SCHEDULE in .env works for the stack but not for `make env`, or the other way round."""
     env = tmp_path / ".env"
     env.write_text(f"{line}  # often\n")
     assert load(env).schedule == read_env(env)["SCHEDULE"] == "*/10 * * * *"
@@ -71,7 +71,7 @@ def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
-    """A typing error in .env must be told by its name, not by a component that does not start."""
+    """Fails when a mistyped setting shows only as a component that does not start."""
     env = tmp_path / ".env"
     env.write_text(line + "\n")
     with pytest.raises(StackError, match=told):
@@ -79,7 +79,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
 
 
 def test_a_line_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
-    """The same .env holds keys of the cloud: one that was mistyped must not end up in a log."""
+    """Fails when the message about a malformed line of .env repeats the secret in that line."""
     env = tmp_path / ".env"
     for line in ("AWS_SECRET_ACCESS_KEY: topsecret", "AIRFLOW__SMTP__SMTP_PASSWORD='topsecret"):
         env.write_text(line + "\n")
@@ -91,7 +91,7 @@ def test_a_line_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
 def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that cannot answer just now would look like one that has no variable, and it would be written anew."""
+    """Fails when an Airflow that cannot answer makes the stack overwrite a variable that somebody has edited."""
     asked = []
 
     def call(method: str, url: str, *_: object) -> dict[str, str]:
@@ -107,13 +107,13 @@ def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
 
 
 def test_a_component_that_is_started_again_gets_the_settings_of_its_siblings(stack: Stack) -> None:
-    """.env may have changed since: MLflow must not come back at another port than Airflow knows."""
+    """Fails when an edited .env makes a restarted component use other ports than the rest of the stack."""
     stack.save()
     assert saved(stack.folder) == stack
 
 
 def test_a_stack_of_another_release_can_be_ended(stack: Stack) -> None:
-    """After an update `make down` must still find the processes, whatever settings have come or gone since."""
+    """Fails when `make down` cannot stop a stack that another release started."""
     stack.save()
     path = stack.run / "settings.json"
     values = json.loads(path.read_text())
@@ -123,7 +123,7 @@ def test_a_stack_of_another_release_can_be_ended(stack: Stack) -> None:
 
 
 def test_a_taken_port_is_named_with_its_variable_and_owner(stack: Stack) -> None:
-    """Without the name nobody knows what to change in .env, and without the owner not what to end."""
+    """Fails when the message about a taken port does not name the setting to change and the process that has it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -138,7 +138,7 @@ def test_a_taken_port_is_named_with_its_variable_and_owner(stack: Stack) -> None
 
 
 def test_a_port_that_only_listens_elsewhere_is_free() -> None:
-    """A complaint about a port that can be had would send people looking for nothing."""
+    """Fails when a port that is free on this address is reported as taken."""
     with socket.socket() as other:
         other.bind(("127.0.0.2", 0))
         other.listen()
@@ -147,7 +147,7 @@ def test_a_port_that_only_listens_elsewhere_is_free() -> None:
 
 
 def test_passwords_are_private_and_stay(stack: Stack) -> None:
-    """Others on the machine must not read them, and a second start must not lock everybody out."""
+    """Fails when other users of the machine can read the passwords, or a second start changes them."""
     first = passwords(stack.passwords)
     assert stat.S_IMODE(stack.passwords.stat().st_mode) == 0o600
     assert passwords(stack.passwords) == first
@@ -156,7 +156,7 @@ def test_passwords_are_private_and_stay(stack: Stack) -> None:
 
 
 def test_passwords_of_an_earlier_release_stay(stack: Stack) -> None:
-    """A release that needs one more password must keep those that databases know already."""
+    """Fails when an update replaces passwords that the databases already use."""
     stack.passwords.write_text(json.dumps({"postgres": "known"}))
     found = passwords(stack.passwords)
     assert found["postgres"] == "known"
@@ -165,14 +165,14 @@ def test_passwords_of_an_earlier_release_stay(stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", ["postgres", "emulator", "mlflow", "airflow-api", "scheduler", "feeder"])
 def test_no_secret_is_in_arguments(stack: Stack, name: str) -> None:
-    """Every user of the machine sees the arguments of every process."""
+    """Fails when a password is in the arguments of a process, which every user of the machine can see."""
     launch = components.BY_NAME[name].launch(stack)
     words = " ".join(launch.command)
     assert not [key for key, value in passwords(stack.passwords).items() if value in words]
 
 
 def test_the_callers_environment_stays_outside(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's own AIRFLOW__… or AWS_… variables would change the stack, or leak into it."""
+    """Fails when AIRFLOW__… or AWS_… variables of the user's shell change the stack or leak into it."""
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "SequentialExecutor")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
     monkeypatch.setenv("PGPASSWORD", "mine")
@@ -182,7 +182,7 @@ def test_the_callers_environment_stays_outside(stack: Stack, monkeypatch: pytest
 
 
 def test_files_with_secrets_are_private(stack: Stack) -> None:
-    """What components need as files must be as closed as the passwords themselves."""
+    """Fails when a file with a password can be read by other users of the machine, or is an unexpected one."""
     for component in components.COMPONENTS:
         component.launch(stack)
     secret = passwords(stack.passwords).values()
@@ -194,7 +194,7 @@ def test_files_with_secrets_are_private(stack: Stack) -> None:
 
 
 def test_supervisor_configuration_ends_whole_groups_and_holds_no_secret(stack: Stack) -> None:
-    """MLflow and Airflow have children: ending only their first process would leave the ports taken."""
+    """Fails when `make down` leaves child processes on their ports, or supervisord's configuration holds a password."""
     text = configuration(stack)
     sections = {part.split("]")[0]: part for part in text.split("[program:")[1:]}
     assert list(sections) == list(components.BY_NAME)
@@ -204,7 +204,7 @@ def test_supervisor_configuration_ends_whole_groups_and_holds_no_secret(stack: S
 
 
 def test_a_folder_with_a_percent_sign_or_a_long_path_works(stack: Stack, tmp_path: Path) -> None:
-    """supervisord reads % as an expression, and sockets have short names: both would fail far from their cause."""
+    """Fails when a clone in a folder with % or a long path cannot start the stack."""
     deep = tmp_path / "100%" / ("long" * 30)
     deep.mkdir(parents=True)
     moved = replace(stack, folder=deep)
@@ -213,7 +213,7 @@ def test_a_folder_with_a_percent_sign_or_a_long_path_works(stack: Stack, tmp_pat
 
 
 def test_postgres_runs_as_another_user_where_this_is_root(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL refuses root: the stack must not depend on who runs it."""
+    """Fails when root cannot start the stack, because PostgreSQL refuses to run as root."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     server = postgres.server(stack)
     assert server.account == pwd.getpwnam("nobody")
@@ -227,7 +227,7 @@ def test_postgres_runs_as_another_user_where_this_is_root(stack: Stack, monkeypa
 def test_postgres_leaves_a_folder_that_its_user_cannot_enter(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clone in /root is closed to every other user: programs and data must lie elsewhere then."""
+    """Fails when a clone in /root stops PostgreSQL, whose user cannot enter that folder."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     account = pwd.getpwnam("nobody")
     monkeypatch.setattr(postgres, "can_enter", lambda path, _: not path.is_relative_to(tmp_path))
@@ -241,7 +241,7 @@ def test_postgres_leaves_a_folder_that_its_user_cannot_enter(
 
 
 def test_the_doctor_says_how_to_mend_each(stack: Stack) -> None:
-    """A prerequisite that is missing must be told with what to do, before anything is installed."""
+    """Fails when the doctor does not say how to fix a missing prerequisite, or complains about the stack's ports."""
     assert doctor.python((3, 11)).fix == ""
     assert "python3.11-venv" in doctor.python((3, 9)).fix
     assert "STACK_FOLDER" in doctor.disk(1.0, stack).fix
@@ -258,7 +258,7 @@ def test_the_doctor_says_how_to_mend_each(stack: Stack) -> None:
 
 
 def test_the_doctor_needs_nothing_installed() -> None:
-    """It is asked first, on a machine that has Python and nothing else."""
+    """Fails when the doctor needs an installed package on a machine that has only Python."""
     import subprocess
     import sys
 
@@ -278,7 +278,7 @@ def test_the_doctor_needs_nothing_installed() -> None:
 
 
 def test_demo_data_reach_the_clock_and_are_written_once(tmp_path: Path) -> None:
-    """A second `make up` must not write the same transactions under other names, nor leave out an hour between."""
+    """Fails when a second `make up` writes demo transactions twice, or leaves a gap for the hours that it was down."""
     now = datetime(2026, 4, 2, 5, 30, tzinfo=UTC)
     assert seeding.seed(tmp_path, now) == seeding.HISTORY_DAYS + 5
     files = sorted(seeding.data_folder(tmp_path).rglob("*.parquet"))
@@ -294,7 +294,7 @@ def test_demo_data_reach_the_clock_and_are_written_once(tmp_path: Path) -> None:
 
 
 def test_uploading_again_changes_nothing(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow would parse, and people would wonder about, files that have not changed."""
+    """Fails when unchanged files are uploaded again and Airflow parses them anew, or a needed file is not uploaded."""
     (tmp_path / "venv.tar.gz").write_bytes(b"made by make up before it uploads")
     monkeypatch.setattr(bucket, "ARCHIVE", tmp_path / "venv.tar.gz")
     assert bucket.upload(stack) >= 6
@@ -305,7 +305,7 @@ def test_uploading_again_changes_nothing(stack: Stack, tmp_path: Path, monkeypat
 
 
 def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:
-    """Both must work at any time, also before the first start and twice in a row."""
+    """Fails when `make status` or `make down` fails before the first `make up`."""
     env = tmp_path / ".env"
     env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
     status = CliRunner().invoke(main, ["status", "--env", str(env)])

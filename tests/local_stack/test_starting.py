@@ -1,4 +1,4 @@
-"""What `make up` says and does about the first champion, with components and Airflow that only seem to run."""
+"""What `make up` reports and does about the first champion, with fake components and a fake Airflow."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

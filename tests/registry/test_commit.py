@@ -93,7 +93,7 @@ STEPS = [pytest.param(i, step, id=f"{i}-{step.__name__}") for i, step in enumera
 def test_a_promotion_killed_before_a_step_is_completed_by_the_run_of_another_moment(
     here: World, monkeypatch: pytest.MonkeyPatch, index: int, step: Callable[..., None]
 ) -> None:
-    """A better model would be lost, registered twice, or in service without a decision."""
+    """Fails when a promotion killed half-way is lost, registered twice, or put in service without a decision."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(step, index))
         here.record(Outcome.PROMOTED, T1)
@@ -106,7 +106,7 @@ def test_a_promotion_killed_before_a_step_is_completed_by_the_run_of_another_mom
 def test_a_refusal_killed_before_a_step_is_not_decided_again(
     here: World, monkeypatch: pytest.MonkeyPatch, index: int, step: Callable[..., None]
 ) -> None:
-    """The same T would be decided twice, and perhaps differently."""
+    """Fails when a refusal killed half-way is decided a second time for the same as-of time, perhaps differently."""
     outcome = Outcome.NO_DECISION if index % 2 else Outcome.REFUSED
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(step, index))
@@ -160,7 +160,7 @@ def killed_at_every_change(
 def test_a_promotion_killed_before_any_change_is_completed_by_the_run_of_the_same_moment(
     with_champion: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
 ) -> None:
-    """Airflow repeats a killed task with the same T: the model would be lost, or registered twice."""
+    """Fails when Airflow's retry of a killed task loses the promoted model or registers it twice."""
     promote = partial(World.record, outcome=Outcome.PROMOTED, as_of=T1)
     for here in killed_at_every_change(with_champion, tmp_path, kill_before_change, promote):
         assert next_run(here, T1, Outcome.PROMOTED).decision is Outcome.PROMOTED
@@ -173,7 +173,7 @@ def test_a_completion_killed_before_any_change_is_completed_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
     kill_before_change: Callable[[World, int], None],
 ) -> None:
-    """The run that tidies up can be killed, too."""
+    """Fails when a run that is killed while it completes an earlier run leaves a state that no later run can repair."""
     begun = world(tmp_path / "begun", with_champion)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
@@ -209,7 +209,7 @@ def interventions(log: DecisionLog) -> list[Action]:
 def test_a_killed_rollback_is_finished_and_never_undone(
     with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None], then: str
 ) -> None:
-    """The model that a person took out of service would come back within the hour."""
+    """Fails when a killed rollback lets the next run put the rolled-back model in service again."""
     for here in killed_at_every_change(with_two, tmp_path, kill_before_change, _rollback):
         fresh = world(here.output)
         begun = fresh.registry.pinned() is not None
@@ -228,7 +228,7 @@ def test_a_killed_rollback_is_finished_and_never_undone(
 def test_a_killed_unpin_is_finished(
     with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
 ) -> None:
-    """Automatic promotion would stay off although the log says that it is on."""
+    """Fails when a killed unpin leaves automatic promotion off although the log says that it is on."""
     pinned = world(tmp_path / "pinned", with_two)
     _rollback(pinned)
     killed = [world(tmp_path / str(survived), pinned) for survived in range(2)]
@@ -262,7 +262,7 @@ world(Path(sys.argv[1])).record(Outcome.PROMOTED, T1)
 
 
 def test_a_process_that_is_really_killed_is_completed(here: World) -> None:
-    """What a raised exception still tidies up (files, connections, transactions), SIGKILL does not."""
+    """Fails when a real SIGKILL, after which no handler runs, leaves a promotion that the next run cannot complete."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(here.output)], env=environment, capture_output=True, text=True, check=False
@@ -275,7 +275,7 @@ def test_a_process_that_is_really_killed_is_completed(here: World) -> None:
 
 
 def test_a_run_of_another_moment_that_may_be_alive_is_left_alone(here: World) -> None:
-    """A run that is still logging would be declared dead by its neighbour."""
+    """Fails when a run marks another run that is still logging as killed."""
     alive = here.client.create_run(
         here.connection.experiment_id,
         tags={"fraud_detection.model": NAME, "fraud_detection.as_of": T1.isoformat()},
@@ -306,7 +306,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
 
 
 def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model compared with one champion would replace another that it never met."""
+    """Fails when completing a killed promotion replaces a champion that the model was never compared with."""
     step = commit.set_previous_champion
     index = commit.PROTOCOL.index(step)
     with monkeypatch.context() as patched, pytest.raises(Killed):
@@ -322,7 +322,7 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
 
 
 def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs of one T at once: the model of the one would serve under the refusal of the other."""
+    """Fails when a run promotes a model although another run's refusal is recorded for the same as-of time."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
         here.record(Outcome.PROMOTED, T1)
@@ -336,7 +336,7 @@ def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeyp
 def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every later run would fail without saying which run to look at, and a rollback would be impossible."""
+    """Fails when an intent that lost its artifacts blocks every later run without saying which MLflow run to delete."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
         here.record(Outcome.REFUSED, T1)
@@ -351,7 +351,7 @@ def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
 
 
 def test_the_model_of_the_killed_run_is_the_one_in_service(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The completed version would be registered from other files than those compared."""
+    """Fails when completing a killed promotion registers other model files than the ones that were compared."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
         here.record(Outcome.PROMOTED, T1, seed=3)

@@ -1,4 +1,4 @@
-"""The decision log is the only history there is: what it loses or garbles, nobody can tell again."""
+"""The decision log: the only history of decisions, so nothing in it may be lost, replaced or misread."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def intervention(at: datetime, action: Action = Action.ROLLBACK) -> Intervention
 
 
 def test_a_decision_is_read_back_as_it_was_written(log: DecisionLog, tmp_path: Path) -> None:
-    """`fraud-detection decisions` would show something else than was decided."""
+    """Fails when `fraud-detection decisions` shows something else than was decided."""
     given = decision(Outcome.REFUSED, T1)
     assert log.find(T1) is None
     assert log.write(given)
@@ -64,7 +64,7 @@ def test_the_previous_decision_is_that_of_the_newest_t_before(log: DecisionLog) 
 
 
 def test_the_second_decision_at_the_same_moment_does_not_replace_the_first(log: DecisionLog) -> None:
-    """A repeated run would rewrite history."""
+    """Fails when a repeated run overwrites the decision that is already recorded."""
     first = decision(Outcome.REFUSED, T1)
     assert log.write(first)
     assert not log.write(decision(Outcome.NO_DECISION, T1, reason="another"))
@@ -72,7 +72,7 @@ def test_the_second_decision_at_the_same_moment_does_not_replace_the_first(log: 
 
 
 def test_a_moment_is_the_same_in_every_time_zone(log: DecisionLog) -> None:
-    """A run with `--as-of 2018-08-22T03:00:00+03:00` would decide the same moment a second time."""
+    """Fails when the same as-of time, given in another time zone, is decided a second time."""
     from zoneinfo import ZoneInfo
 
     assert log.write(decision(Outcome.REFUSED, T1))
@@ -80,7 +80,7 @@ def test_a_moment_is_the_same_in_every_time_zone(log: DecisionLog) -> None:
 
 
 def test_history_is_in_the_order_in_which_things_happened(log: DecisionLog) -> None:
-    """A rollback between two decisions must stand between them, whatever the moments decided about."""
+    """Fails when the history shows a rollback before the decision that it followed, or after the next one."""
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     late = decision(Outcome.PROMOTED, T1, decided_at=begin + timedelta(hours=2))
     early = decision(Outcome.PROMOTED, T2, decided_at=begin)
@@ -92,7 +92,7 @@ def test_history_is_in_the_order_in_which_things_happened(log: DecisionLog) -> N
 
 
 def test_models_do_not_see_each_others_decisions(log: DecisionLog, tmp_path: Path) -> None:
-    """Two models in one output folder would take each other's decisions for their own."""
+    """Fails when two models in one output folder read each other's decisions."""
     other = DecisionLog(open_folder(str(tmp_path)), f"{NAME}_2")
     assert other.write(decision(Outcome.REFUSED, T1, model_name=f"{NAME}_2"))
     assert log.find(T1) is None
@@ -100,7 +100,7 @@ def test_models_do_not_see_each_others_decisions(log: DecisionLog, tmp_path: Pat
 
 
 def test_an_intervention_is_written_once_for_each_pin(log: DecisionLog) -> None:
-    """A rollback that was killed and completed would appear twice."""
+    """Fails when a rollback that was killed and completed appears twice in the history."""
     moment = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
     assert log.write_intervention(intervention(moment))
     assert not log.write_intervention(intervention(moment))
@@ -111,7 +111,7 @@ def test_an_intervention_is_written_once_for_each_pin(log: DecisionLog) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"decision": "promoted"}', b"\xff\xfe"])
 def test_a_broken_decision_is_named(log: DecisionLog, tmp_path: Path, content: bytes) -> None:
-    """A stack trace would not say which of a thousand files to look at."""
+    """Fails when a damaged decision file ends in a stack trace that does not say which of a thousand files it is."""
     assert log.write(decision(Outcome.REFUSED, T2))
     broken = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
     broken.write_bytes(content)
@@ -121,7 +121,7 @@ def test_a_broken_decision_is_named(log: DecisionLog, tmp_path: Path, content: b
 
 
 def test_a_decision_under_another_name_is_refused(log: DecisionLog, tmp_path: Path) -> None:
-    """A file copied by hand would make a run believe that its T is decided."""
+    """Fails when a decision file copied under another name makes a run skip an as-of time that was never decided."""
     assert log.write(decision(Outcome.REFUSED, T1))
     folder = tmp_path / "decisions" / NAME
     (folder / "20180822T000000Z.json").rename(folder / "20180822T010000Z.json")
@@ -130,7 +130,7 @@ def test_a_decision_under_another_name_is_refused(log: DecisionLog, tmp_path: Pa
 
 
 def test_a_file_that_is_no_decision_is_named(log: DecisionLog, tmp_path: Path) -> None:
-    """A stray JSON file would be skipped in silence, or break the table without a hint."""
+    """Fails when a stray file among the decisions is skipped in silence, or breaks the history without being named."""
     assert log.write(decision(Outcome.REFUSED, T1))
     (tmp_path / "decisions" / NAME / "notes.json").write_text("{}")
     with pytest.raises(FraudDetectionError, match=r"notes\.json is not named like a decision"):

@@ -1,4 +1,4 @@
-"""A champion that is gone without anybody having retired it, and every way back into service."""
+"""A champion that disappeared without being retired, and every way to restore service."""
 
 import re
 import shlex

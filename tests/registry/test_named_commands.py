@@ -1,4 +1,4 @@
-"""The commands that messages of the registry name: complete, and for the state that the registry is in."""
+"""The commands named in the registry's messages are complete and fit the state of the registry."""
 
 import errno
 import os

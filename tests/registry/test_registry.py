@@ -1,4 +1,4 @@
-"""What the registry promises: one version a promotion, the model that was compared, and a way back."""
+"""The registry: one version per promotion, the model that was compared, and a rollback that works."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def failed(decided: Decision) -> list[str]:
 
 
 def test_a_first_champion_is_registered_logged_and_decided(empty: World) -> None:
-    """The first run would leave nothing behind to compare with or to look at."""
+    """Fails when the first run leaves no version, MLflow run or decision for later runs to compare with."""
     assert empty.registry.champion() is None
     decided = empty.record(Outcome.PROMOTED, T1)
     assert (decided.version, decided.champion_version) == (1, None)
@@ -90,7 +90,7 @@ def test_a_first_champion_is_registered_logged_and_decided(empty: World) -> None
 
 
 def test_the_champion_is_the_model_that_was_compared(served: World) -> None:
-    """Another model would serve than the one that won."""
+    """Fails when the model in service is not the one that won the comparison."""
     champion = served.registry.champion()
     assert champion is not None
     assert champion.model.to_bytes() == model(0).to_bytes()
@@ -102,7 +102,7 @@ def test_the_champion_is_the_model_that_was_compared(served: World) -> None:
 
 
 def test_anyone_with_mlflow_and_xgboost_can_predict(served: World) -> None:
-    """A serving team would have to install this package, or would get other scores."""
+    """Fails when serving needs this package installed, or gives other scores than the comparison did."""
     import mlflow
 
     assert served.registry.pinned() is None  # MLflow's global address is now that of this world
@@ -116,7 +116,7 @@ def test_anyone_with_mlflow_and_xgboost_can_predict(served: World) -> None:
 
 
 def test_a_version_holds_no_code(served: World) -> None:
-    """Loading a model from a shared bucket would run what somebody put there."""
+    """Fails when loading a model from a shared bucket can run code that somebody put there."""
     names = {file.name for file in artifact(served, 1, "").iterdir()}
     assert "model.ubj" in names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".cloudpickle", ".py", ".joblib"))]
@@ -126,7 +126,7 @@ def test_a_version_holds_no_code(served: World) -> None:
 
 
 def test_a_promotion_remembers_the_champion_before(served: World) -> None:
-    """There would be nothing to roll back to."""
+    """Fails when a promotion does not record the champion it replaced, and a rollback has no target."""
     decided = served.record(Outcome.PROMOTED, T1)
     assert (decided.version, decided.champion_version) == (2, 1)
     assert served.aliases() == {"champion": 2, "previous_champion": 1}
@@ -138,7 +138,7 @@ def test_a_promotion_remembers_the_champion_before(served: World) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.NO_DECISION])
 def test_what_does_not_win_is_logged_and_registers_nothing(served: World, outcome: Outcome) -> None:
-    """A loser in the registry could be put into service by mistake; a loser without a run cannot be studied."""
+    """Fails when a refused model is registered and could be served by mistake, or its run is not logged."""
     decided = served.record(outcome, T1)
     assert decided.version is None
     assert served.versions() == [1]
@@ -156,7 +156,7 @@ def test_the_report_names_the_version(served: World) -> None:
 
 
 def test_the_same_moment_is_decided_once(served: World) -> None:
-    """A repeated run would register the same model twice, or contradict itself."""
+    """Fails when a repeated run registers the same model twice, or contradicts the first decision."""
     first = served.record(Outcome.PROMOTED, T1, seed=1)
     again = served.record(Outcome.PROMOTED, T1, seed=2)
     assert again == first
@@ -165,7 +165,7 @@ def test_the_same_moment_is_decided_once(served: World) -> None:
 
 
 def test_a_model_that_scores_differently_once_registered_is_not_promoted(served: World) -> None:
-    """The model in service would not be the one that won."""
+    """Fails when a model goes into service that scores differently from the one that won."""
 
     class Other(Model):
         def predict(self, rows: Any) -> FloatArray:
@@ -216,7 +216,7 @@ def test_what_a_promotion_leaves_holds_no_row_of_the_data(served: World) -> None
 def test_registered_files_that_cannot_be_loaded_are_not_promoted(
     served: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file broken on its way to the artifact store would take the service down."""
+    """Fails when model files damaged during the upload are promoted, and serving cannot load them."""
 
     def break_file(run: commit.Completion) -> None:
         commit.register_version(run)
@@ -231,7 +231,7 @@ def test_registered_files_that_cannot_be_loaded_are_not_promoted(
 
 
 def test_a_champion_that_changed_since_the_comparison_is_not_replaced(served: World) -> None:
-    """Two runs at once: the second would replace a model that it was never compared with."""
+    """Fails when, of two runs at once, the second replaces a champion that it was never compared with."""
     stale = decision(Outcome.PROMOTED, T2, champion_version=1)
     served.record(Outcome.PROMOTED, T1, seed=1)
     decided = served.record_as_it_is(stale, seed=2)
@@ -242,7 +242,7 @@ def test_a_champion_that_changed_since_the_comparison_is_not_replaced(served: Wo
 
 
 def test_a_decision_that_could_not_be_read_again_is_not_logged(empty: World) -> None:
-    """NaN becomes null in JSON: the log would hold a decision that breaks every later run."""
+    """Fails when NaN, which JSON cannot hold, gets into the decision log and breaks every later run."""
     given = decision(Outcome.REFUSED, T1)
     broken = given.model_copy(update={"challenger": given.challenger.model_copy(update={"brier": float("nan")})})  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="brier"):
@@ -251,7 +251,7 @@ def test_a_decision_that_could_not_be_read_again_is_not_logged(empty: World) -> 
 
 
 def test_many_and_long_settings_are_logged(empty: World) -> None:
-    """A data set with 300 extra columns would fail after training, at MLflow's limits."""
+    """Fails when a data set with hundreds of extra columns fails after training, at MLflow's limits for parameters."""
     columns = [f"column_{i:04}" for i in range(2000)]
     parameters = {"data": {"columns": columns, "empty": {}}, "more": {f"p{i}": i for i in range(250)}}
     given = decision(Outcome.NO_DECISION, T1, champion=None, challenger=None, difference=None)
@@ -283,7 +283,7 @@ def test_nothing_is_logged_later(empty: World, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_champion_that_cannot_be_loaded_is_explained(tmp_path: Path, harm: Any, found: str, _empty: World) -> None:
-    """A stack trace at night, or worse: a comparison with a broken model."""
+    """Fails when a missing or corrupted champion ends in a stack trace, or is compared with as if it were intact."""
     here = world(tmp_path, _empty)
     here.record(Outcome.PROMOTED, T0, seed=0)
     harm(artifact(here, 1, "model.ubj"))
@@ -306,7 +306,7 @@ def test_a_champion_that_cannot_be_loaded_is_explained(tmp_path: Path, harm: Any
     ],
 )
 def test_a_champion_without_its_facts_is_explained(served: World, tag: str, value: str | None, found: str) -> None:
-    """A model registered by hand in MLflow might have been trained on the hold-out; nobody could tell."""
+    """Fails when a model without the tags that say what it was trained on is compared on data it may have seen."""
     if value is None:
         served.client.delete_model_version_tag(NAME, "1", tag)
     else:
@@ -317,7 +317,7 @@ def test_a_champion_without_its_facts_is_explained(served: World, tag: str, valu
 
 
 def test_a_rollback_leaves_a_champion_that_cannot_be_loaded(served: World) -> None:
-    """The way out of a broken champion would need the champion."""
+    """Fails when a rollback needs to load the broken champion that it is meant to replace."""
     served.record(Outcome.PROMOTED, T1)
     artifact(served, 2, "model.ubj").unlink()
     served.registry.rollback(None, "it cannot be loaded", "anna")
@@ -330,7 +330,7 @@ def test_a_rollback_leaves_a_champion_that_cannot_be_loaded(served: World) -> No
 
 
 def test_a_rollback_puts_the_previous_champion_back_and_pins_it(served: World) -> None:
-    """The next hourly run would promote the same model again."""
+    """Fails when the next hourly run promotes the model that was just rolled back."""
     served.record(Outcome.PROMOTED, T1)
     assert served.registry.pinned() is None
     done = served.registry.rollback(None, "alerts doubled", "anna")
@@ -348,7 +348,7 @@ def test_a_rollback_puts_the_previous_champion_back_and_pins_it(served: World) -
 
 
 def test_promotion_resumes_after_unpin(served: World) -> None:
-    """Retraining would stay off for ever."""
+    """Fails when automatic promotion stays off after an unpin."""
     served.record(Outcome.PROMOTED, T1)
     served.registry.rollback(None, "alerts doubled", "anna")
     done = served.registry.unpin("it was the data", "boris")
@@ -361,7 +361,7 @@ def test_promotion_resumes_after_unpin(served: World) -> None:
 
 
 def test_a_rollback_can_name_any_version(served: World) -> None:
-    """Two bad promotions in a row could not be left behind."""
+    """Fails when two bad promotions in a row cannot be rolled back."""
     served.record(Outcome.PROMOTED, T1, seed=1)
     served.record(Outcome.PROMOTED, T2, seed=2)
     served.registry.rollback(None, "bad", "anna")
@@ -373,7 +373,7 @@ def test_a_rollback_can_name_any_version(served: World) -> None:
 
 
 def test_a_rollback_that_makes_no_sense_is_explained(served: World) -> None:
-    """A typing error at night would do something else than was meant."""
+    """Fails when a mistyped rollback or unpin changes the champion, or does not say which versions exist."""
     rollback = served.registry.rollback
     with pytest.raises(FraudDetectionError, match=r"no previous champion; .* there are: 1; the champion is version 1"):
         rollback(None, "r", "anna")
@@ -394,13 +394,13 @@ def test_a_rollback_that_makes_no_sense_is_explained(served: World) -> None:
 
 
 def test_a_rollback_without_any_model_is_explained(empty: World) -> None:
-    """A newcomer would see MLflow's RESOURCE_DOES_NOT_EXIST."""
+    """Fails when a rollback in a new installation ends in MLflow's RESOURCE_DOES_NOT_EXIST."""
     with pytest.raises(FraudDetectionError, match="no champion to roll back; train one: fraud-detection retrain"):
         empty.registry.rollback(None, "r", "anna")
 
 
 def test_a_rollback_to_a_version_that_cannot_be_loaded_changes_nothing(served: World) -> None:
-    """The service would go from a bad model to none."""
+    """Fails when a rollback replaces a bad model with one that cannot be loaded at all."""
     served.record(Outcome.PROMOTED, T1)
     artifact(served, 1, "model.ubj").unlink()
     with pytest.raises(FraudDetectionError, match=r"version 1 of fraud_detection .* cannot be loaded"):
@@ -426,7 +426,7 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
 
 
 def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person pulls the brake while the hourly run moves the alias: the run must not win the race."""
+    """Fails when a run that promotes at the same moment overrides an operator's rollback."""
     served.record(Outcome.PROMOTED, T1, seed=1)
     with rollback_just_before(commit.set_champion, served, None, monkeypatch):
         decided = served.record(Outcome.PROMOTED, T2, seed=2)
@@ -439,7 +439,7 @@ def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch
 def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
     served: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An open intent that cannot be completed must not stand between a person and the brake."""
+    """Fails when an intent that cannot be completed prevents an operator's rollback."""
     served.record(Outcome.PROMOTED, T1, seed=1)
 
     def refuse(*_arguments: object) -> None:
@@ -455,7 +455,7 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
 
 
 def test_a_pin_that_is_no_pin_is_explained(served: World) -> None:
-    """A tag edited by hand in MLflow would stop every run with a stack trace."""
+    """Fails when a pin tag edited by hand in MLflow stops every run with a stack trace."""
     served.client.set_registered_model_tag(NAME, "fraud_detection.pin", "yes please")
     with pytest.raises(FraudDetectionError, match=r"fraud_detection\.pin is not a pin: 'yes please'"):
         served.registry.pinned()
@@ -646,7 +646,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_mlflow_that_is_not_there_can_be_tried_again(tmp_path: Path) -> None:
-    """The scheduler would not retry, or the run would hang for minutes before it says so."""
+    """Fails when an unavailable MLflow makes the run hang for minutes, or is not retried by the scheduler."""
     with server(200, b"{}") as gone:
         pass
     registry = registry_at(f"http://anna:s3cr3t@{gone}", tmp_path)
@@ -689,7 +689,7 @@ def test_an_mlflow_that_is_not_there_can_be_tried_again(tmp_path: Path) -> None:
 def test_what_the_service_answers_decides_whether_to_try_again(
     tmp_path: Path, status: int, body: bytes, kind: type[Exception], says: str
 ) -> None:
-    """Wrong credentials would be tried every hour, or a restarting server would count as a failure for good."""
+    """Fails when wrong credentials are retried every hour, or a restarting MLflow counts as a permanent failure."""
     with server(status, body) as host:
         registry = registry_at(f"http://anna:s3cr3t@{host}", tmp_path)
         for call in (registry.champion, registry.complete_open_intents):
@@ -707,14 +707,14 @@ def test_what_the_service_answers_decides_whether_to_try_again(
      "sqlite:///", "sqlite:///:memory:", "sqlite:mlflow.db", "postgresql://", "databricks"],
 )  # fmt: skip
 def test_an_address_that_is_not_one_of_mlflow_is_a_wrong_setting(tmp_path: Path, uri: str) -> None:
-    """A misspelt address would quietly begin a registry of its own in some folder."""
+    """Fails when a misspelt tracking URI silently starts a new registry in some folder."""
     with pytest.raises(SettingsError, match=r"--tracking-uri .* expected http://HOST:PORT"):
         registry_at(uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_address_is_named_without_its_password() -> None:
-    """A password would stand in the logs of the scheduler."""
+    """Fails when the password in a tracking URI appears in messages and in the scheduler's logs."""
     with pytest.raises(SettingsError) as raised:
         Connection("ftp://anna:s3cr3t@host/x", NAME)
     assert "s3cr3t" not in str(raised.value)
@@ -726,7 +726,7 @@ def test_a_wrong_address_is_named_without_its_password() -> None:
 
 
 def test_no_password_reaches_the_parameters_of_a_run(tmp_path: Path) -> None:
-    """Who logs the command line as a parameter would publish the password to everyone who may read MLflow."""
+    """Fails when a password in a parameter's value is shown to everybody who may read MLflow."""
     registry = registry_at("http://anna:s3cr3t@mlflow.example", tmp_path)
     assert registry._value("retrain --tracking-uri http://anna:s3cr3t@mlflow.example") == (
         "retrain --tracking-uri http://***@mlflow.example"
@@ -734,7 +734,7 @@ def test_no_password_reaches_the_parameters_of_a_run(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
-    """MLflow would try for minutes, or destroy the file."""
+    """Fails when a file that is not a database is overwritten, or MLflow retries it for minutes."""
     (tmp_path / "mlflow.db").write_text("shopping list")
     with pytest.raises(FraudDetectionError, match="is not an SQLite database"):
         world(tmp_path).registry.champion()
@@ -742,21 +742,21 @@ def test_a_database_that_is_something_else_is_not_overwritten(tmp_path: Path) ->
 
 
 def test_a_database_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
-    """MLflow would try for minutes and end in a stack trace of SQLAlchemy."""
+    """Fails when a database that cannot be created ends in SQLAlchemy's stack trace after minutes of retries."""
     (tmp_path / "output").write_text("a file where a folder should be")
     with pytest.raises(FraudDetectionError, match=r"output/mlflow\.db cannot be opened for writing.*--output"):
         registry_at(f"sqlite:///{tmp_path}/output/mlflow.db", tmp_path).champion()
 
 
 def test_a_deleted_experiment_is_explained(empty: World) -> None:
-    """MLflow refuses runs in it, late and with a message about identifiers."""
+    """Fails when a deleted MLflow experiment breaks a run without saying how to restore it."""
     empty.client.delete_experiment(empty.connection.experiment_id)
     with pytest.raises(FraudDetectionError, match="mlflow experiments restore --experiment-id"):
         world(empty.output).registry.complete_open_intents()
 
 
 def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty: World) -> None:
-    """A run from another folder would look for the artifacts there."""
+    """Fails when a relative database path makes a run from another folder look for the artifacts there."""
     here = world(tmp_path / "a folder with # and ü")
     monkeypatch.chdir(here.output)
     registry = registry_at("sqlite:///mlflow.db", here.output)
@@ -769,7 +769,7 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
 
 
 def test_two_services_in_one_process_do_not_mix(served: World, tmp_path: Path, _empty: World) -> None:
-    """A process with two outputs would register the model of the one with the other, or pass its address on."""
+    """Fails when one process with two outputs registers a model in the wrong MLflow."""
     other = world(tmp_path / "other", _empty)
     assert other.registry.champion() is None
     assert served.record(Outcome.PROMOTED, T1).version == 2
@@ -793,7 +793,7 @@ here.registry.rollback(None, "r", "anna")
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
-    """`--json` promises one object on standard output, and people a few lines, not MLflow's migrations and warnings."""
+    """Fails when MLflow's migrations and warnings are printed into the output of `--json`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     done = subprocess.run(
         [sys.executable, "-c", QUIET, str(tmp_path / "output")],
@@ -807,7 +807,7 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
 
 
 def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(tmp_path: Path) -> None:
-    """MLflow leaves a half-migrated database that no later run can use: the newcomer's Ctrl-C would be the end."""
+    """Fails when Ctrl-C during the first run leaves a half-migrated database that no later run can use."""
     import sqlalchemy
 
     statements = []
@@ -839,7 +839,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_is_explained_and_the_next_run_goes_on(served: World) -> None:
-    """A full disk would leave a stack trace, or a champion without its files."""
+    """Fails when a full disk ends in a stack trace, or leaves a champion without its files."""
     given = decision(Outcome.PROMOTED, T2, champion_version=1)
     with full_disk(), pytest.raises(FraudDetectionError) as raised:
         served.record_as_it_is(given)

@@ -1,4 +1,4 @@
-"""Rows that verify a registered model: made from its trees alone, and enough to notice another model."""
+"""Rows that verify a registered model: generated from its trees alone, and enough to detect another model."""
 
 import json
 from collections.abc import Callable

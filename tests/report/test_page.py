@@ -1,4 +1,4 @@
-"""The report page, read as a browser reads it: parsed, not searched for substrings of markup."""
+"""The report page, parsed as a browser parses it, not searched for substrings of markup."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -165,7 +165,7 @@ def nothing_decided(**changes: Any) -> Decision:
     ],
 )
 def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str, consequence: str) -> None:
-    """The reader does not see at once what happened, or what is in service now."""
+    """Fails when the report does not open with what was decided and which model is now in service."""
     page = Page(render(decision(**changes), evidence()))
     verdict = page.texts["verdict"]
     assert title in verdict
@@ -177,7 +177,7 @@ def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str
 
 
 def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
-    """A metric is shown with the wrong digits, or a rising Brier score passes for an improvement."""
+    """Fails when a metric has the wrong digits, or a rising Brier score is shown as an improvement."""
     page = Page(render(decision(), evidence()))
     assert page.row("Average precision")[1:] == ["0.612", "0.641", "+0.029 better"]
     assert page.row("Card precision@100")[1:] == ["0.298", "0.311", "+0.013 better"]
@@ -186,14 +186,14 @@ def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
 
 
 def test_difference_has_its_interval_confidence_and_pairing() -> None:
-    """The one number that decides comes without what it takes to trust it."""
+    """Fails when the deciding difference is shown without its interval, confidence, pairing or minimum effect."""
     text = Page(render(decision(), evidence())).texts["difference"]
     assert "minus that of champion v12: +0.029, 95 % interval [+0.012, +0.046], paired by card" in text
     assert "minimum effect +0.010" in text
 
 
 def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
-    """A first champion's page speaks of a champion or a minimum effect that there was not."""
+    """Fails when the report of a first champion mentions a champion or a minimum effect that did not exist."""
     floor = Floor(average_precision=0.28, amount_average_precision=0.14, multiple=2.0)
     sure = Difference(value=0.3612, low=0.1, high=0.62, confidence=0.9)
     first = decision(champion_version=None, champion=None, version=1, difference=sure, floor=floor)
@@ -216,7 +216,7 @@ def test_a_first_champion_of_an_earlier_release_still_has_its_page() -> None:
 
 
 def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
-    """A failed check is overlooked, lost, or marked by colour alone."""
+    """Fails when a failed check is missing, far down the list, or marked by colour alone."""
     page = Page(render(decision(), evidence()))
     assert "3 failed, 2 passed, 1 not measured" in page.texts["checks"]
     results = [cells[-1] for cells in page.cells() if cells[-1] in {"✓ passed", "✕ FAILED", "– not measured"}]
@@ -233,14 +233,14 @@ def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
 
 
 def test_failed_check_never_shows_equal_numbers() -> None:
-    """A check that failed by a hair reads `0.01 ≥ 0.01 FAILED`, and nobody believes the page any more."""
+    """Fails when a narrowly failed check reads `0.01 ≥ 0.01 FAILED`, which no reader believes."""
     page = Page(render(decision(), evidence()))
     assert page.row("Better by enough to matter")[1:3] == ["0.0099999", "≥ 0.01"]
     assert wording.value_and_limit(0.5, 0.5) == ("0.5", "0.5")
 
 
 def test_every_check_of_the_promotion_rule_has_words() -> None:
-    """A new check of the rule reaches the reader as a bare identifier without its relation."""
+    """Fails when a new check appears in the report as a bare identifier without its relation."""
     rows = 4_000
     day, card = np.arange(rows) * 7 // rows, np.arange(rows) % 900
     fraud = (np.arange(rows) % 16 == 0).astype(np.int8)
@@ -259,7 +259,7 @@ def test_every_check_of_the_promotion_rule_has_words() -> None:
 
 
 def test_data_summary_shows_windows_rejections_and_warnings() -> None:
-    """The reader cannot see on which data the verdict stands."""
+    """Fails when the report does not show which data the decision is based on, and what was rejected."""
     page = Page(render(decision(), evidence()))
     training = ["2026-02-08 00:00", "2026-05-03 00:00", "84 d", "804,517", "6,218", "0.77 %"]
     assert page.row("Training")[1:] == training
@@ -275,7 +275,7 @@ def test_data_summary_shows_windows_rejections_and_warnings() -> None:
 
 
 def test_slices_and_features_are_shown() -> None:
-    """A slice that got worse, or a feature that leaks, stays hidden."""
+    """Fails when a slice that got worse, or a feature that leaks, is not visible in the report."""
     page = Page(render(decision(), evidence()))
     assert page.row("New cards new_cards")[1:] == ["812", "57", "0.412", "0.431", "+0.019"]
     assert page.row("Tiny")[3:] == ["–", "–", "–"]
@@ -283,7 +283,7 @@ def test_slices_and_features_are_shown() -> None:
 
 
 def test_facts_and_the_way_back() -> None:
-    """Someone who must undo a promotion at night does not find the command or the run."""
+    """Fails when the report lacks the rollback command, or the run and version that it is about."""
     page = Page(render(decision(), evidence()))
     assert "bring v12 back" in page.texts["way-back"]
     # By its number: later, the previous champion may be another.
@@ -294,20 +294,20 @@ def test_facts_and_the_way_back() -> None:
 
 @pytest.mark.parametrize("champion_version", [None, 12])
 def test_page_of_a_promotion_before_its_version_is_registered(champion_version: int | None) -> None:
-    """A run that is killed while it registers leaves a page that speaks of a version vNone."""
+    """Fails when a run killed during registration leaves a report that names a version vNone."""
     page = Page(render(decision(version=None, champion_version=champion_version), evidence()))
     assert ("FIRST CHAMPION" if champion_version is None else "PROMOTED") in page.texts["verdict"]
     assert "None" not in page.texts[""]
 
 
 def test_refusal_says_that_nothing_changed() -> None:
-    """After a refusal the reader rolls back a model that was never touched."""
+    """Fails when the report of a refusal does not say that the champion is unchanged, and somebody rolls it back."""
     refused = decision(decision=Outcome.REFUSED, version=None)
     assert "This run changed nothing: v12 stays in service." in Page(render(refused, evidence())).texts["way-back"]
 
 
 def test_page_of_a_run_that_measured_nothing_is_complete() -> None:
-    """A run without scores ends in a broken page instead of an explained one."""
+    """Fails when a run without scores ends in a broken report instead of an explained one."""
     page = Page(render(nothing_decided(), ReportData()))
     assert "NO DECISION" in page.texts["verdict"]
     assert "no frauds in the hold-out" in page.texts["verdict"]
@@ -321,14 +321,14 @@ def test_page_of_a_run_that_measured_nothing_is_complete() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
 def test_holdout_without_frauds_has_no_curves(rows: int) -> None:
-    """Scores of a hold-out without a fraud divide by zero."""
+    """Fails when a hold-out without a fraud ends in a division by zero instead of a report."""
     data = ReportData(fraud=np.zeros(rows, np.int8), challenger_score=np.full(rows, 0.01), settings=Settings())
     assert "no frauds in the hold-out" in Page(render(nothing_decided(), data)).texts["precision-recall"]
 
 
 @pytest.mark.parametrize("rows", [1, 150, 1000])
 def test_extreme_scores_are_drawn(rows: int) -> None:
-    """All scores equal, or exactly zero or one, break a logarithmic axis."""
+    """Fails when scores that are all equal, 0 or 1 break the report's plots."""
     fraud = np.ones(rows, np.int8)
     for score in (np.zeros(rows), np.ones(rows)):
         page = Page(render(decision(), evidence(fraud=fraud, champion_score=score, challenger_score=score)))
@@ -336,7 +336,7 @@ def test_extreme_scores_are_drawn(rows: int) -> None:
 
 
 def test_page_fetches_nothing_and_runs_nothing() -> None:
-    """The page depends on the network, or an MLflow artifact runs code in the reader's browser."""
+    """Fails when the report needs the network, or runs code in the reader's browser."""
     html = render(decision(), evidence())
     page = Page(html)
     tags = {tag for tag, _ in page.elements}
@@ -352,7 +352,7 @@ def test_page_fetches_nothing_and_runs_nothing() -> None:
 
 
 def test_text_from_data_is_escaped() -> None:
-    """A transaction id or a column name injects markup into the report."""
+    """Fails when a transaction id or column name can inject markup into the report."""
     hostile = decision(
         reason=HOSTILE,
         run_id=HOSTILE,
@@ -377,12 +377,12 @@ def test_text_from_data_is_escaped() -> None:
 
 
 def test_same_run_gives_the_same_page() -> None:
-    """A repeated run writes another page, so that the stored one can no longer be verified."""
+    """Fails when a repeated run writes another page, so that the stored one cannot be verified."""
     assert render(decision(), evidence()) == render(decision(), evidence())
 
 
 def test_page_of_a_large_run_stays_small() -> None:
-    """A year of training days and a large hold-out make a page that is slow to open or too large to mail."""
+    """Fails when a long training window and a large hold-out make a page too large to open or to mail."""
     random = np.random.default_rng(0)
     fraud = (random.random(200_000) < 0.01).astype(np.int8)
     score = np.clip(random.random(200_000) * 0.5 + 0.3 * fraud, 0, 1)
@@ -397,7 +397,7 @@ def test_page_of_a_large_run_stays_small() -> None:
 
 
 def test_arrays_of_different_rows_are_refused() -> None:
-    """Labels of one table are drawn against scores of another."""
+    """Fails when the labels of one table are plotted against the scores of another."""
     with pytest.raises(ValueError, match="champion_score has shape"):
         evidence(champion_score=np.zeros(3))
     with pytest.raises(ValueError, match="expected that of fraud, None"):
@@ -406,7 +406,7 @@ def test_arrays_of_different_rows_are_refused() -> None:
 
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.2))
 def test_interval_always_shows_zero_and_the_minimum_effect(value: float, down: float, up: float, effect: float) -> None:
-    """The axis leaves out the marks that say whether a difference counts."""
+    """Fails when the plot of the difference leaves out zero or the minimum effect, and its size cannot be judged."""
     difference = Difference(value=value, low=value - down, high=value + up, confidence=0.95)
     chart = plots.forest(difference, effect)
     marks = [chart.zero, chart.low, chart.value, chart.high] + ([chart.minimum] if chart.minimum is not None else [])
@@ -418,7 +418,7 @@ def test_interval_always_shows_zero_and_the_minimum_effect(value: float, down: f
 
 
 def test_precision_recall_curve_passes_through_known_points() -> None:
-    """The drawn curve is not the one that average precision is computed from."""
+    """Fails when the drawn curve is not the one that average precision is computed from."""
     fraud = np.array([1, 0, 1, 0])
     plot = plots.precision_recall(fraud, {"challenger": np.array([0.9, 0.8, 0.7, 0.1])})
     assert plot is not None
@@ -429,7 +429,7 @@ def test_precision_recall_curve_passes_through_known_points() -> None:
 
 
 def test_calibration_groups_hold_every_row_once() -> None:
-    """The calibration plot forgets the highest scores, where the frauds are."""
+    """Fails when the calibration plot leaves out rows, such as the highest scores, where the frauds are."""
     random = np.random.default_rng(5)
     score = random.random(3_000)
     fraud = (random.random(3_000) < score).astype(np.int8)
@@ -467,5 +467,5 @@ def test_calibration_groups_hold_every_row_once() -> None:
     ],
 )
 def test_numbers_read_well(text: str, expected: str) -> None:
-    """A number is rounded to nothing, or shown with digits that mean nothing."""
+    """Fails when the report rounds a number to zero or shows digits that mean nothing."""
     assert text == expected

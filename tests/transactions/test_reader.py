@@ -1,4 +1,4 @@
-"""The data contract: what is taken, what is refused, and what the owner of the data is told."""
+"""The data contract: which rows are accepted, which are rejected, and what the report of bad data says."""
 
 import csv
 import json
@@ -91,6 +91,7 @@ def ids_of(transactions: Transactions) -> list[Any]:
 
 
 def test_good_rows_come_out_in_canonical_columns_and_types(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when mapped columns are not read into canonical names and types, and every later step breaks."""
     source = {"ID": 1, "WHEN": NOON, "EUR": 10.5, "BAD": 1, "CARD": "c", "SHOP": 8, "V1": 3, "KIND": "web"}
     write_parquet(tmp_path / "a.parquet", [source])
     columns = settings.Columns(
@@ -120,6 +121,7 @@ def test_good_rows_come_out_in_canonical_columns_and_types(spark: SparkSession, 
 
 
 def test_optional_columns_are_absent_when_they_are_not_mapped(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when data without customers, terminals or label times cannot be read, or gets empty columns for them."""
     write_parquet(tmp_path / "a.parquet", [row(1)])
     assert read(spark, tmp_path, settings.Columns(customer_id=None, terminal_id=None)).table.columns == [
         "transaction_id",
@@ -130,6 +132,7 @@ def test_optional_columns_are_absent_when_they_are_not_mapped(spark: SparkSessio
 
 
 def test_csv_and_parquet_say_the_same(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the same transactions give different data as CSV and as Parquet."""
     rows = [row("a", customer_id="c", terminal_id="t"), row("b", customer_id="c", terminal_id="t", fraud=None)]
     write_parquet(tmp_path / "parquet" / "a.parquet", rows)
     write_csv(tmp_path / "csv" / "a.csv", rows)
@@ -139,6 +142,7 @@ def test_csv_and_parquet_say_the_same(spark: SparkSession, tmp_path: Path) -> No
 
 
 def test_nested_folders_of_files_with_other_widths_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when partitioned files whose number types differ cannot be read together, or a marker folder is read."""
     write_parquet(tmp_path / "day=2025-03-04" / "a.parquet", [row(1)], transaction_id=pa.int16(), fraud=pa.int8())
     write_parquet(tmp_path / "day=2025-03-05" / "b.parquet", [row(2)], transaction_id=pa.int64(), fraud=pa.float64())
     write_parquet(tmp_path / "c.parquet", [row(3)], transaction_id=pa.uint32(), amount=pa.decimal128(10, 2))
@@ -149,7 +153,7 @@ def test_nested_folders_of_files_with_other_widths_are_one_table(spark: SparkSes
 
 
 def test_a_folder_of_many_files_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
-    """An hourly export makes thousands in a season."""
+    """Fails when a folder with hundreds of hourly exports is read only in part."""
     for number in range(150):
         write_csv(tmp_path / "c" / f"{number}.csv", [row(number)])
         write_parquet(tmp_path / "p" / f"{number}.parquet", [row(number)])
@@ -163,6 +167,7 @@ NUMBERS = [pa.uint8(), pa.uint32(), pa.int8(), pa.float16(), pa.float32(), pa.de
 @pytest.mark.parametrize("kind", NUMBERS, ids=str)
 @pytest.mark.parametrize("name", ["a.parquet", "[a].parquet"], ids=["by the engine", "by pyarrow"])
 def test_numbers_of_any_width_are_read(spark: SparkSession, tmp_path: Path, kind: pa.DataType, name: str) -> None:
+    """Fails when a Parquet file is refused, or read wrongly, because of the width of its numbers."""
     wanted = [row(1, v=3), row(2, v=4), row(3, v=None)]
     table = pa.Table.from_pylist(wanted)
     values = pa.array([3, 4, None], pa.int64())
@@ -187,17 +192,19 @@ def test_numbers_of_any_width_are_read(spark: SparkSession, tmp_path: Path, kind
 def test_timestamps_of_any_unit_and_zone_mean_the_same_instant(
     spark: SparkSession, tmp_path: Path, kind: pa.DataType
 ) -> None:
+    """Fails when a timestamp's unit or time zone in Parquet shifts the transactions in time."""
     write_parquet(tmp_path / "a.parquet", [row(1)], transaction_time=kind)
     assert read(spark, tmp_path).profile.first == NOON.replace(tzinfo=UTC)
 
 
 def test_timestamps_as_older_spark_writes_them_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when Parquet files written by an older Spark (INT96 timestamps) cannot be used."""
     pq.write_table(pa.Table.from_pylist([row(1)]), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     assert read(spark, tmp_path).profile.first == NOON.replace(tzinfo=UTC)
 
 
 def test_what_pandas_writes_is_read(spark: SparkSession, tmp_path: Path) -> None:
-    """Nanoseconds, categories and labels as numbers with a fraction."""
+    """Fails when a file written by pandas is refused because of categories or labels stored as floats."""
     table = pa.Table.from_pylist([row(1, kind="web", fraud=1.0), row(2, kind=None, fraud=None)])
     table = table.set_column(7, "kind", table["kind"].dictionary_encode())
     pq.write_table(table, tmp_path / "a.parquet")
@@ -206,6 +213,7 @@ def test_what_pandas_writes_is_read(spark: SparkSession, tmp_path: Path) -> None
 
 
 def test_a_column_without_any_value_has_no_type_and_is_taken_as_missing(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when one file in which a column is entirely empty makes the whole folder unreadable."""
     write_parquet(tmp_path / "a.parquet", [row(1, fraud=None, label_available_at=None)])
     write_parquet(tmp_path / "b.parquet", [row(2)])
     assert [r["fraud"] for r in rows_of(read(spark, tmp_path))] == [None, 0]
@@ -216,6 +224,7 @@ ODD_NAMES = ["with space", "день", "a%20b", "[1]*{2}?", "a:b"]
 
 @pytest.mark.parametrize("name", [f"{name}.parquet" for name in ODD_NAMES])
 def test_any_file_name_is_read_as_it_is(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    """Fails when special characters in a file name make the run read other files, or none."""
     write_parquet(tmp_path / name, [row(1)])
     write_parquet(tmp_path / "1.parquet", [row(2)])
     assert ids_of(read(spark, tmp_path / name)) == [1]
@@ -223,6 +232,7 @@ def test_any_file_name_is_read_as_it_is(spark: SparkSession, tmp_path: Path, nam
 
 
 def test_labels_may_be_booleans_and_ids_long_decimals(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when boolean labels or ids too long for 64 bits are rejected or lose digits."""
     rows = [row(Decimal(10**30), fraud=True), row(Decimal(10**30 + 1), fraud=None)]
     write_parquet(tmp_path / "a.parquet", rows, transaction_id=pa.decimal128(38, 0))
     found = rows_of(read(spark, tmp_path))
@@ -230,14 +240,14 @@ def test_labels_may_be_booleans_and_ids_long_decimals(spark: SparkSession, tmp_p
 
 
 def test_nan_among_equal_values_is_missing(spark: SparkSession, tmp_path: Path) -> None:
-    """Statistics of the file leave NaN out: an engine that trusts them takes all values for the one they name."""
+    """Fails when NaN is read as a real value because Parquet's column statistics leave it out."""
     write_parquet(tmp_path / "a.parquet", [row(1, v=1.0), row(2, v=float("nan"))])
     found = rows_of(read(spark, tmp_path, settings.Columns(extra_numeric=("v",))))
     assert [r["v"] for r in found] == [1.0, None]
 
 
 def test_a_missing_extra_number_stays_missing(spark: SparkSession, tmp_path: Path) -> None:
-    """A zero in its place would be a value that nobody measured."""
+    """Fails when a missing extra number becomes 0, a value that was never measured, and the model learns from it."""
     columns = settings.Columns(extra_numeric=("v",))
     write_parquet(tmp_path / "p" / "a.parquet", [row(1, v=None), row(2, v=float("nan")), row(3, v=0.0)])
     write_csv(tmp_path / "c" / "a.csv", [row(1, v=""), row(2, v="NaN"), row(3, v="0")])
@@ -256,10 +266,12 @@ def refusal(spark: SparkSession, path: Path, columns: settings.Columns = ALL, **
 
 
 def test_an_input_that_does_not_exist_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a mistyped input path ends in a stack trace instead of a message that says so."""
     assert "does not exist" in refusal(spark, tmp_path / "absent")
 
 
 def test_a_folder_without_data_is_refused_with_what_it_holds(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the message for a folder without data does not say what was found and which formats are expected."""
     assert "found no file" in refusal(spark, tmp_path)
     (tmp_path / "data.xlsx").write_bytes(b"x")
     message = refusal(spark, tmp_path)
@@ -269,11 +281,13 @@ def test_a_folder_without_data_is_refused_with_what_it_holds(spark: SparkSession
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_an_empty_file_is_refused_by_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    """Fails when an empty file stops the run and the message does not name the file."""
     (tmp_path / name).write_bytes(b"")
     assert name in refusal(spark, tmp_path)
 
 
 def test_files_without_rows_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when input without any row passes the check and the run breaks later for an unclear reason."""
     (tmp_path / "a.csv").write_text(",".join(row(1)) + "\n")
     assert "no rows" in refusal(spark, tmp_path)
     (tmp_path / "a.csv").unlink()
@@ -282,6 +296,7 @@ def test_files_without_rows_are_refused(spark: SparkSession, tmp_path: Path) -> 
 
 
 def test_all_missing_and_mistyped_columns_are_named_at_once(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when column problems are reported one per run, so that correcting the mapping takes several tries."""
     wrong = {name: value for name, value in row(1).items() if name not in {"fraud", "customer_id"}}
     write_parquet(tmp_path / "a.parquet", [wrong | {"amount": "10.5", "transaction_time": "2025-03-04"}])
     message = refusal(spark, tmp_path)
@@ -293,7 +308,7 @@ def test_all_missing_and_mistyped_columns_are_named_at_once(spark: SparkSession,
 
 
 def test_a_column_missing_in_one_file_is_told_with_that_file(spark: SparkSession, tmp_path: Path) -> None:
-    """An engine would fill it with nulls, or take another file's types for it."""
+    """Fails when a column missing from one file is filled with nulls, or the message does not name the file."""
     write_csv(tmp_path / "a.csv", [row(1)])
     write_csv(tmp_path / "b.csv", [{name: value for name, value in row(2).items() if name != "amount"}])
     message = refusal(spark, tmp_path)
@@ -301,18 +316,21 @@ def test_a_column_missing_in_one_file_is_told_with_that_file(spark: SparkSession
 
 
 def test_ids_that_are_numbers_in_one_file_and_text_in_another_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when files that store ids as different types are mixed, and the same transaction counts as two."""
     write_parquet(tmp_path / "a.parquet", [row(1)])
     write_parquet(tmp_path / "b.parquet", [row("2")])
     assert "files disagree on the type of transaction_id: int64 in" in refusal(spark, tmp_path)
 
 
 def test_csv_and_parquet_in_one_folder_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a folder with CSV and Parquet files is read only in part, or twice."""
     write_csv(tmp_path / "a.csv", [row(1)])
     write_parquet(tmp_path / "b.parquet", [row(2)])
     assert "mixes CSV and Parquet" in refusal(spark, tmp_path)
 
 
 def test_a_truncated_parquet_file_is_refused_by_name(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a truncated Parquet file stops the run and the message does not say which file it is."""
     write_parquet(tmp_path / "a.parquet", [row(1)])
     write_parquet(tmp_path / "b.parquet", [row(2)])
     whole = (tmp_path / "b.parquet").read_bytes()
@@ -331,6 +349,7 @@ def damaged(path: Path) -> None:
 
 
 def test_a_parquet_file_with_torn_pages_is_refused_by_name(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a Parquet file with damaged pages ends in an engine's stack trace that does not name the file."""
     write_parquet(tmp_path / "a.parquet", [row(-1)])
     damaged(tmp_path / "b.parquet")
     assert f"{tmp_path / 'b.parquet'}: " in refusal(spark, tmp_path)
@@ -341,6 +360,7 @@ LINE = b"1,2025-03-04,1,0,7,8,\n"
 
 @pytest.mark.parametrize("content", [b"\xff" + LINE, LINE * 300_000 + b'"never closed' + LINE * 300_000])
 def test_a_csv_file_that_is_none_is_refused_by_name(spark: SparkSession, tmp_path: Path, content: bytes) -> None:
+    """Fails when a file that is not valid CSV ends in an engine's stack trace that does not name the file."""
     (tmp_path / "a.csv").write_bytes(",".join(row(1)).encode() + b"\n" + content)
     assert f"{tmp_path / 'a.csv'}: " in refusal(spark, tmp_path)
 
@@ -348,6 +368,8 @@ def test_a_csv_file_that_is_none_is_refused_by_name(spark: SparkSession, tmp_pat
 def test_failures_of_the_engine_itself_are_not_blamed_on_the_data(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fails when an engine failure, such as lack of memory, is reported to the operator as bad data."""
+
     def fail(*_: object) -> None:
         raise PySparkException("out of memory")
 
@@ -456,6 +478,7 @@ def test_a_csv_file_of_another_kind_is_told_by_what_is_wrong(
 
 
 def test_an_extra_column_cannot_take_a_canonical_name(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when an extra column silently replaces a canonical column of the same name."""
     write_parquet(tmp_path / "a.parquet", [row(1, paid=1.0)])
     with pytest.raises(SettingsError, match="amount"):
         read(spark, tmp_path, settings.Columns(amount="paid", extra_numeric=("amount",)))
@@ -481,6 +504,7 @@ WITH_NUMBER = settings.Columns(label_available_at="label_available_at", extra_nu
 def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
     spark: SparkSession, tmp_path: Path, form: str, reason: str, change: Row
 ) -> None:
+    """Fails when a bad row is used for training, or is quarantined without its reason and column."""
     rows = [row(1, v=0.0), row(2, v=0.0) | change]
     if form == "csv":
         write_csv(tmp_path / "a.csv", rows)
@@ -511,6 +535,7 @@ def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
 def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
     spark: SparkSession, tmp_path: Path, reason: str, change: Row, shape: str
 ) -> None:
+    """Fails when the quarantine loses the original text of a bad value, so that the data's owner cannot find it."""
     write_csv(tmp_path / "a.csv", [row(1, v=0.0), row(2, v=0.0) | change])
     found = read(spark, tmp_path, WITH_NUMBER)
     assert found.profile.rejected == {reason: 1}
@@ -521,6 +546,7 @@ def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
 
 
 def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when malformed CSV lines disappear, or are quarantined without their text."""
     write_csv(tmp_path / "a.csv", [row(1), row(2)])
     with (tmp_path / "a.csv").open("a") as file:
         file.write("3,2025-03-04\n4,2025-03-04,1,0,7,8,,9,9\n")
@@ -534,7 +560,7 @@ def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp
 
 
 def test_of_rows_with_the_same_id_one_good_one_is_kept(spark: SparkSession, tmp_path: Path) -> None:
-    """Not a bad copy, and always the same, whatever the order of rows and files."""
+    """Fails when the row kept of several with one id is a bad one, or depends on the order of rows and files."""
     copies = [row(1, amount=30.0), row(1, amount=20.0), row(1, amount=-1.0), row(1, amount=20.0)]
     for name, order in (("a", [0, 1, 2, 3]), ("b", [3, 2, 1, 0])):
         for place, index in enumerate(order):
@@ -547,7 +573,7 @@ def test_of_rows_with_the_same_id_one_good_one_is_kept(spark: SparkSession, tmp_
 
 
 def test_a_bad_row_has_one_reason_though_all_apply(spark: SparkSession, tmp_path: Path) -> None:
-    """Otherwise the counts would not add up to the rejected rows."""
+    """Fails when a row with several faults is counted several times, so that the counts exceed the rejected rows."""
     change = {reason: changes[0] for reason, changes in BAD.items()}
     write_parquet(tmp_path / "a.parquet", [row(1, v=0.0), row(2, v=0.0) | change["bad_amount"] | change["null_id"]])
     assert read(spark, tmp_path, WITH_NUMBER).profile.rejected == {"null_id": 1}
@@ -561,6 +587,7 @@ kinds = st.sampled_from(["good", *BAD, "duplicate_id"])
 def test_any_mixture_of_bad_rows_is_counted_and_good_rows_survive_exactly(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, dirt: list[str], form: str, data: st.DataObject
 ) -> None:
+    """Fails when bad rows are miscounted, or take good rows out of the training data with them."""
     rows = [row(0, v=0.0)]
     for number, kind in enumerate(dirt, start=1):
         if kind == "duplicate_id":
@@ -596,6 +623,7 @@ def label(transaction: int | str, fraud: int | str | None, days: int | None = 3)
 
 
 def test_a_label_table_is_joined_by_transaction_id(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when labels from a label table reach the wrong transactions, or unmatched labels are not reported."""
     data = with_label_table(tmp_path, [label(1, 1), label(2, 0), label(9, 1)], [row(1), row(2), row(3)])
     found = read(spark, tmp_path, **data)
     assert [(r["fraud"], r["label_available_at"]) for r in rows_of(found)] == [
@@ -610,6 +638,7 @@ def test_a_label_table_is_joined_by_transaction_id(spark: SparkSession, tmp_path
 
 
 def test_of_several_labels_the_one_available_last_counts(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a corrected label does not replace the earlier one, or a transaction with two labels counts twice."""
     labels = [label(1, 1, 3), label(1, 0, 9), label(2, 0, 5), label(2, 1, 5), label(2, 0, None), label(3, 1)]
     data = with_label_table(tmp_path, labels, [row(1), row(2), row(3)])
     found = read(spark, tmp_path, **data)
@@ -643,7 +672,7 @@ def test_a_copy_with_a_label_of_after_t_leaves_the_label_there_was(spark: SparkS
 
 
 def test_a_bad_label_in_a_label_table_rejects_its_transaction(spark: SparkSession, tmp_path: Path) -> None:
-    """Without its label the transaction would count as genuine."""
+    """Fails when a transaction with an invalid label counts as genuine, and the model learns to pass its fraud."""
     data = with_label_table(tmp_path, [label(1, 2), label(2, 1, -1)], [row(1), row(2), row(3)])
     found = read(spark, tmp_path, **data)
     assert found.profile.rejected == {"bad_label": 1, "label_before_transaction": 1}
@@ -653,6 +682,7 @@ def test_a_bad_label_in_a_label_table_rejects_its_transaction(spark: SparkSessio
 
 
 def test_too_many_broken_lines_in_a_label_table_stop_the_run(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when bad rows of a label table do not count towards the limit, and training goes on without labels."""
     data = with_label_table(tmp_path, [label(1, 1), label("", 1)], [row(1), row(2)])
     profile = read(spark, tmp_path, **data).profile
     profile.demand_share(0.5)
@@ -664,6 +694,7 @@ def test_too_many_broken_lines_in_a_label_table_stop_the_run(spark: SparkSession
 
 
 def test_the_profile_counts_good_rows_by_hour_without_gaps(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when hourly counts are wrong or leave out hours without rows, so that a data outage stays hidden."""
     times = [NOON, NOON + timedelta(minutes=59), NOON + timedelta(hours=2, minutes=30)]
     rows = [row(n, transaction_time=time, fraud=(1, 0, None)[n]) for n, time in enumerate(times)]
     write_parquet(tmp_path / "a.parquet", rows)
@@ -679,12 +710,13 @@ def test_the_profile_counts_good_rows_by_hour_without_gaps(spark: SparkSession, 
 def test_t_is_the_first_whole_hour_after_the_newest_transaction(
     spark: SparkSession, tmp_path: Path, newest: datetime
 ) -> None:
-    """Also when it came on the hour: T itself does not belong to the data."""
+    """Fails when the default as-of time is not after every transaction, so that the newest ones are left out."""
     write_parquet(tmp_path / "a.parquet", [row(1, transaction_time=newest)])
     assert read(spark, tmp_path).profile.default_as_of == NOON.replace(tzinfo=UTC) + timedelta(hours=1)
 
 
 def test_the_fingerprint_tells_contents_apart_and_not_files(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when changed data keep their fingerprint, or the same data split into other files get a new one."""
     rows = [row(1, v=1.0, w=1.0), row(2, amount=0.0, v=1.0, w=1.0)]
     write_parquet(tmp_path / "a" / "1.parquet", rows)
     write_parquet(tmp_path / "b" / "x" / "2.parquet", rows[1:])
@@ -701,6 +733,7 @@ def test_the_fingerprint_tells_contents_apart_and_not_files(spark: SparkSession,
 
 
 def test_too_many_bad_rows_stop_the_run_with_counts_and_shapes(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a run goes on with too many bad rows, or stops without saying how many there are and where to look."""
     write_parquet(tmp_path / "a.parquet", [row(n) for n in range(9)] + [row(9, amount=-3.5)])
     profile = read(spark, tmp_path).profile
     profile.demand_share(0.1)
@@ -710,6 +743,7 @@ def test_too_many_bad_rows_stop_the_run_with_counts_and_shapes(spark: SparkSessi
 
 
 def test_an_input_of_bad_rows_only_stops_the_run_whatever_is_allowed(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when input without one good row ends in a stack trace because the limit of bad rows is set to 100%."""
     write_parquet(tmp_path / "a.parquet", [row(1, amount=-3.5)])
     found = read(spark, tmp_path)
     assert write_quarantine(found, open_folder(str(tmp_path / "out")), "run.csv") is not None
@@ -719,6 +753,7 @@ def test_an_input_of_bad_rows_only_stops_the_run_whatever_is_allowed(spark: Spar
 
 
 def test_the_quarantine_holds_the_bad_rows_with_reasons(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the quarantine file lacks a rejected row, its original values or the reason."""
     write_csv(tmp_path / "in" / "a.csv", [row(1), row(2, amount="1 000"), row(3, fraud=3)])
     output = open_folder(str(tmp_path / "out"))
     place = write_quarantine(read(spark, tmp_path / "in"), output, "run.csv")
@@ -794,6 +829,7 @@ def test_a_file_without_a_header_shows_no_transaction(spark: SparkSession, tmp_p
 
 
 def test_nothing_is_written_when_nothing_was_rejected(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a run on clean data leaves an empty quarantine file that suggests a problem."""
     write_csv(tmp_path / "in" / "a.csv", [row(1)])
     assert write_quarantine(read(spark, tmp_path / "in"), open_folder(str(tmp_path / "out")), "run.csv") is None
     assert not (tmp_path / "out").exists()
@@ -813,11 +849,13 @@ def warnings_of(spark: SparkSession, folder: Path, as_of: datetime | None = None
 
 
 def test_quiet_data_give_no_warning(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when normal data raise a warning, and people learn to ignore warnings."""
     hourly(tmp_path, 1000, fraud=lambda n: int(n % 50 == 0))
     assert warnings_of(spark, tmp_path) == ()
 
 
 def test_hours_without_rows_are_warned_of_also_at_the_end(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when missing hours of data, also the newest ones, are not reported."""
     hourly(tmp_path, 1000, fraud=lambda n: int(n % 50 == 0))
     stale = (NOON + timedelta(hours=1003)).replace(tzinfo=UTC)
     assert warnings_of(spark, tmp_path, stale) == (
@@ -826,11 +864,14 @@ def test_hours_without_rows_are_warned_of_also_at_the_end(spark: SparkSession, t
 
 
 def test_a_fraud_rate_outside_its_band_is_warned_of(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a fraud rate outside `data.fraud_rate_band` goes unreported, and wrong labels are trained on."""
     hourly(tmp_path, 1000, fraud=lambda n: int(n % 10 == 0))
     assert "are frauds, outside data.fraud_rate_band 0.010% to 5.000%" in warnings_of(spark, tmp_path)[0]
 
 
 def test_labels_slower_than_the_label_delay_are_warned_of(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when labels that arrive later than the configured delay go unreported, and late frauds count as genuine."""
+
     def available(n: int) -> datetime:
         return NOON + timedelta(hours=n, days=8 if n % 100 < 20 else 1)
 
@@ -839,7 +880,7 @@ def test_labels_slower_than_the_label_delay_are_warned_of(spark: SparkSession, t
 
 
 def test_the_default_settings_file_says_every_default() -> None:
-    """It is where users look up what a setting is; only the demo data's label times are mapped besides."""
+    """Fails when conf/retraining.yaml, where users look settings up, lacks a setting or shows another default."""
     path = Path(__file__).parents[2] / "conf" / "retraining.yaml"
     loaded = settings.load_settings(path)
     assert loaded.data.columns.label_available_at == "label_available_at"
@@ -853,7 +894,7 @@ def test_the_default_settings_file_says_every_default() -> None:
 
 @pytest.mark.needs("HANDBOOK_DATA")
 def test_the_handbooks_transactions_are_all_good(spark: SparkSession) -> None:
-    """Its numbers are only reproduced when every one of its transactions is read."""
+    """Fails when a transaction of the Handbook is rejected, and its published figures cannot be reproduced."""
     data = settings.load_settings(Path(__file__).parents[2] / "conf" / "handbook.yaml").data
     profile = read_transactions(spark, data, os.environ["HANDBOOK_DATA"], CLOCK).profile
     assert (profile.rows, profile.rejected) == (1_754_155, {})
@@ -903,7 +944,7 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
 
 
 def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None:
-    """Otherwise a laptop and a cluster would train on different data."""
+    """Fails when Sail and Spark read the same files differently, and a laptop trains on other data than a cluster."""
     random = np.random.default_rng(7)
     rows = []
     for number in range(300):

@@ -1,4 +1,4 @@
-"""What fails here makes the demo's data differ from run to run, wrong, or without its story."""
+"""The simulated bank: the demo's data are reproducible, accepted by the library, and contain the described frauds."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def frauds(weeks: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_a_day_made_alone_equals_the_day_of_a_full_run(tmp_path: Path) -> None:
-    """Otherwise a day that is made again, or by an hourly feeder, contradicts the days that are there already."""
+    """Fails when a day written again, or by the hourly feeder, contradicts the days already written."""
     for _ in write_days(SMALL, tmp_path / "all", DAY - timedelta(days=40), 45, dirty_share=0.02):
         pass
     arguments = ["--start", str(DAY), "--days", "1", "--seed", "3", "--transactions-per-day", "400"]
@@ -60,7 +60,7 @@ def test_a_day_made_alone_equals_the_day_of_a_full_run(tmp_path: Path) -> None:
 
 
 def test_the_hours_of_a_day_are_the_day() -> None:
-    """Otherwise a feeder that writes hour after hour loses or repeats transactions."""
+    """Fails when a feeder that writes hour by hour loses or repeats transactions."""
     whole = day_table(SMALL, DAY, dirty_share=0.05)
     hours = [hour_table(SMALL, datetime(2026, 4, 15, hour, 59, tzinfo=UTC), 0.05) for hour in range(24)]
     key = [("transaction_id", "ascending"), ("transaction_time", "ascending"), ("amount", "ascending")]
@@ -71,7 +71,7 @@ def test_the_hours_of_a_day_are_the_day() -> None:
 
 
 def test_another_seed_makes_other_transactions() -> None:
-    """Otherwise an experiment that is repeated with another seed shows nothing new."""
+    """Fails when repeating an experiment with another seed gives the same transactions."""
     other = World(SMALL.seed + 1, SMALL.transactions_per_day, SMALL.regimes)
     ours, theirs = day_table(SMALL, DAY).to_pandas(), day_table(other, DAY).to_pandas()
     assert len(set(ours["amount"]) & set(theirs["amount"])) < 0.2 * len(ours)
@@ -80,7 +80,7 @@ def test_another_seed_makes_other_transactions() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**40), offset=st.integers(-3000, 3000))
 def test_every_day_keeps_its_contract(seed: int, offset: int) -> None:
-    """Otherwise some seed or date yields data that the product itself rejects."""
+    """Fails when some seed or date yields transactions that the library rejects."""
     day = DAY + timedelta(days=offset)
     table = day_table(World(seed, 100, regimes()), day)
     rows = table.to_pandas()
@@ -95,13 +95,13 @@ def test_every_day_keeps_its_contract(seed: int, offset: int) -> None:
 
 
 def test_ids_are_unique_and_increase_with_the_day(weeks: pd.DataFrame) -> None:
-    """Otherwise transactions of different days are taken for duplicates, and quarantined."""
+    """Fails when transactions of different days share an id and are quarantined as duplicates."""
     assert weeks["transaction_id"].is_unique
     assert weeks["transaction_id"].is_monotonic_increasing
 
 
 def test_volume_follows_the_week_and_the_hours(weeks: pd.DataFrame) -> None:
-    """Otherwise calendar features and warnings about quiet hours have nothing real to be tried on."""
+    """Fails when the demo's volume has no daily or weekly pattern, and calendar features have nothing to learn."""
     per_day = weeks.groupby(weeks["transaction_time"].dt.date).size()
     assert per_day.mean() == pytest.approx(MIDDLE.transactions_per_day, rel=0.03)
     by_weekday = per_day.groupby(lambda day: day.weekday()).mean()
@@ -112,7 +112,7 @@ def test_volume_follows_the_week_and_the_hours(weeks: pd.DataFrame) -> None:
 
 
 def test_cards_have_a_level_and_a_home(weeks: pd.DataFrame) -> None:
-    """Otherwise features of a card's own past carry no information, and every model looks alike."""
+    """Fails when the simulated cards do not differ, so that features of a card's past carry no information."""
     genuine = weeks[weeks["scenario"] == Scenario.GENUINE]
     busy = genuine[genuine.groupby("customer_id")["amount"].transform("size") >= 60]
     log_amount = np.log(busy["amount"])
@@ -124,7 +124,7 @@ def test_cards_have_a_level_and_a_home(weeks: pd.DataFrame) -> None:
 
 
 def test_cards_come_and_closed_cards_stay_closed() -> None:
-    """Otherwise the slice of new cards is empty, or a card returns with another level under its old number."""
+    """Fails when no new cards appear and their slice is empty, or a closed card comes back."""
     people = SMALL.population()
     first, gone, known = DAY.toordinal(), set[int](), set[int]()
     for day in range(first, first + 2 * VALIDITY_DAYS[1], 7):
@@ -137,7 +137,7 @@ def test_cards_come_and_closed_cards_stay_closed() -> None:
 
 
 def test_only_open_cards_are_used(weeks: pd.DataFrame) -> None:
-    """Otherwise frauds go on with cards that were closed because of them."""
+    """Fails when simulated frauds go on with cards that are closed."""
     people = MIDDLE.population()
     for day, rows in weeks.groupby(weeks["transaction_time"].dt.date):
         assert isinstance(day, date)
@@ -145,7 +145,7 @@ def test_only_open_cards_are_used(weeks: pd.DataFrame) -> None:
 
 
 def test_labels_come_late_and_some_never(frauds: pd.DataFrame, weeks: pd.DataFrame) -> None:
-    """Otherwise the demo flatters the product: every label would be there when it trains."""
+    """Fails when the demo's labels are all known at once, and its results look better than they are."""
     reported = frauds[frauds["fraud"] == 1]
     delay = (reported["label_available_at"] - reported["transaction_time"]).dt.total_seconds() / 86_400
     assert 5.0 < delay.quantile(0.9) < 7.0, "the label delay of 7 days covers fewer than nine of ten frauds"
@@ -157,7 +157,7 @@ def test_labels_come_late_and_some_never(frauds: pd.DataFrame, weeks: pd.DataFra
 
 
 def test_frauds_are_rare_and_change_on_the_drift_date(weeks: pd.DataFrame, frauds: pd.DataFrame) -> None:
-    """Otherwise a champion never goes stale, and the demo has no promotion to show."""
+    """Fails when the frauds do not change on the drift date, and the demo has no promotion to show."""
     assert 0.005 < weeks["fraud"].mean() < 0.012
     after = frauds["transaction_time"] >= pd.Timestamp(DRIFT_DATE, tz="UTC")
     before_counts = frauds[~after]["scenario"].value_counts()
@@ -169,7 +169,7 @@ def test_frauds_are_rare_and_change_on_the_drift_date(weeks: pd.DataFrame, fraud
 
 
 def test_frauds_are_as_frequent_as_their_regime_says() -> None:
-    """Otherwise whoever sets the rate of a scenario gets another."""
+    """Fails when a scenario's frauds are more or less frequent than the configured rate."""
     long_ago = date(2020, 1, 1)
     world = World(9, 20_000, (Regime(long_ago, 2.0, 3.0, 2.0, 2.0),))
     kinds = np.concatenate([scenarios(world, DAY + timedelta(days=offset)) for offset in range(60)])
@@ -178,7 +178,7 @@ def test_frauds_are_as_frequent_as_their_regime_says() -> None:
 
 
 def test_a_regime_takes_over_within_days() -> None:
-    """Otherwise the drift date does not say when the frauds change."""
+    """Fails when the frauds change long before or after the drift date."""
     final = SMALL.regimes[-1].rate(Scenario.CARD_TESTING) * SMALL.transactions_per_day
     days = [DRIFT_DATE.toordinal() + offset for offset in (-1, 0, 1, 2, 300)]
     expected = [SMALL.expected(Scenario.CARD_TESTING, day) for day in days]
@@ -186,7 +186,7 @@ def test_a_regime_takes_over_within_days() -> None:
 
 
 def test_compromised_terminals_look_as_described(frauds: pd.DataFrame, weeks: pd.DataFrame) -> None:
-    """Otherwise features of terminals with delayed labels have nothing to find."""
+    """Fails when compromised terminals are not simulated, and terminal features have nothing to find."""
     at_terminals = frauds[frauds["scenario"] == Scenario.COMPROMISED_TERMINAL]
     days = at_terminals["transaction_time"].dt.normalize()
     spells = days.groupby(at_terminals["terminal_id"]).agg(["min", "max", "size"])
@@ -202,7 +202,7 @@ def test_compromised_terminals_look_as_described(frauds: pd.DataFrame, weeks: pd
 
 
 def test_raised_amounts_and_card_testing_look_as_described(frauds: pd.DataFrame, weeks: pd.DataFrame) -> None:
-    """Otherwise amounts against the card's own past, and times between transactions, have nothing to find."""
+    """Fails when raised amounts and card testing are not simulated, and card features have nothing to find."""
     for scenario in (Scenario.LARGE_AMOUNT, Scenario.LEAKED_CARD):
         assert _median_against_card(frauds[frauds["scenario"] == scenario], weeks) > 3.0
     leaked = frauds[frauds["scenario"] == Scenario.LEAKED_CARD]
@@ -223,7 +223,7 @@ def _median_against_card(frauds: pd.DataFrame, weeks: pd.DataFrame) -> float:
 
 
 def test_dirty_rows_are_what_the_product_sets_aside(tmp_path: Path) -> None:
-    """Otherwise the switch shows less than it promises, or setting the dirt aside loses clean transactions."""
+    """Fails when simulated dirty rows are not all rejected, or rejecting them loses clean transactions."""
     clean, dirty = day_table(MIDDLE, DAY), day_table(MIDDLE, DAY, dirty_share=0.02)
     added = len(dirty) - len(clean)
     assert added / len(dirty) == pytest.approx(0.02, rel=0.25)
@@ -242,7 +242,7 @@ def test_dirty_rows_are_what_the_product_sets_aside(tmp_path: Path) -> None:
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a full disk leaves half a day that later runs read as if it were all."""
+    """Fails when a full disk leaves half a day of transactions that later runs take for the whole day."""
     path = tmp_path / "transactions" / f"{DAY}.parquet"
     for _ in write_days(SMALL, tmp_path, DAY, 1):
         pass
@@ -260,7 +260,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_writing_again_changes_nothing_and_another_format_takes_its_place(tmp_path: Path) -> None:
-    """Otherwise a repeated command counts transactions twice."""
+    """Fails when repeating the command counts transactions twice, once in each format."""
     for _ in write_days(SMALL, tmp_path, DAY, 2):
         pass
     first = {path.name: path.read_bytes() for path in (tmp_path / "transactions").iterdir()}
@@ -273,7 +273,7 @@ def test_writing_again_changes_nothing_and_another_format_takes_its_place(tmp_pa
 
 
 def test_csv_holds_the_same_transactions(tmp_path: Path) -> None:
-    """Otherwise the two formats tell different stories."""
+    """Fails when the demo's CSV and Parquet files hold different transactions."""
     write_table(day_table(SMALL, DAY), tmp_path / "day.csv")
     write_table(day_table(SMALL, DAY), tmp_path / "day.parquet")
     as_schema = pyarrow.csv.ConvertOptions(column_types=SCHEMA)
@@ -282,7 +282,7 @@ def test_csv_holds_the_same_transactions(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_it_wrote_and_refuses_nonsense(tmp_path: Path) -> None:
-    """Otherwise a newcomer does not know whether there is data, or gets a stack trace for a typing error."""
+    """Fails when the command does not report what it wrote, or a mistyped date ends in a stack trace."""
     arguments = ["--output", str(tmp_path), "--days", "2", "--transactions-per-day", "300", "--start"]
     good = CliRunner().invoke(create_data, [*arguments, "2026-01-01"])
     assert good.exit_code == 0
@@ -295,7 +295,7 @@ def test_the_command_says_what_it_wrote_and_refuses_nonsense(tmp_path: Path) -> 
 
 
 def test_the_demo_is_in_the_past_and_its_data_covers_its_runs() -> None:
-    """Otherwise `make demo` rejects its own data as future, or its story depends on the day."""
+    """Fails when `make demo` rejects its own data as future, or a run lies after the end of the data."""
     end = DEMO.start + timedelta(days=DEMO.days)
     assert end < date(2026, 11, 1)
     assert max(DEMO.as_of).date() <= end
@@ -304,7 +304,7 @@ def test_the_demo_is_in_the_past_and_its_data_covers_its_runs() -> None:
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=50, unique=True))
 def test_a_card_keeps_its_traits_whoever_is_beside_it(ids: list[int]) -> None:
-    """Otherwise a card's level depends on which other cards are open, and days made alone differ."""
+    """Fails when a card's traits depend on which other cards are open, so that days written alone differ."""
     together = uniform(7, Stream.LEVEL, np.array(ids))
     alone = [uniform(7, Stream.LEVEL, np.array([number]))[0] for number in ids]
     assert together.tolist() == alone
