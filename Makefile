@@ -190,6 +190,10 @@ lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Bring uv.lock and the requi
 	@$(MAKE) --no-print-directory setup
 	@$(RUN)python scripts/export_mlflow_requirements.py --uv "$(UV)"
 
+.PHONY: reference
+reference: setup ## Generate docs/reference_cli.md and docs/reference_settings.md from the code
+	@$(RUN)python scripts/generate_reference.py
+
 .PHONY: lint
 lint: setup ## Check style, format, types and imports between rooms
 	@$(RUN)ruff check .

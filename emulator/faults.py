@@ -41,15 +41,22 @@ _DEFAULT_CODE = {
 class FaultSpec(BaseModel):
     """One fault, armed `times` times."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: FaultKind
+    """See the table of faults in `docs/emulator.md`."""
     times: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How often the fault strikes."""
     seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 0.0
-    code: str = ""  # name of a gRPC status; default by kind
+    """How long it lasts, by kind."""
+    code: str = ""
+    """Name of a gRPC status; the default depends on the kind."""
     exit_code: Annotated[int, Field(ge=0, le=255)] = 1
-    method: str = "ClusterService/Create"  # reply-lost: of which call
-    match: str = "*"  # only clusters or jobs whose name matches this shell pattern
+    """`job-exit-code`: the exit code of the driver."""
+    method: str = "ClusterService/Create"
+    """`reply-lost`: the call whose reply is lost."""
+    match: str = "*"
+    """Only clusters or jobs whose name matches this shell pattern."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

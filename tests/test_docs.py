@@ -13,7 +13,9 @@ from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+FOLDERS = (".", "docs", "docs/decisions", "infra", "infra/modules/*")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))
+REFERENCE = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))["PAGES"]
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -22,8 +24,30 @@ def _text(name: str) -> str:
     return " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
 
 
+def _anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def _tests(path: Path) -> set[str]:
     return set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    """Fails when a command, an option or a setting has changed and its reference has not: run `make reference`."""
+    assert (ROOT / name).read_text(encoding="utf-8") == REFERENCE[name]()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    """Fails when a page links to a file or a heading that was moved or renamed, and its reader is lost."""
+    text = re.sub(r"^ {4}.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        found = (page.parent / target).resolve() if target else page
+        assert found.exists(), f"{target} does not exist"
+        assert not anchor or anchor in _anchors(found), f"{target} has no heading #{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

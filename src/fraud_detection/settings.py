@@ -17,21 +17,30 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Columns(_Section):
-    """The names that the input gives to the canonical columns; `null` for an optional one the input does not have."""
+    """Canonical column: its name in your files. An optional column that the files do not have is `null`."""
 
     transaction_id: str = "transaction_id"
+    """Integer or text; unique."""
     transaction_time: str = "transaction_time"
+    """Timestamp; without a time zone it is UTC."""
     amount: str = "amount"
-    fraud: str | None = "fraud"  # null only where a label table brings it
+    """Number, not negative."""
+    fraud: str | None = "fraud"
+    """0, 1, or null while it is unknown. `null` here with a label table."""
     customer_id: str | None = "customer_id"
+    """The card. `null`: no card features."""
     terminal_id: str | None = "terminal_id"
+    """The terminal. `null`: no terminal features."""
     label_available_at: str | None = None
+    """When the label became known. `null`: `windows.label_delay_days` after the transaction."""
     extra_numeric: tuple[str, ...] = ()
+    """Further numeric columns, used as features without change, such as `[V1, V2]`."""
     extra_categorical: tuple[str, ...] = ()
+    """Further columns with few distinct values, such as `[channel, country]`."""
 
     @model_validator(mode="after")
     def _each_source_column_once(self) -> Self:
@@ -45,24 +54,34 @@ class Columns(_Section):
 
 
 class LabelTable(_Section):
-    """A table of labels of its own: chargebacks arrive later than transactions, and separately."""
+    """A separate table of labels, for chargebacks that arrive later than the transactions.
+
+    With it, set `data.columns.fraud` and `data.columns.label_available_at` to `null`.
+    """
 
     path: str
+    """A file or a folder, CSV or Parquet, on disk or `s3a://`."""
     transaction_id: str = "transaction_id"
+    """The id of the labelled transaction."""
     fraud: str = "fraud"
+    """0 or 1."""
     label_available_at: str | None = "label_available_at"
+    """When the label became known. `null`: `windows.label_delay_days` after the transaction."""
 
 
 class Data(_Section):
-    """How the input is read, and what is demanded of it."""
+    """How the input is read and checked."""
 
     columns: Columns = Columns()
     labels: LabelTable | None = None
     max_rejected_share: Share = 0.01
+    """A larger share of rejected rows stops the run before training (exit code 65)."""
     unlabelled_is_genuine: bool = True
+    """A transaction without a label after the label delay: `true` genuine, `false` left out."""
     fraud_rate_band: tuple[Share, Share] = (0.0001, 0.05)
+    """A share of frauds outside this band gives a warning."""
     retired_columns: tuple[str, ...] = ()
-    """Columns that the input had once: a champion trained with them is scored with them missing."""
+    """Columns that the input no longer has. A champion that was trained with them is scored with them missing."""
 
     @model_validator(mode="after")
     def _a_retired_column_is_not_mapped(self) -> Self:
@@ -90,49 +109,75 @@ class Data(_Section):
 
 
 class Windows(_Section):
-    """Lengths of the spans of time that a run looks at, in days."""
+    """Time spans of a run, in days."""
 
     label_delay_days: Days = 7
+    """After this a label counts as final; at least the time in which 90 % of the frauds become known."""
     holdout_days: Days = 7
+    """Length of the hold-out, on which both models are compared."""
     training_window_days: Days = 84
+    """Length of the training window of the challenger."""
     known_card_window_days: Days = 14
+    """Cards with a known fraud this long before the hold-out are left out of it."""
 
 
 class Training(_Section):
-    """The gradient-boosted trees and their sample."""
+    """The training sample and the gradient-boosted trees (XGBoost)."""
 
     max_training_rows: Annotated[int, Field(ge=1000)] = 200_000
+    """Above it the sample keeps every fraud and a weighted share of the genuine transactions."""
     min_training_frauds: Annotated[int, Field(ge=1)] = 50
+    """With fewer frauds in the training window the run makes no decision."""
     trees: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Number of trees."""
     max_depth: Annotated[int, Field(ge=1, le=16)] = 4
+    """Depth of each tree."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.08
+    """Shrinkage of each tree."""
     max_bin: Annotated[int, Field(ge=2, le=65_536)] = 1024
+    """Histogram bins for each feature. The tail of the amounts needs fine bins."""
     max_categories: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Categories kept for each extra categorical column. Rarer ones, and those of fewer than 10 rows, get no input."""
     seed: Annotated[int, Field(ge=0)] = 7
+    """The same data and settings give the same model, bit for bit."""
 
 
 class Comparison(_Section):
-    """The promotion rule: when a challenger is really better."""
+    """The promotion rule: when a challenger replaces the champion."""
 
     minimum_holdout_frauds: Annotated[int, Field(ge=1)] = 200
+    """With fewer frauds in the hold-out the run makes no decision."""
     minimum_effect: Annotated[float, Field(ge=0.0)] = 0.01
+    """Smallest gain in average precision that is worth a promotion."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Family-wise confidence over all planned looks; of the first champion's one-sided bound."""
     planned_looks: Annotated[int, Field(ge=1)] = 720
+    """Comparisons that share the risk of one false promotion; the default is a month of hourly runs."""
     resamples: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of the paired bootstrap over cards."""
     first_champion_floor: Annotated[float, Field(ge=1.0)] = 2.0
+    """m in the floor of the first champion: min(m · a, (1 + a) / 2), a = AP of ranking by amount."""
     card_precision_margin: Annotated[float, Field(ge=0.0)] = 0.005
+    """Largest accepted loss of card precision@100."""
     brier_margin: Annotated[float, Field(ge=0.0)] = 0.02
+    """Largest accepted rise of the Brier score, as a share of the champion's."""
     slice_margin: Annotated[float, Field(ge=0.0)] = 0.02
+    """Largest accepted loss of average precision in any slice."""
     minimum_slice_frauds: Annotated[int, Field(ge=1)] = 50
+    """Slices with fewer frauds are shown and decide nothing."""
     new_card_days: Days = 30
+    """A card is new for this long after its first transaction."""
     seed: Annotated[int, Field(ge=0)] = 7
+    """Seed of the bootstrap."""
 
 
 class Settings(_Section):
-    """Everything a run can be told, by section."""
+    """Settings of one retraining run."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]+$")] = "fraud_detection"
+    """The registered model in MLflow, and the key of its decisions."""
     progress_timeout_minutes: Annotated[float, Field(gt=0.0, le=1440.0)] = 30.0
+    """A phase that takes longer ends the run as stalled (exit code 75)."""
     data: Data = Data()
     windows: Windows = Windows()
     training: Training = Training()

@@ -24,14 +24,31 @@ def _day(_context: click.Context, _option: click.Parameter, moment: datetime) ->
 
 
 @click.command("create-data", context_settings={"show_default": True})
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("data/input_data"))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data/input_data"),
+    help="Files go to transactions/YYYY-MM-DD below it.",
+)
 @click.option("--start", type=_DATE, callback=_day, default=str(DEMO.start), help="First day.")
-@click.option("--days", type=click.IntRange(1, 3650), default=DEMO.days)
-@click.option("--transactions-per-day", type=click.IntRange(10, 5_000_000), default=DEMO.world.transactions_per_day)
-@click.option("--seed", type=click.IntRange(min=0), default=DEMO.world.seed)
-@click.option("--drift-date", type=_DATE, callback=_day, default=str(DRIFT_DATE), help="When card testing takes over.")
+@click.option("--days", type=click.IntRange(1, 3650), default=DEMO.days, help="Number of days.")
+@click.option(
+    "--transactions-per-day",
+    type=click.IntRange(10, 5_000_000),
+    default=DEMO.world.transactions_per_day,
+    help="On average; cards and terminals grow with it.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=DEMO.world.seed,
+    help="Another seed gives another set of cards, terminals and frauds.",
+)
+@click.option("--drift-date", type=_DATE, callback=_day, default=str(DRIFT_DATE), help="When the frauds change.")
 @click.option("--dirty-share", type=click.FloatRange(0.0, 0.5), default=0.0, help="Share of broken rows to add.")
-@click.option("--format", "form", type=click.Choice([form.value for form in FileFormat]), default="parquet")
+@click.option(
+    "--format", "form", type=click.Choice([form.value for form in FileFormat]), default="parquet", help="File format."
+)
 def create_data(
     output: Path,
     start: date,
