@@ -191,8 +191,9 @@ lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Bring uv.lock and the requi
 	@$(RUN)python scripts/export_mlflow_requirements.py --uv "$(UV)"
 
 .PHONY: reference
-reference: setup ## Generate docs/reference_cli.md and docs/reference_settings.md from the code
+reference: setup ## Generate the references of commands and settings, and the tables of infra/, from the code
 	@$(RUN)python scripts/generate_reference.py
+	@$(RUN)python scripts/generate_terraform_reference.py
 
 .PHONY: lint
 lint: setup ## Check style, format, types and imports between rooms

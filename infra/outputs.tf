@@ -1,5 +1,5 @@
 output "mlflow_url" {
-  description = "MLflow, within the network; from a desk through the tunnel of docs/infrastructure.md."
+  description = "MLflow within the network; from outside use the tunnel of docs/infrastructure.md."
   value       = module.mlflow_server.url
 }
 

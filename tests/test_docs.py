@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,12 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 FOLDERS = (".", "docs", "docs/decisions", "infra", "infra/modules/*")
 PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))
-REFERENCE = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))["PAGES"]
+GENERATORS = ("generate_reference.py", "generate_terraform_reference.py")
+REFERENCE = {
+    name: page
+    for generator in GENERATORS
+    for name, page in runpy.run_path(str(ROOT / "scripts" / generator))["PAGES"].items()
+}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -36,7 +42,7 @@ def _tests(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_the_reference_is_what_the_code_says(name: str) -> None:
-    """Fails when a command, an option or a setting has changed and its reference has not: run `make reference`."""
+    """Fails when a command, a setting, a variable or an output changed and its reference did not: `make reference`."""
     assert (ROOT / name).read_text(encoding="utf-8") == REFERENCE[name]()
 
 
@@ -48,6 +54,18 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         found = (page.parent / target).resolve() if target else page
         assert found.exists(), f"{target} does not exist"
         assert not anchor or anchor in _anchors(found), f"{target} has no heading #{anchor}"
+
+
+def test_the_map_shows_every_room() -> None:
+    """Fails when a room of the library or a folder is not on the map, and nobody knows what it is for."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(name) for name in listed.rstrip("\0").split("\0")]
+    folders = {file.parts[0] for file in files if len(file.parts) > 1 and file.parts[0][0] not in "."} - {"src"}
+    library = Path("src/fraud_detection")
+    rooms = {library / file.relative_to(library).parts[0] for file in files if file.is_relative_to(library)}
+    wanted = {*folders, *(str(room) for room in rooms if room.name != "__init__.py")}
+    assert {place for place in wanted if f"]({place})" not in text and f"]({place}/" not in text} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -274,14 +274,6 @@ def test_every_output_of_a_module_is_used() -> None:
             assert f"module.{module}.{name}" in root, f"nobody takes {name} of {module}"
 
 
-def test_every_variable_and_output_is_documented() -> None:
-    """Fails when an operator must read the code to set a variable or use an output."""
-    documented = (ROOT / "docs" / "infrastructure.md").read_text()
-    for file, kind in (("variables.tf", "variable"), ("outputs.tf", "output")):
-        for name in re.findall(rf'^{kind} "(\w+)"', (INFRA / file).read_text(), flags=re.MULTILINE):
-            assert f"`{name}`" in documented, f"docs/infrastructure.md says nothing of {kind} {name}"
-
-
 @pytest.fixture(scope="module")
 def needs(tests: Outcome) -> Callable[[str], set[str]]:
     """From a resource to all that Terraform makes before it."""
