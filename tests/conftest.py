@@ -1,4 +1,4 @@
-"""A small world for the tests of the whole job: seven weeks of simulated transactions, and settings to match."""
+"""Fixtures of a whole run: seven weeks of simulated transactions, and settings to match."""
 
 import json
 import os

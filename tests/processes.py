@@ -1,4 +1,4 @@
-"""Runs of the job as processes of their own: what a test of a hang, of a proxy or of an import needs."""
+"""Runs the job as its own process, for tests of hangs, proxies and imports."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The features once more, slowly and plainly: for each transaction, go through all of them by the definitions.
+"""A slow reference implementation of the features: for each transaction, scan all others by the definitions.
 
 What the kernels compute by sorting and cumulative sums must equal this.
 """

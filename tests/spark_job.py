@@ -1,4 +1,4 @@
-"""The job's entry submitted to Apache Spark as to a cluster, with the Java that comes in a wheel."""
+"""Submits the job's entry to Apache Spark as to a cluster, with the Java that comes in a wheel."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Names and numbers in the documents that are counted elsewhere."""
+"""Names and numbers in the documents agree with the code that they describe."""
 
 import re
 import runpy

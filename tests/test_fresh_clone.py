@@ -1,4 +1,4 @@
-"""The README's commands on a machine with Python, make and git alone: `make test`, and CI's fresh clone."""
+"""The README's commands on a machine with only Python, make and git: `make test`, and CI's fresh clone."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""No password is shown, however an address spells it."""
+"""No password is shown, in whichever form an address contains it."""
 
 import base64
 import json

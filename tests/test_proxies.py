@@ -1,4 +1,4 @@
-"""A proxy in the environment: this machine is reached without it, and what stays silent is given up with a message."""
+"""A proxy in the environment: local services are reached without it, and a proxy that never answers gives a message."""
 
 import socket
 import threading

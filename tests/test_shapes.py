@@ -1,4 +1,4 @@
-"""Masked shapes: messages help to find a fault, and repeat no value of the data."""
+"""Masked shapes: messages help to find a fault without repeating a value of the data."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Every shell script of the repository, whatever its folder."""
+"""Every shell script of the repository, in whichever folder."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The split by time. A row on the wrong side of it, or a label from the future, makes every comparison a lie."""
+"""The split by time: a row on the wrong side, or a label from the future, makes every comparison invalid."""
 
 import os
 from datetime import UTC, datetime
@@ -126,7 +126,7 @@ def _expected_labels(
 @given(feature_tables(), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_training_labels_are_those_known_when_the_holdout_began(table: pd.DataFrame, genuine: bool) -> None:
-    """A label from later than the hold-out's start would teach the challenger what the champion could not know."""
+    """Fails when training uses labels that were not yet known when the hold-out began."""
     windows = _windows()
     rows = training_rows(table, windows, _settings(genuine))
     expected = _expected_labels(table, windows.training_start, windows.training_end, windows.holdout_start, genuine)
@@ -139,7 +139,7 @@ def test_training_labels_are_those_known_when_the_holdout_began(table: pd.DataFr
 @given(feature_tables(), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genuine: bool) -> None:
-    """Blocked cards in the hold-out would reward a model for what the bank already knows."""
+    """Fails when the hold-out rewards a model for frauds of cards that the bank has already blocked."""
     windows = _windows()
     frauds = table[ever_fraud(table)]
     rows = holdout_rows(table, frauds, windows, _settings(genuine))
@@ -215,7 +215,7 @@ def test_a_reversed_chargeback_does_not_erase_what_training_knew() -> None:
 @given(feature_tables())
 @settings(max_examples=30, deadline=None)
 def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
-    """A model that has seen the hold-out always wins."""
+    """Fails when a model is tested on rows that it was trained on, and always wins."""
     windows = _windows()
     training = training_rows(table, windows, _settings())
     holdout = holdout_rows(table, table.iloc[:0], windows, _settings())
@@ -228,7 +228,7 @@ def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
 @given(feature_tables())
 @settings(max_examples=30, deadline=None)
 def test_day_counts_24_hour_blocks_from_the_holdouts_start(table: pd.DataFrame) -> None:
-    """Card precision looks at 100 cards a day; a wrong day means other cards."""
+    """Fails when card precision counts days wrongly, and so ranks the cards of other days together."""
     rows = holdout_rows(table, table.iloc[:0], _windows(), _settings())
     start = _naive(_windows().holdout_start)
     for time, day in zip(rows["transaction_time"], rows["day"], strict=True):
@@ -237,7 +237,7 @@ def test_day_counts_24_hour_blocks_from_the_holdouts_start(table: pd.DataFrame) 
 
 
 def test_a_table_without_cards_keeps_every_row() -> None:
-    """Data without card ids (the ULB table) must still have a hold-out."""
+    """Fails when data without card ids (the ULB data set) lose rows of their hold-out."""
     start = _naive(_windows().holdout_start)
     table = pd.DataFrame({"transaction_id": ["b", "a"], "transaction_time": [start, start], "fraud": [1, 0]})
     rows = holdout_rows(table, pd.DataFrame(), _windows(), _settings())
@@ -246,7 +246,7 @@ def test_a_table_without_cards_keeps_every_row() -> None:
 
 
 def test_no_recent_fraud_of_any_card_is_no_error() -> None:
-    """A quiet month must not stop the run, whatever types an empty table of frauds has."""
+    """Fails when a month without frauds stops the run."""
     start = _naive(_windows().holdout_start)
     table = pd.DataFrame({"transaction_id": [1], "transaction_time": [start], "fraud": [0], "customer_id": ["c1"]})
     no_frauds = pd.DataFrame(columns=["customer_id", "transaction_time", "fraud", "label_available_at"])
@@ -254,7 +254,7 @@ def test_no_recent_fraud_of_any_card_is_no_error() -> None:
 
 
 def test_what_becomes_known_at_a_border_is_known_there() -> None:
-    """An hourly run meets borders all the time; `known by` must mean the same in training and on the hold-out."""
+    """Fails when training and hold-out disagree on whether a label that arrives exactly at a border is known."""
     windows = _windows()
     last_trained = _naive(windows.training_end) - pd.Timedelta(hours=1)
     table = pd.DataFrame(
@@ -277,7 +277,7 @@ def test_what_becomes_known_at_a_border_is_known_there() -> None:
 
 @pytest.mark.needs("HANDBOOK_DATA")
 def test_the_handbooks_split_is_reproduced_exactly() -> None:
-    """Published results can only be compared on the published split."""
+    """Fails when the Handbook's published results cannot be compared because the split differs."""
     names = {
         "TRANSACTION_ID": "transaction_id",
         "TX_DATETIME": "transaction_time",

@@ -1,4 +1,4 @@
-"""Addresses of services: wrong ones are refused before they are used, and never repeated."""
+"""Addresses of services: wrong ones are refused before they are used, and never repeated in a message."""
 
 import socket
 import subprocess

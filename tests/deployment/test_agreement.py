@@ -1,4 +1,4 @@
-"""One test for three places that must name the same: variables.json, the DAGs' templates, Terraform's outputs."""
+"""variables.json, the DAGs' templates and Terraform's outputs must name the same settings."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def keys(body: str, *way: str) -> set[str]:
 
 
 def test_variables_dags_and_terraform_name_the_same_settings() -> None:
-    """If this fails, a DAG asks for a setting that nobody gives, or somebody gives one that does nothing."""
+    """Fails when a DAG reads a setting that Terraform or the example does not give, or one of them has no effect."""
     example, dags, terraform = of_the_example(), of_the_dags(), keys(outputs()["variables"], VARIABLE)
     assert len(example) > 20, "the example is not read"
     assert sorted(dags ^ example) == [], "in the DAGs or in variables.json.example, not in both"
@@ -59,7 +59,7 @@ def test_variables_dags_and_terraform_name_the_same_settings() -> None:
 
 
 def test_every_name_of_env_comes_from_an_output_that_terraform_has() -> None:
-    """If this fails, make env ends with a missing output after everything has been made."""
+    """Fails when `make env` stops at a missing Terraform output after the whole cloud has been created."""
     there = outputs()
     for name, way in OUTPUTS.items():
         assert way[0] in there, f"{name}: Terraform has no output {way[0]}"
@@ -70,7 +70,7 @@ def test_every_name_of_env_comes_from_an_output_that_terraform_has() -> None:
 
 
 def test_the_job_is_uploaded_to_where_dag_and_terraform_look_for_it() -> None:
-    """If this fails, the cluster starts and its main file, library, settings or archive is not there."""
+    """Fails when a cluster starts and its main file, library, settings or archive is not where the DAG looks."""
     dag = (DAGS / "fraud_detection_training.py").read_text(encoding="utf-8")
     uploaded = {name for name, _ in bucket.code_files()} | {ARCHIVE.name}
     assert set(re.findall(r"\{code\}/([\w.]+)", dag)) | {bucket.SHUTDOWN} == uploaded

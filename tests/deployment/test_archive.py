@@ -60,7 +60,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_sound_archive_passes(made: Callable[..., Path]) -> None:
-    """If this fails, no archive can be uploaded."""
+    """Fails when a valid environment archive is refused, and nothing can be deployed."""
     assert inspect(made(), CLOUD, "some-package==1.2 \\\n    --hash=sha256:00\n") == 5
 
 
@@ -96,21 +96,21 @@ def test_a_sound_archive_passes(made: Callable[..., Path]) -> None:
 def test_what_a_cluster_cannot_use_or_should_not_unpack_is_refused(
     bad: Entry, said: str, made: Callable[..., Path]
 ) -> None:
-    """If this fails, the job dies on the cluster with an import error, or a file lands outside ./venv."""
+    """Fails when an uploaded archive breaks the job's imports on the cluster, or unpacks a file outside ./venv."""
     with pytest.raises(DeploymentError, match="is not fit for") as refused:
         inspect(made(bad), CLOUD, "some-package==1.2")
     assert said in str(refused.value)
 
 
 def test_links_inside_the_archive_and_older_stable_interfaces_pass(made: Callable[..., Path]) -> None:
-    """If this fails, sound wheels cannot be shipped."""
+    """Fails when valid wheels, with links or an older stable ABI, cannot be shipped."""
     inside = entry("some/deeper/link.py", type=tarfile.SYMTYPE, linkname="../__init__.py")
     for tag in (b"cp39-abi3-manylinux2014_x86_64", b"py2.py3-none-any", b"py3-none-manylinux_2_28_x86_64"):
         assert inspect(made(inside, entry("some_package-1.2.dist-info/WHEEL", b"Tag: " + tag + b"\n")), CLOUD) == 5
 
 
 def test_a_broken_file_is_said_to_be_broken(tmp_path: Path, made: Callable[..., Path]) -> None:
-    """If this fails, half an archive is uploaded, or a stack trace is all that is said."""
+    """Fails when a truncated archive is uploaded, or ends in a stack trace."""
     path = made()
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DeploymentError, match="cannot be read"):
@@ -120,7 +120,7 @@ def test_a_broken_file_is_said_to_be_broken(tmp_path: Path, made: Callable[..., 
 
 
 def test_the_same_files_give_the_same_bytes_on_another_desk(tmp_path: Path) -> None:
-    """If this fails, each desk uploads 147 MB anew, and nobody can tell whether two archives are the same."""
+    """Fails when the same packages give other bytes on another machine, and 147 MB are uploaded again."""
     names = ["b/two.py", "B/one.py", "a-1.dist-info/METADATA", "ä.py", "a" * 120 + "/c.py"]
     for desk, order in (("one", names), ("two", names[::-1])):
         for name in order:
@@ -149,7 +149,7 @@ def locked_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_archive: Path) -> None:
-    """If this fails, `make create-venv-archive` makes what a cluster cannot run, or makes it each time."""
+    """Fails when `make create-venv-archive` builds an archive unfit for a cluster, or rebuilds it each time."""
     with tarfile.open(locked_archive) as tar:
         names = {name.partition("/")[0] for name in tar.getnames()}
     assert {"mlflow", "xgboost", "pyarrow", "pydantic"} <= names
@@ -161,7 +161,7 @@ def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_ar
 
 
 def test_a_second_desk_makes_the_same_archive(locked_archive: Path, tmp_path: Path) -> None:
-    """If this fails, the archive depends on more than the lock file: here umask, locale, time zone and folder."""
+    """Fails when the archive depends on the machine's umask, locale, time zone or folder."""
     again = tmp_path / "elsewhere" / "venv.tar.gz"
     program = (
         "import os, pathlib, sys; os.umask(63); import deployment.archive as a; a.create(pathlib.Path(sys.argv[1]))"
@@ -176,7 +176,7 @@ def test_a_second_desk_makes_the_same_archive(locked_archive: Path, tmp_path: Pa
 )
 @pytest.mark.skipif(this_machine().python != CLOUD.python, reason="the archive is for Python 3.11")
 def test_an_interpreter_without_packages_runs_the_job_from_the_archive(locked_archive: Path, tmp_path: Path) -> None:
-    """If this fails, the job finds a package missing only on the cluster."""
+    """Fails when the archive lacks a package of the job, which would show only on the cluster."""
     with tarfile.open(locked_archive) as tar:
         tar.extractall(tmp_path / "venv")  # noqa: S202  # our own; Debian 12's Python has no `filter` yet
     bare = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"

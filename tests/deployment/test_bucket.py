@@ -1,4 +1,4 @@
-"""Uploads with the real s3cmd to a real S3 server: what lies where, what is skipped, what happens when it fails."""
+"""Uploads with the real s3cmd to a real S3 server: what is stored, what is skipped, how failures are reported."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
-    """If this fails, a cluster starts and finds no job."""
+    """Fails when a cluster starts and does not find its job in the bucket."""
     s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
     bucket.upload("src", s3.settings, ROOT)
     code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "shutdown_host.sh", "venv.tar.gz")
@@ -53,7 +53,7 @@ def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
 
 
 def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
-    """If this fails, each deployment sends everything, the 147 MB of the archive included."""
+    """Fails when each deployment uploads everything again, also the 147 MB of the archive."""
     for _ in range(2):
         bucket.upload("src", s3.settings, data)
         bucket.upload("data", s3.settings, data)
@@ -64,7 +64,7 @@ def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
 
 
 def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """If this fails, the archive is sent each time: the storage's checksum of such an object is none of the file's."""
+    """Fails when the archive is uploaded every time, because its multipart checksum is not that of the file."""
     archive = tmp_path / "venv.tar.gz"
     write_whole(archive, os.urandom(16_000_000))
     monkeypatch.setattr(bucket, "ARCHIVE", archive)
@@ -78,7 +78,7 @@ def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.Monk
 
 
 def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: S3, data: Path) -> None:
-    """If this fails, a desk with a short history deletes the long one of the bucket."""
+    """Fails when an upload from a machine with a short history deletes older transactions from the bucket."""
     s3.client.put_object(Bucket=BUCKET, Key="input_data/transactions/2020.parquet", Body=b"old")
     bucket.upload("data", s3.settings, data)
     assert s3.names() == [
@@ -90,7 +90,7 @@ def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: S3, dat
 
 
 def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a deleted DAG keeps running, or deleting it takes the job along."""
+    """Fails when a deleted DAG goes on running, or its removal deletes the job or all DAGs."""
     monkeypatch.setattr(bucket, "dag_files", lambda: iter([("kept.py", b"1"), ("gone.py", b"2")]))
     bucket.upload("dags", s3.settings, ROOT)
     s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
@@ -105,7 +105,7 @@ def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: S3, monkey
 
 
 def test_results_are_fetched_once(s3: S3, tmp_path: Path) -> None:
-    """If this fails, people look at old decisions, or wait for gigabytes they have."""
+    """Fails when a download misses new decisions, or fetches gigabytes again."""
     for name in ("decisions/20260501T000000Z.json", "reports/a b/report.html"):
         s3.client.put_object(Bucket=BUCKET, Key=f"output_data/{name}", Body=name.encode())
     folder = tmp_path / "output"
@@ -116,7 +116,7 @@ def test_results_are_fetched_once(s3: S3, tmp_path: Path) -> None:
 
 
 def test_a_refused_key_fails_loudly_and_does_not_show_the_secret(s3: S3, capfd: pytest.CaptureFixture[str]) -> None:
-    """If this fails, a deployment is green though nothing was uploaded, or its log holds the key."""
+    """Fails when an upload with a refused key looks successful, or prints the key's secret."""
     with pytest.raises(DeploymentError, match="access is denied"):
         bucket.upload("src", {**s3.settings, "AWS_ACCESS_KEY_ID": "AKIDOTHER"}, ROOT)
     shown = "".join(capfd.readouterr())
@@ -126,20 +126,20 @@ def test_a_refused_key_fails_loudly_and_does_not_show_the_secret(s3: S3, capfd: 
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: S3) -> None:
-    """If this fails, a wrong .env looks like a broken network."""
+    """Fails when a bucket mistyped in .env looks like a broken network."""
     with pytest.raises(DeploymentError, match=r"s3://other/code/.*not there"):
         bucket.upload("src", {**s3.settings, "CODE_BUCKET": "other"}, ROOT)
 
 
 def test_a_short_outage_is_survived(s3: S3) -> None:
-    """If this fails, one lost answer stops a deployment halfway."""
+    """Fails when one failed request stops a deployment half-way."""
     s3.outage(503, 1, "PUT")
     bucket.upload("src", s3.settings, ROOT)
     assert len(s3.names()) == 4
 
 
 def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
-    """If this fails, scripts cannot tell a network that is down from a wrong setting."""
+    """Fails when a script cannot tell an unreachable storage from a wrong setting by the exit code."""
     settings = {"INPUT_BUCKET": BUCKET, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with pytest.raises(DeploymentError, match="goes on where it stopped") as failed:
         bucket.upload("data", {**settings, "S3_ENDPOINT": "http://127.0.0.1:9"}, data)
@@ -147,7 +147,7 @@ def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
 
 
 def test_the_key_is_in_no_argument_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, everybody on the machine reads the key in the list of processes."""
+    """Fails when another user of the machine can read the storage's key in the process list or in a file."""
     seen = tmp_path / "seen"
     fake = tmp_path / "s3cmd"
     fake.write_text(
@@ -181,19 +181,19 @@ def test_the_key_is_in_no_argument_and_no_file(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_what_is_missing_is_named_with_the_next_command(settings: dict[str, str], said: str) -> None:
-    """If this fails, s3cmd's own message about a missing file is all that people see."""
+    """Fails when a missing setting ends in a message of s3cmd that does not say what to do."""
     with pytest.raises(DeploymentError, match=said):
         bucket.upload("src", settings, ROOT)
 
 
 def test_no_data_is_told_before_anything_is_sent(tmp_path: Path, s3: S3) -> None:
-    """If this fails, a full deployment ends well without a transaction to train on."""
+    """Fails when a full deployment succeeds without any transaction to train on."""
     with pytest.raises(DeploymentError, match="make create-data"):
         bucket.upload("data", s3.settings, tmp_path / "nothing")
 
 
 def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tmp_path: Path, data: Path) -> None:
-    """If this fails, scripts/upload_to_s3.sh and the Makefile's targets do something else than this module."""
+    """Fails when scripts/upload_to_s3.sh uploads something else than its arguments say, or hides a failure."""
     env_file = tmp_path / ".env"
     env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.settings.items()))
     command = ["bash", str(ROOT / "scripts" / "upload_to_s3.sh"), "src", "data", "--data", str(data)]

@@ -1,4 +1,4 @@
-"""`make env`: Terraform's outputs become .env and variables.json, or nothing does."""
+"""`make env`: writes Terraform's outputs to .env and variables.json, or changes nothing."""
 
 import copy
 import json
@@ -47,7 +47,7 @@ def write(tmp_path: Path, outputs: dict[str, Any]) -> None:
 
 
 def test_both_files_say_what_terraform_made(tmp_path: Path) -> None:
-    """If this fails, uploads go to the wrong bucket, or the DAGs ask for clusters in the wrong folder."""
+    """Fails when uploads go to the wrong bucket, or the DAGs request clusters in the wrong folder."""
     outputs = terraform_outputs()
     write(tmp_path, outputs)
     found = read_env(tmp_path / ".env")
@@ -60,7 +60,7 @@ def test_both_files_say_what_terraform_made(tmp_path: Path) -> None:
 
 
 def test_env_is_readable_by_its_owner_alone_whatever_it_was(tmp_path: Path) -> None:
-    """If this fails, everybody on the machine reads the passwords that people put there."""
+    """Fails when other users of the machine can read the passwords in .env."""
     (tmp_path / ".env").write_text("")
     (tmp_path / ".env").chmod(0o644)
     before = os.umask(0)
@@ -73,7 +73,7 @@ def test_env_is_readable_by_its_owner_alone_whatever_it_was(tmp_path: Path) -> N
 
 
 def test_what_people_wrote_into_env_stays_and_twice_is_as_once(tmp_path: Path) -> None:
-    """If this fails, `make env` deletes the local stack's settings, or a password that is nowhere else."""
+    """Fails when `make env` deletes the user's own settings from .env, such as a password kept nowhere else."""
     own = "# mine\nSCHEDULE='*/10 * * * *'\nAIRFLOW_ADMIN_PASSWORD='a b$c'\nCODE_BUCKET=old\n"
     (tmp_path / ".env").write_text(own)
     write(tmp_path, terraform_outputs())
@@ -85,7 +85,7 @@ def test_what_people_wrote_into_env_stays_and_twice_is_as_once(tmp_path: Path) -
 
 
 def test_what_an_environment_file_says_is_what_a_shell_reads_from_it(tmp_path: Path) -> None:
-    """If this fails, `source .env` and the tools disagree, or a value runs as a command."""
+    """Fails when `source .env` gives other values than the tools read, or runs a value as a command."""
     values = {"A": "x y", "B": "$(touch broken)", "C": "it's", "D": "", "E": 'a"b'}
     (tmp_path / ".env").write_text(environment.merged("", values))
     program = "set -a; . ./.env; set +a; for name in A B C D E; do printf '%s\\0' \"${!name}\"; done"
@@ -113,7 +113,7 @@ def test_what_an_environment_file_says_is_what_a_shell_reads_from_it(tmp_path: P
     ],
 )
 def test_outputs_that_do_not_fit_change_no_file(change: Any, said: str, tmp_path: Path) -> None:
-    """If this fails, a half-made cloud or a secret gets into the files that everything else reads."""
+    """Fails when incomplete outputs or a secret are written into .env or variables.json."""
     outputs = terraform_outputs()
     change(outputs)
     (tmp_path / ".env").write_text("MINE=1\n")
@@ -130,7 +130,7 @@ def _settings(outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """If this fails, a typing error in .env shows as something else much later."""
+    """Fails when a malformed line in .env is not reported, or its secret is repeated."""
     (tmp_path / ".env").write_text("A=1\nB: topsecret\n")
     with pytest.raises(DeploymentError, match="line 2") as failed:
         write(tmp_path, terraform_outputs())
@@ -138,7 +138,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_reads_standard_input_and_says_when_nothing_was_made(tmp_path: Path) -> None:
-    """If this fails, `make env` does not do what this module does."""
+    """Fails when `make env` before `make apply` ends in a stack trace instead of the next command."""
     command = [sys.executable, "-m", "deployment.environment", "--env", str(tmp_path / ".env")]
     command += ["--variables", str(tmp_path / "variables.json")]
     for text, code, said in (

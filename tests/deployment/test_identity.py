@@ -1,4 +1,4 @@
-"""Keys for the uploads: given ones, GitHub's identity exchanged for a temporary one, or the deployer's in Lockbox."""
+"""Keys for the uploads: from the environment, from GitHub's identity exchanged for a temporary key, or from Lockbox."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from deployment.identity import StorageKey, iam_token, storage_key
 
 
 def test_githubs_identity_becomes_a_temporary_key_of_the_deployer() -> None:
-    """If this fails, the deploy workflow needs a key that lives for years."""
+    """Fails when the deploy workflow needs a static key that stays valid for years."""
 
     def cloud(asked: Asked) -> tuple[int, object]:
         if asked.path.startswith("/oidc"):
@@ -49,7 +49,7 @@ def test_githubs_identity_becomes_a_temporary_key_of_the_deployer() -> None:
 def test_a_person_gets_the_deployers_key_from_lockbox_with_ycs_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, people keep static keys in files."""
+    """Fails when engineers must keep static keys in files to upload."""
     yc = tmp_path / "yc"
     yc.write_text('#!/bin/sh\n[ "$*" = "iam create-token" ] && echo t1.mine\n')
     yc.chmod(0o755)
@@ -71,14 +71,14 @@ def test_a_person_gets_the_deployers_key_from_lockbox_with_ycs_token(
 
 
 def test_without_yc_its_install_page_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a newcomer reads `command not found` and does not know of what."""
+    """Fails when a newcomer without yc sees only `command not found`."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeploymentError, match=r"yc is not installed; see https://yandex.cloud/docs/cli/quickstart"):
         iam_token({})
 
 
 def test_a_yc_that_is_not_set_up_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, an empty token is sent, and the cloud's refusal is all that is seen."""
+    """Fails when a yc without a profile leads to an empty token and the cloud's unclear refusal."""
     (tmp_path / "yc").write_text("#!/bin/sh\necho 'no profile' >&2; exit 1\n")
     (tmp_path / "yc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

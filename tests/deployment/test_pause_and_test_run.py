@@ -1,4 +1,4 @@
-"""What the runbooks ask of Airflow, with an Airflow that answers from a script."""
+"""The runbooks' calls to Airflow, against a fake Airflow with scripted answers."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Secrets of the repository: a local GitHub decrypts what it is sent, with the private key that only it has."""
+"""Secrets of the repository: a local GitHub decrypts what it receives, with a private key that only it has."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def command(tmp_path: Path, fake: Service, *options: str, token: str = TOKEN) ->
 
 
 def test_named_values_arrive_decryptable_and_no_others(tmp_path: Path) -> None:
-    """If this fails, the deploy workflow has no key, or GitHub holds the password of Airflow's administrator."""
+    """Fails when the deploy workflow gets no key, or GitHub also gets the password of Airflow's administrator."""
     with github() as (fake, held):
         done = command(tmp_path, fake, "--repository", "acme/fraud")
     assert done.returncode == 0, done.stderr
@@ -64,14 +64,14 @@ def test_named_values_arrive_decryptable_and_no_others(tmp_path: Path) -> None:
 
 
 def test_only_the_names_asked_for_go_out(tmp_path: Path) -> None:
-    """If this fails, --name sends more than it says."""
+    """Fails when --name sends other secrets than the named one."""
     with github() as (fake, held):
         done = command(tmp_path, fake, "--repository", "acme/fraud", "--name", "CODE_BUCKET")
     assert (done.returncode, held) == (0, {"CODE_BUCKET": "acme-fraud-code"})
 
 
 def test_a_dry_run_sends_nothing_and_needs_no_token(tmp_path: Path) -> None:
-    """If this fails, looking first already changes the repository, or shows a secret."""
+    """Fails when a dry run changes the repository's secrets or prints one."""
     with github() as (fake, _):
         done = command(tmp_path, fake, "--repository", "acme/fraud", "--dry-run", token="")
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_a_dry_run_sends_nothing_and_needs_no_token(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(options: tuple[str, ...], token: str, said: str, tmp_path: Path) -> None:
-    """If this fails, people get a stack trace instead of what to set."""
+    """Fails when a missing token or a wrong option ends in a stack trace instead of what to set."""
     with github() as (fake, held):
         done = command(tmp_path, fake, *options, token=token)
     assert done.returncode in (1, 2)
@@ -100,12 +100,12 @@ def test_what_is_wrong_is_told_in_a_sentence(options: tuple[str, ...], token: st
 
 
 def test_a_token_that_may_not_write_is_told(tmp_path: Path) -> None:
-    """If this fails, a refused secret looks like a stored one."""
+    """Fails when a secret that GitHub refused looks as if it were stored."""
     with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write acme/fraud's secrets"):
         push("acme/fraud", {"A": "b"}, TOKEN, fake.url)
 
 
 def test_a_value_that_must_be_there_is_missed() -> None:
-    """If this fails, the workflow deploys to a bucket without a name."""
+    """Fails when the workflow would deploy to a bucket without a name."""
     with pytest.raises(DeploymentError, match="has no CODE_BUCKET"):
         chosen_values({"AWS_ACCESS_KEY_ID": "key"}, [])

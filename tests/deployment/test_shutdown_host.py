@@ -1,4 +1,4 @@
-"""The initialization action that shuts a cluster's hosts down: it asks for exactly that, and says what was wrong."""
+"""The initialization action that shuts a cluster's hosts down: it does exactly that, and reports what is wrong."""
 
 import os
 import subprocess
@@ -22,26 +22,26 @@ def run(folder: Path, *arguments: str, code: int = 0) -> tuple["subprocess.Compl
 
 
 def test_a_host_is_shut_down_after_the_given_minutes(tmp_path: Path) -> None:
-    """If this fails, a cluster that nobody deletes costs money for ever, or stops in the middle of a run."""
+    """Fails when a forgotten cluster costs money without end, or stops in the middle of a run."""
     done, asked = run(tmp_path, "240")
     assert done.returncode == 0, done.stderr
     assert asked[:2] == ["-P", "+240"]
 
 
 def test_a_host_that_cannot_be_shut_down_is_told(tmp_path: Path) -> None:
-    """If this fails, the last resort is not there and nobody knows."""
+    """Fails when a host starts without its scheduled shutdown and nobody notices."""
     assert run(tmp_path, "240", code=3)[0].returncode == 3
 
 
 @pytest.mark.parametrize("arguments", [(), ("",), ("0",), ("3h",), ("-c",), ("now",), ("1.5",)])
 def test_a_wrong_number_shuts_nothing_down(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """If this fails, a slip in the settings shuts all hosts down at once."""
+    """Fails when a mistyped setting shuts all hosts down at once."""
     done, asked = run(tmp_path, *arguments)
     assert (done.returncode, asked) == (2, [])
     assert "expected a whole number such as 240" in done.stderr
 
 
 def test_the_script_can_be_run() -> None:
-    """If this fails, a cluster's hosts never shut down by themselves."""
+    """Fails when a cluster cannot run the script, and its hosts never shut themselves down."""
     assert os.access(SCRIPT, os.X_OK)
     assert SCRIPT.read_text().startswith("#!/bin/bash\n"), "Data Proc asks for the interpreter's whole path"

@@ -1,4 +1,4 @@
-"""The Makefile's targets of the cloud path: what yc and ssh are asked, and what is said where they are missing."""
+"""The Makefile's cloud targets: what they ask of yc and ssh, and what they report where these are missing."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_is_there_and_explained(target: str) -> None:
-    """If this fails, a command of docs/deploy.md does not exist, or make help does not tell of it."""
+    """Fails when a command of docs/deploy.md does not exist, or `make help` does not list it."""
     assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_every_target_is_there_and_explained(target: str) -> None:
     ],
 )
 def test_yc_is_asked_about_this_folder_and_its_exit_code_is_kept(what: str, asked: str, tmp_path: Path) -> None:
-    """If this fails, the machines of another folder are shown, or a failure looks like an empty list."""
+    """Fails when machines of another folder are listed, or a failed yc looks like an empty list."""
     program(tmp_path / "bin", "yc", 'echo "asked: $*"; exit 3')
     (tmp_path / ".env").write_text("FOLDER_ID=b1g1\nAIRFLOW_LOG_GROUP_ID=e231\n")
     command = [sys.executable, "-m", "deployment.watch", what, "--env", str(tmp_path / ".env")]
@@ -67,7 +67,7 @@ def other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_repository_is_copied_without_secrets_and_data(other_machine: Path) -> None:
-    """If this fails, .env, environments or data go to a machine where nobody expects them."""
+    """Fails when .env, an environment or data are copied to another machine with the sources."""
     files = remote.repository_files()
     remote.send(files, ROOT, "me@host", "a folder/fraud", private=False)
     there = other_machine / "a folder" / "fraud"
@@ -81,7 +81,7 @@ def test_the_repository_is_copied_without_secrets_and_data(other_machine: Path) 
 def test_settings_are_copied_for_their_owner_alone(
     other_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, other users of that machine read the passwords of .env."""
+    """Fails when other users of the remote machine can read the passwords in .env."""
     root = tmp_path / "desk"
     root.mkdir()
     monkeypatch.setattr(remote, "ENV_FILE", root / ".env")
@@ -100,7 +100,7 @@ def test_settings_are_copied_for_their_owner_alone(
     ("host", "said"), [("", "expected HOST="), ("-oProxyCommand=x", "expected HOST="), ("x", "255")]
 )
 def test_a_host_that_is_none_or_refuses_fails_loudly(host: str, said: str, other_machine: Path) -> None:
-    """If this fails, nothing is copied and nobody notices, or an option of ssh is smuggled in."""
+    """Fails when a failed copy looks successful, or a host name can carry an option of ssh."""
     with pytest.raises(DeploymentError, match=said):
         remote.send([ROOT / "LICENSE"], ROOT, host, "fraud", private=False)
 
@@ -120,7 +120,7 @@ def test_make_destroy_refuses_before_anything_is_destroyed(
 
 
 def test_make_env_names_terraforms_install_page_where_it_is_missing(tmp_path: Path) -> None:
-    """If this fails, `command not found` is all a newcomer reads."""
+    """Fails when a newcomer without Terraform sees only `command not found`."""
     tools = Path(sys.executable).parent
     make = shutil.which("make")
     assert make

@@ -1,4 +1,4 @@
-"""`make import-variables` against a real Airflow's API server, and against the two dialects where none is installed."""
+"""`make import-variables` with a real Airflow's API server, and with fakes of both API versions without one."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Started, tmp_path: Path) -> None:
-    """If this fails, the DAGs read old settings, or a hidden value comes back as stars."""
+    """Fails when the DAGs read outdated settings after an import, or another variable is lost."""
     airflow = Airflow(started.url, USER, PASSWORD)
     import_variables(airflow, {**CONTENT, "other name/1": "text"})
     assert json.loads(started.variable("fraud_detection")) == CONTENT["fraud_detection"]
@@ -112,7 +112,7 @@ def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Sta
 
 
 def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(started: Started) -> None:
-    """If this fails, the first run finds no connection, or a person's own loses its key."""
+    """Fails when the first run finds no connection, or an import overwrites an existing one and its key."""
     airflow = Airflow(started.url, USER, PASSWORD)
     assert airflow.make_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
     airflow.call(
@@ -131,7 +131,7 @@ def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(s
 
 
 def test_a_real_airflow_refuses_a_wrong_password_and_nothing_is_shown_of_it(started: Started, tmp_path: Path) -> None:
-    """If this fails, a mistyped password shows in a log, or looks like a success."""
+    """Fails when a mistyped password is printed, or looks like a success."""
     env_file = tmp_path / ".env"
     env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD=wrong-one\nPUBLIC_SSH_KEY=ssh\n")
     done = _command(env_file, VARIABLES_EXAMPLE)
@@ -197,7 +197,7 @@ def old_airflow(password: str = PASSWORD) -> Iterator[tuple[str, dict[str, str],
 
 
 def test_airflow_2_is_spoken_to_in_its_own_way_with_the_clouds_token() -> None:
-    """If this fails, Managed Airflow, which is an Airflow 2 for many, cannot be given its variables."""
+    """Fails when variables cannot be imported into a managed Airflow 2."""
     with old_airflow() as (url, kept, tokens):
         import_variables(Airflow(url, USER, PASSWORD, "t1.token"), {"v149": {"a": 1}, "new": [1, 2]})
         assert kept["v149"] == '{\n  "a": 1\n}', "a variable on the second page was not found"
@@ -208,7 +208,7 @@ def test_airflow_2_is_spoken_to_in_its_own_way_with_the_clouds_token() -> None:
 
 
 def test_nobody_at_the_address_is_worth_another_try() -> None:
-    """If this fails, a script cannot tell an Airflow that is still starting from a wrong password."""
+    """Fails when a script cannot tell an Airflow that is still starting from a wrong password."""
     with pytest.raises(DeploymentError, match="nobody answers") as failed:
         Airflow("http://127.0.0.1:9", USER, PASSWORD)
     assert failed.value.exit_code == UNREACHABLE
@@ -216,7 +216,7 @@ def test_nobody_at_the_address_is_worth_another_try() -> None:
 
 @pytest.mark.parametrize(("content", "said"), [("[]", "holds no variables"), ("{", "is not JSON"), (None, "make env")])
 def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None, said: str, tmp_path: Path) -> None:
-    """If this fails, half a variables.json empties Airflow's variables."""
+    """Fails when a missing or damaged variables.json is imported, and replaces Airflow's settings."""
     path = tmp_path / "variables.json"
     if content is not None:
         path.write_text(content)
@@ -225,7 +225,7 @@ def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None
 
 
 def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_path: Path) -> None:
-    """If this fails, every run stops with Data Proc's demand for a key, an hour after the deployment."""
+    """Fails when a missing SSH key shows only in the first run, as Data Proc's refusal."""
     env_file = tmp_path / ".env"
     env_file.write_text("AIRFLOW_URL=http://127.0.0.1:9\nAIRFLOW_ADMIN_PASSWORD=x\n")
     variables = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))
@@ -242,7 +242,7 @@ def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_
 def test_a_missing_password_key_or_token_is_told_before_the_uploads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, make deploy-full uploads for minutes and then stops at what could have been said at once."""
+    """Fails when `make deploy-full` uploads for minutes before it reports a missing password, key or token."""
     for name in ("YC_TOKEN", "AIRFLOW_ADMIN_PASSWORD", "TF_VAR_airflow_admin_password", "PUBLIC_SSH_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))  # without yc

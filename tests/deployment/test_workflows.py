@@ -1,4 +1,4 @@
-"""The GitHub workflows call targets that exist, with secrets that `make git-push-secrets` sends, and no more rights."""
+"""The GitHub workflows run existing targets, with the secrets of `make git-push-secrets` and minimal rights."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def commands(workflow: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_runs_only_targets_that_exist(path: Path) -> None:
-    """If this fails, a pull request or a deployment stops at a command that nobody has."""
+    """Fails when a workflow stops at a make target that does not exist."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     for command in commands(load(path)):
         match = re.fullmatch(r"make ([a-z-]+)", command)
@@ -34,7 +34,7 @@ def test_a_workflow_runs_only_targets_that_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_may_only_read_and_ends_by_itself(path: Path) -> None:
-    """If this fails, a pull request's code can write to the repository, or a stuck job runs for six hours."""
+    """Fails when a workflow's code can write to the repository, or a stuck job runs for six hours."""
     workflow = load(path)
     rights = workflow["permissions"]
     assert rights.pop("id-token", "write") == "write"
@@ -43,7 +43,7 @@ def test_a_workflow_may_only_read_and_ends_by_itself(path: Path) -> None:
 
 
 def test_pull_requests_are_linted_and_tested_and_see_no_secret() -> None:
-    """If this fails, broken code is merged, or a stranger's pull request reads the key."""
+    """Fails when broken code can be merged untested, or a stranger's pull request can read the key."""
     workflow = load(ROOT / ".github" / "workflows" / "tests.yml")
     assert "pull_request" in workflow["on"]
     assert {"make lint", "make test", "make test-extra", "make test-infra"} <= set(commands(workflow))
@@ -52,7 +52,7 @@ def test_pull_requests_are_linted_and_tested_and_see_no_secret() -> None:
 
 
 def test_the_deployment_is_of_main_alone_and_reads_the_secrets_that_are_sent() -> None:
-    """If this fails, a branch or an untested commit is deployed, or the workflow waits for a secret nobody sends."""
+    """Fails when an untested commit or a branch is deployed, or the workflow lacks a secret."""
     text = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
     workflow = load(ROOT / ".github" / "workflows" / "deploy.yml")
     tests = load(ROOT / ".github" / "workflows" / "tests.yml")
@@ -72,7 +72,7 @@ def test_the_deployment_is_of_main_alone_and_reads_the_secrets_that_are_sent() -
 
 
 def test_only_the_uploads_see_secrets() -> None:
-    """If this fails, a package's build or somebody's action reads the key of the bucket."""
+    """Fails when a package's build or a third-party action can read the bucket's key."""
     workflow = load(ROOT / ".github" / "workflows" / "deploy.yml")
     assert "env" not in workflow
     job = workflow["jobs"]["deploy"]

@@ -1,4 +1,4 @@
-"""The archive that goes to the cloud runs here: the whole job on Spark, with nothing else of this desk."""
+"""The uploaded archive runs here: the whole job on Spark, with no other package of this machine."""
 
 import json
 import platform
@@ -24,7 +24,7 @@ BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"
 )
 @pytest.mark.skipif(this_machine().python != CLOUD.python, reason="the archive is for Python 3.11")
 def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_path: Path, transactions: Path) -> None:
-    """If this fails, a cluster that has Spark, Java and a bare Python cannot run what was uploaded.
+    """Fails when a cluster with Spark, Java and a bare Python cannot run what was uploaded.
 
     One to three minutes.
     """

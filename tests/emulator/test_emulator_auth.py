@@ -1,4 +1,4 @@
-"""Nobody gets in without a key that is registered, a JWT that is right and a token that is valid."""
+"""The emulated cloud authenticates as the real one does: registered keys, correct JWTs, valid tokens."""
 
 import json
 import time
@@ -71,7 +71,7 @@ def foreign_key() -> str:
 
 
 def test_a_right_jwt_gives_a_token_that_opens_the_api(api: Api) -> None:
-    """If this fails, nobody can log in."""
+    """Fails when a valid key cannot log in to the emulated cloud."""
     token = token_for(api, signed(api))
     assert list_clusters(api, f"Bearer {token}").clusters is not None
     real = signed(api, aud="https://iam.api.cloud.yandex.net/iam/v1/tokens")
@@ -97,7 +97,7 @@ WRONG: dict[str, Callable[[Api], str]] = {
 
 @pytest.mark.parametrize("reason", WRONG)
 def test_a_wrong_jwt_is_refused(api: Api, reason: str) -> None:
-    """If this fails, a broken key or clock is found out in the cloud, not here."""
+    """Fails when a broken key or clock is noticed only in the real cloud."""
     with pytest.raises(grpc.RpcError) as error:
         token_for(api, WRONG[reason](api))
     assert code(error) is grpc.StatusCode.UNAUTHENTICATED
@@ -105,14 +105,14 @@ def test_a_wrong_jwt_is_refused(api: Api, reason: str) -> None:
 
 @pytest.mark.parametrize("authorization", [None, "Bearer ", "Bearer t1.wrong", "Basic dDE6eA=="])
 def test_a_call_without_a_valid_token_is_refused(api: Api, authorization: str | None) -> None:
-    """If this fails, a DAG without credentials passes here and fails in the cloud."""
+    """Fails when a DAG without credentials passes its tests and fails in the real cloud."""
     with pytest.raises(grpc.RpcError) as error:
         list_clusters(api, authorization)
     assert code(error) is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_token_ends(api: Api) -> None:
-    """If this fails, a client that never renews its token is not found out."""
+    """Fails when a client that never renews its token passes its tests."""
     token = token_for(api, signed(api))
     list_clusters(api, f"Bearer {token}")
     time.sleep(2.1)
@@ -122,7 +122,7 @@ def test_a_token_ends(api: Api) -> None:
 
 
 def test_another_authority_is_not_trusted(api: Api) -> None:
-    """If this fails, TLS is a decoration: a client without the emulator's CA must not get through."""
+    """Fails when a client without the emulator's CA connects, so that TLS is not tested at all."""
     with grpc.secure_channel(api.cloud["endpoint"], grpc.ssl_channel_credentials()) as open_channel:
         request = cluster_service_pb2.ListClustersRequest(folder_id=api.folder_id)
         with pytest.raises(grpc.RpcError) as error:
@@ -133,7 +133,7 @@ def test_another_authority_is_not_trusted(api: Api) -> None:
 def test_the_metadata_endpoint_gives_tokens_to_those_who_know_its_header(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, code that runs without keys (a job, Managed Airflow) cannot log in."""
+    """Fails when code that runs without keys, such as a job or a managed Airflow, cannot log in."""
     address = api.cloud["metadata"]
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"http://{address}{TOKEN_PATH}", timeout=5)
@@ -152,7 +152,7 @@ def test_the_metadata_endpoint_gives_tokens_to_those_who_know_its_header(
 
 
 def test_private_files_are_for_their_owner_alone(api: Api) -> None:
-    """If this fails, other users of the machine can read keys or tokens."""
+    """Fails when other users of the machine can read the emulator's keys or tokens."""
     state = api.emulator.state
     assert state.stat().st_mode & 0o077 == 0
     for path in (*state.glob("keys/*"), state / "server.key", state / "control.token", state / "store.sqlite"):
@@ -160,7 +160,7 @@ def test_private_files_are_for_their_owner_alone(api: Api) -> None:
 
 
 def test_events_name_account_and_key_of_each_call(api: Api) -> None:
-    """If this fails, nobody can tell from the log who made a cluster."""
+    """Fails when the event log does not show which account created a cluster."""
     api.clusters.List(cluster_service_pb2.ListClustersRequest(folder_id=api.folder_id))
     last = api.emulator.events("call", method="List")[-1]
     assert (last["caller"], last["key_id"]) == (api.key["service_account_id"], api.key["id"])

@@ -1,4 +1,4 @@
-"""The command line: what a person or a supervisor sees of the emulator."""
+"""The emulator's command line, as a person or a supervisor uses it."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """If this fails, `make up` on a busy laptop fails without saying why."""
+    """Fails when `make up` on a machine with a taken port fails without naming it."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -38,7 +38,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
-    """If this fails, a misspelt setting falls back to its default in silence."""
+    """Fails when a misspelt setting silently falls back to its default."""
     config = tmp_path / "settings.yaml"
     config.write_text("timing:\n  create: 5\n")
     ended = run("serve", "--state", tmp_path / "state", "--config", config)
@@ -51,7 +51,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_init_shows_the_cloud_and_keeps_it(tmp_path: Path) -> None:
-    """If this fails, the stack cannot learn the ids it has to configure, or loses its keys by a second `init`."""
+    """Fails when the stack cannot learn the ids that it configures, or a second `init` replaces its keys."""
     config = tmp_path / "settings.yaml"
     config.write_text(json.dumps(settings(port=18443, names={"folder_id": "b1gmine", "buckets": [BUCKET]})))
     first = run("init", "--state", tmp_path / "state", "--config", config)
@@ -68,13 +68,13 @@ def test_init_shows_the_cloud_and_keeps_it(tmp_path: Path) -> None:
 
 
 def test_health_tells_whether_the_emulator_answers(api: Api, tmp_path: Path) -> None:
-    """If this fails, a supervisor takes a dead emulator for a living one."""
+    """Fails when a supervisor takes a dead emulator for a healthy one."""
     assert run("health", "--state", api.emulator.state).returncode == 0
     assert run("health", "--state", tmp_path / "none").returncode == 75
 
 
 def test_faults_are_armed_shown_and_disarmed(api: Api) -> None:
-    """If this fails, a person cannot try what happens when something goes wrong."""
+    """Fails when an engineer cannot try a fault by hand, or cannot end it."""
     state = api.emulator.state
     armed = run("fault", "create-refused", "--state", state, "--times", "3", "--match", "cli-*")
     assert armed.returncode == 0, armed.stderr
@@ -87,7 +87,7 @@ def test_faults_are_armed_shown_and_disarmed(api: Api) -> None:
 
 
 def test_clusters_jobs_and_events_are_shown(api: Api) -> None:
-    """If this fails, a person cannot see what the emulated cloud holds."""
+    """Fails when an engineer cannot see what the emulated cloud holds."""
     state = api.emulator.state
     cluster = api.create_cluster("shown")
     job_id, operation = api.create_job(cluster.id, "shown-job")
@@ -102,7 +102,7 @@ def test_clusters_jobs_and_events_are_shown(api: Api) -> None:
 
 
 def test_a_secret_is_put_without_being_an_argument(api: Api, tmp_path: Path) -> None:
-    """If this fails, the stack has to show its passwords to every user of the machine to seed them."""
+    """Fails when a password must be given as an argument, which every user of the machine can see."""
     file = tmp_path / "password.txt"
     for value in ("first", "second"):
         file.write_text(f"{value}\n")
@@ -117,7 +117,7 @@ def test_a_secret_is_put_without_being_an_argument(api: Api, tmp_path: Path) -> 
 
 
 def test_no_secret_gets_into_the_event_log_or_the_description(tmp_path: Path) -> None:
-    """If this fails, the log that goes into a bug report holds keys, tokens or payloads."""
+    """Fails when a log attached to a bug report holds keys, tokens or passwords."""
     password = "correct-horse-battery"  # noqa: S105
     with emulated(tmp_path / "state", metadata_port=0) as api:
         entry = secret_service_pb2.PayloadEntryChange(key="password", text_value=password)

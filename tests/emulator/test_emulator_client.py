@@ -1,4 +1,4 @@
-"""The calls that Airflow's operators make, through the class they make them with."""
+"""The API calls of Airflow's operators, through the client class that they use."""
 
 import socket
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def cluster(api: Api, request: pytest.FixtureRequest) -> cluster_pb2.Cluster:
 
 
 def test_a_run_of_the_operators_makes_a_lightweight_cluster_runs_the_job_and_deletes_the_cluster(api: Api) -> None:
-    """If this fails, no DAG with the real operators gets anywhere."""
+    """Fails when a DAG with the real operators cannot create a cluster, run its job and delete the cluster."""
     wrapper = api.wrapper()
     created = wrapper.create_cluster(
         cluster_name="fraud-run-1",
@@ -80,7 +80,7 @@ def test_a_run_of_the_operators_makes_a_lightweight_cluster_runs_the_job_and_del
 
 
 def test_a_failed_job_raises_in_the_operator(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """If this fails, a failed training is a green task."""
+    """Fails when a failed training is a green task."""
     api.emulator.add_fault("job-exit-code", exit_code=65)
     with pytest.raises(OperationError, match="exit code 65"):
         api.wrapper().create_pyspark_job(main_python_file_uri="s3a://demo/main.py", cluster_id=cluster.id, name="fails")
@@ -89,7 +89,7 @@ def test_a_failed_job_raises_in_the_operator(api: Api, cluster: cluster_pb2.Clus
 
 
 def test_the_sdk_finds_the_only_subnet_of_a_zone(api: Api) -> None:
-    """If this fails, a DAG that names no subnet does not run here, while it does in the cloud."""
+    """Fails when a DAG that names no subnet works in the cloud but not in the emulator."""
     created = (
         api.wrapper()
         .create_cluster(
@@ -110,7 +110,7 @@ def test_the_sdk_finds_the_only_subnet_of_a_zone(api: Api) -> None:
 
 
 def test_states_pass_in_the_order_of_the_real_thing(api: Api) -> None:
-    """If this fails, a DAG that waits for a state learns to wait for what never comes."""
+    """Fails when the emulator skips or adds a state, and a DAG is tested against an order that never happens."""
     cluster = api.create_cluster("states")
     job_id, operation = api.create_job(cluster.id)
     api.done(operation)
@@ -122,7 +122,7 @@ def test_states_pass_in_the_order_of_the_real_thing(api: Api) -> None:
 
 
 def test_a_name_is_unique_in_its_folder(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """If this fails, a retried create makes a second cluster here and an error in the cloud."""
+    """Fails when a retried create makes a second cluster in the emulator but an error in the cloud."""
     with pytest.raises(grpc.RpcError) as error:
         api.clusters.Create(api.cluster_request(cluster.name))
     assert code(error) is grpc.StatusCode.ALREADY_EXISTS
@@ -131,7 +131,7 @@ def test_a_name_is_unique_in_its_folder(api: Api, cluster: cluster_pb2.Cluster) 
 
 
 def test_a_cluster_that_is_not_running_takes_no_job(api: Api) -> None:
-    """If this fails, a DAG may start its job too early without noticing."""
+    """Fails when a DAG that starts its job too early passes its tests."""
     api.emulator.add_fault("create-slow", seconds=2, match="slow")
     api.clusters.Create(api.cluster_request("slow"))
     (found,) = [cluster for cluster in api.emulator.clusters() if cluster["name"] == "slow"]
@@ -141,7 +141,7 @@ def test_a_cluster_that_is_not_running_takes_no_job(api: Api) -> None:
 
 
 def test_a_cluster_that_is_being_created_cannot_be_deleted(api: Api) -> None:
-    """If this fails, a teardown that does not wait passes here and leaks a cluster in the cloud."""
+    """Fails when a teardown that does not wait passes its tests and leaks a cluster in the cloud."""
     api.emulator.add_fault("create-slow", seconds=0.5, match="young")
     operation = api.clusters.Create(api.cluster_request("young"))
     metadata = cluster_service_pb2.CreateClusterMetadata()
@@ -154,7 +154,7 @@ def test_a_cluster_that_is_being_created_cannot_be_deleted(api: Api) -> None:
 
 
 def test_deletion_protection_holds(api: Api) -> None:
-    """If this fails, a reaper that must not delete a protected cluster is not found out."""
+    """Fails when code that cannot delete a protected cluster passes its tests."""
     cluster = api.create_cluster("protected", deletion_protection=True)
     with pytest.raises(grpc.RpcError, match="deletion protection") as error:
         api.delete_cluster(cluster.id)
@@ -166,7 +166,7 @@ def test_deletion_protection_holds(api: Api) -> None:
 
 
 def test_lists_come_in_pages_and_filtered_by_name(api: Api) -> None:
-    """If this fails, a search for a run's cluster by label may look at the first page alone."""
+    """Fails when code that reads only the first page of clusters passes its tests and leaks clusters in the cloud."""
     for number in range(3):
         api.create_cluster(f"page-{number}", labels={"search": "me"})
     found, token = [], ""
@@ -187,7 +187,7 @@ def test_lists_come_in_pages_and_filtered_by_name(api: Api) -> None:
 
 
 def test_one_idempotency_key_makes_one_cluster(api: Api) -> None:
-    """If this fails, a caller that repeats a create by its key cannot be tested here."""
+    """Fails when a create repeated with the same idempotency key makes a second cluster."""
     request, metadata = api.cluster_request("once"), (("idempotency-key", "7f4e"),)
     first = api.clusters.Create(request, metadata=metadata)
     assert api.clusters.Create(request, metadata=metadata).id == first.id
@@ -195,7 +195,7 @@ def test_one_idempotency_key_makes_one_cluster(api: Api) -> None:
 
 
 def test_of_many_that_ask_at_once_for_one_name_one_gets_a_cluster(api: Api) -> None:
-    """If this fails, two runs at once make two clusters of one name, and one of them is nobody's."""
+    """Fails when simultaneous requests create two clusters with one name."""
 
     def ask(_: int) -> str:
         try:
@@ -210,7 +210,7 @@ def test_of_many_that_ask_at_once_for_one_name_one_gets_a_cluster(api: Api) -> N
 
 
 def test_a_cluster_can_be_described_stopped_started_and_looked_into(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """If this fails, the wrapper's other methods do not work here."""
+    """Fails when the client's other methods (update, stop, start, subclusters, hosts) do not work in the emulator."""
     wrapper = api.wrapper()
     assert wrapper.update_cluster_description("for the night", cluster_id=cluster.id).response.description
     wrapper.stop_cluster(cluster_id=cluster.id)
@@ -233,7 +233,7 @@ def test_a_cluster_can_be_described_stopped_started_and_looked_into(api: Api, cl
 
 
 def test_a_cancelled_operation_ends_its_job(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """If this fails, a job cannot be ended by the operation that its caller holds."""
+    """Fails when cancelling an operation leaves its job running."""
     api.emulator.add_fault("job-hangs")
     job_id, operation = api.create_job(cluster.id)
     api.operations.Cancel(CancelOperationRequest(operation_id=operation.id))
@@ -242,14 +242,14 @@ def test_a_cancelled_operation_ends_its_job(api: Api, cluster: cluster_pb2.Clust
 
 
 def test_a_call_that_is_not_emulated_says_so(api: Api) -> None:
-    """If this fails, a missing feature looks like a fault of the caller."""
+    """Fails when a call that is not emulated looks like the caller's mistake."""
     with pytest.raises(grpc.RpcError, match="not emulated") as error:
         api.secrets.Deactivate(secret_service_pb2.DeactivateSecretRequest(secret_id="x"))  # noqa: S106
     assert code(error) is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_what_does_not_exist_is_not_found(api: Api) -> None:
-    """If this fails, a teardown that meets a deleted cluster cannot know that its work is done."""
+    """Fails when a teardown cannot tell that its cluster is already deleted."""
     calls = (
         lambda: api.clusters.Get(cluster_service_pb2.GetClusterRequest(cluster_id="c9qnone")),
         lambda: api.delete_cluster("c9qnone"),
@@ -265,7 +265,7 @@ def test_what_does_not_exist_is_not_found(api: Api) -> None:
 
 
 def test_a_secret_is_found_by_id_and_by_name_in_its_newest_version(api: Api) -> None:
-    """If this fails, a job or Airflow cannot read its credentials from Lockbox here."""
+    """Fails when a job or Airflow reads no secret, or an outdated one, from the emulated Lockbox."""
     change = secret_service_pb2.PayloadEntryChange
     entries = [change(key="password", text_value="one"), change(key="user", text_value="mlflow")]
     operation = api.secrets.Create(

@@ -1,4 +1,4 @@
-"""`docs/emulator.md` tells all there is."""
+"""`docs/emulator.md` documents every command, option, fault, setting and event."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ TEXT = (ROOT / "docs" / "emulator.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
 def test_every_command_and_option_is_documented(verb: str) -> None:
-    """If this fails, a command exists that nobody can find."""
+    """Fails when a command or option of the emulator cannot be found in its documentation."""
     assert f"python -m emulator {verb}" in TEXT
     for parameter in main.commands[verb].params:
         if isinstance(parameter, click.Option):
@@ -24,12 +24,12 @@ def test_every_command_and_option_is_documented(verb: str) -> None:
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_every_fault_is_documented(kind: FaultKind) -> None:
-    """If this fails, a fault exists that nobody can find."""
+    """Fails when a fault of the emulator cannot be found in its documentation."""
     assert f"| `{kind.value}` |" in TEXT
 
 
 def test_every_event_is_documented() -> None:
-    """If this fails, a test that reads the log has to guess."""
+    """Fails when the author of a test must guess which events the emulator logs."""
     sources = [path.read_text() for path in (ROOT / "emulator").rglob("*.py")]
     written = {kind for source in sources for kind in re.findall(r'events\.write\(\s*"([a-z-]+)"', source)}
     assert written

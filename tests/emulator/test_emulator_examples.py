@@ -1,4 +1,4 @@
-"""The commands of `docs/emulator.md`, as a reader types them: in a folder of its own, with relative paths."""
+"""The commands of `docs/emulator.md`, run as written, in an empty folder with relative paths."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Each fault strikes as often as it was armed, where it was aimed, and leaves what the real one leaves."""
+"""Each fault strikes as often as it was armed and where it was aimed, and has the effects of the real fault."""
 
 import time
 from collections.abc import Iterator
@@ -35,6 +35,7 @@ def created_and_deleted(api: Api, name: str) -> tuple[int, int]:
 
 
 def test_create_refused_makes_no_cluster_and_strikes_once(api: Api) -> None:
+    """Fails when a DAG's behaviour without quota cannot be tested."""
     api.emulator.add_fault("create-refused")
     with pytest.raises(grpc.RpcError) as error:
         api.clusters.Create(api.cluster_request("refused"))
@@ -44,7 +45,7 @@ def test_create_refused_makes_no_cluster_and_strikes_once(api: Api) -> None:
 
 
 def test_create_fails_leaves_a_cluster_in_error_that_can_be_deleted(api: Api) -> None:
-    """If this fails, the leak of a cluster whose creation failed cannot be tested."""
+    """Fails when the leak of a cluster whose creation failed cannot be tested."""
     api.emulator.add_fault("create-fails")
     operation = api.done(api.clusters.Create(api.cluster_request("broken")))
     assert operation.error.code == grpc.StatusCode.INTERNAL.value[0]
@@ -55,6 +56,7 @@ def test_create_fails_leaves_a_cluster_in_error_that_can_be_deleted(api: Api) ->
 
 
 def test_create_fails_raises_in_the_operator(api: Api) -> None:
+    """Fails when a failed creation does not raise in Airflow's operator as it does in the cloud."""
     api.emulator.add_fault("create-fails")
     with pytest.raises(OperationError, match="Error code: 13"):
         api.wrapper().create_cluster(
@@ -68,6 +70,7 @@ def test_create_fails_raises_in_the_operator(api: Api) -> None:
 
 
 def test_create_slow_takes_its_time(api: Api) -> None:
+    """Fails when a DAG's time limit for a slow creation cannot be tested."""
     api.emulator.add_fault("create-slow", seconds=0.5)
     begun = time.monotonic()
     api.create_cluster("slow")
@@ -75,7 +78,7 @@ def test_create_slow_takes_its_time(api: Api) -> None:
 
 
 def test_a_lost_reply_leaves_a_cluster_that_its_caller_knows_nothing_of(api: Api) -> None:
-    """If this fails, the costliest leak (a cluster nobody has the id of) cannot be tested."""
+    """Fails when the costliest leak, a cluster whose id nobody has, cannot be tested."""
     for status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
         api.emulator.add_fault("reply-lost", code=status)
         with pytest.raises(grpc.RpcError) as error:
@@ -88,7 +91,7 @@ def test_a_lost_reply_leaves_a_cluster_that_its_caller_knows_nothing_of(api: Api
 
 
 def test_a_lost_reply_of_another_call(api: Api) -> None:
-    """If this fails, a second Spark job after a lost reply of the first cannot be tested."""
+    """Fails when a second job, started after a lost reply, cannot be tested."""
     cluster = api.create_cluster("one-job")
     api.emulator.add_fault("reply-lost", method="JobService/Create", match="train-*")
     with pytest.raises(grpc.RpcError):
@@ -98,7 +101,7 @@ def test_a_lost_reply_of_another_call(api: Api) -> None:
 
 
 def test_an_outage_ends_by_itself(api: Api) -> None:
-    """If this fails, a DAG's patience with the API cannot be tested."""
+    """Fails when a DAG's retries during an outage of the API cannot be tested."""
     api.names()
     api.emulator.add_fault("api-unavailable", seconds=0.5)
     with pytest.raises(grpc.RpcError) as error:
@@ -117,6 +120,7 @@ def test_an_outage_ends_by_itself(api: Api) -> None:
 
 
 def test_an_outage_of_a_number_of_calls(api: Api) -> None:
+    """Fails when an outage of a given number of calls lasts longer or shorter."""
     api.names()  # so that a token is there: its renewal would count
     api.emulator.add_fault("api-unavailable", times=2)
     for _ in range(2):
@@ -126,7 +130,7 @@ def test_an_outage_of_a_number_of_calls(api: Api) -> None:
 
 
 def test_the_wrapper_waits_through_an_outage(api: Api) -> None:
-    """If this fails, an operation under way is lost by a short outage: the SDK's waiter retries UNAVAILABLE."""
+    """Fails when a short outage loses an operation that is under way, which the SDK would wait for."""
     cluster = api.create_cluster("patient")
     api.emulator.add_fault("job-exit-code", exit_code=0, seconds=1.5)
     api.emulator.add_fault("reply-lost", method="OperationService/Get", times=3)
@@ -134,6 +138,7 @@ def test_the_wrapper_waits_through_an_outage(api: Api) -> None:
 
 
 def test_a_job_ends_with_the_exit_code_wanted(api: Api) -> None:
+    """Fails when a DAG's reaction to an exit code cannot be tested, or the code hits another job."""
     cluster = api.create_cluster("codes")
     api.emulator.add_fault("job-exit-code", exit_code=75, match="train-*")
     _, other = api.create_job(cluster.id, "other")
@@ -146,6 +151,7 @@ def test_a_job_ends_with_the_exit_code_wanted(api: Api) -> None:
 
 
 def test_a_job_that_hangs_runs_until_its_cluster_is_deleted(api: Api) -> None:
+    """Fails when a DAG's time limit for a hanging job cannot be tested, or the job outlives its cluster."""
     cluster = api.create_cluster("hangs")
     api.emulator.add_fault("job-hangs")
     job_id, operation = api.create_job(cluster.id)
@@ -158,7 +164,7 @@ def test_a_job_that_hangs_runs_until_its_cluster_is_deleted(api: Api) -> None:
 
 
 def test_delete_fails_once_and_then_works(api: Api) -> None:
-    """If this fails, a teardown's retry cannot be tested."""
+    """Fails when the retry of a failed teardown cannot be tested."""
     cluster = api.create_cluster("sticky")
     api.emulator.add_fault("delete-fails")
     assert api.delete_cluster(cluster.id).error.code == grpc.StatusCode.INTERNAL.value[0]
@@ -178,6 +184,7 @@ def test_delete_slow_takes_its_time(api: Api) -> None:
 
 
 def test_delete_refused_is_refused_at_once(api: Api) -> None:
+    """Fails when a DAG's reaction to a refused deletion cannot be tested."""
     cluster = api.create_cluster("refuses")
     api.emulator.add_fault("delete-refused", code="FAILED_PRECONDITION")
     with pytest.raises(grpc.RpcError) as error:
@@ -187,7 +194,7 @@ def test_delete_refused_is_refused_at_once(api: Api) -> None:
 
 
 def test_faults_are_counted_aimed_and_disarmed(api: Api) -> None:
-    """If this fails, a test of a failure may test another one."""
+    """Fails when a fault hits another request than the test aimed at, or more often than armed."""
     api.emulator.add_fault("create-refused", times=2, match="run-a*")
     assert api.create_cluster("run-b").status == cluster_pb2.Cluster.RUNNING
     with pytest.raises(grpc.RpcError):
@@ -208,7 +215,7 @@ def test_faults_are_counted_aimed_and_disarmed(api: Api) -> None:
     ],
 )
 def test_a_wrong_fault_is_not_armed(api: Api, wrong: dict[str, object], said: str) -> None:
-    """If this fails, a misspelt fault strikes never and its test is green."""
+    """Fails when a misspelt fault is accepted, never strikes, and its test is green."""
     with pytest.raises(grpc.RpcError, match=said) as error:
         api.emulator.call("AddFault", wrong)
     assert code(error) is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,4 +1,4 @@
-"""What the emulator keeps on disk: little for each job, nothing of one that was killed, and not for ever."""
+"""The emulator's disk usage: little for each job, nothing of a killed one, and not for ever."""
 
 import os
 import signal

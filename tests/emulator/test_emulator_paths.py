@@ -1,4 +1,4 @@
-"""Relative paths mean the working directory of whoever gave them, whatever directory the work is done in."""
+"""Relative paths are resolved against the working directory of the caller, wherever the work is done."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The emulator remembers, and takes its jobs with it when it ends, however it ends."""
+"""The emulator keeps its state over a restart, and ends its jobs with it, however it ends."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def stubborn(emulator: Restartable) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_clusters_keys_secrets_and_faults_survive_a_restart(emulator: Restartable, number: signal.Signals) -> None:
-    """If this fails, a restart of the stack loses the cluster that a run still uses, or locks everybody out."""
+    """Fails when a restart of the stack loses the cluster that a run uses, or invalidates its keys."""
     api = emulator.start()
     cluster = api.create_cluster("survivor", labels={"run": "r1"})
     entry = secret_service_pb2.PayloadEntryChange(key="password", text_value="kept")
@@ -90,7 +90,7 @@ def test_clusters_keys_secrets_and_faults_survive_a_restart(emulator: Restartabl
 
 
 def test_a_creation_under_way_goes_on_after_a_restart(emulator: Restartable) -> None:
-    """If this fails, a cluster stays in CREATING for ever, and cannot be deleted."""
+    """Fails when a cluster stays in CREATING after a restart, and cannot be deleted."""
     api = emulator.start()
     api.emulator.add_fault("create-slow", seconds=3)
     operation = api.clusters.Create(api.cluster_request("slow"))
@@ -104,7 +104,7 @@ def test_a_creation_under_way_goes_on_after_a_restart(emulator: Restartable) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_of_a_job_outlives_the_emulator(emulator: Restartable, number: signal.Signals) -> None:
-    """If this fails, a killed stack leaves Spark running, and a job that nobody knows of writes to the bucket."""
+    """Fails when a killed stack leaves Spark running and writing to the bucket."""
     stubborn(emulator)
     api = emulator.start()
     cluster = api.create_cluster("jobs")
@@ -118,7 +118,7 @@ def test_no_process_of_a_job_outlives_the_emulator(emulator: Restartable, number
 
 
 def test_a_cancelled_job_takes_all_its_processes_with_it(emulator: Restartable) -> None:
-    """If this fails, a job that was cancelled goes on: two trainings at once, two decisions."""
+    """Fails when a cancelled job goes on: two trainings at once, two decisions."""
     stubborn(emulator)
     api = emulator.start()
     cluster = api.create_cluster("jobs")
@@ -138,7 +138,7 @@ def test_a_cancelled_job_takes_all_its_processes_with_it(emulator: Restartable) 
 
 
 def test_a_job_can_tidy_up_before_it_is_ended(emulator: Restartable) -> None:
-    """If this fails, a cancelled job never gets to close its files, and every cancel takes the whole grace."""
+    """Fails when a cancelled job cannot close its files, or every cancellation takes the whole grace period."""
     tidy = "trap 'echo tidied; exit 0' TERM; echo ready; sleep 600 & wait"
     emulator.changes["jobs"] = {"runner": "stub", "stub": {"command": ["/bin/sh", "-c", tidy]}}
     api = emulator.start()
@@ -151,13 +151,13 @@ def test_a_job_can_tidy_up_before_it_is_ended(emulator: Restartable) -> None:
 
 @pytest.mark.needs("ps")
 def test_processes_are_found_without_proc() -> None:
-    """If this fails, jobs on macOS leave processes behind."""
+    """Fails when jobs on macOS leave processes behind."""
     parent, _, is_dead = processes_by_ps()[os.getpid()]
     assert (parent, is_dead) == (os.getppid(), False)
 
 
 def test_a_job_whose_guard_is_killed_is_not_running_for_ever(emulator: Restartable) -> None:
-    """If this fails, an out-of-memory kill leaves a run waiting without end."""
+    """Fails when an out-of-memory kill leaves a run waiting without end."""
     api = emulator.start()
     cluster = api.create_cluster("jobs")
     api.emulator.add_fault("job-hangs")
@@ -171,7 +171,7 @@ def test_a_job_whose_guard_is_killed_is_not_running_for_ever(emulator: Restartab
 
 
 def test_two_emulators_do_not_share_a_state_folder(emulator: Restartable) -> None:
-    """If this fails, two emulators write one store, and both are wrong."""
+    """Fails when two emulators write to one store and corrupt it."""
     emulator.start()
     other = Path(emulator.state / "settings.json")
     content = json.loads(other.read_text())

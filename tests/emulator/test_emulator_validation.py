@@ -1,4 +1,4 @@
-"""A request is refused for any single broken field, and the answer names that field."""
+"""A request with a single invalid field is refused, and the response names that field."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ BROKEN: list[tuple[str, Callable[[Create], Any], Callable[[Any], object]]] = [
 def test_a_broken_field_of_a_cluster_is_refused_by_name(
     api: Api, field: str, where: Callable[[Create], Any], change: Callable[[Any], object]
 ) -> None:
-    """If this fails, a request that the cloud refuses passes here, or nobody learns what is wrong with it."""
+    """Fails when a request that the cloud refuses is accepted, or the error does not name the field."""
     request = api.cluster_request("broken")
     change(where(request))
     with pytest.raises(grpc.RpcError) as error:
@@ -153,7 +153,7 @@ def test_a_broken_field_of_a_cluster_is_refused_by_name(
 @quick
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=70))
 def test_a_cluster_is_named_as_documented_or_not_made(api: Api, name: str) -> None:
-    """If this fails, run ids that the cloud refuses as names are taken here."""
+    """Fails when a name that the cloud refuses, such as one made from a run id, is accepted."""
     request = api.cluster_request()
     request.name = name
     allowed = 3 <= len(name) <= 63 and name[0] in "abcdefghijklmnopqrstuvwxyz" and not name.endswith("-")
@@ -174,7 +174,7 @@ def test_a_cluster_is_named_as_documented_or_not_made(api: Api, name: str) -> No
 def test_a_job_keeps_every_documented_limit_or_its_broken_fields_are_named(
     args: int, longest: int, uris: int, value: int, key: str
 ) -> None:
-    """If this fails, a job too large for the API is found out in the cloud."""
+    """Fails when a job too large for the API is noticed only in the cloud."""
     job = job_pb2.PysparkJob(
         main_python_file_uri="s3a://demo/main.py",
         args=["a"] * args + ["a" * longest],
@@ -218,7 +218,7 @@ BROKEN_JOBS: list[tuple[str, Callable[[Any], Any], Callable[[Any], object]]] = [
 def test_a_broken_field_of_a_job_is_refused_by_name(
     api: Api, cluster: cluster_pb2.Cluster, field: str, where: Callable[[Any], Any], change: Callable[[Any], object]
 ) -> None:
-    """If this fails, a job that the cloud refuses passes here."""
+    """Fails when a job that the cloud refuses is accepted, or the error does not name the field."""
     request = api.job_request(cluster.id)
     change(where(request))
     with pytest.raises(grpc.RpcError) as error:
@@ -333,7 +333,7 @@ def breakable() -> list[Any]:
 
 @pytest.mark.parametrize(("module", "name", "field", "wrong"), breakable())
 def test_every_documented_rule_is_held(module: Any, name: str, field: str, wrong: Any) -> None:
-    """If this fails, a limit that the API documents for this field is not held here."""
+    """Fails when a limit that the API documents for a field is not enforced."""
     request = getattr(module, name)(**({} if wrong is None else {field: wrong}))
     said = {violation.field: violation.description for violation in violations(request)}
     assert field in said
@@ -358,12 +358,12 @@ def test_every_documented_rule_is_held(module: Any, name: str, field: str, wrong
 def test_rules_of_the_api_description_are_read_right(
     rule: str, inside: tuple[float, ...], outside: tuple[float, ...]
 ) -> None:
-    """If this fails, a documented limit is held wrongly or not at all."""
+    """Fails when a documented limit is enforced with other bounds than documented."""
     assert all(in_range(rule, number) for number in inside)
     assert not any(in_range(rule, number) for number in outside)
 
 
 def test_a_rule_that_cannot_be_read_is_an_error() -> None:
-    """If this fails, a new kind of rule in a newer SDK is skipped in silence."""
+    """Fails when a new kind of rule in a newer SDK is skipped in silence."""
     with pytest.raises(ValueError, match="could not convert"):
         in_range("about five", 5)

@@ -1,4 +1,4 @@
-"""MLflow's credentials of a job: read from Lockbox with the machine's token, given to no argument and no log."""
+"""A job's MLflow credentials: read from Lockbox with the machine's token, and never in an argument or a log."""
 
 import os
 import urllib.error
@@ -34,7 +34,7 @@ def machine(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def test_a_job_that_knows_the_id_gets_the_credentials(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, no job in the cloud can log in to MLflow, or its password is written where many can read it."""
+    """Fails when a job in the cloud cannot log in to MLflow, or its password is written to a log."""
     secret = machine.emulator.put_secret("mlflow-job", {"username": "job", "password": VALUE})
     monkeypatch.setenv(SECRET_ID, secret)
     take_from_lockbox()
@@ -45,7 +45,7 @@ def test_a_job_that_knows_the_id_gets_the_credentials(machine: Api, monkeypatch:
 
 
 def test_credentials_that_are_given_stay(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sets a password by hand must not have it replaced behind their back."""
+    """Fails when a password set by hand is replaced by the one in Lockbox."""
     monkeypatch.setenv(SECRET_ID, machine.emulator.put_secret("mlflow-job", {"username": "job", "password": VALUE}))
     monkeypatch.setenv(USERNAME, "me")
     monkeypatch.setenv(PASSWORD, "mine")
@@ -54,7 +54,7 @@ def test_credentials_that_are_given_stay(machine: Api, monkeypatch: pytest.Monke
 
 
 def test_without_an_id_nothing_is_asked(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A laptop without a cloud must not wait for one."""
+    """Fails when a run outside the cloud waits for the cloud's metadata."""
     monkeypatch.delenv(SECRET_ID, raising=False)
     take_from_lockbox()
     assert PASSWORD not in os.environ
@@ -69,21 +69,21 @@ def test_without_an_id_nothing_is_asked(machine: Api, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_wrong_id_is_explained(machine: Api, monkeypatch: pytest.MonkeyPatch, secret_id: str, told: str) -> None:
-    """If this fails, a typing error in variables.json ends in a stack trace on a machine that is gone by then."""
+    """Fails when a mistyped secret id ends in a stack trace on a machine that is then deleted."""
     monkeypatch.setenv(SECRET_ID, secret_id)
     with pytest.raises(FraudDetectionError, match=told):
         take_from_lockbox()
 
 
 def test_a_secret_of_something_else_is_explained(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, MLflow is asked with half of the credentials, and its refusal tells nothing of the secret."""
+    """Fails when MLflow is called with incomplete credentials, and its refusal does not mention the secret."""
     monkeypatch.setenv(SECRET_ID, machine.emulator.put_secret("other", {"username": "job"}))
     with pytest.raises(FraudDetectionError, match="has no password"):
         take_from_lockbox()
 
 
 def test_a_machine_without_an_account_is_told_what_to_set(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside the cloud there is nobody to give a token: the message must name the way without."""
+    """Fails when the message outside the cloud does not say which variable to set instead."""
     monkeypatch.setenv(SECRET_ID, "e6qsecret")
     monkeypatch.setenv("YC_METADATA_ADDR", "127.0.0.1:9")
     with pytest.raises(SettingsError, match=PASSWORD):
@@ -91,7 +91,7 @@ def test_a_machine_without_an_account_is_told_what_to_set(machine: Api, monkeypa
 
 
 def test_a_lockbox_that_is_away_may_be_back_later(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, the schedule gives up a run that a second try would save."""
+    """Fails when an unavailable Lockbox makes the schedule give up a run that a retry would save."""
     monkeypatch.setenv(SECRET_ID, "e6qsecret")
     monkeypatch.setenv("YC_LOCKBOX_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ServiceUnavailableError, match="run this again"):
@@ -99,7 +99,7 @@ def test_a_lockbox_that_is_away_may_be_back_later(machine: Api, monkeypatch: pyt
 
 
 def test_a_payload_is_for_those_with_a_token(machine: Api) -> None:
-    """If this fails, whoever reaches the port reads every secret."""
+    """Fails when any process that reaches the port can read every secret."""
     secret = machine.emulator.put_secret("mlflow-job", {"username": "job", "password": VALUE})
     url = f"http://{machine.cloud['metadata']}/lockbox/v1/secrets/{secret}/payload"
     for headers in ({}, {"Authorization": "Bearer t1.forged"}):

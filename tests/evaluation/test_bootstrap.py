@@ -1,4 +1,4 @@
-"""The paired comparison: an interval that is too narrow promotes luck."""
+"""The paired bootstrap: an interval that is too narrow promotes models by luck."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def _simulated(seed: int, cards: int, lead: float) -> Rows:
 @given(scored_rows())
 @settings(max_examples=50, deadline=None)
 def test_each_resample_scores_what_its_repeated_rows_score(rows: Rows) -> None:
-    """The fast sums over thresholds must be the average precision of the resampled table, ties included."""
+    """Fails when the fast calculation gives another average precision than the resampled rows."""
     fraud, score, _, card = rows
     names, codes = np.unique(card, return_inverse=True)
     weights = np.random.default_rng(3).integers(0, 3, size=(len(names), 20)).astype(np.float64)
@@ -69,7 +69,7 @@ def test_each_resample_scores_what_its_repeated_rows_score(rows: Rows) -> None:
 @given(scored_rows(), st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None)
 def test_neither_row_order_nor_card_names_change_the_interval(rows: Rows, seed: int) -> None:
-    """The same data must give the same decision on every engine and after every renaming."""
+    """Fails when the same data give another decision because rows come in another order or cards are renamed."""
     random = np.random.default_rng(seed)
     fraud, champion, challenger, card = rows
     order, names = random.permutation(len(fraud)), random.permutation(7)
@@ -80,7 +80,7 @@ def test_neither_row_order_nor_card_names_change_the_interval(rows: Rows, seed: 
 @given(scored_rows())
 @settings(max_examples=50, deadline=None)
 def test_swapping_the_roles_mirrors_the_interval(rows: Rows) -> None:
-    """A comparison that favours a side is none."""
+    """Fails when the comparison favours the champion or the challenger."""
     fraud, champion, challenger, card = rows
     there, back = _compare(rows), _compare((fraud, challenger, champion, card))
     assert back.value == -there.value
@@ -91,7 +91,7 @@ def test_swapping_the_roles_mirrors_the_interval(rows: Rows) -> None:
 @given(scored_rows())
 @settings(max_examples=30, deadline=None)
 def test_the_interval_holds_the_difference_and_stays_in_range(rows: Rows) -> None:
-    """An interval beside its own value, or beyond what an average precision can be, is a bug on the report."""
+    """Fails when the report shows an interval that does not contain its own difference or exceeds [-1, 1]."""
     found = _compare(rows)
     assert -1.0 <= found.low <= found.value <= found.high <= 1.0
     fraud, champion, challenger, _ = rows
@@ -99,21 +99,21 @@ def test_the_interval_holds_the_difference_and_stays_in_range(rows: Rows) -> Non
 
 
 def test_the_interval_widens_with_its_confidence() -> None:
-    """A stricter run must not become more certain."""
+    """Fails when a higher confidence gives a narrower interval, and promotes more easily."""
     rows = _simulated(1, 300, 0.5)
     narrow, wide = _compare(rows, confidence=0.9), _compare(rows, confidence=0.9999)
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
 def test_equal_models_differ_by_nothing() -> None:
-    """The same model twice must never look like an improvement."""
+    """Fails when a model compared with itself looks like an improvement."""
     fraud, champion, _, card = _simulated(1, 100, 0.0)
     found = _compare((fraud, champion, champion, card))
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
 def test_frauds_of_a_single_card_prove_nothing() -> None:
-    """Three hundred frauds of one card are one piece of evidence."""
+    """Fails when three hundred frauds of one card count as three hundred independent observations."""
     fraud = np.zeros(1000, np.int64)
     fraud[:300] = 1
     card = np.concatenate([np.zeros(300, np.int64), np.arange(1, 701)])
@@ -124,7 +124,7 @@ def test_frauds_of_a_single_card_prove_nothing() -> None:
 
 
 def test_resampling_cards_is_wider_than_resampling_rows() -> None:
-    """Transactions of one card are alike; counting each as evidence of its own understates the doubt."""
+    """Fails when transactions of one card count as independent, and the interval is too narrow."""
     widths = []
     for card_known in (True, False):
         rows = _simulated(2, 400, 0.0)
@@ -135,13 +135,13 @@ def test_resampling_cards_is_wider_than_resampling_rows() -> None:
 
 
 def test_no_frauds_give_no_difference() -> None:
-    """Nothing to compare is not a difference of zero."""
+    """Fails when a hold-out without frauds is reported as a difference of zero."""
     assert paired_difference([0, 0], [0.1, 0.2], [0.2, 0.1], None, 0.95, 100, 7) is None
     assert floor_difference([0, 0], [1.0, 2.0], [0.2, 0.1], 2.0, None, 0.95, 100, 7) is None
 
 
 def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory limits must not show in a decision."""
+    """Fails when a memory limit changes a decision."""
     rows = _simulated(3, 100, 0.2)
     whole = _compare(rows)
     monkeypatch.setattr(module, "_CHUNK_WEIGHTS", 700)
@@ -150,7 +150,7 @@ def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """At 90 % confidence, one in ten intervals may miss; many more would promote by luck."""
+    """Fails when a 90 % interval misses the true difference more often than once in ten, and promotes by luck."""
     fraud, champion, challenger, _ = _simulated(0, 100_000, 0.4)
     truth = average_precision(fraud, challenger) - average_precision(fraud, champion)
     found = [_compare(_simulated(seed, 200, 0.4), confidence=0.9) for seed in range(1, 201)]
@@ -159,13 +159,13 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def test_equally_good_models_rarely_look_better() -> None:
-    """The risk of a false promotion is half of what the interval leaves out: at 90 %, one in twenty."""
+    """Fails when models that are only equally good are promoted more often than the confidence allows."""
     better = np.mean([_compare(_simulated(seed, 150, 0.0), confidence=0.9).low > 0 for seed in range(200)])
     assert better <= 0.10
 
 
 def test_looks_share_the_risk() -> None:
-    """Hourly retraining at 95 % each would promote 18 lucky models a month."""
+    """Fails when each of 720 hourly looks uses the full 5% error rate, which would promote 18 lucky models a month."""
     assert look_confidence(0.95, 1) == pytest.approx(0.95)
     assert look_confidence(0.95, 720) == pytest.approx(1 - 0.05 / 720)
 
@@ -224,7 +224,7 @@ def test_a_first_champion_that_just_reaches_the_floor_is_refused_in_19_of_20_cas
 
 
 def test_amount_quarters_hold_every_row_once() -> None:
-    """A row in no slice is guarded by nobody."""
+    """Fails when a transaction belongs to no amount slice, and nothing protects it from a worse model."""
     amount = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 9.0, 100.0])
     masks = slice_masks(amount, None)
     assert list(masks) == [f"amount_quarter_{i}" for i in (1, 2, 3, 4)]
@@ -236,7 +236,7 @@ def test_amount_quarters_hold_every_row_once() -> None:
 
 
 def test_a_card_is_new_only_where_the_data_can_tell() -> None:
-    """At the beginning of the data every card would look new."""
+    """Fails when every card at the beginning of the data counts as new."""
     data_start = np.datetime64("2024-01-01")
     time = data_start + np.array([60, 60, 10]).astype("timedelta64[D]")
     first_seen = data_start + np.array([40, 1, 5]).astype("timedelta64[D]")
@@ -244,7 +244,7 @@ def test_a_card_is_new_only_where_the_data_can_tell() -> None:
 
 
 def test_slices_without_frauds_are_not_measured() -> None:
-    """A slice that nobody attacked has no average precision."""
+    """Fails when a slice without frauds gets an average precision, and decides something."""
     masks = {"with": np.array([True, True, False]), "without": np.array([False, False, True])}
     some, none = measure_slices(masks, [1, 0, 0], None, [0.9, 0.1, 0.5])
     assert (some.transactions, some.frauds, some.champion, some.challenger) == (2, 1, None, 1.0)
@@ -252,7 +252,7 @@ def test_slices_without_frauds_are_not_measured() -> None:
 
 
 def test_an_assessment_compares_with_the_champion_or_with_the_floor() -> None:
-    """The first champion has nobody to beat but the ranking by amount."""
+    """Fails when a first champion is not compared with ranking by amount, or a later one not with the champion."""
     fraud, champion, challenger, card = _simulated(6, 200, 0.6)
     rule = Comparison(resamples=100, planned_looks=10)
     holdout = Holdout(np.arange(len(fraud)) % 7, fraud, np.ones(len(fraud)), card.astype(str), card < 50)

@@ -1,4 +1,4 @@
-"""Metrics: a model is promoted by these numbers, so they must be the ones that everybody else computes."""
+"""Metrics: models are promoted by these numbers, so they must equal those of scikit-learn and the Handbook."""
 
 import math
 
@@ -29,7 +29,7 @@ def labelled_scores(draw: st.DrawFn) -> Labelled:
 
 @given(labelled_scores(), st.booleans())
 def test_average_precision_auc_and_brier_are_scikit_learns(data: Labelled, weighted: bool) -> None:
-    """Numbers that nobody else can reproduce convince nobody."""
+    """Fails when a metric in the report cannot be reproduced with scikit-learn."""
     fraud, score, weight = data
     own = weight if weighted else None
     assert metrics.average_precision(fraud, score, own) == pytest.approx(
@@ -43,7 +43,7 @@ def test_average_precision_auc_and_brier_are_scikit_learns(data: Labelled, weigh
 
 @given(labelled_scores())
 def test_the_curve_is_scikit_learns(data: Labelled) -> None:
-    """The plotted curve must belong to the printed average precision."""
+    """Fails when the plotted precision-recall curve does not belong to the printed average precision."""
     fraud, score, weight = data
     curve = metrics.precision_recall_curve(fraud, score, weight)
     precision, recall, threshold = reference.precision_recall_curve(fraud, score, sample_weight=weight)
@@ -54,7 +54,7 @@ def test_the_curve_is_scikit_learns(data: Labelled) -> None:
 
 @given(labelled_scores(), st.integers(0, 2**32))
 def test_the_order_of_the_rows_does_not_matter(data: Labelled, seed: int) -> None:
-    """Ties decided by row order would make a metric depend on the engine."""
+    """Fails when ties make a metric depend on the order of rows, and so on the engine."""
     fraud, score, _ = data
     order = np.random.default_rng(seed).permutation(len(fraud))
     assert metrics.average_precision(fraud, score) == metrics.average_precision(fraud[order], score[order])
@@ -77,7 +77,7 @@ def _handbook_card_precision(table: pd.DataFrame, k: int) -> float:
 @given(labelled_scores(), st.integers(0, 2**32), st.integers(1, 8))
 @settings(deadline=None)
 def test_card_precision_is_the_handbooks(data: Labelled, seed: int, k: int) -> None:
-    """Investigators look at cards, once each; counting transactions or the same card again flatters a model."""
+    """Fails when card precision counts transactions, or a card twice, and makes a model look better than it is."""
     fraud, score, _ = data
     random = np.random.default_rng(seed)
     day, card = random.integers(0, 3, len(fraud)), random.integers(0, 12, len(fraud))
@@ -89,20 +89,20 @@ def test_card_precision_is_the_handbooks(data: Labelled, seed: int, k: int) -> N
 
 
 def test_a_card_once_found_is_not_found_again() -> None:
-    """A blocked card makes no work on the next day."""
+    """Fails when a card that was found, and so blocked, counts again on the next day."""
     by_day = metrics.card_precision_by_day([0, 1, 1], ["a", "a", "b"], [1, 1, 1], [0.9, 0.9, 0.5], k=1)
     assert list(by_day) == [1.0, 1.0]
     assert list(metrics.card_precision_by_day([0, 1], ["a", "a"], [1, 1], [0.9, 0.9], k=1)) == [1.0, 0.0]
 
 
 def test_without_cards_every_transaction_is_its_own_card() -> None:
-    """Data without card ids must still be judged."""
+    """Fails when a model of data without card ids cannot be judged."""
     assert metrics.card_precision_at_k([0, 0, 0], None, [1, 1, 0], [0.9, 0.8, 0.7], k=2) == 1.0
 
 
 @given(labelled_scores())
 def test_calibration_counts_every_row_once(data: Labelled) -> None:
-    """A row lost between bins would hide exactly the probabilities at the edges."""
+    """Fails when the calibration leaves out rows, such as those with the highest probabilities."""
     fraud, score, _ = data
     bins = metrics.calibration(fraud, score)
     assert sum(part.transactions for part in bins) == len(fraud)
@@ -113,19 +113,19 @@ def test_calibration_counts_every_row_once(data: Labelled) -> None:
 
 @pytest.mark.parametrize("fraud", [[0, 0, 0], [1, 1, 1]])
 def test_one_class_alone_is_not_measured(fraud: list[int]) -> None:
-    """A number made up for an empty hold-out would be compared with real ones."""
+    """Fails when a hold-out of one class gets made-up metrics that are compared with real ones."""
     assert metrics.evaluate([0, 0, 0], None, fraud, [0.1, 0.2, 0.3]) is None
     assert math.isnan(metrics.roc_auc(fraud, [0.1, 0.2, 0.3]))
 
 
 def test_without_frauds_average_precision_is_not_a_number() -> None:
-    """Zero would read as a bad model."""
+    """Fails when a hold-out without frauds shows an average precision of zero, which reads as a bad model."""
     assert math.isnan(metrics.average_precision([0, 0], [0.1, 0.2]))
     assert math.isnan(metrics.average_precision([], []))
 
 
 def test_all_metrics_come_together() -> None:
-    """Metrics of one model must be of the same rows."""
+    """Fails when the metrics of one model are calculated from different rows."""
     found = metrics.evaluate([0, 0, 1, 1], ["a", "b", "c", "c"], [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.1], k=1)
     assert found is not None
     assert found.average_precision == found.roc_auc == found.card_precision_at_100 == 1.0

@@ -1,1 +1,1 @@
-"""Stand-ins for services, and what tests share to build their inputs."""
+"""Fakes of services, and factories of test inputs."""

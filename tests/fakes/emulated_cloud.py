@@ -1,4 +1,4 @@
-"""What the emulator's tests share: an emulator with quick timing, and the real SDK as its client."""
+"""Shared by the emulator's tests: an emulator with short delays, and the real SDK as its client."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A local web service that answers from a table and writes down what it was asked."""
+"""A local web service that answers from a table and records its requests."""
 
 import json
 import threading

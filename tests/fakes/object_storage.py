@@ -1,4 +1,4 @@
-"""An object storage for tests: the server's process, and an environment that leads to it."""
+"""Object storage for tests: the server's process, and an environment that points to it."""
 
 import json
 import os

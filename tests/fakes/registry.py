@@ -1,4 +1,4 @@
-"""A small world for the tests of the registry: models, decisions, and MLflow on SQLite, made quickly."""
+"""Fixtures of the registry's tests: models, decisions, and MLflow on SQLite, quick to create."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A real S3 server with one bucket, and a client that looks at it past s3cmd."""
+"""A real S3 server with one bucket, and a client that reads it without s3cmd."""
 
 import json
 import subprocess

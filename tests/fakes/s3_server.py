@@ -1,4 +1,4 @@
-"""A real S3 server in a process of its own: moto behind waitress, with what a real storage adds: a guard and outages.
+"""A real S3 server in its own process: moto behind waitress, with access control and outages.
 
     python tests/fakes/s3_server.py [--token TOKEN] [--key KEY]      prints its port; there is one bucket, named bucket
 

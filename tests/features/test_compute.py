@@ -1,4 +1,4 @@
-"""The plan of the features: the same table from Sail and from Spark, whatever columns the input has."""
+"""The feature plan: the same table from Sail and from Spark, whichever columns the input has."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -114,14 +114,14 @@ def _collected(features: Any) -> pd.DataFrame:
 
 @pytest.mark.parametrize("case", [*CASES, "base"])
 def test_sail_and_spark_give_the_same_table(tables: Tables, case: str) -> None:
-    """Whoever moves from a desk to a cluster must get the same model."""
+    """Fails when a laptop and a cluster calculate different features from the same data."""
     assert len(tables[Engine.SAIL, case]) > 40
     assert_frame_equal(tables[Engine.SAIL, case], tables[Engine.SPARK, case], check_exact=True)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_table_follows_the_definitions(tables: Tables, case: str) -> None:
-    """A wrong history, key or label between engine and kernel would be learnt by every model."""
+    """Fails when the features table does not match the documented definitions, and every model learns the error."""
     columns = CASES[case]
     rows = made_transactions()
     if columns.label_available_at is None:
@@ -151,7 +151,7 @@ def _rest(row: Transaction) -> tuple[int, int, bool, int | None]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_columns_come_in_the_agreed_order_with_their_values(tables: Tables, case: str) -> None:
-    """Training and the registry find the columns by these names, and ids keep the type that the input gave them."""
+    """Fails when columns change their names, order or values on the way to training."""
     columns, found = CASES[case], tables[Engine.SAIL, case].copy()
     given = as_table(made_transactions(), columns, case == "string keys").to_pandas()
     expected = [name for name in given if name not in (*columns.extra_numeric, *columns.extra_categorical)]
@@ -165,7 +165,7 @@ def test_columns_come_in_the_agreed_order_with_their_values(tables: Tables, case
 
 
 def test_sample_hash_is_even_and_stays_the_same(tables: Tables) -> None:
-    """The training sample is drawn by it: were it to change, the same data would give another model."""
+    """Fails when the sampling hash changes, so that the same data give another training sample and model."""
     by_id = tables[Engine.SAIL, "integer keys"].set_index("transaction_id")["sample_hash"]
     assert by_id.between(0, 1, inclusive="left").all()
     assert abs(by_id.mean() - 0.5) < 0.1
@@ -185,14 +185,14 @@ def _published_hash(number: int) -> float:
 
 
 def test_no_rows_give_an_empty_table(tables: Tables) -> None:
-    """A partition or a span without transactions is not an error."""
+    """Fails when a span without transactions stops the run."""
     for engine in Engine:
         assert tables[engine, "no rows"].empty
         assert list(tables[engine, "no rows"]) == list(tables[engine, "integer keys"])
 
 
 def test_base_features_are_those_of_the_handbook(tables: Tables) -> None:
-    """Comparisons with published numbers and other implementations use exactly these fifteen."""
+    """Fails when `base` is not the Handbook's fifteen features, and its published figures cannot be compared."""
     base = tables[Engine.SAIL, "base"]
     assert len(BASE_FEATURES) == 15
     full = tables[Engine.SAIL, "integer keys"]
@@ -201,7 +201,7 @@ def test_base_features_are_those_of_the_handbook(tables: Tables) -> None:
 
 
 def test_an_extra_column_cannot_take_a_features_place() -> None:
-    """Two columns of one name would leave open which of them the model reads."""
+    """Fails when an extra column named like a feature silently takes its place in the model."""
     settings = Settings(data=Data(columns=Columns(extra_numeric=("night", "score"))))
     with pytest.raises(SettingsError, match=r"named like columns of the features table: night; rename"):
         feature_names(settings)

@@ -1,4 +1,4 @@
-"""The feature kernels: equal to their plain definitions, blind to the future, independent of who shares the call."""
+"""The feature kernels equal their plain definitions, never use the future, and treat each key independently."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -108,7 +108,7 @@ def assert_identical(found: Table, expected: Table) -> None:
 @settings(max_examples=300, deadline=None)
 @given(transactions(), st.integers(1, 10))
 def test_features_equal_their_plain_definition(rows: list[Transaction], delay_days: int) -> None:
-    """A model would be trained on something else than what the documentation says."""
+    """Fails when a model is trained on something else than the documented features."""
     table = computed(rows, delay=delay_days * DAY)
     for row in rows:
         expected = reference_features.card_features(row, rows)
@@ -121,7 +121,7 @@ def test_features_equal_their_plain_definition(rows: list[Transaction], delay_da
 @settings(max_examples=100, deadline=None)
 @given(transactions(most=25), transactions(most=10), st.integers(0, 24))
 def test_the_future_never_changes_the_past(rows: list[Transaction], later: list[Transaction], at: int) -> None:
-    """A feature that sees later transactions or labels looks better in the report than it is in service."""
+    """Fails when a feature uses later data, so that a model looks better in the report than in service."""
     now = sorted(row.time for row in rows)[at % len(rows)]
     past = [row for row in rows if row.time <= now]
     # What is learnt after `now`: other rows, and corrections in place of the labels that come only then.
@@ -146,7 +146,7 @@ def _corrected(row: Transaction, now: int, later: int) -> Transaction:
 @settings(max_examples=100, deadline=None)
 @given(transactions(), st.integers(0, 39))
 def test_rows_beyond_the_look_back_do_not_matter(rows: list[Transaction], at: int) -> None:
-    """A run reads a limited history; a feature that reaches further back would change with where the reading begins."""
+    """Fails when a feature changes with the start of the history that a run reads."""
     start = rows[at % len(rows)].time
     history = start - DELAY - 2 * kernels.LOOK_BACK
     kept = [row for row in rows if row.time >= history]
@@ -157,7 +157,7 @@ def test_rows_beyond_the_look_back_do_not_matter(rows: list[Transaction], at: in
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_values_do_not_depend_on_the_company_of_other_keys(data: st.DataObject) -> None:
-    """Sail and Spark, two cores and two hundred, spread keys differently and must train the same model."""
+    """Fails when another engine or number of cores, which group keys differently, gives another model."""
     rows = data.draw(transactions())
     whole = computed(rows)
     assert_identical(_of(computed(data.draw(st.permutations(rows))), rows), whole)
@@ -175,7 +175,7 @@ def _of(table: Table, rows: list[Transaction]) -> Table:
 
 
 def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys are worked through in blocks, fewer at once where codes of (key, time) would not fit in 64 bits."""
+    """Fails when features change at the border of two blocks of keys, as large data need them."""
     random = np.random.default_rng(0)
     moments, cents = random.integers(0, 80 * DAY, 600).tolist(), random.integers(0, 9000, 600).tolist()
     cards, terminals = random.integers(0, 40, 600).tolist(), random.integers(0, 20, 600).tolist()
@@ -189,7 +189,7 @@ def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_rows_give_no_features() -> None:
-    """A partition without rows must not end the job."""
+    """Fails when an empty partition stops the job."""
     none = np.zeros(0, dtype=np.int64)
     found = kernels.card_features(none, none, none, none, none == 0, 0, 0)
     assert len(found.positions) == 0
@@ -199,14 +199,14 @@ def test_no_rows_give_no_features() -> None:
 
 
 def test_string_ids_break_ties() -> None:
-    """Transactions of a card in the same second are ordered by their id, whatever its type."""
+    """Fails when a card's transactions in the same second are not ordered by id, and their features vary."""
     same = np.zeros(3, dtype=np.int64)
     ids = np.array(["b", "c", "a"], dtype=object)
     assert kernels.time_order(same, same, ids).tolist() == [2, 0, 1]
 
 
 def test_a_hot_card_is_not_quadratic() -> None:
-    """One card with 100,000 transactions in its look-back must not hold up a run: pairwise it would take minutes."""
+    """Fails when one card with 100,000 transactions holds up a run for minutes."""
 
     n = 100_000
     random = np.random.default_rng(0)
@@ -224,7 +224,7 @@ def test_a_hot_card_is_not_quadratic() -> None:
 
 
 def test_night_and_weekend_follow_the_calendar() -> None:
-    """The hour and the weekday are those of UTC, also before 1970."""
+    """Fails when night and weekend are not those of UTC."""
     moments = np.array(
         ["2018-04-07T06:59", "2018-04-06T07:00", "2018-04-09T00:00", "1969-12-28T23:59"], "datetime64[us]"
     )

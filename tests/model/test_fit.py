@@ -1,4 +1,4 @@
-"""Training: the same data must give the same model on every machine, and a model must say what it lacks."""
+"""Training: the same data give the same model on every machine, and a model names the columns that it lacks."""
 
 import math
 import os
@@ -51,7 +51,7 @@ def model(table: pd.DataFrame) -> Model:
 
 
 def test_the_order_of_the_rows_does_not_change_a_bit_of_the_model(table: pd.DataFrame) -> None:
-    """An engine returns rows in any order; two runs on the same data must not give two models."""
+    """Fails when two runs on the same data give two models because an engine returned the rows in another order."""
     weights = np.where(table["fraud"] == 1, 1.0, 3.7)
     shuffled = np.random.default_rng(1).permutation(len(table))
     one = fit(table, weights, SMALL, NUMERIC, CATEGORICAL)
@@ -62,7 +62,7 @@ def test_the_order_of_the_rows_does_not_change_a_bit_of_the_model(table: pd.Data
 def test_the_number_of_cores_does_not_change_a_bit_of_the_model(
     table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model trained on the cluster must be reproducible on a desk."""
+    """Fails when a model trained on the cluster cannot be reproduced on a developer machine."""
     models = []
     for cores in (1, 3):
         monkeypatch.setattr(training, "real_cores", lambda cores=cores: cores)
@@ -71,7 +71,7 @@ def test_the_number_of_cores_does_not_change_a_bit_of_the_model(
 
 
 def test_a_model_survives_its_file(table: pd.DataFrame, model: Model) -> None:
-    """The model served must be the model evaluated, with the names of its inputs."""
+    """Fails when the model read back from its file scores differently from the one that was evaluated."""
     loaded = Model.from_bytes(model.to_bytes())
     assert loaded.inputs == model.inputs
     assert np.array_equal(loaded.predict(table), model.predict(table))
@@ -79,20 +79,20 @@ def test_a_model_survives_its_file(table: pd.DataFrame, model: Model) -> None:
 
 
 def test_broken_model_bytes_are_named_as_such() -> None:
-    """A damaged artefact must stop the run with a sentence, not with a stack trace of XGBoost."""
+    """Fails when a damaged model file ends in a stack trace of XGBoost."""
     with pytest.raises(FraudDetectionError, match="not an XGBoost model"):
         Model.from_bytes(b"damaged")
 
 
 def test_a_model_without_input_names_is_refused(table: pd.DataFrame) -> None:
-    """A model of someone else must not be fed columns by position."""
+    """Fails when a model without input names is fed columns by position, and its scores mean nothing."""
     data = xgboost.DMatrix(table[["amount"]].to_numpy(), label=table["fraud"])
     with pytest.raises(FraudDetectionError, match="does not name its inputs"):
         Model.from_booster(xgboost.train({}, data, 1))
 
 
 def test_the_bare_booster_takes_a_table_of_its_inputs(table: pd.DataFrame, model: Model) -> None:
-    """Whoever loads the model through MLflow must get the scores that were evaluated."""
+    """Fails when the model loaded through MLflow gives other scores than those that were evaluated."""
     inputs = model.inputs_of(table)
     assert tuple(inputs.columns) == model.inputs
     assert np.array_equal(model.booster.predict(xgboost.DMatrix(inputs)), model.predict(table))
@@ -100,7 +100,7 @@ def test_the_bare_booster_takes_a_table_of_its_inputs(table: pd.DataFrame, model
 
 
 def test_all_missing_columns_are_named_at_once(table: pd.DataFrame, model: Model) -> None:
-    """Finding missing columns one run at a time costs an hour each."""
+    """Fails when missing columns are reported one per run, each an hour apart."""
     with pytest.raises(FraudDetectionError, match=r"missing: V1\[€\]=a<b%, amount, channel; found: transaction_id"):
         model.predict(table.drop(columns=["amount", "channel", "V1[€]=a<b%"]))
     with pytest.raises(FraudDetectionError, match="missing: nowhere"):
@@ -108,7 +108,7 @@ def test_all_missing_columns_are_named_at_once(table: pd.DataFrame, model: Model
 
 
 def test_categories_are_the_most_frequent_ones_and_ties_go_by_value() -> None:
-    """An unstable vocabulary would make two models of the same data."""
+    """Fails when the same data give two vocabularies, and so two models."""
     channel = ["b"] * 30 + ["c"] * 20 + ["a"] * 20 + ["rare"] * 10 + [None] * 40
     rows = pd.DataFrame({"transaction_id": range(120), "fraud": [0, 1] * 60, "channel": channel})
     chosen = settings.Training(trees=1, max_categories=3)
@@ -123,21 +123,21 @@ def test_a_category_of_a_few_rows_is_no_input() -> None:
 
 
 def test_a_category_is_one_or_zero_and_missing_stays_missing(table: pd.DataFrame, model: Model) -> None:
-    """Missing is never zero; a value never seen in training is another value, not a missing one."""
+    """Fails when a missing category is encoded as another value, or an unseen value as missing."""
     rows = table.head(3).assign(channel=np.array(["a=b", "never seen", None], dtype=object))
     assert "channel=a%3Db" in model.inputs
     np.testing.assert_array_equal(model.inputs_of(rows)["channel=a%3Db"], np.array([1.0, 0.0, np.nan]))
 
 
 def test_two_vocabularies_score_the_same_rows(table: pd.DataFrame, model: Model) -> None:
-    """Champion and challenger were trained on different weeks, whose frequent values differ."""
+    """Fails when champion and challenger, trained on weeks with other frequent values, cannot score the same rows."""
     other = fit(table[table["channel"] != "web"], None, SMALL, NUMERIC, CATEGORICAL)
     assert other.inputs != model.inputs
     assert np.isfinite(other.predict(table)).all()
 
 
 def test_nullable_columns_and_infinities_are_taken(table: pd.DataFrame, model: Model) -> None:
-    """One odd value in a column that passes through must not stop a run."""
+    """Fails when one odd value in a numeric column stops a run."""
     odd = table.assign(
         card_count_7d=table["card_count_7d"].astype("Float64"), amount=table["amount"].where(table.index != 5, np.inf)
     )
@@ -147,12 +147,12 @@ def test_nullable_columns_and_infinities_are_taken(table: pd.DataFrame, model: M
 
 
 def test_no_rows_are_scored_as_no_rows(table: pd.DataFrame, model: Model) -> None:
-    """An hour without transactions is no error."""
+    """Fails when an hour without transactions cannot be scored."""
     assert model.predict(table.iloc[:0]).shape == (0,)
 
 
 def test_rows_are_scored_alike_in_chunks(table: pd.DataFrame, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring millions of rows in parts must not change a score."""
+    """Fails when scoring many rows in parts changes a score."""
     whole = model.predict(table)
     monkeypatch.setattr(training, "_CHUNK_ROWS", 1000)
     assert np.array_equal(model.predict(table), whole)
@@ -160,19 +160,19 @@ def test_rows_are_scored_alike_in_chunks(table: pd.DataFrame, model: Model, monk
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_single_class_still_fits(table: pd.DataFrame, label: int) -> None:
-    """Whether there are enough frauds is for the promotion rule to say."""
+    """Fails when training on a single class ends in an error instead of a decision that says what is missing."""
     scores = fit(table.assign(fraud=label), None, SMALL, ("amount",)).predict(table)
     assert np.abs(scores - label).max() < 0.5
 
 
 def test_no_training_rows_is_said(table: pd.DataFrame) -> None:
-    """An empty window must read as one."""
+    """Fails when an empty training window ends in an unclear error of XGBoost."""
     with pytest.raises(FraudDetectionError, match="no training rows"):
         fit(table.iloc[:0], None, SMALL, ("amount",))
 
 
 def test_importance_sums_to_one_with_the_largest_first(model: Model) -> None:
-    """The report draws it as shares."""
+    """Fails when the report's feature importances do not add up to 100% or are out of order."""
     shares = list(model.importance().values())
     assert math.isclose(sum(shares), 1.0)
     assert shares == sorted(shares, reverse=True)
@@ -180,7 +180,7 @@ def test_importance_sums_to_one_with_the_largest_first(model: Model) -> None:
 
 
 def test_probabilities_stay_calibrated_under_sampling() -> None:
-    """A threshold set on probabilities must not move because the sample got smaller."""
+    """Fails when a smaller training sample shifts the probabilities, and with them every threshold in use."""
     table = _table(20_000, seed=3)
     rate = sample_rate(int((table["fraud"] == 0).sum()), int(table["fraud"].sum()), 5000)
     rows, weights = sample(table, rate)
@@ -191,7 +191,7 @@ def test_probabilities_stay_calibrated_under_sampling() -> None:
 
 @given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(1000, 10**6))
 def test_sample_rate_is_a_share_that_meets_the_limit(genuine: int, frauds: int, limit: int) -> None:
-    """A rate above 1 or of 0 would lose rows or every genuine one."""
+    """Fails when the sampling rate drops every genuine transaction or exceeds the memory limit."""
     rate = sample_rate(genuine, frauds, limit)
     assert 0.0 < rate <= 1.0
     assert frauds + rate * genuine <= max(limit, frauds + limit // 2) + 1e-6 * limit
@@ -202,7 +202,7 @@ def test_sample_rate_is_a_share_that_meets_the_limit(genuine: int, frauds: int, 
 @given(st.integers(0, 2**32), st.floats(0.05, 1.0))
 @hypothesis_settings(max_examples=30, deadline=None)
 def test_sampling_keeps_every_fraud_and_the_sum_of_weights(seed: int, rate: float) -> None:
-    """Frauds are what there is to learn; wrong weights shift every probability."""
+    """Fails when sampling loses frauds, or wrong weights shift every probability."""
     random = np.random.default_rng(seed)
     rows = pd.DataFrame({"fraud": (random.random(4000) < 0.05).astype(np.int8), "sample_hash": random.random(4000)})
     kept, weights = sample(rows, rate)
@@ -221,7 +221,7 @@ def test_sampling_keeps_every_fraud_and_the_sum_of_weights(seed: int, rate: floa
     ("quota", "cores"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("9900000 100000", 8)]
 )
 def test_real_cores_are_those_of_the_container(monkeypatch: pytest.MonkeyPatch, quota: str, cores: int) -> None:
-    """More threads than cores wait for each other: a fit takes many times as long."""
+    """Fails when training in a container starts more threads than it has cores, and takes many times as long."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: quota)
     assert real_cores() == cores

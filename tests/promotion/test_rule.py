@@ -1,4 +1,4 @@
-"""The promotion rule: every way to be put in service by mistake, and every way to be refused by mistake."""
+"""The promotion rule: no promotion by mistake, and no refusal by mistake."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ def _failed(verdict: Verdict) -> set[str]:
 
 
 def test_a_better_challenger_is_promoted() -> None:
-    """A rule that never promotes leaves an old model in service."""
+    """Fails when a better model is not promoted, and an old one stays in service."""
     verdict = decide(WINNER, SETTINGS)
     assert verdict.outcome is Outcome.PROMOTED
     assert verdict.reason == "average precision +0.029 [+0.012, +0.046]; every check passed"
@@ -79,7 +79,7 @@ def test_a_better_challenger_is_promoted() -> None:
     ],
 )
 def test_one_failed_check_refuses_and_is_named(changes: dict[str, Any], failed: str, words: str) -> None:
-    """Each guardrail must hold alone, and tell the engineer which it was."""
+    """Fails when a failed check does not prevent the promotion on its own, or the reason does not name it."""
     verdict = decide(_with(**changes), SETTINGS)
     assert verdict.outcome is Outcome.REFUSED
     assert _failed(verdict) == {failed}
@@ -87,14 +87,14 @@ def test_one_failed_check_refuses_and_is_named(changes: dict[str, Any], failed: 
 
 
 def test_a_pinned_champion_stays_and_the_reason_says_so_first() -> None:
-    """After a rollback the next hour would promote the same model again."""
+    """Fails when the next hour promotes a model although a rollback has pinned the champion."""
     verdict = decide(replace(_with(difference=DIFFERENCE.model_copy(update={"low": -0.1})), pinned=True), SETTINGS)
     assert verdict.outcome is Outcome.REFUSED
     assert "pinned by a rollback (fraud-detection unpin); the lower bound" in verdict.reason
 
 
 def test_limits_are_inclusive_where_they_are_margins() -> None:
-    """A challenger exactly as good as demanded is good enough; a lower bound of zero is not above it."""
+    """Fails when a challenger that is exactly at a limit is refused."""
     slices = (SliceMetrics("amount_quarter_1", 10, 50, 0.5, 0.48),)
     challenger = CHALLENGER.model_copy(update={"card_precision_at_100": 0.295, "brier": 0.0102})
     difference = DIFFERENCE.model_copy(update={"value": 0.01, "low": 1e-9})
@@ -103,13 +103,13 @@ def test_limits_are_inclusive_where_they_are_margins() -> None:
 
 
 def test_the_area_under_the_roc_curve_decides_nothing() -> None:
-    """A gain of .055 in average precision came with a loss of .0006 in AUC; gating on it refuses good models."""
+    """Fails when a lower ROC AUC refuses a model with a better average precision."""
     evidence = _with(challenger=CHALLENGER.model_copy(update={"roc_auc": 0.1}))
     assert decide(evidence, SETTINGS).outcome is Outcome.PROMOTED
 
 
 def test_slices_with_few_frauds_are_shown_and_decide_nothing() -> None:
-    """Twelve frauds prove neither harm nor good."""
+    """Fails when a slice with too few frauds to prove anything decides."""
     check = next(check for check in decide(WINNER, SETTINGS).checks if check.name == "slice_new_cards")
     assert (check.value, check.limit, check.passed) == (None, None, True)
 
@@ -136,7 +136,7 @@ def test_slices_with_few_frauds_are_shown_and_decide_nothing() -> None:
 def test_without_a_fair_comparison_there_is_no_decision(
     changes: dict[str, Any], failed: str, words: str, assessed: bool
 ) -> None:
-    """Too few frauds, or a champion that knows the answers: promoting and refusing would both be guesses."""
+    """Fails when too few frauds, or a champion trained on the hold-out, still lead to a promotion or refusal."""
     evidence = replace(WINNER, **changes)
     evidence = evidence if assessed else replace(evidence, assessment=None)
     verdict = decide(evidence, SETTINGS)
@@ -147,12 +147,12 @@ def test_without_a_fair_comparison_there_is_no_decision(
 
 
 def test_a_champion_trained_up_to_the_holdout_is_fair() -> None:
-    """Spans are half open: the end of one may be the start of the next."""
+    """Fails when a champion trained exactly up to the hold-out blocks every decision."""
     assert precondition_failure(replace(WINNER, champion_trained_until=HOLDOUT_START), SETTINGS) is None
 
 
 def test_a_holdout_of_nothing_but_frauds_is_no_decision() -> None:
-    """There is no ranking to judge; a stack trace would hide that."""
+    """Fails when a hold-out of frauds only ends in a stack trace instead of a decision that says so."""
     verdict = decide(_with(champion=None, challenger=None), SETTINGS)
     assert verdict.outcome is Outcome.NO_DECISION
     assert "nothing but frauds" in verdict.reason
@@ -163,7 +163,7 @@ def test_a_holdout_of_nothing_but_frauds_is_no_decision() -> None:
     [(0.01, False, Outcome.PROMOTED), (0.0, False, Outcome.REFUSED), (0.01, True, Outcome.REFUSED)],
 )
 def test_the_first_champion_must_beat_the_floor(low: float, pinned: bool, outcome: Outcome) -> None:
-    """Without a champion anything would win; ranking by amount costs nothing."""
+    """Fails when any first model goes into service, even one no better than ranking by amount."""
     difference = Difference(value=0.3, low=low, high=0.5, confidence=0.9)
     floor = Floor(average_precision=0.26, amount_average_precision=0.13, multiple=2.0)
     evidence = replace(
@@ -182,13 +182,13 @@ def test_the_first_champion_must_beat_the_floor(low: float, pinned: bool, outcom
 
 @pytest.mark.parametrize("assessment", [None, replace(ASSESSMENT, champion=None)])
 def test_a_forgotten_measurement_is_an_error_not_a_verdict(assessment: Assessment | None) -> None:
-    """A champion that was not scored must never lose by default."""
+    """Fails when a champion that was not scored loses by default."""
     with pytest.raises(ValueError, match="not assessed"):
         decide(replace(WINNER, assessment=assessment), SETTINGS)
 
 
 def test_the_same_model_with_other_noise_is_hardly_ever_promoted() -> None:
-    """Two trainings of one recipe differ a little; swapping them every hour would serve luck."""
+    """Fails when retraining the same recipe, which differs only by noise, is promoted more often than by rare luck."""
     settings = Settings.model_validate({"comparison": {"planned_looks": 1, "resamples": 100}})
     promoted = 0
     for seed in range(60):
@@ -245,7 +245,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
 @given(evidences())
 @hypothesis_settings(max_examples=300)
 def test_promoted_means_that_every_check_passed(evidence: Evidence) -> None:
-    """A promotion in spite of a failed check, a pin or a lower bound of zero is the worst mistake there is."""
+    """Fails when a model is promoted despite a failed check, a pin or a lower bound of zero."""
     verdict = decide(evidence, SETTINGS)
     promoted = verdict.outcome is Outcome.PROMOTED
     assert promoted == (not _failed(verdict))
@@ -266,7 +266,7 @@ def test_promoted_means_that_every_check_passed(evidence: Evidence) -> None:
 def test_a_better_challenger_never_turns_a_promotion_into_a_refusal(
     evidence: Evidence, ap: float, card_precision: float, brier: float, part: float
 ) -> None:
-    """A rule that punishes improvement cannot be explained to anyone."""
+    """Fails when a better challenger is refused where a worse one is promoted."""
     measured = evidence.assessment
     assert measured is not None
     assert measured.difference is not None

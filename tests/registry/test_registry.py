@@ -231,7 +231,7 @@ def test_registered_files_that_cannot_be_loaded_are_not_promoted(
 
 
 def test_a_champion_that_changed_since_the_comparison_is_not_replaced(served: World) -> None:
-    """Fails when, of two runs at once, the second replaces a champion that it was never compared with."""
+    """Fails when the second of two simultaneous runs replaces a champion that it was never compared with."""
     stale = decision(Outcome.PROMOTED, T2, champion_version=1)
     served.record(Outcome.PROMOTED, T1, seed=1)
     decided = served.record_as_it_is(stale, seed=2)

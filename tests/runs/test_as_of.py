@@ -1,4 +1,4 @@
-"""A decision at T rests on what was known at T: nothing that comes later may change it, on either engine."""
+"""A decision rests on what was known at its as-of time: nothing later may change it, on either engine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Bad input and broken surroundings: a clear message, the right exit code, no stack trace, nothing registered."""
+"""Bad input and failing services: a clear message, the right exit code, no stack trace, nothing registered."""
 
 import os
 import shutil
@@ -64,27 +64,27 @@ def _replace(rows: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def test_no_file(refuse: Callable[..., str], tmp_path: Path) -> None:
-    """A wrong path must not train on nothing."""
+    """Fails when a mistyped input path does not end the run with a message that says so."""
     message = refuse(65, input=tmp_path / "nowhere")
     assert "nowhere does not exist" in message
     assert "expected a CSV or Parquet file" in message
 
 
 def test_a_folder_without_data(refuse: Callable[..., str], tmp_path: Path) -> None:
-    """An upload that has not happened yet is named as such."""
+    """Fails when an input folder that is still empty does not end the run with a message that says so."""
     (tmp_path / "empty").mkdir()
     assert "holds no data" in refuse(65, input=tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ["empty.parquet", "empty.csv"])
 def test_an_empty_file(refuse: Callable[..., str], tmp_path: Path, name: str) -> None:
-    """A file of zero bytes is what an interrupted upload leaves."""
+    """Fails when the empty file that an interrupted upload leaves stops the run without being named."""
     (tmp_path / name).touch()
     assert name in refuse(65, input=tmp_path / name)
 
 
 def test_missing_columns_are_all_named_at_once(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
-    """Whoever mends the mapping wants to mend it once."""
+    """Fails when missing columns are reported one per run, so that correcting the mapping takes several tries."""
     message = refuse(65, input=changed(lambda rows: rows.drop_columns(["amount", "terminal_id"])))
     assert "amount" in message
     assert "terminal_id" in message
@@ -92,14 +92,14 @@ def test_missing_columns_are_all_named_at_once(refuse: Callable[..., str], chang
 
 
 def test_a_wrong_type(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
-    """A column of another type names what was found and what is expected."""
+    """Fails when the message for a column of a wrong type does not say which column and which type."""
     message = refuse(65, input=changed(lambda rows: _replace(rows, "amount", pa.array([[1.0]] * len(rows)))))
     assert "amount" in message
     assert "list" in message
 
 
 def test_labels_of_a_third_kind(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
-    """A label 2 (suspected, say) is nobody's fraud until its meaning is known."""
+    """Fails when labels with an unknown meaning, such as 2 for suspected, are trained on."""
 
     def some_labels_2(rows: pa.Table) -> pa.Table:
         eighth = pc.equal(pc.bit_wise_and(rows["transaction_id"], 7), 0)
@@ -109,7 +109,7 @@ def test_labels_of_a_third_kind(refuse: Callable[..., str], changed: Callable[[C
 
 
 def test_a_truncated_parquet_file(refuse: Callable[..., str], transactions: Path, tmp_path: Path) -> None:
-    """Half a file is not a smaller file."""
+    """Fails when a truncated Parquet file is read in part, or stops the run without being named."""
     folder = tmp_path / "cut"
     shutil.copytree(transactions, folder)
     victim = sorted(folder.rglob("*.parquet"))[10]
@@ -118,7 +118,7 @@ def test_a_truncated_parquet_file(refuse: Callable[..., str], transactions: Path
 
 
 def test_a_csv_with_broken_lines(refuse: Callable[..., str], transactions: Path, tmp_path: Path) -> None:
-    """Lines with too many fields are counted and put aside; too many of them end the run."""
+    """Fails when a CSV file full of broken lines is trained on, or the lines are not kept for correction."""
     path = tmp_path / "broken.csv"
     pyarrow.csv.write_csv(pq.read_table(transactions), path)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -130,14 +130,14 @@ def test_a_csv_with_broken_lines(refuse: Callable[..., str], transactions: Path,
 
 
 def test_five_percent_duplicate_ids(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
-    """A file delivered twice must not count its frauds twice."""
+    """Fails when a file delivered twice counts its frauds twice."""
     message = refuse(65, input=changed(lambda rows: pa.concat_tables([rows, rows.slice(0, len(rows) // 20)])))
     assert "duplicate_id" in message
     assert "max_rejected_share" in message
 
 
 def test_future_dates(refuse: Callable[..., str], changed: Callable[[Change], Path]) -> None:
-    """A clock set wrong at the source must not move T into the future."""
+    """Fails when a wrong clock at the data source moves the as-of time into the future."""
 
     def a_tenth_in_the_future(rows: pa.Table) -> pa.Table:
         late = pc.add(rows["transaction_time"], pa.scalar(timedelta(days=36_500)))
@@ -148,7 +148,7 @@ def test_future_dates(refuse: Callable[..., str], changed: Callable[[Change], Pa
 
 
 def test_a_little_dirt_is_put_aside_and_counted(job: Job, changed: Callable[[Change], Path], tmp_path: Path) -> None:
-    """Some bad rows are life: the run goes on without them and says how many."""
+    """Fails when a few bad rows stop the run, or are dropped without being counted and quarantined."""
     ran = job(json=True, input=changed(lambda rows: pa.concat_tables([rows, rows.slice(0, 100)])))
     assert ran.exit_code == 0, ran.stderr
     assert ran.json["rejected"] == {"duplicate_id": 100}
@@ -157,26 +157,26 @@ def test_a_little_dirt_is_put_aside_and_counted(job: Job, changed: Callable[[Cha
 
 
 def test_a_settings_file_that_does_not_exist(refuse: Callable[..., str], tmp_path: Path) -> None:
-    """The message names the file and the option."""
+    """Fails when the message for a missing settings file does not name the file and the option."""
     message = refuse(2, config=tmp_path / "nothing.yaml")
     assert "nothing.yaml" in message
     assert "--config" in message
 
 
 def test_misspelt_settings_are_all_named(refuse: Callable[..., str]) -> None:
-    """A misspelt setting must not fall back to its default in silence."""
+    """Fails when a misspelt setting silently falls back to its default."""
     message = refuse(2, settings={"windows": {"holdout_dayz": 7}, "training": {"trees": -1}})
     assert "windows.holdout_dayz" in message
     assert "training.trees" in message
 
 
 def test_mlflow_unreachable(refuse: Callable[..., str]) -> None:
-    """Found before any work is done, and worth a retry."""
+    """Fails when an unreachable MLflow is not reported with exit code 75, which the schedule retries."""
     assert "127.0.0.1:9" in refuse(75, tracking_uri="http://127.0.0.1:9")
 
 
 def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
-    """Without the champion there is nothing to compare with: no decision may be made against thin air."""
+    """Fails when a run decides although its champion cannot be loaded, or ends in a stack trace."""
     job()
     for path in (tmp_path / "output" / "mlartifacts").rglob("model.ubj"):
         path.write_bytes(b"not a model")
@@ -207,7 +207,7 @@ def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
 
 
 def test_an_engine_that_is_unknown(job: Job) -> None:
-    """Wrong arguments end with 2."""
+    """Fails when a mistyped engine does not end with exit code 2."""
     assert job(engine="flink").exit_code == 2
 
 
@@ -224,7 +224,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_path: Path) -> None:
-    """The run fails with a message, leaves nothing half-written, and the next one finishes what it began."""
+    """Fails when a full disk leaves half-written results, or a state that the next run cannot complete."""
     (tiny_disk / "filler").write_bytes(b"x" * 30_000)
     database = f"sqlite:///{tmp_path}/mlflow.db"
     ran = job(json=True, output=tiny_disk, tracking_uri=database)
@@ -238,7 +238,7 @@ def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_pat
 
 
 def test_the_installed_command_ends_without_a_stack_trace(tmp_path: Path) -> None:
-    """What holds in the tests' process holds for the command that people type."""
+    """Fails when the installed command, unlike the tests' process, shows a stack trace or another exit code."""
     command = [str(Path(sys.executable).with_name("fraud-detection")), "retrain", "--input", str(tmp_path / "none")]
     config = tmp_path / "settings.yaml"
     config.write_text("", encoding="utf-8")

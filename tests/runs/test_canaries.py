@@ -1,4 +1,4 @@
-"""Unmistakable values go through the whole job, and none comes out of it except into the quarantine."""
+"""Unmistakable values go through a whole run, and none of them appears outside the quarantine."""
 
 import os
 import sqlite3

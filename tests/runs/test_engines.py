@@ -1,4 +1,4 @@
-"""The same job on Sail and, submitted as to a cluster, on Apache Spark: the decision must not depend on the engine."""
+"""The same job on Sail and, through spark-submit, on Apache Spark: the engine must not change the decision."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from fraud_detection.spark_session import Engine, session
 
 
 def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Whoever tries the system on a laptop gets what the cluster will give: the same rows, model and decision."""
+    """Fails when a laptop and a cluster give another model or decision for the same data."""
     on_spark = submit(transactions, tmp_path / "spark", SETTINGS)
     on_sail = job(json=True).json
     for found in (on_spark, on_sail):
@@ -63,7 +63,7 @@ def test_an_engine_s_error_comes_without_the_values_it_quotes() -> None:
 
 
 def test_a_stopped_session_leaves_the_next_one_alone() -> None:
-    """In a program that retrains more than once, the garbage of one run must not break the queries of another."""
+    """Fails when a program that retrains more than once breaks in its second run."""
     from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator as Queries
 
     with session(Engine.SAIL) as first:

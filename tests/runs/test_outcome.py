@@ -1,4 +1,4 @@
-"""What a run leaves for the schedule that started it; the DAG reads these very fields."""
+"""The run outcome that a job leaves for the schedule; the DAG reads these fields."""
 
 import json
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
 
 
 def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
-    """A schedule that cannot read the decision shows a green run and no word of what it did."""
+    """Fails when the schedule cannot read the decision, and shows a green run without saying what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
     for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at"):
@@ -30,14 +30,14 @@ def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
 
 
 def test_a_moment_that_is_decided_already_is_handed_over_again(job: Job, tmp_path: Path) -> None:
-    """A second try of a run must tell the schedule the same, though it decides nothing."""
+    """Fails when a retry of a decided run reports another outcome to the schedule."""
     job(run_name="run-1")
     job(run_name="run-2")
     assert _outcome(tmp_path, "run-2") == _outcome(tmp_path, "run-1")
 
 
 def test_wrong_settings_and_broken_data_are_not_worth_another_try(job: Job, tmp_path: Path) -> None:
-    """A schedule that tries hopeless runs again pays for a cluster each time."""
+    """Fails when the schedule retries a run that cannot succeed, and pays for a cluster each time."""
     assert job(run_name="run-1", settings={"windows": {"holdout_days": 0}}).exit_code == 2
     found = _outcome(tmp_path)
     assert (found["decision"], found["exit_code"], found["retry"]) == (None, 2, False)
@@ -50,7 +50,7 @@ def test_wrong_settings_and_broken_data_are_not_worth_another_try(job: Job, tmp_
 
 
 def test_a_service_that_cannot_be_reached_is_worth_another_try(job: Job, tmp_path: Path) -> None:
-    """A schedule that gives up when MLflow restarts loses an hour for nothing."""
+    """Fails when a restart of MLflow makes the schedule give up the hour."""
     assert job(run_name="run-1", tracking_uri="http://127.0.0.1:9").exit_code == 75
     found = _outcome(tmp_path)
     assert (found["decision"], found["exit_code"], found["retry"]) == (None, 75, True)
@@ -59,7 +59,7 @@ def test_a_service_that_cannot_be_reached_is_worth_another_try(job: Job, tmp_pat
 def test_a_defect_is_handed_over_without_what_it_says(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that stops by a bug must not look like a node that was lost, and must not tell what it must not."""
+    """Fails when a bug looks like a lost node and is retried, or its message reveals a secret."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("password=hunter2")
@@ -73,12 +73,12 @@ def test_a_defect_is_handed_over_without_what_it_says(
 
 @pytest.mark.parametrize("name", ["../run", "a/b", "", ".hidden"])
 def test_a_run_name_cannot_leave_its_folder(job: Job, name: str) -> None:
-    """A name with a slash would write anywhere."""
+    """Fails when a run name with a slash writes outside the outcomes folder."""
     assert job(run_name=name).exit_code == 2
 
 
 def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """A schedule that counts wrong makes clusters for nothing, or never."""
+    """Fails when the schedule's count of new frauds is wrong, and it creates clusters for nothing, or never."""
     job()
     found = json.loads((tmp_path / "output" / "maturity" / "fraud_detection.json").read_text())
     assert (found["model_name"], found["as_of"]) == ("fraud_detection", "2026-03-01T00:00:00Z")

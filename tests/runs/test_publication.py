@@ -1,4 +1,4 @@
-"""What a run leaves beside its decision: whoever breaks off leaves it to the next."""
+"""The report and other results of a run: what an interrupted run leaves, the next one completes."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A column that the champion reads leaves the data: an event that people decide about, not the end of all runs."""
+"""A column that the champion reads disappears from the data: people decide, and retraining can go on."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The whole job, from files to a registered model: what a person or a schedule sees of it."""
+"""A whole run, from files to a registered model, as a person or a schedule sees it."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def _table(transactions: Path) -> pa.Table:
 
 
 def test_the_first_run_registers_a_champion_and_prints_one_json_object(job: Job, tmp_path: Path) -> None:
-    """A schedule reads the decision from standard output; a person reads the lines on standard error."""
+    """Fails when a first run registers no champion, or `--json` prints something else than one object."""
     ran = job(json=True)
     assert ran.exit_code == 0, ran.stderr
     found = ran.json
@@ -79,7 +79,7 @@ def test_a_first_champion_is_judged_once_against_a_floor_in_numbers(job: Job) ->
 
 
 def test_counts_are_those_of_the_data(job: Job, transactions: Path) -> None:
-    """Training and hold-out counts that are off by some rows hide a leak or a loss."""
+    """Fails when the counts of training or hold-out rows are wrong, and a leak or a loss stays hidden."""
     found = job(json=True).json
     rows = _table(transactions)
     for part, known_at in (("training", T - timedelta(days=14)), ("holdout", None)):
@@ -97,7 +97,7 @@ def test_counts_are_those_of_the_data(job: Job, transactions: Path) -> None:
 
 
 def test_the_same_moment_is_decided_once(job: Job, tmp_path: Path) -> None:
-    """A schedule that retries a run must not register a second version."""
+    """Fails when a retried run registers a second version."""
     first = job(json=True)
     again = job(json=True)
     assert again.exit_code == 0
@@ -109,7 +109,7 @@ def test_the_same_moment_is_decided_once(job: Job, tmp_path: Path) -> None:
 
 
 def test_a_challenger_that_is_no_better_is_refused_and_registers_nothing(job: Job, tmp_path: Path) -> None:
-    """Refusing well is the product: an hour later nothing has changed, and nothing may be promoted."""
+    """Fails when a model that is no better than the champion is promoted or registered."""
     job()
     ran = job(json=True, as_of=_hours_later(1))
     assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "refused", None)
@@ -120,7 +120,7 @@ def test_a_challenger_that_is_no_better_is_refused_and_registers_nothing(job: Jo
 
 
 def test_the_champion_is_served_by_mlflow_to_anyone(job: Job, tmp_path: Path) -> None:
-    """Whoever serves the model has MLflow and XGBoost, not this package."""
+    """Fails when serving the champion needs this package beside MLflow and XGBoost."""
     job()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/output/mlflow.db")
     model = mlflow.pyfunc.load_model("models:/fraud_detection@champion")
@@ -132,7 +132,7 @@ def test_the_champion_is_served_by_mlflow_to_anyone(job: Job, tmp_path: Path) ->
 
 
 def test_rolling_back_pins_and_unpinning_resumes(job: Job, tmp_path: Path) -> None:
-    """A person who goes back must not find the rolled-back model in service an hour later."""
+    """Fails when a model is back in service an hour after its rollback, or promotion stays off after an unpin."""
     easy = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}}
     weak = {**easy, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
     assert job(json=True, settings=weak).json["version"] == 1
@@ -154,7 +154,7 @@ def test_rolling_back_pins_and_unpinning_resumes(job: Job, tmp_path: Path) -> No
 
 
 def test_rolling_back_where_nothing_served_before_says_so(job: Job) -> None:
-    """A message, not a stack trace, and nothing is pinned."""
+    """Fails when a rollback without a previous champion ends in a stack trace."""
     assert "no champion" in job("rollback", reason="?").stderr
     job()
     ran = job("rollback", reason="?")
@@ -163,7 +163,7 @@ def test_rolling_back_where_nothing_served_before_says_so(job: Job) -> None:
 
 
 def test_decisions_lists_the_history(job: Job) -> None:
-    """The history answers what was decided when, and why."""
+    """Fails when `fraud-detection decisions` does not show what was decided, when and why."""
     assert "no decisions in" in job("decisions").stdout
     job()
     job(as_of=_hours_later(1))
@@ -194,7 +194,7 @@ def test_the_folder_of_another_model_asks_for_its_settings(job: Job) -> None:
 
 
 def test_without_frauds_in_the_holdout_there_is_no_decision(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """An outage of the label feed must not look like a model without frauds to find."""
+    """Fails when an outage of the label feed leads to a promotion or refusal."""
     folder = tmp_path / "no_frauds"
     folder.mkdir()
     rows = _table(transactions)
@@ -209,19 +209,19 @@ def test_without_frauds_in_the_holdout_there_is_no_decision(job: Job, transactio
 
 
 def test_with_too_little_history_there_is_no_decision(job: Job) -> None:
-    """In its first weeks a schedule says what it waits for, and does not fail."""
+    """Fails when a new installation's runs fail in its first weeks, or do not say what they wait for."""
     ran = job(json=True, as_of="2026-01-25")
     assert (ran.exit_code, ran.json["decision"]) == (0, "no_decision")
     assert "too little history" in ran.json["reason"]
 
 
 def test_by_default_the_moment_is_the_hour_after_the_newest_transaction(job: Job) -> None:
-    """Without a schedule, T follows the data and not the clock."""
+    """Fails when the default as-of time follows the clock instead of the data."""
     assert job(json=True, as_of=None).json["as_of"] == "2026-03-03T00:00:00Z"
 
 
 def test_rows_without_card_or_terminal_ids_train_on_what_there_is(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Tables such as the ULB card data have neither, but anonymous columns of their own."""
+    """Fails when data without card and terminal ids, such as the ULB data set, cannot be trained on."""
     folder = tmp_path / "anonymous"
     folder.mkdir()
     rows = _table(transactions).drop_columns(["customer_id", "terminal_id"])
@@ -242,7 +242,7 @@ def test_rows_without_card_or_terminal_ids_train_on_what_there_is(job: Job, tran
 
 
 def test_csv_with_a_label_table_of_its_own_decides_like_parquet(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Chargebacks arrive separately; how the files are cut must not change what is decided."""
+    """Fails when labels that arrive in separate files, or CSV instead of Parquet, change the decision."""
     expected = job(json=True).json
     rows = _table(transactions)
     folder, labels = tmp_path / "csv", tmp_path / "labels"
@@ -259,7 +259,7 @@ def test_csv_with_a_label_table_of_its_own_decides_like_parquet(job: Job, transa
 
 
 def test_a_secret_in_the_tracking_uri_is_shown_nowhere(job: Job, tmp_path: Path) -> None:
-    """An address with a password in it must not reach a log, a report or a message."""
+    """Fails when a password in the tracking URI appears in a log, a message or the output folder."""
     ran = job(tracking_uri="http://someone:s3cret-w0rd@127.0.0.1:9/")
     assert ran.exit_code == 75
     assert "s3cret-w0rd" not in ran.stdout + ran.stderr
@@ -267,7 +267,7 @@ def test_a_secret_in_the_tracking_uri_is_shown_nowhere(job: Job, tmp_path: Path)
 
 
 def test_help_documents_every_command() -> None:
-    """`docs/cli.md` describes each command of `fraud-detection --help`."""
+    """Fails when a command of `fraud-detection` is missing from docs/cli.md."""
     from fraud_detection.cli import main
 
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -277,14 +277,14 @@ def test_help_documents_every_command() -> None:
 
 @pytest.mark.parametrize("as_of", ["yesterday", "2026-13-01"])
 def test_a_moment_that_is_no_time_is_a_wrong_argument(job: Job, as_of: str) -> None:
-    """A typing error ends with exit code 2 and an example."""
+    """Fails when a mistyped `--as-of` does not end with exit code 2 and an example."""
     ran = job(as_of=as_of)
     assert ran.exit_code == 2
     assert "2026-05-24T00:00:00" in ran.stderr
 
 
 def test_the_output_folder_can_be_moved(job: Job, tmp_path: Path) -> None:
-    """Decisions are found again where the folder is now."""
+    """Fails when decisions are lost because the output folder was moved."""
     job()
     shutil.move(tmp_path / "output", tmp_path / "moved")
     assert "PROMOTED as v1" in job("decisions", output=tmp_path / "moved").stdout

@@ -1,4 +1,4 @@
-"""The whole job on an object storage: input, output and MLflow artifacts in buckets, on Sail and on Spark with S3A."""
+"""A whole run on object storage: input, output and MLflow artifacts in buckets, on Sail and on Spark with S3A."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def _comparable(decision: dict[str, Any]) -> dict[str, Any]:
 def test_on_yandex_cloud_the_whole_job_needs_no_key(
     job: Job, transactions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a bucket as its only memory a cluster reads, decides, registers, and finds its champion an hour later."""
+    """Fails when a job in the cloud needs a static key, or cannot work with a bucket alone."""
     expected = job(json=True).json
     with serving("--token", TOKEN) as server, Metadata().running() as metadata:
         use(
@@ -79,14 +79,14 @@ def test_on_yandex_cloud_the_whole_job_needs_no_key(
 
 
 def test_an_output_in_a_bucket_asks_for_a_tracking_uri(job: Job) -> None:
-    """SQLite does not work in a bucket; the message names the missing option."""
+    """Fails when the message for an output in a bucket does not name the missing --tracking-uri."""
     ran = job(output=OUTPUT)
     assert ran.exit_code == 2
     assert "--tracking-uri" in ran.stderr
 
 
 def test_a_storage_that_is_away_ends_the_job_with_75(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schedule tries again later; any other exit code would page somebody."""
+    """Fails when an unavailable storage ends with an exit code that the schedule does not retry."""
     use_keys(monkeypatch, "http://127.0.0.1:9")
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
     ran = job(input=INPUT, output=OUTPUT, tracking_uri=tracking)
@@ -101,7 +101,7 @@ def test_a_storage_that_is_away_ends_the_job_with_75(job: Job, tmp_path: Path, m
 def test_an_outage_while_the_engine_reads_is_worth_another_try(
     server: Server, transactions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine wraps what happened in errors of its own; it must not look like bad data or a bug."""
+    """Fails when an outage during a read looks like bad data or a bug, and is not retried."""
     use_keys(monkeypatch, server.endpoint)
     _upload(next(transactions.iterdir()).parent, INPUT)
     fields = transaction_fields(Columns(label_available_at="label_available_at"))
@@ -127,7 +127,7 @@ def s3a_classpath() -> Path:
 def test_spark_reads_and_decides_alike_with_real_s3a(
     job: Job, server: Server, s3a_classpath: Path, transactions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the cluster Spark reads Parquet from the bucket, and its workers read CSV: both as on a laptop."""
+    """Fails when Spark on a bucket gives another decision than Sail on a laptop."""
     expected = job(json=True).json
     use_keys(monkeypatch, server.endpoint, S3A_CLASSPATH=str(s3a_classpath))
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/mlflow")

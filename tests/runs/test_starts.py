@@ -1,4 +1,4 @@
-"""A run that cannot hang: one thread imports, and a run that stands still all the same is ended."""
+"""A run cannot hang at its start: one thread imports, and a run that makes no progress is stopped."""
 
 import json
 from pathlib import Path

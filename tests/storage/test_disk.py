@@ -1,4 +1,4 @@
-"""What is the disk's own; `test_storage_contract.py` holds what it shares with an object storage."""
+"""The disk storage alone; `test_storage_contract.py` tests what it shares with object storage."""
 
 import errno
 import os
@@ -23,6 +23,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_lists_objects_by_prefix_without_unfinished_ones(tmp_path: Path) -> None:
+    """Fails when a file half-written by a killed run is listed as a result."""
     output = storage.open_folder(str(tmp_path))
     for name in ("b/2", "b/1", "a"):
         output.write(name, b"")
@@ -35,6 +36,7 @@ def test_names_lists_objects_by_prefix_without_unfinished_ones(tmp_path: Path) -
 @pytest.mark.parametrize("method", ["write", "write_once"])
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_no_half_written_object_and_says_so(tmp_path: Path, method: str) -> None:
+    """Fails when a full disk leaves a half-written object, or the message does not say that it is full."""
     with pytest.raises(FraudDetectionError, match="no space is left") as caught:
         getattr(storage.open_folder(str(tmp_path)), method)("a", b"1")
     assert caught.value.exit_code == 1
@@ -42,6 +44,7 @@ def test_a_full_disk_leaves_no_half_written_object_and_says_so(tmp_path: Path, m
 
 
 def test_a_full_disk_keeps_the_object_that_was_there(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Fails when a full disk destroys the object that was to be replaced."""
     output = storage.open_folder(str(tmp_path))
     output.write("a", b"1")
     request.getfixturevalue("full_disk")
@@ -51,6 +54,7 @@ def test_a_full_disk_keeps_the_object_that_was_there(tmp_path: Path, request: py
 
 
 def test_a_folder_is_published_whole_and_replaces_the_former(tmp_path: Path) -> None:
+    """Fails when a reader sees a report folder half-written, or with files of the former one."""
     output = storage.open_folder(str(tmp_path))
     for content, name in ((b"1", "old"), (b"2", "new")):
         with output.publish_folder("reports/run") as folder:
@@ -60,6 +64,7 @@ def test_a_folder_is_published_whole_and_replaces_the_former(tmp_path: Path) -> 
 
 
 def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """Fails when an output path that is a file ends in a stack trace."""
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(SettingsError, match="is a file"):
         storage.open_folder(str(tmp_path / "a"))
@@ -68,6 +73,7 @@ def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_url_means_a_path_and_other_urls_are_refused(tmp_path: Path) -> None:
+    """Fails when a file:// URL writes to another folder, or hdfs:// silently to the local disk."""
     storage.open_folder(f"file://{tmp_path}/with%20space").write("a", b"1")
     assert (tmp_path / "with space" / "a").read_bytes() == b"1"
     with pytest.raises(SettingsError, match="hdfs://"):

@@ -1,4 +1,4 @@
-"""Who the job is in an object storage, and what it says when the storage refuses or is away."""
+"""The job's identity in object storage, and its messages when the storage refuses or is unavailable."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def cloud() -> Iterator[Server]:
 def test_on_yandex_cloud_the_job_is_the_machines_service_account(
     cloud: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the token of the machine, a job on the cluster would need keys, which leak."""
+    """Fails when a job on a cluster needs static keys, which can leak, instead of the machine's token."""
     with Metadata().running() as metadata:
         use_keys(monkeypatch, cloud.endpoint, YC_METADATA_ADDR=metadata.address)
         output = storage.open_folder(ROOT)
@@ -41,7 +41,7 @@ def test_on_yandex_cloud_the_job_is_the_machines_service_account(
 
 
 def test_a_token_is_renewed_before_it_expires(cloud: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that runs longer than its token would fail at its end, when it writes the decision."""
+    """Fails when a job that runs longer than its token fails at its end, when it writes the decision."""
     with Metadata(expires_in=1).running() as metadata:
         use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
         output = storage.open_folder(f"{ROOT}/renewed")
@@ -56,7 +56,7 @@ def test_a_token_is_renewed_before_it_expires(cloud: Server, monkeypatch: pytest
 def test_what_uses_boto3_by_itself_can_make_a_client_after_every_run(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow makes a new client when its old one has aged: a second run in one process must not find it broken."""
+    """Fails when MLflow cannot access the bucket in the second run of one process."""
     import boto3
 
     use_keys(monkeypatch, server.endpoint)
@@ -66,14 +66,14 @@ def test_what_uses_boto3_by_itself_can_make_a_client_after_every_run(
 
 
 def test_a_machine_without_service_account_uses_the_access_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A virtual machine may have metadata and no account; the key in its environment is what it was given."""
+    """Fails when a virtual machine without a service account cannot use the key in its environment."""
     with Metadata(status=404).running() as metadata:
         use_keys(monkeypatch, server.endpoint, YC_METADATA_ADDR=metadata.address)
         storage.open_folder(ROOT).write("a", b"1")
 
 
 def test_a_storage_of_somebody_else_gets_no_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of the cloud's account sent to another company's storage would be given away."""
+    """Fails when a token of the cloud is sent to another provider's storage."""
     with Metadata().running() as metadata:
         monkeypatch.setattr("fraud_detection.storage.session.DEFAULT_ADDRESS", metadata.address)
         use_keys(monkeypatch, server.endpoint)
@@ -82,7 +82,7 @@ def test_a_storage_of_somebody_else_gets_no_token(server: Server, monkeypatch: p
 
 
 def test_metadata_that_fails_is_tried_again_later(monkeypatch: pytest.MonkeyPatch, cloud: Server) -> None:
-    """A metadata endpoint that is busy must not fail a run for good (75, not 1 or 2)."""
+    """Fails when a busy metadata endpoint ends the run with an exit code that is not retried."""
     monkeypatch.setattr("fraud_detection.yandex.iam._PAUSE", 0.01)
     with Metadata(status=503).running() as metadata:
         use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
@@ -92,14 +92,14 @@ def test_metadata_that_fails_is_tried_again_later(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_any_credentials_it_says_which_there_could_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newcomer must read what to set, not a stack trace of a library."""
+    """Fails when missing credentials end in a library's stack trace instead of what to set."""
     use(monkeypatch, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         storage.open_folder(ROOT).write("a", b"1")
 
 
 def test_a_key_that_is_refused_is_told_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing permission is not mended by trying again, and a secret in a message is a secret in a log."""
+    """Fails when a missing permission is retried, or the message holds the secret."""
     use_keys(monkeypatch, server.endpoint, AWS_ACCESS_KEY_ID="another-key")
     for attempt in (
         lambda: storage.open_folder(ROOT).write("a", b"1"),
@@ -114,7 +114,7 @@ def test_a_key_that_is_refused_is_told_without_the_key(server: Server, monkeypat
 
 
 def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt bucket ends with exit code 2 as an output, and 65 as an input."""
+    """Fails when a misspelt bucket is not reported as a wrong setting (output) or missing data (input)."""
     use_keys(monkeypatch, server.endpoint)
     with pytest.raises(SettingsError, match="s3a://absent/output/a: the bucket does not exist"):
         storage.open_folder("s3a://absent/output").write("a", b"1")
@@ -126,7 +126,7 @@ def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkey
 
 @pytest.mark.parametrize("address", ["localhost:9000", "not a url", "ftp://host", "https://key:secret@host"])
 def test_an_endpoint_that_is_none_is_told_without_being_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commonest slip is to leave out http://; it ends with exit code 2, not with a stack trace of a library."""
+    """Fails when an endpoint without http:// ends in a library's stack trace, or its secret is repeated."""
     use_keys(monkeypatch, address)
     with pytest.raises(SettingsError, match="with http:// or https://") as caught:
         storage.open_folder(ROOT).read("a")
@@ -134,7 +134,7 @@ def test_an_endpoint_that_is_none_is_told_without_being_repeated(address: str, m
 
 
 def test_a_storage_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schedule tries again after exit code 75, and only then."""
+    """Fails when an unavailable storage is not reported with exit code 75, and the schedule does not retry."""
     use_keys(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(ServiceUnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         storage.open_folder(ROOT).read("a")
@@ -143,7 +143,7 @@ def test_a_storage_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyP
 
 
 def test_a_storage_that_stumbles_is_tried_again_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One answer 503 among thousands must not end a run; an outage must, with exit code 75."""
+    """Fails when a single 503 ends a run, or a long outage is not reported as one."""
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
     server.outage(status=503, times=2)
@@ -154,7 +154,7 @@ def test_a_storage_that_stumbles_is_tried_again_at_once(server: Server, monkeypa
 
 
 def test_a_writer_whose_answer_is_lost_still_knows_that_it_won(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would believe that another run had decided, and its promotion would be in force without a decision."""
+    """Fails when a run whose reply was lost believes that another run decided, and its promotion has no decision."""
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
     server.outage(status=500, times=1, method="PUT", after=1)
@@ -165,7 +165,7 @@ def test_a_writer_whose_answer_is_lost_still_knows_that_it_won(server: Server, m
 
 
 def test_an_object_replaced_while_it_is_read_is_not_mixed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of the old file with the footer of the new one would be nonsense that nobody notices."""
+    """Fails when a file replaced during a read gives a mixture of old and new rows that nobody notices."""
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
     place = output.write("data.parquet", b"a" * 3_000_000)
@@ -179,14 +179,14 @@ def test_an_object_replaced_while_it_is_read_is_not_mixed(server: Server, monkey
 
 @pytest.mark.parametrize("url", ["s3a:///output", "s3a://UPPER/output", "s3a://key:secret@bucket/output", "s3://"])
 def test_a_url_without_a_bucket_is_refused_without_being_repeated(url: str) -> None:
-    """Some put their keys into the URL, where they would reach every log."""
+    """Fails when the message about a wrong S3 URL repeats the keys in it."""
     with pytest.raises(SettingsError, match="does not name a bucket") as caught:
         storage.open_folder(url)
     assert "secret" not in str(caught.value)
 
 
 def test_a_small_file_costs_two_requests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a folder with a year of hours would take its time."""
+    """Fails when a folder with a year of hourly files takes far more requests than needed."""
     use_keys(monkeypatch, server.endpoint)
     place = storage.open_folder(ROOT).write("small.csv", b"x" * 1000)
     before = len(server.requests())

@@ -1,4 +1,4 @@
-"""What every storage promises, on disk and on a real S3 server alike: results appear whole, and once."""
+"""The contract of every storage, on disk and on a real S3 server: results appear complete, and once."""
 
 import threading
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def output(root: str) -> Storage:
 
 
 def test_an_object_is_read_back_as_it_was_written(output: Storage, root: str) -> None:
-    """A report that cannot be found where the run said it is, is lost."""
+    """Fails when a report is not where the run said that it is."""
     place = output.write("reports/a.html", b"1")
     assert output.read("reports/a.html") == b"1"
     assert place == output.place("reports/a.html") == f"{root}/reports/a.html".replace("s3://", "s3a://")
@@ -42,12 +42,12 @@ def test_an_object_is_read_back_as_it_was_written(output: Storage, root: str) ->
 
 
 def test_an_absent_object_reads_as_none(output: Storage) -> None:
-    """The first run of all looks for a decision that is not there."""
+    """Fails when the very first run fails because there is no earlier decision."""
     assert output.read("decisions/a.json") is None
 
 
 def test_a_second_write_replaces_the_first(output: Storage) -> None:
-    """A report is written again when the version is known."""
+    """Fails when a report written again after registration still shows the old content."""
     output.write("a", b"1")
     output.write("a", b"2")
     assert output.read("a") == b"2"
@@ -55,7 +55,7 @@ def test_a_second_write_replaces_the_first(output: Storage) -> None:
 
 
 def test_readers_see_the_old_object_or_the_new_and_never_a_part(output: Storage) -> None:
-    """A person who opens a report while it is replaced sees a page that breaks off."""
+    """Fails when a person who opens a report while it is replaced sees half a page."""
     contents = [letter * 300_000 for letter in (b"a", b"b")]
     output.write("page", contents[0])
     done = threading.Event()
@@ -73,14 +73,14 @@ def test_readers_see_the_old_object_or_the_new_and_never_a_part(output: Storage)
 
 
 def test_write_once_never_overwrites_a_decision(output: Storage) -> None:
-    """A decision that a repeated run replaces was acted on before: history would be false."""
+    """Fails when a repeated run replaces a decision that was already acted on."""
     assert output.write_once("a", b"1") is True
     assert output.write_once("a", b"2") is False
     assert output.read("a") == b"1"
 
 
 def test_one_of_many_concurrent_writers_wins_a_decision(output: Storage) -> None:
-    """Two runs triggered at once would both promote."""
+    """Fails when two runs triggered at once both record a decision."""
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda n: output.write_once("a", str(n).encode()), range(40)))
     assert sum(won) == 1
@@ -88,7 +88,7 @@ def test_one_of_many_concurrent_writers_wins_a_decision(output: Storage) -> None
 
 
 def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Storage) -> None:
-    """A history that ends with the first page of a listing hides every later decision."""
+    """Fails when the history ends with the first page of a listing and hides every later decision."""
     names = [f"decisions/{number:02}" for number in range(12)]  # the server's pages have 5
     for name in [*names, "decisions-of-others", "a"]:
         output.write(name, b"")
@@ -99,19 +99,19 @@ def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Stor
 
 
 def test_an_empty_place_has_no_names(output: Storage) -> None:
-    """`fraud-detection decisions` before the first run lists nothing, and does not fail."""
+    """Fails when `fraud-detection decisions` fails before the first run."""
     assert output.names() == []
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "", "a/../../b"])
 def test_no_name_leaves_the_folder(output: Storage, name: str) -> None:
-    """A model name out of a settings file must not write over other people's files."""
+    """Fails when a model name in a settings file can write outside the output folder."""
     with pytest.raises(ValueError, match="not a name inside"):
         output.write(name, b"")
 
 
 def test_a_folder_is_published_with_all_its_files_and_replaces_the_former(output: Storage) -> None:
-    """Files left over from an earlier folder would be read as part of the new one."""
+    """Fails when files of an earlier report folder remain in the new one."""
     for content, names in ((b"1", ["old", "both", "deep/x"]), (b"2", [f"new/{n}" for n in range(7)] + ["both"])):
         with output.publish_folder("reports/run") as folder:
             for name in names:
@@ -123,7 +123,7 @@ def test_a_folder_is_published_with_all_its_files_and_replaces_the_former(output
 
 
 def test_a_folder_that_fails_halfway_is_not_published(output: Storage) -> None:
-    """A run that is killed must leave nothing that looks like a result."""
+    """Fails when a killed run leaves a folder that looks like a result."""
     with pytest.raises(ZeroDivisionError), output.publish_folder("run") as folder:
         (folder / "a").write_bytes(b"1")
         raise ZeroDivisionError
@@ -131,7 +131,7 @@ def test_a_folder_that_fails_halfway_is_not_published(output: Storage) -> None:
 
 
 def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage, root: str) -> None:
-    """A marker or a half-written file of another program is not data; a file in a nested folder is."""
+    """Fails when a file in a nested folder is not read, or a marker or temporary file is."""
     for name in ("in/b.csv", "in/2024/05/a.csv", "in/_SUCCESS", "in/.crc", "in/_temporary/c.csv", "in/2024/.part.csv"):
         output.write(name, b"x")
     output.write("in2/of_others.csv", b"x")
@@ -142,13 +142,13 @@ def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage,
 
 
 def test_an_input_that_does_not_exist_is_not_read_as_empty(root: str) -> None:
-    """A misspelt path must end the run as a fault of the data (65), not as an empty month."""
+    """Fails when a misspelt input path is taken for a month without transactions."""
     with pytest.raises(DataError, match="does not exist"):
         storage.input_files(f"{root}/absent")
 
 
 def test_an_input_can_be_read_at_any_offset(output: Storage) -> None:
-    """Parquet is read from its end, and CSV from its start, in pieces."""
+    """Fails when Parquet, which is read from its end, or CSV in pieces is read wrongly."""
     content = bytes(range(256)) * 10_000
     with storage.open_input(output.write("file", content)) as file:
         assert file.size() == len(content)
