@@ -70,14 +70,14 @@ def test_the_map_shows_every_room() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_test_that_a_page_names_exists(page: Path) -> None:
-    """Fails when a page claims that something is tested by a test that was renamed or deleted."""
+    """Fails when a page names a test that was renamed or deleted."""
     known = {name for path in TESTS.rglob("*.py") for name in (*_tests(path), path.stem, path.name)}
     named = re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+(?:\.py)?)`", page.read_text(encoding="utf-8"))
     assert not set(named) - known
 
 
 def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
-    """Fails when a fault is tested on the running stack, and the page of the stack does not say what becomes of it."""
+    """Fails when the page of the local stack does not describe the effect of a tested fault."""
     table = set(
         re.findall(r"^\| .* \| `(test_\w+)` \|$", (ROOT / "docs/local_stack.md").read_text(), flags=re.MULTILINE)
     )
@@ -86,7 +86,7 @@ def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
 
 
 def test_the_stacks_page_counts_right() -> None:
-    """Fails when the page of the local stack tells other days, objects or memory than there are."""
+    """Fails when the page of the local stack states other days, objects or memory than there are."""
     text = _text("local_stack.md")
     assert f"{HISTORY_DAYS} days of a simulated bank" in text
     assert f"changed {DAYS_OF_NEW_FRAUDS} days before the first run" in text
@@ -99,7 +99,7 @@ def test_the_stacks_page_counts_right() -> None:
 
 
 def test_other_pages_count_right() -> None:
-    """Fails when a page tells another number of versions, variants, rows or jars than there are."""
+    """Fails when a page states another number of versions, variants, rows or jars than there are."""
     locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     three, two = sorted((p["version"] for p in locked if p["name"] == "apache-airflow"), reverse=True)
     assert f"They load and run on Airflow {three} and {two} " in _text("orchestration.md")

@@ -49,7 +49,7 @@ def _make_test(project: Path, **environment: str) -> "subprocess.CompletedProces
     "broken", [[], ["test-library"], ["test-dags-airflow3"], ["test-library", "test-dags-airflow2"]]
 )
 def test_make_test_runs_every_part_and_fails_at_the_end(broken: list[str], project: Path) -> None:
-    """Fails when one failed test keeps the DAGs from being tested at all, or its exit code is lost."""
+    """Fails when one failed test keeps the DAGs from being tested, or its exit code is lost."""
     for part in broken:
         (project / part).touch()
     done = _make_test(project)
@@ -62,7 +62,7 @@ def test_make_test_runs_every_part_and_fails_at_the_end(broken: list[str], proje
 
 
 def test_a_variable_that_nobody_set_is_not_handed_on_empty(project: Path) -> None:
-    """Fails when make gives tests an empty HANDBOOK_DATA: they would look for a file without a name, and fail."""
+    """Fails when make passes an unset HANDBOOK_DATA as empty, and tests look for a file without a name."""
     _make_test(project)
     _make_test(project, HANDBOOK_DATA="a file.parquet")
     handed = [line.split(maxsplit=1)[1] for line in (project / "calls").read_text().splitlines()]
@@ -73,7 +73,7 @@ def test_a_variable_that_nobody_set_is_not_handed_on_empty(project: Path) -> Non
 def test_what_a_machine_lacks_is_skipped_unless_it_is_demanded(
     demanded: str, code: int, told: str, tmp_path: Path
 ) -> None:
-    """Fails when a newcomer's first `make test` is red, or `make test-extra` is green without a test."""
+    """Fails when a newcomer's first `make test` is red, or `make test-extra` is green without running a test."""
     command = [sys.executable, "-m", "pytest", "-m", "needs", "-p", "no:cacheprovider", "tests/test_shell_scripts.py"]
     environment = _environment(PATH=str(tmp_path), TEST_EXTRA=demanded)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -93,7 +93,7 @@ def _fresh_clone(folder: Path, *command: str, **environment: str) -> "subprocess
 
 
 def test_a_fresh_clone_has_python_make_and_git_alone(tmp_path: Path) -> None:
-    """Fails when CI tests the README's commands with a program, a file or a setting that a newcomer does not have."""
+    """Fails when CI tests the README's commands with a program, file or setting that a newcomer lacks."""
     looking = f"for name in {' '.join(EXTRA)}; do command -v $name; done; ls -A $HOME; env"
     settings = {"HANDBOOK_DATA": "x", "YC_TOKEN": "x", "LANG": "C.UTF-8", "UV_INDEX_URL": "kept", "VIRTUAL_ENV": "x"}
     done = _fresh_clone(tmp_path, "bash", "-c", looking, **settings)
@@ -112,7 +112,7 @@ def test_a_fresh_clone_has_python_make_and_git_alone(tmp_path: Path) -> None:
 
 
 def test_ci_begins_with_the_commands_of_the_readme() -> None:
-    """Fails when a command that the README shows is not run in a fresh clone, before CI installs anything."""
+    """Fails when a command in the README is not run in a fresh clone before CI installs anything."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").split("## In Yandex Cloud")[0]
     shown = set(re.findall(r"^    make ([a-z-]+)", readme, flags=re.MULTILINE))
     assert {"demo", "up", "test"} <= shown

@@ -57,7 +57,7 @@ def is_shown(text: str) -> bool:
     st.sampled_from(["{}", "at '{}' it failed", '{{"uri": "{}"}}', "{} and http://b:c@d/", "http://***@e: {}"]),
 )
 def test_a_text_shows_no_password(address: str, text: str) -> None:
-    """Fails when a message with an address in it gives the password to everyone who reads the log."""
+    """Fails when an address in a message shows its password to everybody who reads the log."""
     shown = mask(text.format(address))
     assert not is_shown(shown)
     assert mask(shown) == shown
@@ -66,7 +66,7 @@ def test_a_text_shows_no_password(address: str, text: str) -> None:
 @quick
 @given(addresses())
 def test_an_address_is_read_or_refused_without_its_password(tmp_path: Path, address: str) -> None:
-    """Fails when an address that libraries cut at the wrong place is shown, or reaches them as it is."""
+    """Fails when an ambiguous address is printed, or passed on to libraries that split it wrongly."""
     try:
         connection = Connection(address, NAME)
     except SettingsError as error:
@@ -86,14 +86,14 @@ def test_an_address_is_read_or_refused_without_its_password(tmp_path: Path, addr
 @pytest.mark.parametrize("sign", "#/?")
 @pytest.mark.parametrize("scheme", ["http", "postgresql"])
 def test_a_refused_address_says_how_to_write_it(scheme: str, sign: str) -> None:
-    """Fails when a person with such a password learns that it is wrong, and not what would be right."""
+    """Fails when the message about such a password does not say how to write it."""
     with pytest.raises(SettingsError, match=rf"{sign if sign == '/' else re.escape(sign)} as {quote(sign, safe='')}"):
         Connection(f"{scheme}://anna:se{sign}cret@host:5000", NAME)
 
 
 @pytest.mark.parametrize("written", ["p@s:s%x é", "p%40s%3As%25x%20%C3%A9"])
 def test_a_password_is_read_whether_it_is_encoded_or_not(written: str) -> None:
-    """Fails when a password that has one reading alone is refused, or sent as another one."""
+    """Fails when an unambiguous password is refused, or sent as another one."""
     from requests import Request as HttpRequest
     from sqlalchemy.engine import make_url
 
@@ -107,7 +107,7 @@ def test_a_password_is_read_whether_it_is_encoded_or_not(written: str) -> None:
 @quick
 @given(addresses())
 def test_wrong_arguments_show_no_password(address: str) -> None:
-    """Fails when an argument in the wrong place is repeated with its password."""
+    """Fails when a misplaced argument is repeated with its password."""
     lines = [
         ["retrain", address],
         [address],
@@ -127,7 +127,7 @@ def test_wrong_arguments_show_no_password(address: str) -> None:
 @quick
 @given(addresses())
 def test_places_and_settings_show_no_password(tmp_path: Path, address: str) -> None:
-    """Fails when a path, a label table or a misplaced setting with a password is repeated in a message."""
+    """Fails when a path, a label table or a misplaced setting is repeated with its password."""
     config = tmp_path / "settings.yaml"
     for text in (json.dumps({"tracking_uri": address}), f"tracking_uri: {address}\n  x: [", f'"{address}'):
         config.write_text(text, encoding="utf-8")
@@ -149,7 +149,7 @@ def _closed() -> Iterator[str]:
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(passwords())
 def test_a_run_shows_no_password(tmp_path: Path, password: str) -> None:
-    """Fails when what a run prints, or leaves for its schedule, holds the password of MLflow's address."""
+    """Fails when a run's output or outcome contains the password of MLflow's address."""
     config = tmp_path / "settings.yaml"
     config.write_text("", encoding="utf-8")
     with _closed() as host, pytest.MonkeyPatch.context() as patch:
@@ -166,12 +166,12 @@ def test_a_run_shows_no_password(tmp_path: Path, password: str) -> None:
 @quick
 @given(addresses())
 def test_every_error_of_the_library_is_masked(address: str) -> None:
-    """Fails when one place that raises an error forgets to hide what it repeats."""
+    """Fails when one place that raises an error does not mask what it repeats."""
     assert not is_shown(str(FraudDetectionError(f"engine sail failed: cannot open {address}; see its log")))
 
 
 def test_a_bucket_and_a_database_with_an_at_sign_are_shown_whole(tmp_path: Path) -> None:
-    """Fails when a path is hidden that holds no password: nobody could copy the command that goes back."""
+    """Fails when a path without a password is masked, and the rollback command cannot be copied."""
     for place in ("s3a://bucket/a@b/c", "sqlite:////data/anna@corp/mlflow.db", "file:///data/anna@corp"):
         assert mask(f"--output {place}") == f"--output {place}"
     uri = f"sqlite:///{tmp_path}/anna@corp/mlflow.db"
@@ -181,14 +181,14 @@ def test_a_bucket_and_a_database_with_an_at_sign_are_shown_whole(tmp_path: Path)
 
 
 def test_a_secret_in_a_query_is_hidden() -> None:
-    """Fails when a driver's own way to take a password is forgotten."""
+    """Fails when a password in an address's query, as some drivers accept it, is shown."""
     assert mask("postgresql://host/db?user=u&password=p#1&sslmode=require") == (
         "postgresql://host/db?user=u&password=***&sslmode=require"
     )
 
 
 def test_a_database_without_a_driver_is_explained_without_its_password(tmp_path: Path) -> None:
-    """Fails when a driver that is not installed ends in a stack trace."""
+    """Fails when a missing database driver ends in a stack trace, or its message shows the password."""
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
     registry = Registry("mysql+pymysql://anna:K1xQ@host/db", NAME, log, publish=lambda *_: {})
     with pytest.raises(FraudDetectionError, match=r"MLflow at mysql\+pymysql://\*\*\*@host/db failed"):
@@ -197,6 +197,6 @@ def test_a_database_without_a_driver_is_explained_without_its_password(tmp_path:
 
 @pytest.mark.parametrize("uri", ["http://***@127.0.0.1:1", "postgresql://***@db/mlflow"])
 def test_an_address_that_a_message_has_masked_is_not_taken_for_one(uri: str) -> None:
-    """Fails when a copied command logs in as the user `***`, and MLflow's refusal leads to the wrong remedy."""
+    """Fails when a copied command logs in as the user `***`, and MLflow's refusal suggests the wrong fix."""
     with pytest.raises(SettingsError, match=r"comes from a message, which hides user and password"):
         Connection(uri, NAME)

@@ -62,7 +62,7 @@ def _environment(proxy: str, no_proxy: str) -> dict[str, str]:
 def test_the_embedded_engine_is_reached_without_a_proxy(
     tmp_path: Path, transactions: Path, silent: Silent, no_proxy: str
 ) -> None:
-    """Fails when a run behind a company's proxy connects to its own engine through it, and waits for ever."""
+    """Fails when a run behind a company's proxy connects to its own engine through it, and hangs."""
     ran = retrain(tmp_path, transactions, environment=_environment(silent.url, no_proxy))
     assert ran.exit_code == 0, ran.stderr
     assert ran.json["decision"] == "promoted"
@@ -70,7 +70,7 @@ def test_the_embedded_engine_is_reached_without_a_proxy(
 
 
 def test_a_closed_port_for_a_proxy_is_no_obstacle(tmp_path: Path, transactions: Path, closed: str) -> None:
-    """Fails when a proxy that is gone ends a run that needs none."""
+    """Fails when a proxy that is down ends a run that does not need it."""
     ran = retrain(tmp_path, transactions, environment=_environment(closed, ""))
     assert ran.exit_code == 0, ran.stderr
 
@@ -78,7 +78,7 @@ def test_a_closed_port_for_a_proxy_is_no_obstacle(tmp_path: Path, transactions: 
 def test_a_silent_proxy_before_mlflow_is_given_up(
     tmp_path: Path, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a run waits for ever for an MLflow behind a proxy that takes connections and never answers."""
+    """Fails when a run hangs at a proxy before MLflow that accepts connections and never answers."""
     for name, value in _environment(silent.url, "").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -91,7 +91,7 @@ def test_a_silent_proxy_before_mlflow_is_given_up(
 
 
 def test_a_silent_mlflow_is_given_up(tmp_path: Path, silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a server that hangs takes the run with it."""
+    """Fails when an MLflow server that hangs makes the run hang."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     registry = Registry(silent.url, "m", DecisionLog(open_folder(str(tmp_path)), "m"), publish=lambda *_: {})
     begun = monotonic()
@@ -113,7 +113,7 @@ def test_a_silent_mlflow_is_given_up(tmp_path: Path, silent: Silent, monkeypatch
     ],
 )
 def test_what_was_exempt_stays_exempt(before: dict[str, str], after: dict[str, str]) -> None:
-    """Fails when a company's own addresses are suddenly asked for through its proxy."""
+    """Fails when a company's own exempt addresses are suddenly requested through its proxy."""
     exempt_loopback(before)
     assert before == {name: f"{value}localhost,127.0.0.1,::1,169.254.169.254" for name, value in after.items()}
     again = dict(before)
@@ -122,7 +122,7 @@ def test_what_was_exempt_stays_exempt(before: dict[str, str], after: dict[str, s
 
 
 def test_everything_exempt_stays_so() -> None:
-    """Fails when `*` becomes one name of many: Python's libraries would then use the proxy for all other addresses."""
+    """Fails when `no_proxy=*` loses its meaning, and all other addresses are requested through the proxy."""
     environment = {"no_proxy": "*"}
     exempt_loopback(environment)
     assert (environment["no_proxy"], environment["NO_PROXY"]) == ("*", "*")

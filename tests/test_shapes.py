@@ -20,13 +20,13 @@ from fraud_detection.shapes import LONGEST, column_names, library_text, shape, s
     ],
 )
 def test_a_shape_keeps_what_is_wrong_and_not_the_value(text: str, expected: str) -> None:
-    """Fails when a person cannot see from the message that the decimal comma or the order of the day is wrong."""
+    """Fails when a message does not show that the decimal comma or the order of the date is wrong."""
     assert shape(text) == expected
 
 
 @given(st.text())
 def test_no_letter_and_no_digit_of_a_value_survives(text: str) -> None:
-    """Fails when a shape repeats a part of a value, or lets control characters into a terminal."""
+    """Fails when a shape repeats part of a value, or passes control characters to a terminal."""
     found = shape(text)
     assert len(found) <= LONGEST + 1
     assert not {character for character in found if character.isalnum()} - set("9Aa")
@@ -43,7 +43,7 @@ def test_the_first_row_of_a_file_without_a_header_is_no_list_of_names(row: list[
 
 @pytest.mark.parametrize("names", [["TX_ID", "V1", "V28", "Time", "Betrag (EUR)", ""], ["is_3ds", "amount_usd_2024"]])
 def test_names_of_columns_are_shown(names: list[str]) -> None:
-    """Fails when a person cannot see which columns the file has."""
+    """Fails when the message does not show which columns the file has."""
     assert column_names(names) == names
 
 
@@ -64,7 +64,7 @@ def test_what_a_library_says_comes_without_the_values_that_it_quotes(text: str, 
 
 
 def test_the_trace_of_a_defect_shows_where_and_repeats_no_value() -> None:
-    """Fails when a defect writes a row into the task's log, or nobody can find the defect."""
+    """Fails when a bug writes a row into the task's log, or cannot be located."""
 
     def convert(text: str) -> float:
         return float(text)

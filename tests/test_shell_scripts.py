@@ -20,7 +20,7 @@ SCRIPTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 
 
 def test_the_scripts_are_found() -> None:
-    """Fails when the scripts have moved to where the next test does not look."""
+    """Fails when the scripts have moved and the next test checks nothing."""
     names = {path.name for path in SCRIPTS}
     assert {
         "run",
@@ -36,6 +36,6 @@ def test_the_scripts_are_found() -> None:
 @pytest.mark.needs("shellcheck")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_passes_shellcheck(script: Path) -> None:
-    """Fails when a slip of the shell would show at three in the morning, on a machine that nobody looks at."""
+    """Fails when a mistake in a shell script shows only at night, on a machine that nobody watches."""
     done = subprocess.run(["shellcheck", "--severity=style", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -161,10 +161,7 @@ def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genu
 def test_what_comes_after_t_changes_nothing_at_t(
     table: pd.DataFrame, later: pd.DataFrame, genuine: bool, data: st.DataObject
 ) -> None:
-    """Fails when a correction or a transaction of after T changes training rows, labels, weights or the hold-out.
-
-    A decision could then not be repeated, and whoever corrects labels afterwards would choose the model.
-    """
+    """Fails when data from after the as-of time change the training rows, labels, weights or hold-out."""
     t = _naive(AS_OF)
     table = table[table["transaction_time"] < t]
     said = [_corrected_after(t, row, data.draw(st.sampled_from([0, 1, None]))) for _, row in table.iterrows()]
@@ -196,7 +193,7 @@ def _split(table: pd.DataFrame, genuine: bool) -> list[pd.DataFrame]:
 
 
 def test_a_reversed_chargeback_does_not_erase_what_training_knew() -> None:
-    """Fails when a reversal of after the start of the hold-out takes a fraud from training or a known card."""
+    """Fails when a chargeback reversed later removes a fraud that training or the hold-out had known."""
     windows = _windows()
     begin, day = _naive(windows.holdout_start), pd.Timedelta(days=1)
     trained = {"transaction_id": 1, "transaction_time": _naive(windows.training_end) - day, "customer_id": "trained"}

@@ -77,7 +77,7 @@ def test_promotions_and_failures_are_told_and_nothing_else(
 def test_a_promotion_of_an_earlier_run_is_not_told_again(
     world: World, webhook: Webhook, minutes: int, told: int
 ) -> None:
-    """Fails when a run that found its hour decided announces a new model to the team, and there is none."""
+    """Fails when a run whose hour was already decided announces a new model that does not exist."""
     world.configure(webhook_connection="fraud_detection_webhook")
     began = datetime(2026, 5, 24, 10, tzinfo=UTC)
     world.jobs_do(f"decided:{(began + timedelta(minutes=minutes)).isoformat()}")

@@ -171,7 +171,7 @@ def test_new_frauds_are_counted_from_the_last_decision(
 def test_without_a_champion_a_run_does_not_wait_for_frauds(
     results: Any, leave: Any, cloud: Any, decision: dict[str, int | None], hours: int, train: bool, reason: str
 ) -> None:
-    """Fails when a bank without a model waits hours for ten more frauds: one unlucky first run would last all day."""
+    """Fails when an installation without a champion waits hours for new frauds after one unlucky first run."""
     _matured(leave, transactions={1: 40})
     leave(_decision(T), decision)
     found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
@@ -180,7 +180,7 @@ def test_without_a_champion_a_run_does_not_wait_for_frauds(
 
 
 def test_a_retired_champion_is_none(results: Any, leave: Any, cloud: Any) -> None:
-    """Fails when the successor of a champion that was taken out of service waits for more frauds meanwhile."""
+    """Fails when the successor of a retired champion must wait for new frauds."""
     _matured(leave, transactions={1: 40})
     leave(_decision(T), {"version": 2, "champion_version": 1})
     leave(f"decisions/m/{T - timedelta(hours=2):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
@@ -194,9 +194,7 @@ def test_a_retired_champion_is_none(results: Any, leave: Any, cloud: Any) -> Non
 def test_without_a_champion_the_same_data_are_not_judged_again(
     results: Any, leave: Any, cloud: Any, transactions: dict[int, int] | None, train: bool
 ) -> None:
-    """Fails when a data feed that stands still pays for a cluster an hour; or when a file of an earlier release, which
-    does not count transactions, keeps a first champion waiting.
-    """
+    """Fails when a stalled data feed costs a cluster every hour, or an old file blocks a first champion."""
     _matured(leave, transactions=transactions)
     leave(_decision(T), {"version": None, "champion_version": None})
     found = cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24)
@@ -206,7 +204,7 @@ def test_without_a_champion_the_same_data_are_not_judged_again(
 
 
 def test_the_summary_says_why() -> None:
-    """Fails when a run's page says `no decision` and not why: people would have to open the report of every run."""
+    """Fails when a run's page says `no decision` without the reason, and people must open every report."""
     cloud = load("fraud_detection_cloud")
     outcome = {"as_of": "T", "decision": "no_decision", "version": None, "reason": "9 frauds", "report": "s3a://r"}
     assert cloud.summary(outcome) == "T: no decision; 9 frauds; report s3a://r"

@@ -297,7 +297,7 @@ def test_the_reaper_spares_no_cluster_for_another_that_cannot_be_deleted(world: 
 def test_the_training_deletes_its_cluster_where_nothing_schedules_the_teardown(
     world: World, last_words: tuple[str, ...]
 ) -> None:
-    """Fails when a DAG that is paused during its training keeps a cluster, which costs money until somebody notices."""
+    """Fails when a DAG that is paused during its training keeps a paid cluster until somebody notices."""
     world.jobs_do(*last_words)
     run = world.run(world.dag(train=2), unscheduled="delete_cluster")
     assert run.tasks["train"] == ("success" if last_words == ("0",) else "failed")
@@ -308,7 +308,7 @@ def test_the_training_deletes_its_cluster_where_nothing_schedules_the_teardown(
 
 
 def test_a_training_that_is_tried_again_keeps_its_cluster(world: World) -> None:
-    """Fails when the first try deletes the cluster that the second needs: a restart of MLflow would cost the hour."""
+    """Fails when the first try deletes the cluster that its retry needs, and a restart of MLflow costs the hour."""
     world.jobs_do("75", "0")
     run = world.run(unscheduled="delete_cluster")
     assert run.tasks["train"] == "success"
@@ -317,7 +317,7 @@ def test_a_training_that_is_tried_again_keeps_its_cluster(world: World) -> None:
 
 
 def test_a_try_that_finds_its_cluster_deleted_takes_over_what_the_one_before_decided(world: World) -> None:
-    """Fails when a worker that is lost right after the cluster's deletion makes a good run red."""
+    """Fails when a worker lost right after the cluster's deletion turns a successful run red."""
     name = "fraud-detection-20260524t100000-000000"
     train = load("fraud_detection_cloud").Train(
         task_id="t",
@@ -350,7 +350,7 @@ def test_the_reaper_takes_a_cluster_that_has_had_no_job_for_too_long(world: Worl
 
 
 def test_a_deletion_that_never_ends_holds_up_no_other(world: World) -> None:
-    """Fails when one broken cluster uses up the time of the reaper's task and all others go on costing."""
+    """Fails when one deletion that never ends takes all the reaper's time, and other clusters go on costing money."""
     labels = {"project": "fraud-detection", "lifetime-minutes": "60"}
     stuck = world.cluster(run="a", **labels)
     world.emulator.add_fault("delete-slow", seconds=15)
@@ -363,7 +363,7 @@ def test_a_deletion_that_never_ends_holds_up_no_other(world: World) -> None:
 
 
 def test_a_teardown_with_several_clusters_names_those_that_stay(world: World) -> None:
-    """Fails when the first cluster that cannot be deleted saves the run's others, or nobody is told which it was."""
+    """Fails when one cluster that cannot be deleted keeps the run's others alive, or is not named."""
     cloud = load("fraud_detection_cloud")
     cloud.POLL_SECONDS = 0.2
     labels = {"project": "fraud-detection", "run": "a"}
@@ -388,7 +388,7 @@ def test_a_decided_hour_is_refused_before_it_costs_anything(
     caplog: pytest.LogCaptureFixture,
     conf: dict[str, bool] | None,
 ) -> None:
-    """Fails when somebody who insists pays for a cluster that trains nothing, and sees a green run."""
+    """Fails when a forced run of a decided hour pays for a cluster that trains nothing, and is green."""
     world.matured(HOUR, h1=100)
     run = world.run(at=HOUR + timedelta(minutes=20), conf=conf)
     assert run.calls("ClusterService", "Create") == []

@@ -46,7 +46,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_training_is_paused_between_two_runs_only(capfd: pytest.CaptureFixture[str]) -> None:
-    """Fails when an upgrade pauses a run in its middle: nothing schedules its remaining tasks."""
+    """Fails when an upgrade pauses a run half-way, and its remaining tasks are never scheduled."""
     airflow = Scripted(["a"], ["a"], [], ["b"], ["b"], [], [])
     runs.pause(airflow, minutes=1)  # type: ignore[arg-type]
     assert airflow.paused
@@ -57,7 +57,7 @@ def test_the_training_is_paused_between_two_runs_only(capfd: pytest.CaptureFixtu
 
 
 def test_a_run_that_does_not_end_is_named_and_nothing_is_paused() -> None:
-    """Fails when a hanging run makes the runbook hang, or is paused all the same."""
+    """Fails when a hanging run blocks the runbook without being named, or is paused half-way."""
     airflow = Scripted(*[["a"]] * 1000)
     with pytest.raises(DeploymentError, match="a still going on after 0 min; not paused; next: "):
         runs.pause(airflow, minutes=0)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_a_run_that_does_not_end_is_named_and_nothing_is_paused() -> None:
 def test_a_test_run_trains_although_little_is_new_and_shows_its_decision(
     airflow_2: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when the test after an upgrade is skipped for want of new frauds, and looks like a success."""
+    """Fails when the test run after an upgrade is skipped for lack of new frauds, and looks like a success."""
     airflow = Scripted(airflow_2=airflow_2)
     airflow.xcoms["outcome"] = {"summary": "10:00: promoted as v3"}
     runs.test_run(airflow, minutes=1)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def test_a_test_run_trains_although_little_is_new_and_shows_its_decision(
 
 
 def test_a_test_run_in_a_decided_hour_says_when_to_try_again() -> None:
-    """Fails when the test after an upgrade takes a run that trained nothing for a proof."""
+    """Fails when a test run that trained nothing is taken as proof that an upgrade works."""
     airflow = Scripted()
     airflow.ends_as = "failed"
     airflow.xcoms["enough_new_frauds"] = {"reason": "2026-05-24 10:00 is decided already"}
@@ -92,7 +92,7 @@ def test_a_test_run_in_a_decided_hour_says_when_to_try_again() -> None:
 
 
 def test_a_test_run_that_fails_or_could_not_begin_is_an_error() -> None:
-    """Fails when a broken upgrade passes its test, or the command waits for hours for a paused DAG."""
+    """Fails when a broken upgrade passes its test run, or the command waits for hours for a paused DAG."""
     airflow = Scripted()
     airflow.ends_as = "failed"
     with pytest.raises(DeploymentError, match="ended as failed; next: "):

@@ -109,7 +109,7 @@ def test_a_host_that_is_none_or_refuses_fails_loudly(host: str, said: str, other
 def test_make_destroy_refuses_before_anything_is_destroyed(
     protected: str, code: int, asked: bool, tmp_path: Path
 ) -> None:
-    """Fails when a destroy that the cloud will refuse begins all the same: it takes machines and keys with it."""
+    """Fails when `make destroy` deletes machines and keys before the cloud refuses the rest."""
     output = f"printf %s '{protected}'; [ -n '{protected}' ]"
     program(tmp_path / "bin", "terraform", f'echo "$*" >> {tmp_path}/calls; case "$*" in *output*) {output};; esac')
     command = ["make", "destroy", f"TERRAFORM={tmp_path / 'bin' / 'terraform'}"]

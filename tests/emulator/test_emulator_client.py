@@ -296,7 +296,7 @@ def test_a_secret_is_found_by_id_and_by_name_in_its_newest_version(api: Api) -> 
 
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
 def test_a_silent_proxy_is_not_asked_for_the_emulator(api: Api, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Fails when `make up` and `make status` wait for a proxy that knows nothing of this machine."""
+    """Fails when `make up` and `make status` hang at a proxy that cannot reach this machine."""
     for exempt in ("no_proxy", "no_grpc_proxy"):
         monkeypatch.delenv(exempt, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as proxy:

@@ -61,7 +61,7 @@ def typed(commands: str, folder: Path, deadline: float = 500.0) -> str:
 
 
 def test_the_page_s_commands_run_the_examples(clone: Path) -> None:
-    """Fails when whoever follows the page from top to bottom gets no cluster, no result, or keeps paying for one."""
+    """Fails when the commands of the page, run from top to bottom, do not work or leave a cluster behind."""
     with_sdk, with_airflow = blocks(ROOT / "docs" / "emulator.md", "Try it")
     said = typed(with_sdk + with_airflow, clone)
     assert "its driver wrote:\ntext 5\nword 5\ncount 4\n" in said
@@ -77,6 +77,6 @@ def test_the_page_s_commands_run_the_examples(clone: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("README*.md")), ids=lambda p: p.name)
 def test_no_page_assumes_uv(page: Path) -> None:
-    """Fails when a documented command stops where only Python and make are installed."""
+    """Fails when a documented command needs more than Python and make."""
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"(?:^    (?:.*[;&|(] *)?|`)uv [a-z].*", text, flags=re.M) == []

@@ -175,7 +175,7 @@ def test_delete_fails_once_and_then_works(api: Api) -> None:
 
 
 def test_delete_slow_takes_its_time(api: Api) -> None:
-    """Fails when a deletion that never ends cannot be tested: the reaper would wait for one, and delete no other."""
+    """Fails when the reaper's behaviour during a deletion that never ends cannot be tested."""
     cluster = api.create_cluster("slow-to-go")
     api.emulator.add_fault("delete-slow", seconds=0.5)
     begun = time.monotonic()
@@ -222,7 +222,7 @@ def test_a_wrong_fault_is_not_armed(api: Api, wrong: dict[str, object], said: st
 
 
 def test_a_slow_creation_holds_nothing_else_up(tmp_path: Path) -> None:
-    """Fails when jobs stand still for up to a minute as long as anything else is due later."""
+    """Fails when one slow operation delays all other jobs by up to a minute."""
     with emulated(tmp_path / "state") as api:
         cluster = api.create_cluster("quick")
         api.emulator.add_fault("create-slow", seconds=600, match="slow")

@@ -63,7 +63,7 @@ def running_job(api: Api) -> tuple[str, int]:
 
 @pytest.mark.parametrize("with_guard", [False, True], ids=["emulator", "emulator-and-guard"])
 def test_nothing_but_its_log_stays_of_a_job_that_was_killed(grown: Grown, with_guard: bool) -> None:
-    """Fails when each crash in mid-job leaves half a gigabyte on disk, or a Spark that goes on without its emulator."""
+    """Fails when each crash during a job leaves half a gigabyte on disk, or a Spark process."""
     api = grown.start(HUGE)
     job_id, session = running_job(api)
     assert grown.bytes_of_jobs() > 2 * STAGED
@@ -81,7 +81,7 @@ def test_nothing_but_its_log_stays_of_a_job_that_was_killed(grown: Grown, with_g
 
 
 def test_a_user_s_own_files_stay_where_jobs_are_cleaned_up(grown: Grown) -> None:
-    """Fails when a restart deletes what is not the emulator's own, or what it was told to keep."""
+    """Fails when a restart deletes the user's own files, or files that it was configured to keep."""
     api = grown.start(HUGE)
     running_job(api)
     own = grown.state / "jobs" / "notes" / "work" / "mine"
@@ -97,7 +97,7 @@ def test_a_user_s_own_files_stay_where_jobs_are_cleaned_up(grown: Grown) -> None
 
 
 def test_a_job_s_log_is_kept_once(grown: Grown) -> None:
-    """Fails when every job costs the disk twice what its driver has written, or more."""
+    """Fails when every job's log takes its size on disk twice or more."""
     api = grown.start(CHATTY)
     cluster = api.create_cluster("grows")
     jobs = [api.create_job(cluster.id, f"job-{number}") for number in range(5)]
@@ -108,7 +108,7 @@ def test_a_job_s_log_is_kept_once(grown: Grown) -> None:
 
 
 def test_what_ended_long_ago_is_forgotten_and_the_rest_is_not(grown: Grown) -> None:
-    """Fails when an emulator keeps every log and request for months, or loses a cluster that still exists."""
+    """Fails when the emulator keeps old logs and requests for ever, or forgets a cluster that still exists."""
     api = grown.start(CHATTY)
     gone, there = api.create_cluster("gone"), api.create_cluster("there")
     for cluster in (gone, there):
@@ -126,7 +126,7 @@ def test_what_ended_long_ago_is_forgotten_and_the_rest_is_not(grown: Grown) -> N
 
 
 def test_the_event_log_has_a_bound_and_stays_in_order(grown: Grown) -> None:
-    """Fails when the log of a stack that is polled day and night fills the disk, or a full log loses its order."""
+    """Fails when a stack polled day and night fills the disk with events, or their order is lost."""
     api = grown.start("true", retention={"event_log_bytes": 20_000})
     for _ in range(200):
         api.names()

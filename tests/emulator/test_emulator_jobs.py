@@ -142,7 +142,7 @@ def _member(name: str, link: str = "") -> tarfile.TarInfo:
 
 @pytest.mark.usefixtures("python_release")
 def test_an_archive_is_unpacked_whatever_the_release_of_python(tmp_path: Path) -> None:
-    """Fails when the emulator ends at its first job on Debian 12, whose own Python is 3.11.2."""
+    """Fails when the emulator cannot run a job on Debian 12, whose own Python is 3.11.2."""
     _unpack(_tar(tmp_path / "a.tar.gz", _member("lib/a.py"), _member("b", link="lib/a.py")), tmp_path / "venv")
     assert (tmp_path / "venv" / "b").read_text() == "x"
 

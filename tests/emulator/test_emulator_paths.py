@@ -62,14 +62,14 @@ def job_of(state: Path) -> tuple[str, str]:
 def test_a_job_runs_with_a_relative_state_folder(
     tmp_path: Path, options: tuple[str, ...], variables: dict[str, str], state: str
 ) -> None:
-    """Fails when every job of the documented command dies, because the emulator looks for its files elsewhere."""
+    """Fails when every job fails because the emulator resolves its relative state folder elsewhere."""
     (tmp_path / "settings.yaml").write_text(f"timing: {QUICK}\nnames: {{buckets: [{BUCKET}]}}\n")
     with served(tmp_path, *options, "--config", "settings.yaml", **variables):
         assert job_of(tmp_path / state) == ("DONE", "")
 
 
 def test_a_job_runs_with_relative_paths_in_the_settings(tmp_path: Path) -> None:
-    """Fails when buckets or a program that the settings name relatively are looked for in the job's folder."""
+    """Fails when relative paths in the settings are resolved against the job's folder."""
     (tmp_path / "settings.yaml").write_text(CONFIG)
     program = tmp_path / "job.sh"
     program.write_text('#!/bin/sh\necho "ran $1 in $PWD"\n')
@@ -81,7 +81,7 @@ def test_a_job_runs_with_relative_paths_in_the_settings(tmp_path: Path) -> None:
 
 
 def test_the_client_stays_with_its_emulator_wherever_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a test that changes its working directory loses its emulator, or starts one in another folder."""
+    """Fails when a test that changes its working directory loses its emulator, or starts another one."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(tmp_path)

@@ -227,7 +227,7 @@ def test_a_broken_field_of_a_job_is_refused_by_name(
 
 
 def test_all_broken_fields_of_a_cluster_are_in_one_answer(api: Api) -> None:
-    """Fails when a request has to be sent again and again, to be told one more broken field each time."""
+    """Fails when a cluster's invalid fields are reported one per request."""
     request = api.cluster_request("Broken_", bucket="no-such-bucket", zone_id="ru-central1-x", labels={"Run": "1"})
     request.config_spec.version_id = "9.9"
     request.config_spec.hadoop.properties["spark.x"] = "1"
@@ -250,7 +250,7 @@ def test_all_broken_fields_of_a_cluster_are_in_one_answer(api: Api) -> None:
 
 
 def test_all_broken_fields_of_a_job_are_in_one_answer(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """Fails when a job's name is mended first, and only then its files are said to be wrong."""
+    """Fails when a job's invalid fields are reported one per request."""
     request = api.job_request(
         cluster.id, "Train_1", main_python_file_uri="main.py", archive_uris=["a.zip"], properties={"1": ""}
     )
@@ -262,7 +262,7 @@ def test_all_broken_fields_of_a_job_are_in_one_answer(api: Api, cluster: cluster
 
 
 def test_all_broken_fields_of_other_requests_are_in_one_answer(api: Api, cluster: cluster_pb2.Cluster) -> None:
-    """Fails when a change, a subcluster, a secret or a list is refused for one field at a time."""
+    """Fails when invalid fields of an update, a subcluster, a secret or a list are reported one per request."""
     change = cluster_service_pb2.UpdateClusterRequest(
         cluster_id=cluster.id, description="d" * 257, service_account_id="ajeother", bucket="no-such-bucket"
     )

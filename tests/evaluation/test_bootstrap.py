@@ -177,12 +177,12 @@ def test_looks_share_the_risk() -> None:
 def test_the_floor_is_a_multiple_of_ranking_by_amount_that_a_model_can_exceed(
     amount: float, multiple: float, floor: float
 ) -> None:
-    """Fails when a floor is above what a perfect model has: the first champion would never come."""
+    """Fails when the floor is above a perfect model, and no first champion can ever be promoted."""
     assert first_champion_floor(amount, multiple) == pytest.approx(floor)
 
 
 def test_a_perfect_model_exceeds_the_floor_where_amount_alone_ranks_well() -> None:
-    """Fails when large frauds, found by amount alone in most cases, leave no room for any first champion."""
+    """Fails when no first champion can be promoted on data where the amount alone finds most frauds."""
     fraud, _, _, card = _simulated(5, 300, 0.0)
     amount = fraud + np.random.default_rng(0).random(len(fraud))
     amount[np.flatnonzero(fraud)[::3]] = 0.1
@@ -193,7 +193,7 @@ def test_a_perfect_model_exceeds_the_floor_where_amount_alone_ranks_well() -> No
 
 
 def test_each_resample_has_a_floor_of_its_own() -> None:
-    """Fails when the floor is taken for exactly known: its own luck would be left out of the first champion's doubt."""
+    """Fails when the floor counts as known exactly, and the first champion's interval is too narrow."""
     fraud, amount, _, card = _simulated(5, 300, 0.0)
     names, codes = np.unique(card, return_inverse=True)
     for multiple in (1.5, 20.0):  # the multiple, and half the way to 1
@@ -210,7 +210,7 @@ def test_each_resample_has_a_floor_of_its_own() -> None:
 
 
 def test_a_first_champion_that_just_reaches_the_floor_is_refused_in_19_of_20_cases() -> None:
-    """Fails when the one-sided 95 % are not what they are called: half as strict, or twice."""
+    """Fails when the one-sided 95 % confidence is really another, and a first champion is promoted by luck or never."""
     fraud, amount, challenger, _ = _simulated(0, 100_000, 0.0)
     just_reached = average_precision(fraud, challenger) / average_precision(fraud, amount)
     promoted = 0

@@ -314,7 +314,7 @@ def test_a_card_keeps_its_traits_whoever_is_beside_it(ids: list[int]) -> None:
 @pytest.mark.parametrize("option", ["--start", "--drift-date"])
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-30"])
 def test_a_day_outside_the_calendar_is_refused(tmp_path: Path, option: str, day: str) -> None:
-    """Fails when a slip of the finger in a date ends in a stack trace, or in data that no run takes."""
+    """Fails when a mistyped date ends in a stack trace, or in data that no run accepts."""
     words = ["--output", str(tmp_path), "--days", "5", "--transactions-per-day", "10", option, day]
     ran = CliRunner().invoke(create_data, words)
     assert ran.exit_code == 2, ran.output
@@ -322,7 +322,7 @@ def test_a_day_outside_the_calendar_is_refused(tmp_path: Path, option: str, day:
 
 
 def test_a_full_disk_ends_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the first command of a newcomer with little room ends in a stack trace."""
+    """Fails when a newcomer's first command on a nearly full disk ends in a stack trace."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -306,7 +306,7 @@ def _payloads(run: Run) -> dict[str, str]:
 
 
 def test_no_secret_stays_empty(tests: Outcome) -> None:
-    """Fails when a secret gets no version: whoever reads it, such as MLflow's machine, would wait for ever."""
+    """Fails when a secret has no version, and a machine that reads it, such as MLflow's, waits for ever."""
     for run in tests.runs.values():
         if run.actions:  # ids are not known before an apply
             continue
@@ -317,7 +317,7 @@ def test_no_secret_stays_empty(tests: Outcome) -> None:
 
 
 def test_a_machine_starts_after_the_secrets_that_it_reads(applied: Run, needs: Callable[[str], set[str]]) -> None:
-    """Fails when a machine's first boot can come before its secrets have a version, and finds them empty."""
+    """Fails when a machine boots before its secrets have a version, and finds them empty."""
     payloads, checked = _payloads(applied), 0
     for machine in applied.of("yandex_compute_instance"):
         reader = f"serviceAccount:{machine.values['service_account_id']}"
@@ -331,7 +331,7 @@ def test_a_machine_starts_after_the_secrets_that_it_reads(applied: Run, needs: C
 
 
 def test_a_change_of_the_database_user_leaves_mlflows_machine_alone(tests: Outcome) -> None:
-    """Fails when switching deletion_protection replaces MLflow's machine: MLflow would be down for minutes."""
+    """Fails when switching deletion_protection replaces MLflow's machine, and MLflow is down for minutes."""
     plan = planned_change("  deletion_protection = false")
     assert plan.actions["module.postgres.yandex_mdb_postgresql_user.mlflow"] == ("update",)
     touched = {address: done for address, done in plan.actions.items() if "delete" in done or "create" in done}

@@ -6,7 +6,7 @@ from local_stack.settings import DEFAULTS, ROOT
 
 
 def test_the_first_run_of_the_stack_ends_with_a_champion() -> None:
-    """Fails when `make up` ends without a champion on most days, or when it promotes what has learned nothing."""
+    """Fails when `make up` ends without a champion on many dates, or promotes a model that has learned nothing."""
     found = list(first_champion.starts(2))
     assert len(found) == 2
     assert first_champion.failures(found) == []

@@ -44,7 +44,7 @@ def _demand_good_end(live: Live, run: Run) -> None:
 
 
 def test_the_api_server_is_killed_during_training(fresh: Live) -> None:
-    """Fails when a crash of the API server, which supervisord starts anew, costs the run one of its tries."""
+    """Fails when a crash of the API server, which supervisord restarts, costs the run one of its tries."""
     run, job = _first_run(fresh)
     killed = fresh.supervisor.state("airflow-api").pid
     kill_tree(killed)
@@ -54,7 +54,7 @@ def test_the_api_server_is_killed_during_training(fresh: Live) -> None:
 
 
 def test_down_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
-    """Fails when `make down` during a training loses the run: the user finds a red run and no champion next morning."""
+    """Fails when `make down` during a training loses the run, and there is no champion the next morning."""
     run, job = _first_run(fresh)
     told = fresh.command("down")
     assert f"job {job} of run {run.run_id} is cancelled" in told
@@ -64,7 +64,7 @@ def test_down_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
 
 
 def test_a_reboot_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
-    """Fails when a power cut during a training loses the run: the next start spends its last try on nothing."""
+    """Fails when a power cut during a training loses the run, because the next start wastes its last try."""
     run, _ = _first_run(fresh)
     killed = marked(fresh.stack)
     for process in killed:

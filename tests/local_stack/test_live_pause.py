@@ -63,7 +63,7 @@ def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(p
 
 
 def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
-    """Fails when the page pauses a run in its middle, or its test after an upgrade trains nothing and looks well."""
+    """Fails when the upgrade runbook pauses a run half-way, or its test run trains nothing and looks successful."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.partition("\n## Upgrade Managed Airflow\n")[2].partition("\n## ")[0]
     commands = re.findall(r"^ +(make [\w-]+)$", section, re.M)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.mark.parametrize("at", ["2025-01-07T05:30", "2025-07-15T16:30", "2026-01-02T07:30"])
 def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_path: Path, at: str) -> None:
-    """Fails when `make up` brings a champion on the day these tests are run, and not to whoever starts on another."""
+    """Fails when `make up` brings a champion only on some start dates."""
     start = datetime.fromisoformat(at).replace(tzinfo=UTC)
     model = f"start_{start:%Y%m%d}"
     seeding.seed(tmp_path, start)
@@ -30,7 +30,7 @@ def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_pat
 
 
 def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
-    """Fails when a sound refusal fails `make up` and hides its addresses, or when the hour is trained twice."""
+    """Fails when a correct refusal fails `make up` and hides its addresses, or the hour is trained twice."""
     settings = yaml.safe_load((ROOT / DEFAULTS["TRAINING_SETTINGS"]).read_text())
     settings["comparison"]["first_champion_floor"] = (
         1000.0  # half the way to a perfect model: no first model gets there

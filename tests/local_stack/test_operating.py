@@ -68,7 +68,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Airflow]:
 
 
 def test_the_scheduler_begins_once_the_api_server_answers(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a start spends the last try of a re-queued task on an API server that is not there yet."""
+    """Fails when a start wastes the last try of a re-queued task because the API server is not ready yet."""
     answers = iter([False, False, True])
     monkeypatch.setattr(airflow, "answers", lambda _: next(answers))
     monkeypatch.setattr("local_stack.airflow.time.sleep", lambda _: None)
@@ -79,7 +79,7 @@ def test_the_scheduler_begins_once_the_api_server_answers(stack: Stack, monkeypa
 
 
 def test_a_scheduler_without_an_api_server_says_what_to_look_at(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the scheduler waits for ever, and its log is empty."""
+    """Fails when the scheduler waits for ever for the API server, and its log is empty."""
     monkeypatch.setattr(airflow, "answers", lambda _: False)
     monkeypatch.setattr("local_stack.airflow.time.sleep", lambda _: None)
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_what_needs_a_person_is_told_with_the_next_command(
     clusters: tuple[str, ...],
     told: str | None,
 ) -> None:
-    """Fails when a cluster goes on costing, or a run stays lost, and `make status` and `make up` look as always."""
+    """Fails when `make status` and `make up` do not report a lost cluster or run with the next command."""
     world(*states, paused=paused, clusters=clusters)
     lines = [f"{what} {text}" for what, text in runs.attention(stack, runs.training(stack))]
     if told is None:
@@ -124,7 +124,7 @@ def test_what_needs_a_person_is_told_with_the_next_command(
 
 
 def test_a_lost_run_is_cleared_by_the_command_that_is_told(stack: Stack, world: Callable[..., Airflow]) -> None:
-    """Fails when the command of the message does nothing, or runs a run again that has ended well."""
+    """Fails when the command in the message has no effect, or repeats a run that succeeded."""
     env = stack.folder.parent / ".env"
     lost = world("running", "failed", "success", "failed")
     done = CliRunner().invoke(main, ["clear-run", "--env", str(env)])
@@ -166,7 +166,7 @@ def _down(stack: Stack, monkeypatch: pytest.MonkeyPatch, *, wait: bool = False) 
 def test_down_says_which_job_it_cancels_and_ends_everything_that_can_be_ended(
     stack: Stack, world: Callable[..., Airflow], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when a training vanishes without a word, or one component that hangs leaves all others running."""
+    """Fails when `make down` cancels a training silently, or one hanging component keeps the others running."""
     world("running", jobs={"j1": "DONE", "j2": "RUNNING"})
     supervisord = _down(stack, monkeypatch)
     output = capsys.readouterr().out
@@ -179,7 +179,7 @@ def test_down_says_which_job_it_cancels_and_ends_everything_that_can_be_ended(
 def test_down_waits_for_the_run_where_it_is_asked_to(
     stack: Stack, world: Callable[..., Airflow], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when `make down WAIT=1` cancels the job all the same."""
+    """Fails when `make down WAIT=1` cancels the job nevertheless."""
     found = world("running")
     monkeypatch.setattr("local_stack.runs.time.sleep", lambda _: found.states.__setitem__(0, "success"))
     _down(stack, monkeypatch, wait=True)
@@ -189,7 +189,7 @@ def test_down_waits_for_the_run_where_it_is_asked_to(
 
 
 def test_down_does_not_wait_for_ever(stack: Stack, world: Callable[..., Airflow]) -> None:
-    """Fails when a run that hangs, or one of a paused DAG, which never goes on, keeps the stack from ending."""
+    """Fails when a hanging run, or one of a paused DAG, keeps `make down` from stopping the stack."""
     world("running")
     runs.wait_for_run(stack, Progress(), seconds=0.0)
     world("running", paused=("all",))

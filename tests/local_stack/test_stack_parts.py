@@ -319,7 +319,7 @@ def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:
 def test_components_keep_a_proxy_and_reach_this_machine_without_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:
-    """Fails when Airflow's tasks ask a company's proxy for the emulator, or lose the proxy that the chat is behind."""
+    """Fails when Airflow's tasks ask a company's proxy for the emulator, or cannot reach the webhook behind it."""
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(kept, "http://proxy.example:3128")
@@ -331,7 +331,7 @@ def test_components_keep_a_proxy_and_reach_this_machine_without_it(
 
 
 def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when logs of every run stay for ever, or when decisions, reports or the running run's log are deleted."""
+    """Fails when logs stay for ever, or decisions, reports or the log of a running run are deleted."""
     now = datetime.now(UTC)
     old, young = (now - timedelta(days=stack.keep_days, hours=hours) for hours in (1, -1))
     logs, output = stack.logs / "airflow", stack.bucket / "output_data"
@@ -363,14 +363,14 @@ def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkey
 
 
 def test_a_failed_clean_up_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when Airflow's tables grow on while the log says that old rows are gone."""
+    """Fails when Airflow's tables grow while the log says that old rows were deleted."""
     monkeypatch.setattr(airflow, "program", lambda: "/bin/false")
     with pytest.raises(StackError, match="airflow db clean failed"):
         upkeep.tidy(stack, datetime.now(UTC))
 
 
 def test_airflow_cleans_its_own_tables_as_it_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when an option or a table of `airflow db clean` has another name in the Airflow of uv.lock."""
+    """Fails when `airflow db clean` of the locked Airflow lacks an option or a table that the clean-up names."""
     if not (ROOT / ".venv-airflow" / ".synced").exists():
         pytest.skip(".venv-airflow is not installed; run: make setup-airflow")
     database = f"sqlite:///{stack.airflow_home}/airflow.db"

@@ -126,7 +126,7 @@ def _shows_where_everything_is(machine: Machine, output: str) -> bool:
 
 
 def test_a_refused_first_model_does_not_fail_up(machine: Machine) -> None:
-    """Fails when a sound refusal looks like a broken installation: exit 1, and no word where anything is."""
+    """Fails when a correct refusal looks like a broken installation: exit code 1 and no addresses."""
 
     def refused() -> str:
         machine.log.write(_decision(NOW))
@@ -142,7 +142,7 @@ def test_a_refused_first_model_does_not_fail_up(machine: Machine) -> None:
 
 
 def test_a_second_up_in_a_decided_hour_repeats_the_verdict_and_runs_nothing(machine: Machine) -> None:
-    """Fails when whoever tries again pays for a run that can only be skipped, and learns nothing of the verdict."""
+    """Fails when a second `make up` in a decided hour starts a run that must be skipped, or hides the verdict."""
     machine.log.write(_decision(NOW))
     done = machine.up()
     assert done.exit_code == 0, done.output
@@ -159,7 +159,7 @@ def test_a_second_up_in_a_later_hour_tries_again(machine: Machine) -> None:
 
 
 def test_a_first_run_that_breaks_fails_up_and_shows_where_to_look(machine: Machine) -> None:
-    """Fails when a broken first run passes for a refusal, or leaves people without the address of its log."""
+    """Fails when a failed first run looks like a refusal, or the address of its log is not shown."""
     machine.airflow.end = lambda: "failed"
     done = machine.up()
     assert done.exit_code == 1
@@ -169,7 +169,7 @@ def test_a_first_run_that_breaks_fails_up_and_shows_where_to_look(machine: Machi
 
 
 def test_a_component_that_does_not_start_fails_up_and_shows_the_others(machine: Machine) -> None:
-    """Fails when MLflow's failure hides Airflow's address, or when MLflow's address looks like one that works."""
+    """Fails when a failure of MLflow hides Airflow's address, or MLflow's address looks like a working one."""
 
     def broken(_stack: object, _supervisor: object, name: str) -> None:
         if name == "mlflow":
@@ -186,7 +186,7 @@ def test_a_component_that_does_not_start_fails_up_and_shows_the_others(machine: 
 
 
 def test_a_lost_champion_is_no_refusal(machine: Machine) -> None:
-    """Fails when `make up` ends well, and promises a first champion, where the one in service has vanished."""
+    """Fails when `make up` succeeds and announces a first champion although the one in service has disappeared."""
     machine.log.write(_decision(NOW).model_copy(update={"decision": Outcome.PROMOTED, "version": 3}))
     done = machine.up()
     assert done.exit_code == 1

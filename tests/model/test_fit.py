@@ -116,7 +116,7 @@ def test_categories_are_the_most_frequent_ones_and_ties_go_by_value() -> None:
 
 
 def test_a_category_of_a_few_rows_is_no_input() -> None:
-    """Fails when the names of a model's inputs, which everyone with MLflow reads, hold the value of one transaction."""
+    """Fails when the names of a model's inputs, visible in MLflow, contain the value of a single transaction."""
     channel = ["web"] * 10 + ["shop"] * 9 + ["paid by Anna"]
     rows = pd.DataFrame({"transaction_id": range(20), "fraud": [0, 1] * 10, "channel": channel})
     assert fit(rows, None, SMALL, (), ("channel",)).inputs == ("channel=web",)

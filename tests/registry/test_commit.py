@@ -364,7 +364,7 @@ def test_the_model_of_the_killed_run_is_the_one_in_service(here: World, monkeypa
 
 
 def test_a_run_that_broke_off_before_its_intent_is_ended_by_the_next_one_of_its_hour(here: World) -> None:
-    """Fails when a retrain without --as-of, which learns its T from the data, leaves the broken run `RUNNING`."""
+    """Fails when a retrain without --as-of leaves an interrupted run of the same hour `RUNNING` in MLflow."""
     broken = here.client.create_run(
         here.connection.experiment_id, tags={"fraud_detection.model": NAME, "fraud_detection.as_of": T2.isoformat()}
     )

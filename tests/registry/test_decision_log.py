@@ -41,7 +41,7 @@ def test_a_decision_is_read_back_as_it_was_written(log: DecisionLog, tmp_path: P
 
 
 def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog, tmp_path: Path) -> None:
-    """Fails when an upgrade makes every earlier decision unreadable: no run, no rollback and no history after it."""
+    """Fails when an upgrade makes earlier decisions unreadable, and runs, rollbacks and history stop working."""
     given = decision(Outcome.REFUSED, T1)
     assert log.write(given)
     path = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
@@ -52,7 +52,7 @@ def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog,
 
 
 def test_the_previous_decision_is_that_of_the_newest_t_before(log: DecisionLog) -> None:
-    """Fails when a run compares its data with those of a later T, or of a T that it decides itself."""
+    """Fails when a run compares its data with those of a later as-of time, or of its own."""
     assert log.previous(T1) is None
     first, second = decision(Outcome.REFUSED, T1), decision(Outcome.NO_DECISION, T2)
     assert log.write(second)

@@ -165,7 +165,7 @@ def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pyt
 def test_a_lost_champion_ends_the_run_and_can_be_retired(
     job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a lost champion is taken for "none yet": any challenger would be promoted without a comparison."""
+    """Fails when a lost champion counts as "none yet", and any challenger is promoted without a comparison."""
     message = _lose(job, output, loss, monkeypatch).json["error"]
     _run(_commands(message)["retire-champion"])
     lost = 1 if loss is _pinned_version_deleted else 2
@@ -186,7 +186,7 @@ def test_a_lost_champion_ends_the_run_and_can_be_retired(
 def test_a_lost_champion_is_restored_by_the_command_that_the_message_names(
     job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the command of the message does not work: nobody could leave the state at night."""
+    """Fails when the command in the message does not restore the champion, and an operator has no way out."""
     message = _lose(job, output, loss, monkeypatch).json["error"]
     commands = _commands(message)
     version = RESTORED_BY_ROLLBACK[loss]
@@ -200,7 +200,7 @@ def test_a_lost_champion_is_restored_by_the_command_that_the_message_names(
 
 
 def test_a_renamed_model_gets_its_name_back(job: Job, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a rename in MLflow's page costs the champion, or the message does not say where it is."""
+    """Fails when a rename in MLflow's interface loses the champion, or the message does not say how to undo it."""
     message = _lose(job, output, _model_renamed, monkeypatch).json["error"]
     (program,) = re.findall(r'python -c "([^"]+)"', message)
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
@@ -210,7 +210,7 @@ def test_a_renamed_model_gets_its_name_back(job: Job, output: Path, monkeypatch:
 def test_another_registry_in_the_environment_is_not_used(
     job: Job, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a variable of the shell sends promotions to a registry that nobody named."""
+    """Fails when a variable of the shell sends promotions to another registry than the configured one."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/other.db")
     ran = job(json=True, settings=EASY, as_of=_later(2))
     assert (ran.exit_code, ran.json["champion_version"]) == (0, 2)
@@ -218,7 +218,7 @@ def test_another_registry_in_the_environment_is_not_used(
 
 
 def test_another_tracking_uri_is_noticed(job: Job, output: Path, tmp_path: Path) -> None:
-    """Fails when a run with a wrong address promotes a first champion there."""
+    """Fails when a run with a wrong tracking URI promotes a first champion there."""
     uri = f"sqlite:///{tmp_path}/other.db"
     ran = job(json=True, settings=EASY, as_of=_later(2), tracking_uri=uri)
     assert ran.exit_code == 1
@@ -228,14 +228,14 @@ def test_another_tracking_uri_is_noticed(job: Job, output: Path, tmp_path: Path)
 
 
 def test_a_decided_moment_is_repeated_without_a_champion(job: Job, output: Path) -> None:
-    """Fails when a second try of a run that decided is called a failure, because of what happened later."""
+    """Fails when the retry of a decided run fails because the champion was lost afterwards."""
     _alias_deleted(output)
     ran = job(json=True, settings=EASY, as_of=_later(1))
     assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "promoted", 2)
 
 
 def test_a_retired_champion_can_come_back(job: Job, output: Path) -> None:
-    """Fails when a retirement cannot be undone, or its version is forgotten."""
+    """Fails when a retirement cannot be undone, or is missing from the history."""
     assert "is not the champion: 2 is" in job("retire-champion", version=1, reason="?").stderr
     assert _aliases(output) == {"champion": 2, "previous_champion": 1}
     done = job("retire-champion", version=2, reason="terminal ids are gone")
@@ -256,6 +256,6 @@ def test_a_retired_champion_can_come_back(job: Job, output: Path) -> None:
 
 
 def test_retiring_where_nothing_was_promoted_says_so(job: Job) -> None:
-    """Fails when a newcomer's typing error ends in MLflow's RESOURCE_DOES_NOT_EXIST."""
+    """Fails when retiring a champion in a new installation ends in MLflow's RESOURCE_DOES_NOT_EXIST."""
     ran = job("retire-champion", version=1, reason="?")
     assert (ran.exit_code, "no champion to retire; train one" in ran.stderr) == (1, True)

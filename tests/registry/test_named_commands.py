@@ -92,7 +92,7 @@ def _retire_another(here: World) -> None:
     ],
 )
 def test_a_named_command_finds_this_registry(two: World, harm: Callable[[World], None]) -> None:
-    """Fails when a named command would act on the default folder and settings: on another model, or on none."""
+    """Fails when a command in a message acts on the default folder and settings, and so on another model or none."""
     with pytest.raises(FraudDetectionError) as raised:
         harm(two)
     commands = COMMAND.findall(str(raised.value))
@@ -107,7 +107,7 @@ def test_a_named_command_finds_this_registry(two: World, harm: Callable[[World],
 
 
 def test_an_unloadable_target_of_a_rollback_does_not_name_it_for_retirement(two: World) -> None:
-    """Fails when a person is told to retire the version that was to be rolled back to: it is not the champion."""
+    """Fails when the message proposes to retire the rollback's target instead of the champion."""
     with pytest.raises(FraudDetectionError) as raised:
         _rollback_to_one_without_facts(two)
     assert "retire-champion" in str(raised.value)
@@ -125,7 +125,7 @@ main()
 
 
 def test_a_user_without_name_and_home_can_use_the_command_line(tmp_path: Path) -> None:
-    """Fails when a container that runs under a bare number gets a stack trace from every verb that opens MLflow."""
+    """Fails when every command that opens MLflow ends in a stack trace in a container whose user has no name."""
     (tmp_path / "settings.yaml").touch()
     words = ["retire-champion", "--config", "settings.yaml", "--output", "output", "--version", "1", "--reason", "x"]
     without = {name: value for name, value in os.environ.items() if name not in _NAMES}
@@ -137,7 +137,7 @@ def test_a_user_without_name_and_home_can_use_the_command_line(tmp_path: Path) -
 
 
 def test_a_full_disk_under_mlflow_says_what_to_do(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the message of a full disk ends without the next step."""
+    """Fails when the message about a full disk does not say what to do next."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/output/mlartifacts/model.ubj")

@@ -147,7 +147,7 @@ def test_what_does_not_win_is_logged_and_registers_nothing(served: World, outcom
 
 
 def test_the_report_names_the_version(served: World) -> None:
-    """Fails when the report in MLflow names no version, or that of a promotion that was refused late."""
+    """Fails when the report in MLflow does not name the promoted version."""
     decided = served.record(Outcome.PROMOTED, T1)
     run = served.client.get_run(decided.run_id)
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
@@ -193,7 +193,7 @@ def test_a_model_that_scores_differently_once_registered_is_not_promoted(served:
 def test_another_model_in_the_registered_files_is_not_promoted(
     served: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Fails when a model that was swapped, its checksum with it, goes into service in place of the one that won."""
+    """Fails when a swapped model with a matching checksum goes into service in place of the one that won."""
     monkeypatch.setattr(commit, "load_model", lambda *_: Model.from_bytes(model(seed).to_bytes()))
     decided = served.record(Outcome.PROMOTED, T1, seed=1)
     assert failed(decided) == ["registered_model_identical"]
@@ -202,7 +202,7 @@ def test_another_model_in_the_registered_files_is_not_promoted(
 
 
 def test_what_a_promotion_leaves_holds_no_row_of_the_data(served: World) -> None:
-    """Fails when the artifacts of MLflow repeat values of the transactions that the model was trained on."""
+    """Fails when MLflow's artifacts contain values of the transactions that the model was trained on."""
     verification = artifact(served, 1, ".").parents[2] / served.runs()[0].info.run_id / "artifacts"
     kept = pd.read_parquet(verification / "verification.parquet")
     example = json.loads(artifact(served, 1, "input_example.json").read_text())
@@ -263,7 +263,7 @@ def test_many_and_long_settings_are_logged(empty: World) -> None:
 
 
 def test_nothing_is_logged_later(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a variable of the shell lets MLflow log in the background: a kill would lose an intent."""
+    """Fails when a variable of the shell lets MLflow log in the background, and a kill loses an intent."""
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
     later = "mlflow.utils.async_logging.async_logging_queue.AsyncLoggingQueue.log_batch_async"
     monkeypatch.setattr(later, lambda *_, **__: pytest.fail("logged in the background"))
@@ -519,7 +519,7 @@ def two(served: World) -> World:
 
 @pytest.mark.parametrize("break_it", STATES)
 def test_a_rollback_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
-    """Fails when a person cannot pull the brake because of what an earlier command or run left behind."""
+    """Fails when an operator cannot roll back because of what an earlier command or run left behind."""
     break_it(two)
     fresh = world(two.output)
     target = 2 if break_it is rolled_back_from_a_missing_version else 1
@@ -531,7 +531,7 @@ def test_a_rollback_leaves_every_state(two: World, break_it: Callable[[World], N
 
 @pytest.mark.parametrize("break_it", STATES)
 def test_an_unpin_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
-    """Fails when promotion stays off for ever because of what an earlier command or run left behind."""
+    """Fails when promotion stays off because of what an earlier command or run left behind."""
     pinning = break_it in (rolled_back_from_a_missing_version, rolled_back_to_a_missing_version, tag_is_garbled)
     if not pinning:
         two.registry.rollback(1, "alerts doubled", "anna")
@@ -544,7 +544,7 @@ def test_an_unpin_leaves_every_state(two: World, break_it: Callable[[World], Non
 
 @pytest.mark.parametrize("break_it", STATES)
 def test_a_retirement_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
-    """Fails when a champion that cannot be compared with can be got rid of by no command."""
+    """Fails when no command can retire a champion that cannot be compared with."""
     break_it(two)
     serving = 1 if break_it is rolled_back_from_a_missing_version else 2
     done = world(two.output).registry.retire(serving, "the schema changed", "boris")
@@ -579,14 +579,14 @@ def test_a_run_leaves_a_state_that_it_can(two: World, break_it: Callable[[World]
     ],
 )
 def test_a_run_that_cannot_go_on_names_the_commands(two: World, break_it: Callable[[World], None], says: str) -> None:
-    """Fails when a run ends for a reason that no command of its message removes."""
+    """Fails when no command in the message of a failed run removes the cause."""
     break_it(two)
     with pytest.raises(FraudDetectionError, match=says):
         world(two.output).registry.complete_open_intents(T2)
 
 
 def test_a_promotion_ends_the_retirement(served: World) -> None:
-    """Fails when a retirement outlives its successor: the successor, lost, would be taken for retired."""
+    """Fails when a retirement outlives its successor, which would count as retired once it is lost."""
     served.registry.retire(1, "the schema changed", "anna")
     assert served.record(Outcome.PROMOTED, T1).version == 2
     assert served.registry.retirement() is None

@@ -37,7 +37,7 @@ def large() -> Model:
 
 
 def test_every_leaf_of_every_tree_is_reached(large: Model) -> None:
-    """Fails when a part of the model could change and no row would notice."""
+    """Fails when a part of the registered model could change without any verification row showing it."""
     generated = generated_inputs(large)
     assert FEWEST_ROWS <= len(generated) <= MOST_ROWS
     data = xgboost.DMatrix(generated, feature_names=list(large.inputs))
@@ -67,7 +67,7 @@ def _other_direction(tree: Tree) -> None:
 @pytest.mark.parametrize("change", [_changed_leaf, _swapped_children, _other_threshold, _other_direction])
 @pytest.mark.parametrize("number", [0, 17, 199])
 def test_a_change_to_one_tree_changes_scores(large: Model, change: Callable[[Tree], None], number: int) -> None:
-    """Fails when a registered model that differs in one of 200 trees is taken for the one that won."""
+    """Fails when a registered model that differs in one of 200 trees passes for the one that won."""
     content, generated = _content(large), generated_inputs(large)
     change(_trees(content)[number])
     other = xgboost.Booster()
@@ -78,20 +78,20 @@ def test_a_change_to_one_tree_changes_scores(large: Model, change: Callable[[Tre
 
 
 def test_the_same_model_and_seed_give_the_same_rows(large: Model) -> None:
-    """Fails when a verification cannot be repeated."""
+    """Fails when the verification of a registered model cannot be repeated."""
     assert generated_inputs(large).equals(generated_inputs(Model.from_bytes(large.to_bytes())))
     assert not generated_inputs(large).equals(generated_inputs(large, seed=8))
 
 
 def test_no_value_of_the_data_is_among_them(large: Model) -> None:
-    """Fails when MLflow, which more people may read than the data, holds values of transactions."""
+    """Fails when MLflow, which more people may read than the data, contains values of transactions."""
     generated = generated_inputs(large)
     for name in ("amount", "count_1d", "mean_7d"):
         assert not set(generated[name].dropna()) & set(rows()[name].astype(np.float32).dropna()), name
 
 
 def test_values_stay_near_the_ranges_of_the_inputs_and_some_are_missing(large: Model) -> None:
-    """Fails when the example of MLflow shows values that the model never meets, or the verification no missing ones."""
+    """Fails when MLflow's example has unrealistic values, or the verification tests no missing ones."""
     generated = generated_inputs(large)
     assert (generated.min() >= 0).all()
     assert (generated[["amount", "count_1d", "mean_7d"]].max() <= 1.2).all()
@@ -105,7 +105,7 @@ NEGATIVE = {"amount": -rows()["amount"]}
 
 @pytest.mark.parametrize("values", [NOTHING_TO_SPLIT, NEGATIVE], ids=["nothing to split", "negative"])
 def test_any_model_can_be_verified(values: dict[str, Any]) -> None:
-    """Fails when a promotion ends with a stack trace because a model has no splits or negative inputs."""
+    """Fails when a promotion ends in a stack trace because a model has no splits or negative inputs."""
     odd = fit(rows().assign(**values), None, settings.Training(trees=5), ("amount", "count_1d", "mean_7d"))
     generated = generated_inputs(odd)
     assert list(generated.columns) == list(odd.inputs)

@@ -208,7 +208,7 @@ def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
 
 
 def test_a_first_champion_of_an_earlier_release_still_has_its_page() -> None:
-    """Fails when a decision from before the floor was recorded cannot be shown any more: people read old reports."""
+    """Fails when the report of a decision from before the floor was recorded can no longer be shown."""
     first = decision(champion_version=None, champion=None, version=1)
     assert first.floor is None
     text = Page(render(first, evidence(champion_score=None))).texts["difference"]

@@ -127,10 +127,7 @@ def _of_the_decision(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_nothing_later_than_t_changes_the_decision_at_t(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when rows or labels of after T change a decision at T, with a label column or table, on Sail or on Spark.
-
-    Whoever corrects labels afterwards would rewrite history, and an auditor could repeat no decision.
-    """
+    """Fails when rows or labels from after the as-of time change the decision, which then cannot be repeated."""
     worlds = _worlds(pq.read_table(transactions), tmp_path / "worlds")
     found = {
         name: _of_the_decision(job(json=True, input=folder, settings=chosen, output=tmp_path / "sail" / name).json)
@@ -189,7 +186,7 @@ def described(transactions: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.mark.parametrize("kind", ["column", "table"])
 @pytest.mark.parametrize("engine", ["sail", "spark"])
 def test_rows_gates_and_fingerprint_at_t_are_those_of_t(described: dict[str, Any], engine: str, kind: str) -> None:
-    """Fails when anything of after T changes counts, warnings, the fingerprint, labels, weights or features at T."""
+    """Fails when counts, warnings, fingerprint, labels, weights or features change with data after the as-of time."""
     assert described[engine][f"{kind}, later"] == described[engine][kind]
     assert described["sail"][kind] == described["spark"][kind]
     assert described[engine][kind]["rejected"] == {}
@@ -211,7 +208,7 @@ def _with(rows: pa.Table, change: Callable[[pa.Table], pa.Table], folder: Path) 
 def test_the_next_decision_says_when_the_data_of_the_last_have_changed(
     job: Job, transactions: Path, tmp_path: Path
 ) -> None:
-    """Fails when rows that came late, with an older time, go unnoticed: the decision before could not be repeated."""
+    """Fails when rows that arrive late go unnoticed, although the previous decision can no longer be repeated."""
     rows = pq.read_table(transactions)
     first = job(json=True).json
     assert first["data_fingerprint"]
@@ -232,7 +229,7 @@ def test_the_next_decision_says_when_the_data_of_the_last_have_changed(
 
 
 def test_labels_that_come_late_with_an_older_time_are_a_change(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when a label that claims to have been known before the last decision, and was not there, goes unnoticed."""
+    """Fails when a label backdated to before the last decision goes unnoticed."""
     rows = pq.read_table(transactions)
     labels = _frauds(rows)
     chosen = _write(tmp_path / "first", rows, labels)
@@ -251,7 +248,7 @@ def test_labels_that_come_late_with_an_older_time_are_a_change(job: Job, transac
 
 
 def test_rows_of_the_future_are_warned_of_and_change_nothing(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when a wrong clock at the source goes unnoticed, or counts among the bad rows of a T that it lies after."""
+    """Fails when a wrong clock at the source goes unnoticed, or its rows count as bad rows of an earlier as-of time."""
     rows = pq.read_table(transactions)
     expected = job(json=True).json
 
@@ -272,7 +269,7 @@ def test_rows_of_the_future_are_warned_of_and_change_nothing(job: Job, transacti
 
 
 def test_an_input_without_a_row_before_t_is_refused(job: Job) -> None:
-    """Fails when rows of after T stand in for those that are missing, or a stack trace does."""
+    """Fails when input without a row before the as-of time is trained on, or ends in a stack trace."""
     ran = job(json=True, as_of=datetime(2025, 1, 1, tzinfo=UTC).isoformat())
     assert ran.exit_code == 65
     assert "no transaction before 2025-01-01 00:00 UTC" in ran.json["error"]

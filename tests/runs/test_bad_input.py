@@ -191,7 +191,7 @@ def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
 def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
     job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Fails when a defect that meets an odd row writes the row into the log of the task."""
+    """Fails when a bug that meets an odd row writes the row into the task's log."""
 
     card = "-".join(["CARD", "4929"])
 
@@ -256,7 +256,7 @@ def test_the_installed_command_ends_without_a_stack_trace(tmp_path: Path) -> Non
 
 
 def test_columns_of_another_table_are_not_taken_for_retired_ones(refuse: Callable[..., str], tmp_path: Path) -> None:
-    """Fails when a file with wrong names or separators is answered with the advice to retire its columns."""
+    """Fails when a file with wrong column names or separators is answered with the advice to retire columns."""
     (tmp_path / "other.csv").write_text("transaction_id;transaction_time;amount;fraud\n1;2018-01-01;2;0\n")
     assert "retired_columns" not in refuse(65, input=tmp_path / "other.csv")
 
@@ -264,7 +264,7 @@ def test_columns_of_another_table_are_not_taken_for_retired_ones(refuse: Callabl
 def test_rows_of_another_form_are_answered_with_the_expected_one(
     refuse: Callable[..., str], changed: Callable[[Change], Path], tmp_path: Path
 ) -> None:
-    """Fails when a person learns that the amounts are wrong, and not how they should be written."""
+    """Fails when the message says that amounts are wrong but not how they should be written."""
     rows = pq.read_table(changed(lambda table: table.slice(0, 200)))
     rows = _replace(rows, "amount", pa.array(["$1,234.50"] * len(rows)))
     rows = _replace(rows, "fraud", pa.array(["no"] * len(rows)))
@@ -277,7 +277,7 @@ def test_rows_of_another_form_are_answered_with_the_expected_one(
 def test_a_spark_that_does_not_start_is_explained(
     refuse: Callable[..., str], transactions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a machine where Java cannot start, for want of memory or a user's name, shows a stack trace."""
+    """Fails when a Java that cannot start, for lack of memory or of a user name, ends in a stack trace."""
 
     def exited(*_: object) -> None:
         raise PySparkRuntimeError(error_class="JAVA_GATEWAY_EXITED", message_parameters={})

@@ -48,7 +48,7 @@ with session(Engine(sys.argv[1])) as spark:
 
 @pytest.mark.parametrize("engine", Engine)
 def test_what_fails_in_a_worker_is_logged_without_values(engine: Engine) -> None:
-    """Fails when the log of a cluster's task holds the value of a row that a worker could not convert."""
+    """Fails when the log of a cluster's task contains the value of a row that a worker could not convert."""
     ran = subprocess.run([sys.executable, "-c", FAILING_WORKER, engine], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "could not convert string to float: 'AAAAAA-9999'" in ran.stderr
@@ -56,7 +56,7 @@ def test_what_fails_in_a_worker_is_logged_without_values(engine: Engine) -> None
 
 
 def test_an_engine_s_error_comes_without_the_values_it_quotes() -> None:
-    """Fails when Spark's text about one value of a row becomes the message of the run."""
+    """Fails when a value that Spark quotes in an error becomes part of the run's message."""
     with pytest.raises(FraudDetectionError, match="The value 'Aaaaa 9999' of the type") as caught, session(Engine.SAIL):
         raise PySparkException("[CAST_INVALID_INPUT] The value 'Smith 4929' of the type STRING cannot be cast")
     assert "CAST_INVALID_INPUT" in str(caught.value)

@@ -61,7 +61,7 @@ def _assert_published(output: Path, version: int, maturity_of: str) -> None:
 def test_report_and_maturity_are_left_to_the_next_run(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, folder: str, then: str
 ) -> None:
-    """Fails when a decision stays without its report, or a schedule waits on the maturity of an older run, for ever."""
+    """Fails when a decision never gets its report, or the schedule waits for ever on outdated maturity counts."""
     with _breaking_off_at(folder, failure, monkeypatch) as tried:
         if isinstance(failure, Killed):
             with pytest.raises(Killed):
@@ -84,7 +84,7 @@ def test_report_and_maturity_are_left_to_the_next_run(
 def test_an_outcome_that_could_not_be_written_is_written_by_the_same_run(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a schedule never learns what a run decided that found the disk full at its very end."""
+    """Fails when the schedule never learns what a run decided that found the disk full at its end."""
     with _breaking_off_at("outcomes", OSError(errno.ENOSPC, "No space left on device"), monkeypatch):
         assert job(run_name="run-1").exit_code == 1
     assert job(run_name="run-1").exit_code == 0
@@ -93,7 +93,7 @@ def test_an_outcome_that_could_not_be_written_is_written_by_the_same_run(
 
 
 def test_a_person_completes_what_a_killed_run_left(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a rollback closes the intent of a killed run, and its report is lost for good."""
+    """Fails when a rollback completes a killed run without its report, which is then lost."""
     with _breaking_off_at("reports", Killed(), monkeypatch), pytest.raises(Killed):
         job()
     assert job("retire-champion", version=1, reason="?").exit_code == 0
@@ -101,7 +101,7 @@ def test_a_person_completes_what_a_killed_run_left(job: Job, tmp_path: Path, mon
 
 
 def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) -> None:
-    """Fails when what is kept for the next run puts card numbers or amounts into MLflow."""
+    """Fails when a stored intent puts card numbers or amounts into MLflow."""
     run_id = job(json=True, settings=SETTINGS).json["run_id"]
     run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/output/mlflow.db").get_run(run_id)
     kept = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), "publication.json").read_text())
@@ -112,7 +112,7 @@ def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) ->
 
 
 def test_an_older_run_does_not_replace_a_newer_maturity(tmp_path: Path) -> None:
-    """Fails when a completed run of the past makes a schedule count frauds that it has used."""
+    """Fails when completing an older run makes the schedule count frauds that were already used."""
     output = open_folder(str(tmp_path))
     for as_of in (LATER, T):
         write_maturity(output, Maturity(model_name="m", as_of=as_of, frauds={}))

@@ -41,7 +41,7 @@ def extended(transactions: Path, tmp_path: Path) -> Path:
 
 
 def test_a_column_that_the_champion_reads_is_gone(job: Job, extended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the run ends without saying which setting and which command lead on, or pays for a training first."""
+    """Fails when the message does not name the setting and command to go on with, or a model is trained first."""
     job(input=extended, settings=_settings(EXTRA))
 
     def paid(*_: object) -> None:
@@ -58,7 +58,7 @@ def test_a_column_that_the_champion_reads_is_gone(job: Job, extended: Path, monk
 
 
 def test_a_champion_is_scored_without_a_retired_column(job: Job, extended: Path, tmp_path: Path) -> None:
-    """Fails when a declared change of the schema still ends the run, or the decision does not tell of it."""
+    """Fails when a declared change of the schema still ends the run, or the decision does not mention it."""
     whole = job(json=True, input=extended, settings=_settings(EXTRA)).json
     same = job(json=True, input=extended, settings=_settings(EXTRA), as_of=LATER, output=tmp_path / "output").json
     later = (T + timedelta(hours=2)).isoformat()
@@ -74,7 +74,7 @@ def test_a_champion_is_scored_without_a_retired_column(job: Job, extended: Path,
 
 
 def test_a_successor_starts_after_the_retirement(job: Job, extended: Path) -> None:
-    """Fails when the command of the message does not lead to a champion that the new data can serve."""
+    """Fails when the command in the message does not lead to a champion for the new data."""
     job(input=extended, settings=_settings(EXTRA))
     message = job(json=True, input=extended, settings=_settings(WITHOUT), as_of=LATER).json["error"]
     (command,) = re.findall(r'fraud-detection (retire-champion [^;]*--reason "…")', message)
@@ -90,7 +90,7 @@ def test_a_successor_starts_after_the_retirement(job: Job, extended: Path) -> No
 
 
 def test_a_column_missing_from_the_files_names_the_setting(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when the owner of the settings learns that a column is missing, but not how to go on without it."""
+    """Fails when the message names a missing column but not the setting to go on without it."""
     folder = tmp_path / "gone"
     folder.mkdir()
     pq.write_table(pq.read_table(transactions).drop_columns(["terminal_id"]), folder / "all.parquet")
@@ -102,7 +102,7 @@ def test_a_column_missing_from_the_files_names_the_setting(job: Job, transaction
 
 @pytest.mark.parametrize("columns", [{}, {"terminal_id": None, "extra_numeric": ["V1"]}])
 def test_a_retired_column_that_is_mapped_is_a_wrong_setting(job: Job, columns: dict[str, Any]) -> None:
-    """Fails when two settings say the opposite and one of them wins in silence."""
+    """Fails when two settings contradict each other and one of them silently wins."""
     ran = job(settings=_settings(columns, ("terminal_id", "V1")))
     assert ran.exit_code == 2
     assert "retired_columns lists" in ran.stderr

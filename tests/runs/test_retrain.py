@@ -60,9 +60,7 @@ def test_the_first_run_registers_a_champion_and_prints_one_json_object(job: Job,
 
 
 def test_a_first_champion_is_judged_once_against_a_floor_in_numbers(job: Job) -> None:
-    """Fails when the first champion shares its risk with a million later looks, and never comes; or when nobody can
-    read what it had to exceed.
-    """
+    """Fails when a first champion shares its error rate with later looks and never comes, or its floor is not shown."""
     ran = job(json=True, settings={**SETTINGS, "comparison": {**SETTINGS["comparison"], "planned_looks": 1_000_000}})
     found = ran.json
     assert found["decision"] == "promoted", found["reason"]
@@ -176,7 +174,7 @@ def test_decisions_lists_the_history(job: Job) -> None:
 
 
 def test_the_folder_of_another_model_asks_for_its_settings(job: Job) -> None:
-    """Fails when a folder of another model looks like an empty one: the user would train anew instead of reading it."""
+    """Fails when the output folder of another model looks empty, and the user trains a new one."""
     job()
     other = {**SETTINGS, "model_name": "chargebacks"}
     shown = job("decisions", settings=other)

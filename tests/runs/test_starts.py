@@ -29,7 +29,7 @@ atexit.register(lambda: print("IMPORTED", [entry for entry in Watch.found if ent
 
 @pytest.mark.parametrize("engine", ["sail", "spark"])
 def test_one_thread_imports(tmp_path: Path, transactions: Path, engine: str) -> None:
-    """Fails when two threads may import at once: Python's import locks deadlock, and one run of many hangs for ever."""
+    """Fails when two threads can import at once, and one run of many hangs for ever in Python's import locks."""
     ran = retrain(tmp_path, transactions, "--engine", engine, program=IMPORTS)
     assert ran.exit_code == 0, ran.stderr
     assert ran.json["decision"] == "promoted"
@@ -37,7 +37,7 @@ def test_one_thread_imports(tmp_path: Path, transactions: Path, engine: str) -> 
 
 
 def test_one_thread_imports_where_mlflow_is_a_server(tmp_path: Path, transactions: Path) -> None:
-    """Fails when what MLflow imports for a server, late, is imported beside the engine."""
+    """Fails when MLflow's late imports for a server happen beside the engine's, and a run hangs."""
     ran = retrain(tmp_path, transactions, "--tracking-uri", "http://127.0.0.1:9", program=IMPORTS)
     assert ran.exit_code == 75, ran.stderr
     assert [line for line in ran.stderr.splitlines() if line.startswith("IMPORTED")] == ["IMPORTED []"]
@@ -68,7 +68,7 @@ fraud_detection.runs.retrain.retrain = stand_still
 
 @pytest.mark.parametrize("how", HANGS)
 def test_a_run_that_stands_still_is_ended(tmp_path: Path, how: str) -> None:
-    """Fails when a run without progress keeps its machine, and its schedule, until a person looks."""
+    """Fails when a run without progress blocks its machine and schedule until somebody looks."""
     program = standing_still(HANGS[how])
     ran = retrain(tmp_path, tmp_path, "--run-name", "r1", program=program, settings=IMPATIENT)
     assert ran.exit_code == 75, ran.stderr
@@ -81,7 +81,7 @@ def test_a_run_that_stands_still_is_ended(tmp_path: Path, how: str) -> None:
 
 
 def test_a_run_is_ended_though_its_interpreter_is_blocked(tmp_path: Path) -> None:
-    """Fails when C code that never gives the interpreter back keeps the process for ever."""
+    """Fails when C code that never releases the interpreter keeps the process alive for ever."""
     blocked = (
         "fraud_detection.runs.watchdog._LAST_WORDS_SECONDS = 2; watch._on_phase('train'); ctypes.PyDLL(None).pause()"
     )
@@ -92,7 +92,7 @@ def test_a_run_is_ended_though_its_interpreter_is_blocked(tmp_path: Path) -> Non
 
 
 def test_a_storage_that_stands_still_too_does_not_keep_the_run(tmp_path: Path) -> None:
-    """Fails when the outcome that cannot be written keeps the process that should end."""
+    """Fails when an outcome that cannot be written keeps a hanging run alive."""
     program = standing_still(
         "fraud_detection.runs.watchdog._LAST_WORDS_SECONDS = 2;"
         " import fraud_detection.runs.outcome as h; h._write = lambda *_: threading.Event().wait();"
@@ -103,7 +103,7 @@ def test_a_storage_that_stands_still_too_does_not_keep_the_run(tmp_path: Path) -
 
 
 def test_progress_is_no_standstill(tmp_path: Path) -> None:
-    """Fails when a run is ended though each of its phases is short enough."""
+    """Fails when a long run is stopped although each of its phases is short enough."""
     program = f"""
 import sys, time
 from fraud_detection.runs.watchdog import Watchdog
@@ -118,7 +118,7 @@ sys.argv[1:] = ["--version"]
 
 
 def test_starts_under_load_end_in_time() -> None:
-    """Fails when one start of a few stands still beside other work; `make prove` starts three hundred."""
+    """Fails when one of a few starts hangs on a busy machine; `make prove` starts three hundred."""
     found = list(starts(count=2, parallel=2, deadline=240.0, load=1))
     assert [entry.exit_code for entry in found] == [0, 0], [entry.told for entry in found]
     assert "| 2 | 2 | 0 | 0 |" in "\n".join(report(found, parallel=2, load=1))

@@ -381,7 +381,7 @@ def test_failures_of_the_engine_itself_are_not_blamed_on_the_data(
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_mapped_column_named_twice_is_refused(spark: SparkSession, tmp_path: Path, form: str) -> None:
-    """Fails when one of two columns is taken in silence, or a stack trace is all that a user gets."""
+    """Fails when one of two columns with the same name is silently chosen, or the run ends in a stack trace."""
     write_twice(tmp_path, form, "amount")
     message = refusal(spark, tmp_path)
     assert "column named twice: amount\n" in message
@@ -393,7 +393,7 @@ def test_a_mapped_column_named_twice_is_refused(spark: SparkSession, tmp_path: P
 def test_columns_that_are_not_mapped_may_share_a_name(
     spark: SparkSession, tmp_path: Path, form: str, name: str
 ) -> None:
-    """Fails when what a spreadsheet adds, empty columns at the end, keeps a user from training."""
+    """Fails when the empty columns that a spreadsheet adds at the end stop a run."""
     write_twice(tmp_path, form, name)
     assert len(ids_of(read(spark, tmp_path))) == 2
 
@@ -413,7 +413,7 @@ def write_twice(folder: Path, form: str, name: str) -> None:
 def test_a_column_that_differs_from_a_mapped_one_in_case_alone_is_another(
     spark: SparkSession, tmp_path: Path, form: str
 ) -> None:
-    """Fails when an engine confuses them, ends with "may have run out of memory", or reads the wrong one."""
+    """Fails when an engine confuses `Amount` and `amount`, and reads the wrong column or ends with a memory error."""
     rows = [{"Amount": 99.0} | row(1), {"Amount": 98.0} | row(2)]
     (write_csv if form == "csv" else write_parquet)(tmp_path / f"a.{form}", rows)
     assert [r["amount"] for r in rows_of(read(spark, tmp_path))] == [10.5, 10.5]
@@ -423,7 +423,7 @@ def test_a_column_that_differs_from_a_mapped_one_in_case_alone_is_another(
 def test_extra_columns_must_differ_in_more_than_case(
     spark: SparkSession, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:
-    """Fails when two columns that no engine tells apart end a run with a message about memory."""
+    """Fails when two extra columns that no engine can tell apart end in a message about memory."""
     write_parquet(tmp_path / "a.parquet", [row(1, **dict.fromkeys(extra, 1.0))])
     with pytest.raises(SettingsError, match=extra[0]):
         read(spark, tmp_path, settings.Columns(extra_numeric=extra))
@@ -431,7 +431,7 @@ def test_extra_columns_must_differ_in_more_than_case(
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])
 def test_lines_may_end_as_on_any_system(spark: SparkSession, tmp_path: Path, end: str) -> None:
-    """Fails when an export of an old Mac program ends in a stack trace."""
+    """Fails when a CSV file with old Mac line ends stops the run with a stack trace."""
     write_csv(tmp_path / "a.csv", [row(1), row(2)])
     text = (tmp_path / "a.csv").read_text()
     (tmp_path / "a.csv").write_bytes(text.replace("\n", end).encode())
@@ -440,7 +440,7 @@ def test_lines_may_end_as_on_any_system(spark: SparkSession, tmp_path: Path, end
 
 @pytest.mark.parametrize("end", ["", "\n", "\r"])
 def test_a_file_with_a_header_alone_holds_no_rows(spark: SparkSession, tmp_path: Path, end: str) -> None:
-    """Fails when an hour without transactions, exported as a header, stops the run as a damaged file."""
+    """Fails when an hour without transactions, exported as a header alone, is refused as a damaged file."""
     write_csv(tmp_path / "a.csv", [row(1)])
     (tmp_path / "b.csv").write_text(",".join(row(1)) + end)
     assert ids_of(read(spark, tmp_path)) == ["1"]
@@ -469,7 +469,7 @@ HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
 def test_a_csv_file_of_another_kind_is_told_by_what_is_wrong(
     spark: SparkSession, tmp_path: Path, text: str | bytes, expected: str
 ) -> None:
-    """Fails when a user is told of missing columns, damage or a stack trace, or is shown the values of a row."""
+    """Fails when a wrongly formatted CSV file is reported as missing columns, or values of a row are shown."""
     (tmp_path / "a.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     message = refusal(spark, tmp_path)
     assert expected in message
@@ -649,7 +649,7 @@ def test_of_several_labels_the_one_available_last_counts(spark: SparkSession, tm
 
 
 def test_a_label_table_keeps_what_was_known_before_a_correction(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when a reversed chargeback erases what a training in between knew, or a repeated label is a change."""
+    """Fails when a reversed chargeback erases what an earlier training knew, or a repeated label counts as a change."""
     labels = [label(1, 1, 3), label(1, 1, 5), label(1, 0, 9), label(2, 1, 3), label(2, 1, 4), label(3, 1)]
     data = with_label_table(tmp_path, labels, [row(1), row(2), row(3)])
     moments = [int((NOON + timedelta(days=days)).replace(tzinfo=UTC).timestamp()) * 10**6 for days in (3, 9)]
@@ -663,7 +663,7 @@ def test_a_label_table_keeps_what_was_known_before_a_correction(spark: SparkSess
 
 
 def test_a_copy_with_a_label_of_after_t_leaves_the_label_there_was(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when a corrected copy, delivered after T, takes the known label from its transaction at T."""
+    """Fails when a corrected copy from after the as-of time removes the label that was known then."""
     copies = [row(1, fraud=1), row(1, fraud=0, label_available_at=NOON + timedelta(days=9))]
     write_parquet(tmp_path / "a.parquet", copies)
     at = (NOON + timedelta(days=5)).replace(tzinfo=UTC)
@@ -783,7 +783,7 @@ def test_the_quarantine_holds_the_bad_rows_with_reasons(spark: SparkSession, tmp
 def test_the_quarantine_holds_no_formula_and_every_text_can_be_had_back(
     spark: SparkSession, tmp_path: Path, text: str, written: str
 ) -> None:
-    """Fails when opening the rejected rows in a spreadsheet runs what a stranger wrote into a transaction."""
+    """Fails when opening the quarantine in a spreadsheet runs a formula that a stranger put into a transaction."""
     write_parquet(tmp_path / "in" / "a.parquet", [row(1, customer_id="C1"), row(2, amount=-1.0, customer_id=text)])
     place = write_quarantine(read(spark, tmp_path / "in"), open_folder(str(tmp_path / "out")), "run.csv")
     assert place is not None
@@ -794,7 +794,7 @@ def test_the_quarantine_holds_no_formula_and_every_text_can_be_had_back(
 
 
 def test_the_names_of_the_quarantine_s_columns_are_no_formulas_either(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when the first line of the rejected rows runs in a spreadsheet."""
+    """Fails when the header of the quarantine file runs as a formula in a spreadsheet."""
     (tmp_path / "a.csv").write_text("transaction_id,transaction_time,=1+1,fraud\n1,2025-03-04,1,0\n2,2025-03-04,x,0\n")
     columns = settings.Columns(amount="=1+1", customer_id=None, terminal_id=None)
     place = write_quarantine(read(spark, tmp_path, columns), open_folder(str(tmp_path / "out")), "run.csv")
@@ -803,7 +803,7 @@ def test_the_names_of_the_quarantine_s_columns_are_no_formulas_either(spark: Spa
 
 
 def test_few_values_of_the_label_column_are_shown_and_many_only_by_shape(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when a label column mapped to ids writes ten of them into the message, or `Y` and `N` cannot be seen."""
+    """Fails when a message repeats ids from a wrongly mapped label column, or hides labels such as `Y` and `N`."""
     labels = ["Y", "N", "suspected fraud", "4111111111111111"]
     write_csv(tmp_path / "few" / "a.csv", [row(0), *(row(n, fraud=text) for n, text in enumerate(labels, 1))])
     shown = read(spark, tmp_path / "few").profile.faults["bad_label"]
@@ -813,7 +813,7 @@ def test_few_values_of_the_label_column_are_shown_and_many_only_by_shape(spark: 
 
 
 def test_the_most_frequent_shapes_are_shown_first_and_long_texts_are_cut(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when the one odd value hides what is wrong with all others, or a free text is retold by its shape."""
+    """Fails when one odd value hides the most frequent fault, or the shape of a long text fills the message."""
     amounts = ["x" * 99, "$1.50", "$2.50", "$3.50", "12,5", "13,5"]
     write_csv(tmp_path / "a.csv", [row(0), *(row(n, amount=f'"{text}"') for n, text in enumerate(amounts, 1))])
     found = read(spark, tmp_path).profile.faults["bad_amount"]
@@ -821,7 +821,7 @@ def test_the_most_frequent_shapes_are_shown_first_and_long_texts_are_cut(spark: 
 
 
 def test_a_file_without_a_header_shows_no_transaction(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when the message about missing columns repeats the first row, which is no list of names."""
+    """Fails when the message about missing columns repeats the first row of a file without a header."""
     (tmp_path / "a.csv").write_text("10417,2025-03-04 12:00:00,731.55,0,C77123,T9\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read(spark, tmp_path)
