@@ -1,9 +1,15 @@
-"""What an import loads; which room may import which is held by import-linter (`make lint`)."""
+"""What an import loads, and the form of the tests. Import-linter checks which room may import which (`make lint`)."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OTHER_ROOMS = ("src/fraud_simulation", "dags", "emulator", "local_stack", "deployment", "infra", "tests/fakes")
 
 HEAVY = {"pyspark", "pysail", "mlflow", "airflow", "yandexcloud"}
 
@@ -21,3 +27,33 @@ def test_help_is_quick_because_it_loads_no_engine() -> None:
     program = "import sys, fraud_detection.cli; print(sorted({'pyspark', 'mlflow', 'pandas'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def _without_form(path: Path) -> list[str]:
+    """Tests of a file whose docstring is not "Fails when …", in one or two lines."""
+    tests = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    texts = {test.name: (ast.get_docstring(test) or "").split("\n\n")[0] for test in tests}
+    return [
+        name
+        for name, text in texts.items()
+        if not text.startswith("Fails when ") or not text.endswith(".") or text.count("\n") > 1
+    ]
+
+
+def test_every_test_says_what_a_user_would_suffer() -> None:
+    """Fails when a failed test does not tell an engineer what is broken for the user."""
+    found = {str(path.relative_to(ROOT)): _without_form(path) for path in TESTS}
+    assert len(found) > 50
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_each_folder_of_tests_is_named_like_the_room_that_it_tests() -> None:
+    """Fails when an engineer cannot find the tests of a room by the room's name."""
+    rooms = [*(ROOT / "src" / "fraud_detection").glob("*/"), *(ROOT / name for name in OTHER_ROOMS)]
+    assert all(room.is_dir() for room in rooms)
+    folders = {path.relative_to(ROOT / "tests").parts[0] for path in TESTS if path.parent != ROOT / "tests"}
+    assert folders - {room.name for room in rooms} == set()
