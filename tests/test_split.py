@@ -225,7 +225,7 @@ def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
 @given(feature_tables())
 @settings(max_examples=30, deadline=None)
 def test_day_counts_24_hour_blocks_from_the_holdouts_start(table: pd.DataFrame) -> None:
-    """Fails when card precision counts days wrongly, and so ranks the cards of other days together."""
+    """Fails when card precision assigns a transaction to the wrong day, and ranks other cards."""
     rows = holdout_rows(table, table.iloc[:0], _windows(), _settings())
     start = _naive(_windows().holdout_start)
     for time, day in zip(rows["transaction_time"], rows["day"], strict=True):

@@ -175,7 +175,7 @@ def _of(table: Table, rows: list[Transaction]) -> Table:
 
 
 def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when features change at the border of two blocks of keys, as large data need them."""
+    """Fails when features change at the border between two blocks of keys."""
     random = np.random.default_rng(0)
     moments, cents = random.integers(0, 80 * DAY, 600).tolist(), random.integers(0, 9000, 600).tolist()
     cards, terminals = random.integers(0, 40, 600).tolist(), random.integers(0, 20, 600).tolist()

@@ -191,7 +191,7 @@ def test_probabilities_stay_calibrated_under_sampling() -> None:
 
 @given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(1000, 10**6))
 def test_sample_rate_is_a_share_that_meets_the_limit(genuine: int, frauds: int, limit: int) -> None:
-    """Fails when the sampling rate drops every genuine transaction or exceeds the memory limit."""
+    """Fails when the sampling rate drops every genuine transaction, or exceeds the limit of training rows."""
     rate = sample_rate(genuine, frauds, limit)
     assert 0.0 < rate <= 1.0
     assert frauds + rate * genuine <= max(limit, frauds + limit // 2) + 1e-6 * limit
