@@ -51,7 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of Parquet files, 51 days with 1,500 transactions each. Not to be changed: copy it."""
+    """A folder of Parquet files: 51 days of 1,500 transactions. Shared, so copy it before changing it."""
     folder = tmp_path_factory.mktemp("world")
     for _ in write_days(World(3, 1500, regimes()), folder, date(2026, 1, 11), 51):
         pass
@@ -60,7 +60,7 @@ def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: its exit code and what it printed."""
+    """The result of a command: its exit code and its output."""
 
     exit_code: int
     stdout: str
@@ -77,7 +77,7 @@ Job = Callable[..., Outcome]
 
 @pytest.fixture
 def job(tmp_path: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """Run one command in this process, in an output folder of the test's own; each option can be replaced."""
+    """Run one command in this process, with its own output folder; each option can be replaced."""
 
     def run(verb: str = "retrain", settings: dict[str, Any] | None = None, **options: object) -> Outcome:
         config = tmp_path / "retraining.yaml"

@@ -29,7 +29,7 @@ def retrain(
     environment: Mapping[str, str] | None = None,
     deadline: float = 900.0,
 ) -> Outcome:
-    """One run in `folder`. Past the deadline it is ended with the stacks of its threads, and the test fails."""
+    """One run in `folder`. At the deadline its threads' stacks are printed, it is killed, and the test fails."""
     given = ["--config", str(settings_file(folder, settings)), "--input", str(transactions)]
     given += ["--output", str(folder / "output"), "--as-of", T.isoformat(), "--json", *options]
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

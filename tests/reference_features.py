@@ -49,7 +49,7 @@ def card_features(tx: Transaction, everything: list[Transaction]) -> dict[str, f
 
 
 def is_large(tx: Transaction, everything: list[Transaction]) -> bool:
-    """Whether the amount is above 2.5 times the median of the card's last 30 days; never without a past."""
+    """Whether the amount is above 2.5 times the median of the card's last 30 days; false without history."""
     past = [other.cents for other in _before(tx, everything) if other.time > tx.time - 30 * DAY]
     return bool(past) and 2 * tx.cents > 5 * _nearest_rank(past, 0.5)
 
@@ -104,7 +104,7 @@ UNEXPLAINED_AGES = (
 
 
 def known_time(tx: Transaction, available: int | None, delay: int) -> int:
-    """When a label is known: never before the transaction is over."""
+    """When a label is known: never before the transaction."""
     return max(tx.time + delay if available is None else available, tx.time + 1)
 
 
@@ -114,13 +114,13 @@ def labels_of(tx: Transaction) -> tuple[tuple[int | None, bool], ...]:
 
 
 def label_at(tx: Transaction, moment: int, delay: int) -> int | None:
-    """What is known at a moment: the last label that is known by then."""
+    """The last label known at a time."""
     known = [int(fraud) for came, fraud in labels_of(tx) if known_time(tx, came, delay) <= moment]
     return known[-1] if known else None
 
 
 def fraud_since(tx: Transaction, moment: int, delay: int) -> int:
-    """Of a known fraud, since when without a break."""
+    """Since when a fraud has been known without interruption."""
     changes = sorted(known_time(tx, came, delay) for came, _ in labels_of(tx))
     before = [change for change in changes if change <= moment]
     while len(before) > 1 and label_at(tx, before[-2], delay) == 1:

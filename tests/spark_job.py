@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 
 def submit(transactions: Path, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object of one run at T."""
+    """The JSON object of one run at T, the as-of time of the small world."""
     output.mkdir(parents=True, exist_ok=True)
     config = output / "settings.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")

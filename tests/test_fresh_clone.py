@@ -19,14 +19,14 @@ PARTS = {
 
 
 def _environment(**changes: str) -> dict[str, str]:
-    """This process's, without what a make that started it passes on."""
+    """This process's environment without the variables of a make that started it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "HANDBOOK_"))}
     return own | changes
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The Makefile, with environments that are installed and whose programs only note that they were called."""
+    """The Makefile, with installed environments whose programs only record their calls."""
     for name in ("pyproject.toml", "uv.lock", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
     for name, part in PARTS.items():

@@ -41,7 +41,7 @@ def passwords(draw: st.DrawFn) -> str:
 
 @st.composite
 def addresses(draw: st.DrawFn) -> str:
-    """An address with a password, alone or behind a user's name."""
+    """An address with a password, with or without a user name."""
     user = draw(st.sampled_from(["anna:", "", "anna%40corp:"]))
     host = draw(st.sampled_from(["host", "127.0.0.1:9", "[::1]:9", "host/", "host/a/b"]))
     return f"{draw(st.sampled_from(SCHEMES))}://{user}{draw(passwords())}@{host}"

@@ -100,7 +100,7 @@ def _known_time(row: "pd.Series[Any]", came: pd.Timestamp | None) -> pd.Timestam
 
 
 def _label_at(row: "pd.Series[Any]", moment: pd.Timestamp) -> int | None:
-    """The last label that is known at a moment."""
+    """The last label known at a time."""
     known = [fraud for came, fraud in row["said"] if _known_time(row, came) <= moment]
     return known[-1] if known else None
 
@@ -112,7 +112,7 @@ def _naive(moment: datetime) -> pd.Timestamp:
 def _expected_labels(
     table: pd.DataFrame, start: datetime, end: datetime, at: datetime, genuine: bool
 ) -> dict[int, int]:
-    """Transaction id → label, one row at a time."""
+    """Transaction id → label, computed one row at a time."""
     labels = {}
     for _, row in table.iterrows():
         if not _naive(start) <= row["transaction_time"] < _naive(end):
@@ -175,7 +175,7 @@ def test_what_comes_after_t_changes_nothing_at_t(
 
 
 def _corrected_after(t: pd.Timestamp, row: "pd.Series[Any]", fraud: int | None) -> Said:
-    """What was known of a transaction at T, and a correction of after it."""
+    """The label of a transaction known at the as-of time, and a later correction."""
     known = tuple((came, label) for came, label in row["said"] if _known_time(row, came) <= t)
     return (*known, (t + pd.Timedelta(microseconds=1), fraud))
 

@@ -38,7 +38,7 @@ else:
 
 @pytest.fixture(scope="session", autouse=True)
 def _database() -> Iterator[None]:
-    """The metadata database: parsing must not need it, runs do."""
+    """The metadata database, which runs need and parsing must not."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -48,7 +48,7 @@ def _database() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """The cloud, with a stub for a job that does what the plan says."""
+    """The emulated cloud, with a stub job that follows a plan."""
     state = tmp_path_factory.mktemp("cloud")
     command = [str(Path(__file__).with_name("stub_job.sh")), str(state / "plan")]
     command.append(str(state / "buckets" / BUCKET / "output_data" / "outcomes"))

@@ -28,7 +28,7 @@ QUICK = {
 
 
 def example_variables() -> dict[str, Any]:
-    """What `variables.json.example` sets."""
+    """The settings of `variables.json.example`."""
     found: dict[str, Any] = json.loads((ROOT / "variables.json.example").read_text(encoding="utf-8"))["fraud_detection"]
     return found
 
@@ -45,7 +45,7 @@ def load(name: str) -> Any:
 
 @dataclass
 class Run:
-    """A run that has ended: its state, those of its tasks, and what happened in the cloud meanwhile."""
+    """A finished run: its state, those of its tasks, and what happened in the cloud meanwhile."""
 
     state: str
     tasks: dict[str, str]
@@ -60,7 +60,7 @@ class Run:
         ]
 
     def jobs(self) -> list[str]:
-        """The jobs that were begun, by name."""
+        """The jobs that were started, by name."""
         return [e["name"] for e in self.events if e["event"] == "job" and e["status"] == "PROVISIONING"]
 
     def calls(self, service: str, method: str) -> list[str]:
@@ -104,7 +104,7 @@ class World:
         self.configure()
 
     def cluster(self, **labels: str) -> str:
-        """A cluster that somebody made; its id."""
+        """Create a cluster outside any run; returns its id."""
         from airflow.providers.yandex.hooks.dataproc import DataprocHook
 
         made = DataprocHook().dataproc_client.create_cluster(
@@ -119,7 +119,7 @@ class World:
         return str(made.response.id)
 
     def job(self, cluster_id: str) -> str:
-        """A job that somebody started on a cluster; its id."""
+        """Start a job on a cluster outside any run; returns its id."""
         from airflow.providers.yandex.hooks.dataproc import DataprocHook
         from yandex.cloud.dataproc.v1 import job_pb2, job_service_pb2
         from yandex.cloud.dataproc.v1.job_service_pb2_grpc import JobServiceStub
@@ -133,7 +133,7 @@ class World:
         return str(metadata.job_id)
 
     def cancel(self, cluster_id: str, job_id: str) -> None:
-        """End a job, and return when it has ended."""
+        """Cancel a job, and return when it has ended."""
         from airflow.providers.yandex.hooks.dataproc import DataprocHook
         from yandex.cloud.dataproc.v1 import job_service_pb2
         from yandex.cloud.dataproc.v1.job_service_pb2_grpc import JobServiceStub
@@ -150,7 +150,7 @@ class World:
         self.plan.write_text("".join(f"{word}\n" for word in words))
 
     def matured(self, as_of: datetime, **frauds: int) -> None:
-        """What the last job left: `h1=5` are five frauds that mature an hour after `as_of`."""
+        """Write the maturity counts of the last job: `h1=5` are five frauds that mature an hour after `as_of`."""
         hours = {(as_of + timedelta(hours=int(name[1:]))).isoformat(): count for name, count in frauds.items()}
         content = {"model_name": "fraud_detection", "as_of": as_of.isoformat(), "frauds": hours}
         self.leave("maturity/fraud_detection.json", content)
@@ -158,7 +158,7 @@ class World:
         self.leave(f"decisions/fraud_detection/{as_of:%Y%m%dT%H%M%SZ}.json", decision)
 
     def leave(self, name: str, content: dict[str, Any]) -> None:
-        """An object in the output folder."""
+        """Write an object to the output folder."""
         path = self.output / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
@@ -168,7 +168,7 @@ class World:
         self._patch.setenv("AIRFLOW_VAR_FRAUD_DETECTION", json.dumps(self.variables))
 
     def dag(self, name: str = "fraud_detection_training", retry_seconds: float = 0.1, **limits: float) -> Any:
-        """The DAG, with retries and looks that hardly wait, and limits in seconds for tasks by name."""
+        """The DAG, with retries and polling that hardly wait, and time limits in seconds for tasks by name."""
         dag = load(name).dag
         sys.modules["fraud_detection_cloud"].POLL_SECONDS = 0.2  # type: ignore[attr-defined]
         for task in dag.tasks:
@@ -185,7 +185,7 @@ class World:
         conf: dict[str, Any] | None = None,
         unscheduled: str | None = None,
     ) -> Run:
-        """One whole run in this process, as `airflow dags test` does it; the task `unscheduled` never runs."""
+        """One whole run in this process, as by `airflow dags test`; the task `unscheduled` never runs."""
         dag = dag or self.dag()
         seen = len(self.emulator.events())
         found = dag_test(dag, at, conf, unscheduled)
@@ -195,7 +195,7 @@ class World:
 
 
 def dag_test(dag: Any, at: datetime, conf: dict[str, Any] | None, unscheduled: str | None = None) -> Any:
-    """One run at a given moment, which is known to Airflow 3 and 2 by different names."""
+    """One run at a given time, which Airflow 3 and 2 call by different names."""
     import inspect
 
     with suppress(ImportError):  # Airflow 2 keeps tables there that a note refers to
@@ -218,7 +218,7 @@ def xcoms(run: Any) -> dict[str, Any]:
 
 
 def _value(stored: Any) -> Any:
-    """Airflow 3 keeps JSON text in a column that is JSON itself."""
+    """Decode an XCom, which Airflow 3 stores as JSON text in a JSON column."""
     try:
         return json.loads(stored) if isinstance(stored, bytes | str) else stored
     except ValueError:

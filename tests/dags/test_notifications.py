@@ -12,7 +12,7 @@ from fake_cloud import World
 
 
 class Webhook(ThreadingHTTPServer):
-    """Takes messages as Slack does."""
+    """A server that accepts messages as Slack does."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

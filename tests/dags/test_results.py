@@ -22,7 +22,7 @@ T = datetime(2026, 5, 24, 8, tzinfo=UTC)
 
 
 class Storage(ThreadingHTTPServer):
-    """Object storage that serves a folder to whoever has the token; two names a page."""
+    """Object storage that serves a folder to requests with the token, two names per page."""
 
     def __init__(self, folder: Path, token: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def _decision(as_of: datetime) -> str:
 
 
 def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
-    """Three frauds mature an hour after T, and seven more another hour later."""
+    """Three frauds mature an hour after the as-of time, and seven more another hour later."""
     content: dict[str, Any] = {"model_name": "m", "as_of": T.isoformat().replace("+00:00", "Z")}
     for kind, counts in (("frauds", {1: 3, 2: 7}), ("transactions", transactions)):
         if counts is not None:

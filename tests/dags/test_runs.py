@@ -21,7 +21,7 @@ HOUR = datetime(2026, 5, 24, 10, tzinfo=UTC)
 
 
 def _clean(run: Run, clusters: int, jobs: int) -> None:
-    """As many clusters and jobs as expected, and none left."""
+    """Assert as many clusters and jobs as expected, and no cluster left."""
     assert (len(run.clusters("CREATING")), len(run.jobs())) == (clusters, jobs)
     assert sorted(run.clusters("DELETED")) == sorted(run.clusters("CREATING"))
 
@@ -422,7 +422,7 @@ def test_no_secret_is_in_templates_task_logs_or_the_event_log(
 
 
 def _rendered_templates(run_id: str) -> list[object]:
-    """What Airflow keeps of the templates, and shows."""
+    """The rendered templates that Airflow stores and shows."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session
 
@@ -461,7 +461,7 @@ def _job_runs(world: World) -> bool:
 
 
 class _when(threading.Thread):  # noqa: N801  (reads as a sentence)
-    """Do something in the course of the block, as soon as a condition holds."""
+    """Act during the block, as soon as a condition holds."""
 
     def __init__(self, world: World, condition: Callable[[], bool], action: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -479,7 +479,7 @@ class _when(threading.Thread):  # noqa: N801  (reads as a sentence)
 
 
 def _killed_when(world: World, condition: Callable[[], bool]) -> None:
-    """Run the DAG in a process of its own, and kill that, with no time to clean up, as soon as the condition holds."""
+    """Run the DAG in its own process, and send it SIGKILL as soon as the condition holds."""
     with _run_elsewhere(world, HOUR) as process:
         assert wait_for(lambda: condition() or process.poll() is not None, 60)
         assert process.poll() is None, "the run was over before it could be killed"
@@ -487,7 +487,7 @@ def _killed_when(world: World, condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def _run_elsewhere(world: World, at: datetime) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in a process of its own, which ends with 0 if the run is green, and is killed where it goes on too long."""
+    """A run in its own process, which exits with 0 if the run is green, and is killed if it takes too long."""
     program = f"""import sys; from datetime import datetime; import world
 run = world.dag_test(world.load("fraud_detection_training").dag, datetime.fromisoformat("{at.isoformat()}"), None)
 sys.exit(str(run.state) != "success")"""

@@ -35,7 +35,7 @@ def outputs() -> dict[str, str]:
 
 
 def keys(body: str, *way: str) -> set[str]:
-    """The names in the object that a body's `value` is, or in one inside it."""
+    """The keys of the object in an output's `value`, or of one nested in it."""
     block = body.partition("value")[2].partition("{")[2]
     for name in way:
         block = re.split(rf"\b{name}\s*=\s*\{{", block, maxsplit=1)[1]

@@ -46,7 +46,7 @@ SOUND = [
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an archive: the sound one with these entries added or put in place of others."""
+    """Writes an archive: the valid one, with these entries added or replaced."""
 
     def write(*entries: Entry) -> Path:
         path = tmp_path / "venv.tar.gz"
@@ -142,7 +142,7 @@ def test_the_same_files_give_the_same_bytes_on_another_desk(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def locked_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of this repository's lock file, made here."""
+    """The archive of this repository's lock file, built here."""
     path = tmp_path_factory.mktemp("venvs") / "venv.tar.gz"
     assert archive.create(path)
     return path

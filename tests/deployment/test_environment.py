@@ -19,7 +19,7 @@ EXAMPLE: dict[str, Any] = json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8
 
 
 def terraform_outputs() -> dict[str, Any]:
-    """What `terraform output -json` says, in its form: value, type, sensitive."""
+    """The output of `terraform output -json`: value, type, sensitive."""
     values: dict[str, Any] = {
         "airflow_id": "c9q0airflow",
         "airflow_url": "https://c-c9q0airflow.airflow.yandexcloud.net",

@@ -11,7 +11,7 @@ from deployment.http import HttpError
 
 
 class Scripted:
-    """An Airflow whose active runs are those of the script, one entry a question; it records what is changed."""
+    """A fake Airflow whose active runs follow a script, one entry per request; it records changes."""
 
     def __init__(self, *active: list[str], airflow_2: bool = False) -> None:
         self.is_airflow_2 = airflow_2

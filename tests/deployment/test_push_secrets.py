@@ -24,7 +24,7 @@ ENV = "CODE_BUCKET=acme-fraud-code\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY
 
 @contextmanager
 def github(status: int = 201) -> Iterator[tuple[Service, dict[str, str]]]:
-    """GitHub's secrets API for one repository, and what it holds."""
+    """GitHub's secrets API for one repository, and the secrets that it holds."""
     private, held = PrivateKey.generate(), dict[str, str]()
 
     def answer(asked: Asked) -> tuple[int, object]:

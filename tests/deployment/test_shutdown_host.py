@@ -12,7 +12,7 @@ SCRIPT = ROOT / "deployment" / "shutdown_host.sh"
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> tuple["subprocess.CompletedProcess[str]", list[str]]:
-    """What the script said, and with which arguments it called a `shutdown` that only writes them down."""
+    """The script's result, and the arguments with which it called a fake `shutdown`."""
     asked, fake = folder / "asked", folder / "shutdown"
     fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{asked}"\nexit {code}\n')
     fake.chmod(0o755)

@@ -57,7 +57,7 @@ def test_yc_is_asked_about_this_folder_and_its_exit_code_is_kept(what: str, aske
 
 @pytest.fixture
 def other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for another machine's home: ssh runs its command there."""
+    """A folder that stands for another machine's home; the fake ssh runs its command there."""
     home = tmp_path / "home"
     home.mkdir()
     text = f'[ "$1" = me@host ] || exit 255; cd {home} && exec sh -c "$2"'

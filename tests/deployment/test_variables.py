@@ -36,7 +36,7 @@ class Started:
     environment: dict[str, str]
 
     def variable(self, name: str) -> str:
-        """What a DAG gets, past the API, which hides values whose names look secret."""
+        """The value that a DAG gets. The API would hide it if its name looks secret."""
         done = subprocess.run(
             [str(AIRFLOW), "variables", "get", name], env=self.environment, capture_output=True, text=True, check=False
         )
@@ -152,7 +152,7 @@ def _command(env_file: Path, variables: Path, *options: str) -> subprocess.Compl
 
 @contextmanager
 def old_airflow(password: str = PASSWORD) -> Iterator[tuple[str, dict[str, str], list[str]]]:
-    """The API of Airflow 2 as far as it is used, in Managed Airflow's way: address, variables, cloud tokens seen."""
+    """The used part of Airflow 2's API, as the managed service has it: address, variables, cloud tokens seen."""
     kept = {f"v{number}": "old" for number in range(150)}
     tokens: list[str] = []
 

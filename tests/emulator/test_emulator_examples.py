@@ -27,7 +27,7 @@ def blocks(page: Path, heading: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a fresh clone has once `make setup setup-airflow` has been run; the port is any free one."""
+    """A fresh clone after `make setup setup-airflow`, with any free port."""
     if missing := [name for name in ENVIRONMENTS if not (ROOT / name / ".synced").exists()]:
         pytest.skip(f"{' and '.join(missing)} not installed; run: make setup setup-airflow")
     for name in COPIED:
@@ -44,7 +44,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def typed(commands: str, folder: Path, deadline: float = 500.0) -> str:
-    """What the commands print. Each of them has to succeed, and none is left running."""
+    """The output of the commands. Each must succeed, and none is left running."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(NEVER_KEPT)}
     log = folder / "typed.log"
     with log.open("w") as output:

@@ -29,7 +29,7 @@ def api(shared: Api) -> Iterator[Api]:
 
 
 def created_and_deleted(api: Api, name: str) -> tuple[int, int]:
-    """How many clusters of a name the event log saw come and go."""
+    """How many clusters of a name were created and deleted, by the event log."""
     statuses = [event["status"] for event in api.emulator.events("cluster", name=name)]
     return statuses.count("CREATING"), statuses.count("DELETED")
 

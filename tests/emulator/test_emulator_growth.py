@@ -19,7 +19,7 @@ CHATTY = f"head -c {LOG} /dev/zero | tr '\\0' x; head -c 1000000 /dev/zero > lef
 
 
 class Grown:
-    """An emulator whose jobs run a shell command, started again and again on one folder."""
+    """An emulator whose jobs run a shell command, restarted several times on one folder."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -40,7 +40,7 @@ class Grown:
             stop(self.process)
 
     def bytes_of_jobs(self) -> int:
-        """All that is kept for jobs, in their folders and in the bucket; what a link names counts where it is."""
+        """The disk usage of all jobs, in their folders and in the bucket; a link counts where its target is."""
         folders = (self.state / "jobs", self.state / "buckets" / BUCKET / "dataproc")
         files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         return sum(path.stat().st_size for path in files)

@@ -35,7 +35,7 @@ print(json.dumps({{"arguments": sys.argv[1:], "environment": dict(os.environ), "
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An emulator whose Spark is a fake one."""
+    """An emulator with a fake Spark."""
     folder = tmp_path_factory.mktemp("cloud")
     submit = folder / "spark" / "bin" / "spark-submit"
     submit.parent.mkdir(parents=True)
@@ -66,7 +66,7 @@ def write_bucket(bucket: Path) -> None:
 def submitted(
     api: Api, name: str, cluster_properties: dict[str, str] | None = None, **spec: object
 ) -> dict[str, object]:
-    """What the fake spark-submit saw of a job."""
+    """What the fake spark-submit received for a job."""
     request = api.cluster_request(name)
     if cluster_properties is not None:
         request.config_spec.hadoop.properties.clear()
@@ -112,7 +112,7 @@ def test_files_of_the_bucket_come_into_the_jobs_folder_as_yarn_puts_them(api: Ap
 
 @pytest.fixture(params=["this Python", "Python 3.11.2"])
 def python_release(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This Python, or what Debian 12 has: a tarfile without filters, whose `extractall` knows no such argument."""
+    """This Python, or Debian 12's, whose `tarfile` has no extraction filters."""
     if request.param == "Python 3.11.2":
         plain = tarfile.TarFile.extractall
 
@@ -290,7 +290,7 @@ def test_on_a_real_s3_server_uris_stay_and_archives_are_fetched(tmp_path: Path, 
             self.wfile.write(archive.read_bytes())
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), S3)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

@@ -23,7 +23,7 @@ names: {{buckets: [{BUCKET}]}}
 
 @contextmanager
 def served(folder: Path, *options: str, **variables: str) -> Iterator[None]:
-    """`python -m emulator serve` as somebody runs it who stands in `folder`."""
+    """`python -m emulator serve`, run with `folder` as its working directory."""
     log = folder / "serve.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -42,7 +42,7 @@ def served(folder: Path, *options: str, **variables: str) -> Iterator[None]:
 
 
 def job_of(state: Path) -> tuple[str, str]:
-    """Run a job; how it ended, and what its driver wrote."""
+    """Run a job; returns how it ended, and its driver's output."""
     api = Api(Emulator(state))
     cluster = api.create_cluster("relative")
     job_id, operation = api.create_job(cluster.id)

@@ -23,7 +23,7 @@ STUBBORN = (
 
 
 class Restartable:
-    """An emulator that can be ended and started again on the same folder."""
+    """An emulator that can be stopped and started again on the same folder."""
 
     def __init__(self, state: Path, **changes: object) -> None:
         self.state = state

@@ -44,7 +44,7 @@ def _compare(rows: Rows, resamples: int = 100, confidence: float = 0.95) -> Diff
 
 
 def _simulated(seed: int, cards: int, lead: float) -> Rows:
-    """Compromised cards with several frauds each; two scores with noise of their own and of their cards."""
+    """Compromised cards with several frauds each; two scores with noise per row and per card."""
     random = np.random.default_rng(seed)
     card = np.repeat(np.arange(cards), 8)
     fraud = (random.random(cards) < 0.12)[card] & (random.random(len(card)) < 0.4)

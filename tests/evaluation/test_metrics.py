@@ -62,7 +62,7 @@ def test_the_order_of_the_rows_does_not_matter(data: Labelled, seed: int) -> Non
 
 
 def _handbook_card_precision(table: pd.DataFrame, k: int) -> float:
-    """The definition of the Fraud Detection Handbook (4.4), one day after the other."""
+    """The definition of the Fraud Detection Handbook (4.4), day by day."""
     found: set[int] = set()
     precisions = []
     for day in sorted(table["day"].unique()):

@@ -113,7 +113,7 @@ class Api:
         )
 
     def cluster_request(self, name: str = "train", **changes: object) -> cluster_service_pb2.CreateClusterRequest:
-        """A sound request for a lightweight cluster, as the wrapper makes it."""
+        """A valid request for a lightweight cluster, as the wrapper makes it."""
         zone = "ru-central1-b"
         subcluster = cluster_service_pb2.CreateSubclusterConfigSpec(
             name="master",
@@ -146,7 +146,7 @@ class Api:
         return cluster_service_pb2.CreateClusterRequest(**{**fields, **changes})
 
     def create_cluster(self, name: str = "train", **changes: object) -> cluster_pb2.Cluster:
-        """A cluster that is running."""
+        """A running cluster."""
         operation = self.done(self.clusters.Create(self.cluster_request(name, **changes)))
         cluster = cluster_pb2.Cluster()
         assert operation.response.Unpack(cluster), operation.error.message
@@ -159,7 +159,7 @@ class Api:
         )
 
     def create_job(self, cluster_id: str, name: str = "job", **spec: object) -> tuple[str, Operation]:
-        """A job that has just been asked for: its id and its operation."""
+        """Request a job; returns its id and its operation."""
         operation = self.jobs.Create(self.job_request(cluster_id, name, **spec))
         metadata = job_service_pb2.CreateJobMetadata()
         assert operation.metadata.Unpack(metadata)
@@ -206,7 +206,7 @@ def violated_fields(error: Any) -> list[str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is only not reaped yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -26,12 +26,12 @@ class Server:
     endpoint: str
 
     def outage(self, **options: object) -> None:
-        """Let requests fail: status, times, method, after."""
+        """Make requests fail: status, times, method, after."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
         urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/_outage?{query}", method="POST")).close()  # noqa: S310
 
     def requests(self) -> list[str]:
-        """What was asked, in order: METHOD PATH [RANGE]."""
+        """The requests received, in order: METHOD PATH [RANGE]."""
         with urllib.request.urlopen(f"{self.endpoint}/_requests") as answer:  # noqa: S310
             found: list[str] = json.load(answer)
         return found
@@ -51,7 +51,7 @@ def serving(*options: str) -> Iterator[Server]:
 
 
 class Metadata(ThreadingHTTPServer):
-    """A machine's metadata endpoint: gives TOKEN, and counts how often it was asked."""
+    """A machine's metadata endpoint: returns TOKEN, and counts its requests."""
 
     daemon_threads = True
 
@@ -88,11 +88,11 @@ class _MetadataHandler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode() if status == 200 else b"")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing."""
+        """Log nothing."""
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
-    """Forget the machine's own storage, and use another. AWS_CA_BUNDLE stays: it must do no harm."""
+    """Replace the environment's storage by another. AWS_CA_BUNDLE stays: it must do no harm."""
     for name in os.environ:
         if name.startswith(NAMES) and name != "AWS_CA_BUNDLE":
             monkeypatch.delenv(name)

@@ -52,7 +52,7 @@ class World:
         return list(self.client.search_runs([self.connection.experiment_id]))
 
     def record(self, outcome: Outcome, as_of: datetime, seed: int = 1, **changes: Any) -> Decision:
-        """Record a decision as a run of the job would, compared with the champion of this moment."""
+        """Record a decision as a run of the job would, compared with the current champion."""
         champion = self.registry.champion()
         compared = None if champion is None else champion.version
         given = decision(outcome, as_of, champion_version=compared, **changes)
@@ -82,14 +82,14 @@ def world(output: Path, template: World | None = None) -> World:
 
 
 def publish(decided: Decision, content: bytes) -> dict[str, bytes]:
-    """Give the report of a decision that is final, as a run does."""
+    """Return the report of a final decision, as a run does."""
     assert content == b"published"
     return {"report.html": f"{decided.decision} {decided.version}".encode()}
 
 
 @cache
 def _do_not_wait_for_the_disk() -> None:
-    """SQLite without fsync: a killed process loses nothing by it, and tests take a fraction of the time."""
+    """SQLite without fsync: safe when a process is killed, and much faster."""
     import sqlalchemy
 
     def relax(connection: Any, _record: Any) -> None:

@@ -26,7 +26,7 @@ class S3:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What `.env` would say."""
+        """The settings that `.env` would contain."""
         return {
             "S3_ENDPOINT": self.url,
             "CODE_BUCKET": BUCKET,
@@ -55,7 +55,7 @@ class S3:
         return content
 
     def writes(self) -> list[str]:
-        """What was put, posted or deleted since the bucket was emptied."""
+        """The requests that wrote or deleted something since the bucket was emptied."""
         with urllib.request.urlopen(f"{self.url}/_requests") as answer:  # noqa: S310  # this machine's own server
             requests: list[str] = json.loads(answer.read())
         writes = [request for request in requests if request.split()[0] in ("PUT", "POST", "DELETE")]

@@ -52,7 +52,7 @@ def made(row: Transaction, labels: list[tuple[int | None, bool]]) -> Transaction
 
 
 def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY) -> Table:
-    """Both stages of the kernels, as the plan strings them together."""
+    """Both stages of the kernels, chained as by the plan."""
     time, cents = _ints(row.time for row in rows), _ints(row.cents for row in rows)
     ids = _ints(row.id for row in rows)
     cards, terminals = _ints(row.card for row in rows), _ints(row.terminal for row in rows)
@@ -73,7 +73,7 @@ def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY
 
 
 def labels_of(rows: list[Transaction], delay: int) -> Labels:
-    """The labels as the canonical table brings them."""
+    """The labels in the form of the canonical table."""
     available = _ints(NEVER if row.available is None else row.available for row in rows)
     fraud = np.array([row.fraud for row in rows], dtype=np.int8)
     history = pa.array([_history(row) for row in rows], pa.string())
@@ -134,7 +134,7 @@ def test_the_future_never_changes_the_past(rows: list[Transaction], later: list[
 
 
 def _corrected(row: Transaction, now: int, later: int) -> Transaction:
-    """The labels known at `now`, and then the opposite of the last one."""
+    """The labels known at `now`, followed by the opposite of the last one."""
     known = [
         (came, fraud)
         for came, fraud in reference_features.labels_of(row)

@@ -46,7 +46,7 @@ def wait_for(
 
 @contextmanager
 def running(words: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with all it starts, ended at the end."""
+    """A process and all its children, stopped at the end."""
     process = subprocess.Popen(words, start_new_session=True, **options)
     try:
         yield process
@@ -61,7 +61,7 @@ def running(words: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes
 
 
 def certificates(folder: Path) -> Path:
-    """An authority, and a server's certificate for localhost that it signed; returns the authority's."""
+    """Create a certificate authority and a server certificate for localhost; returns the authority's path."""
     now = datetime.now(UTC)
 
     def issue(name: str, signer: Any, issuer: x509.Name, key: Any, *, authority: bool) -> x509.Certificate:
@@ -101,7 +101,7 @@ def postgres_programs() -> Path:
 
 @contextmanager
 def postgres(folder: Path, password: str) -> Iterator[int]:
-    """A server that takes encrypted connections with passwords alone, as the managed one does; yields its port."""
+    """A server that accepts only encrypted connections with passwords, as the managed one does; yields its port."""
     programs, port = postgres_programs(), free_port()
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     home = Path("/tmp") / f"postgres-{os.getpid()}-{port}"  # noqa: S108  (the other account must get through)
@@ -170,7 +170,7 @@ def storage(bucket: str) -> Iterator[str]:
 
 
 def answers(address: str) -> bool:
-    """Whether an HTTP server is there."""
+    """Whether an HTTP server responds."""
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310
             return bool(answer.status < 500)
@@ -180,7 +180,7 @@ def answers(address: str) -> bool:
 
 @contextmanager
 def cloud(payloads: dict[str, dict[str, str]]) -> Iterator[str]:
-    """The metadata's token, and Lockbox for whoever shows it; yields their common address."""
+    """The metadata's token, and Lockbox for requests that carry it; yields their common address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -27,7 +27,7 @@ CONFIGURATION = INFRA / "tests" / "bin" / "terraform.rc"
 
 
 def required(program: str, package: str) -> str:
-    """A program that `make test-infra` demands."""
+    """The path of a program that `make test-infra` needs."""
     found = shutil.which(program)
     if found is None:
         pytest.fail(f"{program} is not installed; expected: {package}")
@@ -36,7 +36,7 @@ def required(program: str, package: str) -> str:
 
 @cache
 def workspace() -> Path:
-    """A copy of infra/ without what is its owner's: variables, state and backend of a real cloud."""
+    """A copy of infra/ without local files: variables, state and backend of a real cloud."""
     folder = Path(tempfile.mkdtemp(prefix="infra-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     owners = shutil.ignore_patterns("terraform.tfvars", "*.auto.tfvars", "backend.tf", "*.tfstate*", "bin", "tools")
@@ -45,7 +45,7 @@ def workspace() -> Path:
 
 
 def terraform(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Terraform in the copy, with the provider that make test-infra put there and nobody's credentials."""
+    """Run Terraform in the copy, with the provider installed by `make test-infra` and without credentials."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("YC_", "TF_", "AWS_"))}
     configuration = {"TF_CLI_CONFIG_FILE": str(CONFIGURATION), "TF_IN_AUTOMATION": "1"}
     return subprocess.run(
@@ -142,7 +142,7 @@ def _tests(*words: str) -> Outcome:
 
 
 def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run:
-    """An apply with these variables (HCL) in a cloud that answers for these resources with these values."""
+    """An apply with these variables (HCL) in a mocked cloud that returns these values for these resources."""
     answers = "".join(
         f"override_resource {{\n  target = {address}\n  values = {json.dumps(values)}\n}}\n"
         for address, values in cloud.items()
@@ -151,14 +151,14 @@ def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run
 
 
 def planned_change(variables: str) -> Run:
-    """The plan of a change of variables (HCL), made after an apply of the defaults."""
+    """The plan of a change of variables (HCL) after an apply of the defaults."""
     given = "".join(f"  {key} = {json.dumps(value)}\n" for key, value in VARIABLES.items())
     change = f'run "change" {{\n  command = plan\n  variables {{\n{variables}\n}}\n}}\n'
     return _given(f'variables {{\n{given}}}\nrun "apply" {{}}\n{change}')["given/change"]
 
 
 def _given(text: str) -> dict[str, Run]:
-    """The runs of a test file of Terraform with this text."""
+    """The runs of a Terraform test file with this text."""
     mock = 'mock_provider "yandex" {\n  source = "./tests/mocks"\n}\n'
     folder = workspace() / "given"
     folder.mkdir(exist_ok=True)

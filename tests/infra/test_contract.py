@@ -36,7 +36,7 @@ CHANGED = """
 
 @dataclass(frozen=True)
 class Contract:
-    """What Terraform gave, and what the cloud was asked for."""
+    """Terraform's outputs, and the requests that the cloud received."""
 
     terraform: Run
     settings: dict[str, Any]
@@ -74,7 +74,7 @@ def contract(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def _answers(emulator: Emulator, zone: str) -> dict[str, dict[str, object]]:
-    """Terraform's resources, where the emulator has them, by their ids there."""
+    """The emulator's ids for Terraform's resources, where it has them."""
     cloud = emulator.cloud
     return {
         "module.network.yandex_vpc_network.this": {"id": cloud["network_id"]},

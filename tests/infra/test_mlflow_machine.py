@@ -33,7 +33,7 @@ SECRETS = (DATABASE_PASSWORD, *PASSWORDS.values(), *S3_KEY.values())
 
 @dataclass(frozen=True)
 class Boot:
-    """What the machine is told at its first boot."""
+    """The cloud-init data of the machine's first boot."""
 
     cloud_config: dict[str, Any]
     files: dict[str, str]
@@ -135,7 +135,7 @@ def test_packages_are_those_of_the_lock_file(boot: Boot, tmp_path: Path) -> None
 
 @dataclass(frozen=True)
 class Machine:
-    """A folder that looks like the machine, and the commands of its services."""
+    """A folder laid out like the machine, and the commands of its services."""
 
     folder: Path
     settings: dict[str, Any]
@@ -153,7 +153,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """The files of cloud-init in a folder, with addresses of this machine in its settings, and all that it talks to."""
+    """The files of cloud-init in a folder, with local addresses in its settings, and all services that it needs."""
     python = os.environ["MLFLOW_MACHINE_PYTHON"]
     folder = tmp_path_factory.mktemp("machine")
     (folder / "run").mkdir(mode=0o700)

@@ -45,7 +45,7 @@ def applied(tests: Outcome) -> Run:
 
 @pytest.fixture(scope="module")
 def planned(tests: Outcome) -> Run:
-    """The defaults, planned: what the cloud will make up is not known yet, so all values are the configuration's."""
+    """The defaults, planned: values that the cloud would generate are not known yet."""
     return tests.runs["defaults/plan"]
 
 
@@ -295,7 +295,7 @@ def needs(tests: Outcome) -> Callable[[str], set[str]]:
 
 
 def _payloads(run: Run) -> dict[str, str]:
-    """The secrets that something is put into, by id, and the resource that does it."""
+    """The secrets that get a payload, by id, and the resource that writes it."""
     found = {}
     for resource in run.resources:
         if resource.type.startswith("yandex_lockbox_secret_version"):

@@ -34,7 +34,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iter
 
 @pytest.fixture(scope="session")
 def quiet(live: Live) -> Live:
-    """The same stack with no schedule that could come between: runs are triggered by the tests alone."""
+    """The same stack without a schedule that could interfere: only the tests trigger runs."""
     live.configure(YEARLY)
     live.command("up")
     assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
@@ -43,5 +43,5 @@ def quiet(live: Live) -> Live:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that take the schedule away from the shared stack run after those that look at it as it came up."""
+    """Run the tests that stop the shared stack's schedule after those that need it as it came up."""
     items.sort(key=lambda item: "quiet" in getattr(item, "fixturenames", ()))

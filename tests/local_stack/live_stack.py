@@ -31,7 +31,7 @@ ENDED = ("success", "failed")
 
 
 def eventually(what: str, condition: Callable[[], Any], deadline: float = 300.0) -> Any:
-    """What the condition gives as soon as it gives anything; fails the test with `what` when it never does."""
+    """The condition's first true value; fails the test with `what` if there is none in time."""
     end = time.monotonic() + deadline
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {deadline:.0f} s: {what}"
@@ -50,7 +50,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Live:
-    """A stack of its own, in a folder of its own, on free ports; it trains with the settings that are shipped."""
+    """A stack with its own folder and free ports; it trains with the shipped settings."""
 
     def __init__(self, folder: Path, training: Path | None = None) -> None:
         self.env = folder / ".env"
@@ -73,7 +73,7 @@ class Live:
         self.env.write_text("\n".join(lines) + "\n")
 
     def command(self, *words: str) -> str:
-        """What one of the stack's commands says. It has to end well."""
+        """The output of one of the stack's commands, which must succeed."""
         done = subprocess.run(
             [sys.executable, "-m", "local_stack", *words, "--env", str(self.env)],
             cwd=ROOT,
@@ -136,7 +136,7 @@ class Live:
 
 @dataclass
 class Run:
-    """One run of the training, of a model of its own, that starts with no champion."""
+    """One training run of its own model, which starts without a champion."""
 
     live: Live
     model: str
@@ -147,7 +147,7 @@ class Run:
     _begun: float = field(default_factory=time.monotonic)
 
     def start(self, tracking_uri: str | None = None, input_folder: str = "input_data", **due: str) -> "Run":
-        """Settings of this run alone, and off it goes; it may have been due at another time (`run_after`)."""
+        """Trigger a run with its own settings; it may have been due at another time (`run_after`)."""
         self.set_up(tracking_uri, input_folder)
         self.run_id = self.model
         wanted = {"dag_run_id": self.run_id, "logical_date": None, **due}
@@ -155,7 +155,7 @@ class Run:
         return self
 
     def set_up(self, tracking_uri: str | None = None, input_folder: str = "input_data") -> "Run":
-        """Settings of this run alone; somebody else triggers it."""
+        """Store the settings of this run alone; something else triggers it."""
         stack = self.live.stack
         settings = yaml.safe_load((ROOT / stack.training_settings).read_text())
         (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
@@ -180,7 +180,7 @@ class Run:
         return self.live.api.tasks(TRAINING_DAG, self.run_id)
 
     def ended(self, deadline: float = 600.0) -> str:
-        """Its state, once it has one that stays. Airflow may be away meanwhile."""
+        """The run's final state. Airflow may be unavailable in between."""
 
         def state() -> str | None:
             with suppress(HttpError):
@@ -196,11 +196,11 @@ class Run:
         return self.live.emulator.events()[self._seen :]
 
     def jobs(self) -> list[str]:
-        """The jobs that the cloud was asked for."""
+        """The jobs that were requested from the cloud."""
         return [event["job_id"] for event in self.events("job", "PROVISIONING")]
 
     def running_job(self) -> str:
-        """The job, once its Spark works on the data."""
+        """The job, once its Spark processes the data."""
 
         def job() -> str | None:
             assert self.state not in ENDED, f"the run ended before its job ran: {self.tasks}"
@@ -251,7 +251,7 @@ class Run:
             assert len(alive) <= 1, f"{alive} at once"
 
     def _processes(self) -> list[int]:
-        """Whatever was started in the folder of one of the run's jobs, or names it."""
+        """The processes started in the folder of one of the run's jobs, or whose arguments name it."""
         folders = [str(self.live.stack.cloud / "jobs" / job) for job in self.jobs()]
         found = []
         for process in psutil.process_iter():
@@ -273,7 +273,7 @@ class Run:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Stands before MLflow, and lets a test do something at the moment of one certain request."""
+    """A proxy before MLflow that lets a test act at one particular request."""
 
     daemon_threads = True
 
@@ -289,7 +289,7 @@ class Proxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def instead_of(self, method: str, path: str, action: Callable[[], None]) -> None:
-        """Do this instead of passing on the next such request, which gets no answer."""
+        """Act instead of forwarding the next such request, which gets no response."""
         self._armed[method, path] = action
 
     def taken(self, method: str, path: str) -> Callable[[], None] | None:
@@ -334,7 +334,7 @@ class _Forward(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: pytest's output is for what fails."""
+        """Log nothing: pytest's output is for failures."""
 
 
 @contextmanager
@@ -351,7 +351,7 @@ def proxy(port: int) -> Iterator[Proxy]:
 
 
 class Arguments(threading.Thread):
-    """Collects the arguments of every process of this machine, for as long as it is not stopped."""
+    """Collects the arguments of every process of this machine until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -371,7 +371,7 @@ class Arguments(threading.Thread):
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and to all that it has started: nothing gets to say goodbye."""
+    """SIGKILL a process and all that it has started."""
     process = psutil.Process(pid)
     for one in [process, *process.children(recursive=True)]:
         with suppress(psutil.Error):

@@ -85,7 +85,7 @@ def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
 
 
 def _make(live: Live, command: str, ends_with: int = 0) -> str:
-    """What a command of the page says, with this stack's Airflow for the one in the cloud."""
+    """The output of a command of the page, with this stack's Airflow in place of the one in the cloud."""
     env = live.env.with_name("cloud.env")
     lines = (f"AIRFLOW_URL={live.stack.airflow_url}", f"AIRFLOW_ADMIN_PASSWORD={live.secrets['airflow_admin']}")
     env.write_text("\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stack
 
 @contextmanager
 def mlflow_stopped(live: Live) -> Iterator[None]:
-    """MLflow is down meanwhile, and up for the next test however this one ends."""
+    """Stop MLflow during the block, and start it again however the test ends."""
     live.supervisor.stop("mlflow")
     try:
         yield

@@ -138,7 +138,7 @@ def test_a_lost_run_is_cleared_by_the_command_that_is_told(stack: Stack, world: 
 
 
 class Supervisord:
-    """One that cannot end the scheduler."""
+    """A fake that cannot stop the scheduler."""
 
     def __init__(self) -> None:
         self.stopped: list[str] = []

@@ -29,7 +29,7 @@ from local_stack.supervision import configuration, socket_path
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
-    """A stack in a folder of its own, with ports that nobody is likely to have."""
+    """A stack with its own folder, and ports that are unlikely to be in use."""
     env = tmp_path / ".env"
     env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
     found = load(env)

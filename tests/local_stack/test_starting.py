@@ -46,14 +46,14 @@ def _decision(as_of: datetime) -> Decision:
 
 
 class Airflow:
-    """Its REST API: a run that is triggered ends at once, as the test wants it to."""
+    """A fake of its REST API: a triggered run ends at once, in the state that the test sets."""
 
     def __init__(self) -> None:
         self.triggered = 0
         self.end: Callable[[], str] = lambda: "success"
 
     def unpause(self, _dag: str) -> None:
-        """The DAG is there."""
+        """Do nothing: the DAG exists."""
 
     def last_runs(self, _dag: str, _count: int = 1) -> list[dict[str, Any]]:
         return []
@@ -72,14 +72,14 @@ class Airflow:
         return {"train": self.end()}
 
     def task_log(self, *_: str) -> None:
-        """There is none."""
+        """No log."""
 
     def next_run(self, _dag: str) -> datetime:
         return NEXT
 
 
 class Machine:
-    """A machine on which everything starts at once."""
+    """A fake machine on which everything starts at once."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.env = folder / ".env"

@@ -30,12 +30,12 @@ CHANGES = ("create_", "set_", "delete_", "log_", "finalize_")
 
 
 class Killed(BaseException):
-    """The process is gone; nothing that it could still do gets done."""
+    """Simulates the death of the process."""
 
 
 @pytest.fixture(scope="session")
 def with_champion(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Version 1 is in service since T0."""
+    """Version 1 has been in service since T0."""
     made = world(tmp_path_factory.mktemp("template"))
     made.record(Outcome.PROMOTED, T0, seed=0)
     return made
@@ -47,14 +47,14 @@ def here(tmp_path: Path, with_champion: World) -> World:
 
 
 def next_run(here: World, as_of: datetime, outcome: Outcome = Outcome.REFUSED) -> Decision:
-    """What the job does at the start of a run, and at its end."""
+    """The job's first and last calls to the registry in a run."""
     fresh = world(here.output)  # another process: nothing is remembered
     fresh.registry.complete_open_intents(as_of)
     return fresh.log.find(as_of) or fresh.record(outcome, as_of)
 
 
 def assert_settled(here: World, decided: dict[datetime, Outcome], champion: int, previous: int | None) -> None:
-    """Each T is decided once, each promotion has its one version, the aliases are right, and nothing is left open."""
+    """Assert one decision per as-of time, one version per promotion, correct aliases, and nothing left open."""
     expected = {T0: Outcome.PROMOTED} | decided
     history = [entry for entry in here.log.history() if isinstance(entry, Decision)]
     assert {entry.as_of: entry.decision for entry in history} == expected

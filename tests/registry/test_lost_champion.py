@@ -66,7 +66,7 @@ def output(tmp_path: Path, _template: Path) -> Path:
 
 
 def _run(command: str) -> str:
-    """Carry out a command of a message, as a person does who writes a reason where it says so."""
+    """Run a command from a message, with a reason filled in."""
     words = shlex.split(command.replace("…", "tried"))
     assert words.pop(0) == "fraud-detection"
     ran = CliRunner().invoke(main, words, catch_exceptions=False)
@@ -75,7 +75,7 @@ def _run(command: str) -> str:
 
 
 def _commands(message: str) -> dict[str, str]:
-    """The commands that a message names, by their verb."""
+    """The commands in a message, by verb."""
     found = re.findall(r'fraud-detection (\S+) [^;]*?--reason "…"', message)
     lines = re.findall(r'fraud-detection \S+ [^;]*?--reason "…"', message)
     return dict(zip(found, lines, strict=True))
@@ -90,7 +90,7 @@ def _version_deleted(output: Path) -> None:
 
 
 def _version_missing_under_its_alias(output: Path) -> None:
-    """What a registry leaves that does not tidy up its aliases."""
+    """The state of a registry that keeps the alias of a deleted version."""
     with sqlite3.connect(output / "mlflow.db") as database:
         database.execute("UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE version = 2")
 
@@ -114,7 +114,7 @@ def _pinned_version_deleted(output: Path) -> None:
 
 
 def _log_and_alias_gone(output: Path) -> None:
-    """Another output folder for the same registry: the registry alone knows."""
+    """Another output folder for the same registry, so that only the registry knows the champion."""
     shutil.rmtree(output / "decisions")
     _alias_deleted(output)
 
@@ -143,7 +143,7 @@ RESTORED_BY_ROLLBACK: dict[Callable[[Path], None], int] = {
 
 
 def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Outcome:
-    """Lose the champion; give the run that finds out."""
+    """Lose the champion, and return the result of the run that notices it."""
 
     def paid(*_: object) -> None:
         raise AssertionError("a challenger was trained before the loss was noticed")

@@ -49,7 +49,7 @@ def empty(tmp_path: Path, _empty: World, monkeypatch: pytest.MonkeyPatch) -> Wor
 
 @pytest.fixture
 def served(empty: World) -> World:
-    """Version 1 is in service since T0."""
+    """Version 1 has been in service since T0."""
     empty.record(Outcome.PROMOTED, T0, seed=0)
     return empty
 
@@ -411,7 +411,7 @@ def test_a_rollback_to_a_version_that_cannot_be_loaded_changes_nothing(served: W
 
 @contextmanager
 def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A person rolls back while a run is about to take that step."""
+    """An operator rolls back just before a run's next step."""
     original = commit.PROTOCOL
 
     def pulled_brake(run: commit.Completion) -> None:
@@ -462,7 +462,7 @@ def test_a_pin_that_is_no_pin_is_explained(served: World) -> None:
 
 
 def alias_names_missing_version(here: World, alias: str, version: int) -> None:
-    """What a registry leaves that keeps the aliases of a deleted version."""
+    """The state of a registry that keeps the aliases of a deleted version."""
     with sqlite3.connect(here.output / "mlflow.db") as database:
         database.execute(
             "INSERT OR REPLACE INTO registered_model_aliases (alias, version, name, workspace) VALUES (?, ?, ?, ?)",
@@ -471,7 +471,7 @@ def alias_names_missing_version(here: World, alias: str, version: int) -> None:
 
 
 def rolled_back_from_a_missing_version(here: World) -> None:
-    """The tag is set, the aliases are not moved, and the version that was in service is gone."""
+    """The pin is set, the aliases are not moved, and the former champion is deleted."""
     alias_names_missing_version(here, "champion", 9)
     pin = Pin(at=datetime.now(UTC), who="anna", reason="alerts doubled", from_version=9, to_version=1)
     here.client.set_registered_model_tag(NAME, "fraud_detection.pin", pin.model_dump_json())
@@ -491,7 +491,7 @@ def tag_is_garbled(here: World) -> None:
 
 
 def intent_is_lost(here: World) -> None:
-    """A run was killed while it registered, and its artifacts are gone."""
+    """A run was killed during registration, and its artifacts are gone."""
     run = here.client.create_run(here.connection.experiment_id, tags={"fraud_detection.model": NAME}).info
     here.client.set_tag(run.run_id, commit.INTENT_TAG, commit.OPEN)
 
@@ -614,7 +614,7 @@ def registry_at(uri: str, folder: Path) -> Registry:
 
 @contextmanager
 def server(status: int, body: bytes) -> Iterator[str]:
-    """A service that answers everything with the same; gives its host and port."""
+    """A service that gives the same response to every request; yields its host and port."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -829,7 +829,7 @@ def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(tmp_path: Pat
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file of this process can grow beyond a page."""
+    """No file of this process can grow beyond one page."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:

@@ -42,7 +42,7 @@ def _replace(rows: pa.Table, **columns: Any) -> pa.Table:
 
 
 def _write(folder: Path, rows: pa.Table, labels: pa.Table | None = None) -> dict[str, Any]:
-    """Transactions, with their labels or with a table of them; returns the settings that read them."""
+    """Write transactions, with their labels or with a label table; returns the settings that read them."""
     folder.mkdir(parents=True)
     if labels is None:
         pq.write_table(rows, folder / "all.parquet")
@@ -63,7 +63,7 @@ def _frauds(rows: pa.Table) -> pa.Table:
 
 
 def _later(rows: pa.Table) -> pa.Table:
-    """Everything wrong that can come after T, in place of what came: amounts, labels, copies of earlier ids."""
+    """Every kind of bad data after the as-of time: amounts, labels, copies of earlier ids."""
     copies = rows.filter(pc.less(rows["transaction_time"], _at(T))).slice(0, 3000)
     times = pc.add(copies["transaction_time"], pa.scalar(49 * DAY))
     odd = np.arange(len(copies)) % 3
@@ -79,7 +79,7 @@ def _later(rows: pa.Table) -> pa.Table:
 
 
 def _changed_inline(rows: pa.Table) -> pa.Table:
-    """Other rows after T, and labels of after T as fraud, as no fraud, as nothing that a label can be."""
+    """Other rows after the as-of time, and labels from after it: fraud, genuine and invalid."""
     before = rows.filter(pc.less(rows["transaction_time"], _at(T)))
     late = pc.fill_null(pc.greater(before["label_available_at"], _at(T)), False).to_numpy()
     ids = before["transaction_id"].to_numpy()
@@ -98,7 +98,7 @@ def _young() -> np.datetime64:
 
 
 def _changed_labels(rows: pa.Table) -> pa.Table:
-    """Corrections of after T for most transactions, lines without id, and labels of transactions that there are not."""
+    """Corrections after the as-of time for most transactions, lines without id, and unknown transactions."""
     labels = _frauds(rows)
     chosen = rows.filter(pc.not_equal(pc.bit_wise_and(rows["transaction_id"], 7), 0)).select(LABELS)
     count = len(chosen)
@@ -110,7 +110,7 @@ def _changed_labels(rows: pa.Table) -> pa.Table:
 
 
 def _worlds(rows: pa.Table, folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """The data of T, and what they became afterwards, with a label column and with a label table."""
+    """The data at the as-of time, and what they became later, with a label column and with a label table."""
     seen = rows.filter(pc.less(rows["transaction_time"], _at(T)))
     after = pa.concat_tables([seen, _later(rows)])
     made = {
@@ -142,7 +142,7 @@ def test_nothing_later_than_t_changes_the_decision_at_t(job: Job, transactions: 
 
 
 def describe(engine: Engine, worlds: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """What a decision at T rests on, as plain values: the gates of the profile, and all rows."""
+    """What a decision rests on, as plain values: the profile's checks, and all rows."""
     found = {}
     with session(engine) as spark:
         for name, (folder, chosen) in worlds.items():
@@ -171,7 +171,7 @@ def _content(rows: pd.DataFrame) -> str:
 
 @pytest.fixture(scope="module")
 def described(transactions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The four worlds on both engines, Spark in a process of its own."""
+    """The four worlds on both engines, Spark in its own process."""
     folder = tmp_path_factory.mktemp("described")
     worlds = _worlds(pq.read_table(transactions), folder / "worlds")
     shown = {name: (str(path), chosen) for name, (path, chosen) in worlds.items()}

@@ -32,7 +32,7 @@ def _registered(output: Path) -> list[Any]:
 
 @pytest.fixture
 def refuse(job: Job, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Run the job, demand an exit code and that nothing is registered, and give the message."""
+    """Run the job, require an exit code and that nothing is registered, and return the message."""
 
     def run(exit_code: int, **options: object) -> str:
         ran = job(json=True, **options)

@@ -67,7 +67,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def good(transactions: Path) -> pa.Table:
-    """The small world with text ids, a further number, a category, and a few transactions of values that are theirs."""
+    """The small world with text ids, an extra number and category, and a few transactions with unmistakable values."""
     rows = pq.read_table(transactions)
     for name in ("customer_id", "terminal_id"):
         rows = _with(rows, name, rows[name].cast("string"))
@@ -85,7 +85,7 @@ def _with(rows: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def _damage(case: Case) -> Iterator[Row]:
-    """What makes a row bad: each kind once, as text too where the files are text."""
+    """Make rows bad, each kind once; as text where the files are text."""
     yield {"amount": -BAD_AMOUNT}
     yield {"transaction_time": LATE}
     yield {"customer_id": None, "terminal_id": TERMINAL}
@@ -102,7 +102,7 @@ def _damage(case: Case) -> Iterator[Row]:
 
 
 def _bad(good: pa.Table, case: Case) -> list[Row]:
-    """A few bad rows, or more than a run takes, and two of one id."""
+    """A few bad rows, or more than a run accepts, and two rows with one id."""
     copied = good.slice(len(good) // 2, 1).to_pylist()[0] | {"customer_id": CARD, "channel": CATEGORY}
     changes = [change for _ in range(400 if case.exit_code else 1) for change in _damage(case)]
     bad = [copied | {"transaction_id": ID + 1 + number} | change for number, change in enumerate(changes)]
@@ -122,7 +122,7 @@ def _write(folder: Path, form: str, rows: pa.Table, bad: list[Row], line: str) -
 
 
 def _write_labels(folder: Path, form: str, rows: pa.Table) -> None:
-    """A label for each transaction; one of them is none, one is too early, one is of nobody, and a line is broken."""
+    """A label per transaction; one is invalid, one too early, one unmatched, and one line is malformed."""
     labels = rows.select(["transaction_id", "fraud", "label_available_at"])
     one, other = (labels.slice(place, 1).to_pylist()[0] for place in (4001, 2 * 4001))
     bad = [one | {"label_available_at": EARLY_LABEL}, {**one, "transaction_id": ID + 9_998}]
@@ -133,7 +133,7 @@ def _write_labels(folder: Path, form: str, rows: pa.Table) -> None:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run printed and left."""
+    """The output and the files of a run."""
 
     exit_code: int
     printed: str
@@ -142,7 +142,7 @@ class Ran:
 
 @pytest.fixture(params=CASES, ids=str)
 def ran(request: pytest.FixtureRequest, good: pa.Table, tmp_path: Path) -> Ran:
-    """The installed command, so that what an engine prints by itself is seen, too."""
+    """The installed command, so that the engine's own output is seen too."""
     case: Case = request.param
     columns: dict[str, Any] = {"extra_numeric": ["v"], "extra_categorical": ["channel"]}
     data: dict[str, Any] = {"columns": columns}
@@ -172,7 +172,7 @@ def ran(request: pytest.FixtureRequest, good: pa.Table, tmp_path: Path) -> Ran:
 
 
 def _contents(path: Path) -> str:
-    """What a file says, also where it is packed."""
+    """The content of a file, unpacked if it is compressed."""
     if path.suffix == ".parquet":
         return str(pq.read_table(path).to_pandas().to_csv())
     if path.suffix == ".db":

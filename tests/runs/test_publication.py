@@ -23,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Simulates the death of the process."""
 
 
 @contextmanager
 def _breaking_off_at(name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """No file below the folder `name` can be written; gives the files that were tried."""
+    """Make writes below the folder `name` fail; yields the files that were tried."""
     original, tried = disk._temporary_file, []
 
     def full(path: Path, content: bytes) -> Any:

@@ -52,7 +52,7 @@ IMPATIENT: dict[str, Any] = {**SETTINGS, "progress_timeout_minutes": 0.05}
 
 
 def standing_still(how: str) -> str:
-    """The program, whose training never ends."""
+    """A program whose training never ends."""
     return f"""
 import ctypes, threading
 import fraud_detection.runs.retrain, fraud_detection.runs.watchdog

@@ -15,14 +15,14 @@ ROOT = "s3a://bucket/output"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """It takes the access key alone."""
+    """A server that accepts only the access key."""
     with serving("--key", KEY) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Server]:
-    """It takes the service account's token alone."""
+    """A server that accepts only the service account's token."""
     with serving("--token", TOKEN) as running:
         yield running
 

@@ -21,7 +21,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(params=["disk", "s3a", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty place that no other test uses."""
+    """An empty location that no other test uses."""
     if request.param == "disk":
         return str(tmp_path / "root")
     use_keys(monkeypatch, request.getfixturevalue("server").endpoint)

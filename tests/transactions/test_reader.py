@@ -45,7 +45,7 @@ def spark() -> Iterator[SparkSession]:
 
 
 def row(transaction: int | str | Decimal | None, **changes: Any) -> Row:
-    """A good transaction with the changes."""
+    """A valid transaction with the changes."""
     good = {
         "transaction_id": transaction,
         "transaction_time": NOON,
@@ -82,7 +82,7 @@ def rows_of(transactions: Transactions) -> list[Row]:
 
 
 def fingerprint(transactions: Transactions) -> str:
-    """Of all good rows."""
+    """The fingerprint of all good rows."""
     return transactions.profile.fingerprint(datetime(2000, 1, 1, tzinfo=UTC), CLOCK)
 
 
@@ -399,7 +399,7 @@ def test_columns_that_are_not_mapped_may_share_a_name(
 
 
 def write_twice(folder: Path, form: str, name: str) -> None:
-    """Two rows with the good columns and two more of a name."""
+    """Two valid rows with two extra columns of the same name."""
     table = pa.Table.from_pylist([row(1), row(2)])
     for _ in range(1 if name in table.column_names else 2):
         table = table.append_column(name, pa.array([1.0, 2.0]))
@@ -907,7 +907,7 @@ def test_the_handbooks_transactions_are_all_good(spark: SparkSession) -> None:
 
 
 def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
-    """What the engines must agree on, as plain values. The fingerprint stands for every value of the good rows."""
+    """What the engines must agree on, as plain values. The fingerprint covers every value of the good rows."""
     columns = settings.Columns(**vars(WITH_NUMBER) | {"extra_categorical": ("k",)})
     labels = settings.LabelTable(path=f"{folder}/labels")
     found = {}
