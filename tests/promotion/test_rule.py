@@ -88,7 +88,7 @@ def test_one_failed_check_refuses_and_is_named(changes: dict[str, Any], failed: 
 
 def test_a_pinned_champion_stays_and_the_reason_says_so_first() -> None:
     """Fails when the next hour promotes a model although a rollback has pinned the champion."""
-    verdict = decide(replace(_with(difference=DIFFERENCE.model_copy(update={"low": -0.1})), pinned=True), SETTINGS)
+    verdict = decide(replace(_with(difference=DIFFERENCE.model_copy(update={"low": -0.1})), pinned_version=3), SETTINGS)
     assert verdict.outcome is Outcome.REFUSED
     assert "pinned by a rollback (fraud-detection unpin); the lower bound" in verdict.reason
 
@@ -160,16 +160,16 @@ def test_a_holdout_of_nothing_but_frauds_is_no_decision() -> None:
 
 @pytest.mark.parametrize(
     ("low", "pinned", "outcome"),
-    [(0.01, False, Outcome.PROMOTED), (0.0, False, Outcome.REFUSED), (0.01, True, Outcome.REFUSED)],
+    [(0.01, None, Outcome.PROMOTED), (0.0, None, Outcome.REFUSED), (0.01, 3, Outcome.REFUSED)],
 )
-def test_the_first_champion_must_beat_the_floor(low: float, pinned: bool, outcome: Outcome) -> None:
+def test_the_first_champion_must_beat_the_floor(low: float, pinned: int | None, outcome: Outcome) -> None:
     """Fails when any first model goes into service, even one no better than ranking by amount."""
     difference = Difference(value=0.3, low=low, high=0.5, confidence=0.9)
     floor = Floor(average_precision=0.26, amount_average_precision=0.13, multiple=2.0)
     evidence = replace(
         WINNER,
         champion_trained_until=None,
-        pinned=pinned,
+        pinned_version=pinned,
         assessment=replace(ASSESSMENT, champion=None, difference=difference, floor=floor),
     )
     verdict = decide(evidence, SETTINGS)
@@ -226,13 +226,14 @@ def evidences(draw: st.DrawFn) -> Evidence:
 
     value, half = near(0.012, 0.02), draw(st.floats(0.0, 0.03))
     slices = tuple(
-        SliceMetrics(f"part_{i}", 100, draw(st.integers(0, 100)), near(0.5, 0.02), near(0.5, 0.02)) for i in range(2)
+        SliceMetrics(name, 100, draw(st.integers(0, 100)), near(0.5, 0.02), near(0.5, 0.02))
+        for name in ("amount_quarter_1", "new_cards")
     )
     return Evidence(
         training=TRAINING.model_copy(update={"frauds": draw(st.sampled_from([0, 49, 50, 5000]))}),
         holdout=HOLDOUT.model_copy(update={"frauds": draw(st.sampled_from([0, 199, 200, 385]))}),
         champion_trained_until=HOLDOUT_START + timedelta(hours=draw(st.sampled_from([-900, 0, 1]))),
-        pinned=draw(st.booleans()),
+        pinned_version=draw(st.sampled_from([None, 3])),
         assessment=Assessment(
             metrics(),
             metrics(),
@@ -256,7 +257,7 @@ def test_promoted_means_that_every_check_passed(evidence: Evidence) -> None:
     if promoted:
         assert evidence.assessment.difference.low > 0
         assert evidence.assessment.difference.value >= SETTINGS.comparison.minimum_effect
-        assert not evidence.pinned
+        assert evidence.pinned_version is None
         assert evidence.holdout.frauds >= 200
         assert evidence.training.frauds >= 50
 

@@ -11,6 +11,14 @@ from fraud_detection.evaluation.metrics import average_precision
 Mask = NDArray[np.bool_]
 
 AMOUNT_QUANTILES = (0.25, 0.5, 0.75)
+SLICES = {
+    "amount_quarter_1": "Smallest quarter of the amounts",
+    "amount_quarter_2": "Second quarter of the amounts",
+    "amount_quarter_3": "Third quarter of the amounts",
+    "amount_quarter_4": "Largest quarter of the amounts",
+    "new_cards": "New cards",
+}
+"""The name of each slice, and what part of the hold-out it is."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.promotion.checks import failure, measure
 from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, Command, apply_pin, delete_change, service
 from fraud_detection.registry.artifacts import Facts, download, load_model
 from fraud_detection.registry.connection import Connection
@@ -141,12 +142,11 @@ def check_service(run: Completion) -> None:
         if moved:
             apply_pin(run.connection, run.name, now.pin, run.command)
         reason = f"{now.pin.text}; automatic promotion resumes with: {run.command('unpin')}"
-        run.refuse(Check(name="not_pinned", value=_number(now.pin.to_version), limit=None, passed=False), reason)
-    elif not moved and now.champion != compared:
-        run.refuse(
-            Check(name="champion_unchanged", value=_number(now.champion), limit=_number(compared), passed=False),
-            f"the champion changed during the run: compared with {_title(compared)}, now {_title(now.champion)} serves",
-        )
+        run.refuse(measure("not_pinned", now.pin.to_version), reason)
+    elif not moved:
+        check = measure("champion_unchanged", now.champion, champion=compared)
+        if not check.passed:
+            run.refuse(check, failure(check, run.decision))
 
 
 def register_version(run: Completion) -> None:
@@ -173,14 +173,15 @@ def verify_version(run: Completion) -> None:
     except ServiceUnavailableError:
         raise
     except FraudDetectionError as error:
-        different, cause = len(rows), f"cannot be loaded: {error}"
+        check = measure("registered_model_identical", None)
+        reason = f"the registered model cannot be loaded: {error}"
     else:
         scores = model.predict(rows.drop(columns=SCORE))
         different = int(np.count_nonzero(scores != rows[SCORE].to_numpy()))
-        cause = f"scores {different} of {len(rows)} rows differently"
-    check = Check(name="registered_model_identical", value=different, limit=0, passed=different == 0)
+        check = measure("registered_model_identical", different)
+        reason = f"the registered model scores {different} of {len(rows)} rows differently"
     if not check.passed:
-        run.refuse(check, f"the registered model {cause}")
+        run.refuse(check, reason)
 
 
 def set_previous_champion(run: Completion) -> None:
@@ -209,10 +210,11 @@ def write_decision(run: Completion) -> None:
     if run.written:
         return
     if run.promoting:
+        compared = run.decision.champion_version
         passed = (
-            Check(name="registered_model_identical", value=0, limit=0, passed=True),
-            Check(name="champion_unchanged", value=(n := _number(run.decision.champion_version)), limit=n, passed=True),
-            Check(name="not_pinned", value=None, limit=None, passed=True),
+            measure("registered_model_identical", 0),
+            measure("champion_unchanged", compared, champion=compared),
+            measure("not_pinned", None),
         )
         update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
         run.decision = run.decision.model_copy(update=update)
@@ -391,11 +393,3 @@ def _set_alias(run: Completion, alias: str, version: int) -> None:
 def _merged(checks: tuple[Check, ...], *late: Check) -> tuple[Check, ...]:
     """All checks, each name once: what was checked again late counts as found then."""
     return tuple({check.name: check for check in (*checks, *late)}.values())
-
-
-def _number(version: int | None) -> float | None:
-    return None if version is None else float(version)
-
-
-def _title(version: int | None) -> str:
-    return "no champion" if version is None else f"version {version}"

@@ -347,7 +347,7 @@ class Registry:
             "mlflow.runName": f"{self._name} {decision.as_of:%Y-%m-%d %H:%M}",
             _MODEL_TAG: self._name,
             _AS_OF_TAG: _utc(decision.as_of),
-            "fraud_detection.model.fit": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
+            "fraud_detection.training": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
             "fraud_detection.holdout": f"{decision.holdout.start.isoformat()}/{decision.holdout.end.isoformat()}",
         }
         known |= {f"fraud_detection.{name}": self._value(value) for name, value in tags.items()}

@@ -6,6 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from fraud_detection.promotion.checks import CHECKS, Relation
 from fraud_detection.report import plots, wording
 from fraud_detection.report.drawing import Drawing, draw
 from fraud_detection.report.evidence import ReportData
@@ -166,14 +167,15 @@ def _check_rows(checks: tuple[Check, ...]) -> list[_CheckRow]:
 
 
 def _check_row(check: Check) -> _CheckRow:
-    text = wording.check(check.name)
+    known = CHECKS.get(check.name)  # a decision may be of another release
+    phrase, relation = (known.phrase, known.relation) if known else (wording.words(check.name), None)
     value, limit = wording.value_and_limit(check.value, check.limit)
-    if check.limit is not None:
-        limit = f"{text.relation} {limit}".strip()
+    if relation and check.limit is not None:
+        limit = f"{relation} {limit}"
     role, result = ("passed", "✓ passed") if check.passed else ("failed", "✕ FAILED")
-    if check.passed and check.value is None and text.measures:
+    if check.passed and check.value is None and relation is not Relation.EQUAL:
         role, result = "unmeasured", "– not measured"
-    return _CheckRow(check.name, text.phrase, value, limit, role, result)
+    return _CheckRow(check.name, phrase, value, limit, role, result)
 
 
 def _check_summary(rows: list[_CheckRow]) -> str:

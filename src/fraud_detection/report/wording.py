@@ -1,8 +1,9 @@
 """Numbers and names as a person reads them."""
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from fraud_detection.evaluation.slices import SLICES
 
 MISSING = "–"
 MINUS = "−"
@@ -92,47 +93,9 @@ def words(name: str) -> str:
     return phrase[:1].upper() + phrase[1:]
 
 
-@dataclass(frozen=True)
-class CheckWording:
-    """How one check reads, and how its value must relate to its limit for it to pass."""
-
-    phrase: str
-    relation: str = ""
-    measures: bool = True
-    """Whether it compares numbers: if so, and it has none, it passed because there was nothing to measure."""
-
-
-_CHECKS = {
-    "training_frauds": CheckWording("Enough frauds to train on", "≥"),
-    "holdout_frauds": CheckWording("Enough matured frauds in the hold-out", "≥"),
-    "champion_before_holdout": CheckWording("Days between the champion's training and the hold-out", "≥"),
-    "first_champion_floor": CheckWording("Better than the floor: lower bound of the difference", ">"),
-    "difference_lower_bound": CheckWording("Surely better: lower bound of the difference", ">"),
-    "minimum_effect": CheckWording("Better by enough to matter: the difference itself", "≥"),
-    "card_precision_at_100": CheckWording("Card precision@100 not worse than the champion's, less a margin", "≥"),
-    "brier": CheckWording("Brier score not worse than the champion's, plus a margin", "≤"),
-    "not_pinned": CheckWording("The champion is not pinned by a rollback", measures=False),
-}
-_SLICES = {
-    "amount_quarter_1": "Smallest quarter of the amounts",
-    "amount_quarter_2": "Second quarter of the amounts",
-    "amount_quarter_3": "Third quarter of the amounts",
-    "amount_quarter_4": "Largest quarter of the amounts",
-    "new_cards": "New cards",
-}
-
-
-def check(name: str) -> CheckWording:
-    """The wording of a check; one that is not known here still reads as a phrase."""
-    if name.startswith("slice_"):
-        part = slice_phrase(name.removeprefix("slice_"))
-        return CheckWording(f"{part}: average precision not worse, less a margin", "≥")
-    return _CHECKS.get(name) or CheckWording(words(name))
-
-
 def slice_phrase(name: str) -> str:
     """What part of the hold-out a slice is."""
-    return _SLICES.get(name) or words(name)
+    return SLICES.get(name) or words(name)
 
 
 def value_and_limit(value: float | None, limit: float | None) -> tuple[str, str]:

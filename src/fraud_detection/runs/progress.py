@@ -6,6 +6,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, Intervention
 from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
 from fraud_detection.time_windows import RunWindows
@@ -87,7 +88,7 @@ def tell_verdict(decision: Decision, tell: Tell) -> None:
         tell("challenger", _metrics(None, decision.challenger))
     if decision.difference is not None:
         tell("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
-    tell("decision", f"{_outcome(decision)} · {_why(decision)}")
+    tell("decision", f"{_outcome(decision)} · {explain_decision(decision)}")
     if decision.report is not None:
         tell("report", decision.report)
 
@@ -109,7 +110,7 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
         f"{champion.average_precision:.3f}" if champion else "",
         f"{challenger.average_precision:.3f}" if challenger else "",
         f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
-        _why(decision),
+        explain_decision(decision),
     )
 
 
@@ -140,11 +141,6 @@ def _outcome(decision: Decision) -> str:
     if decision.decision is Outcome.PROMOTED:
         return f"PROMOTED as v{decision.version}"
     return decision.decision.value.replace("_", " ").upper()
-
-
-def _why(decision: Decision) -> str:
-    """The reason without the measurement that it begins with, which has a line or a column of its own."""
-    return decision.reason.partition("; ")[2] if decision.difference else decision.reason
 
 
 def _counts(span: Span) -> str:

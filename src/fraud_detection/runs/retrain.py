@@ -74,7 +74,7 @@ class Serving:
     """What was in service when the run began: a champion, or none and perhaps the one that was retired."""
 
     champion: Champion | None
-    pinned: bool
+    pinned_version: int | None
     retirement: Retirement | None
 
 
@@ -150,8 +150,8 @@ def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None)
 
 
 def _serving(registry: Registry) -> Serving:
-    champion = registry.champion()
-    return Serving(champion, registry.pinned() is not None, None if champion else registry.retirement())
+    champion, pin = registry.champion(), registry.pinned()
+    return Serving(champion, pin.to_version if pin else None, None if champion else registry.retirement())
 
 
 def _gather(
@@ -204,7 +204,7 @@ def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Setting
         training=rows.training_span,
         holdout=rows.holdout_span,
         champion_trained_until=champion.training.end if champion else None,
-        pinned=serving.pinned,
+        pinned_version=serving.pinned_version,
     )
     if verdict := precondition_failure(evidence, settings):
         return Comparison(verdict, evidence)

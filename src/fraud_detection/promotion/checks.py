@@ -1,0 +1,233 @@
+"""Every check of a promotion, declared once: what is measured, its relation to which limit, and how it reads.
+
+The promotion rule and the registry's late checks make their checks from this table; the report and the progress lines
+take their words from it; a test holds the tables of `docs/decision.md` to it.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, StrEnum
+from typing import Protocol
+
+from fraud_detection.evaluation.slices import SLICES
+from fraud_detection.schema import Check, Span
+from fraud_detection.settings import Settings
+
+SLICE_PREFIX = "slice_"
+
+
+class Spans(Protocol):
+    """What was trained on and compared on: a decision, or the evidence for one."""
+
+    @property
+    def training(self) -> Span: ...
+    @property
+    def holdout(self) -> Span: ...
+
+
+class Relation(StrEnum):
+    """How a value has to relate to its limit."""
+
+    AT_LEAST = "≥"
+    ABOVE = ">"
+    AT_MOST = "≤"
+    EQUAL = "="
+
+    def holds(self, value: float | None, limit: float | None) -> bool:
+        """Whether it does; None equals None and relates to nothing else."""
+        if self is Relation.EQUAL:
+            return value == limit
+        return value is not None and limit is not None and bool(_COMPARE[self](value, limit))
+
+
+_COMPARE = {Relation.AT_LEAST: operator.ge, Relation.ABOVE: operator.gt, Relation.AT_MOST: operator.le}
+
+
+class Limit(Enum):
+    """How a limit follows from the setting of a check, and for a relative limit from a value of the champion."""
+
+    ABSOLUTE = "the setting; 0 without one"
+    NONE = "no version"
+    CHAMPION = "the champion's"
+    CHAMPION_LESS_MARGIN = "the champion's − the setting"
+    CHAMPION_PLUS_SHARE = "the champion's · (1 + the setting)"
+
+
+def _beyond(check: Check, _: Spans) -> str:
+    relation = "above" if CHECKS[check.name].relation is Relation.AT_MOST else "below"
+    return f"{check.name.replace('_', ' ')} {_number(check.value)} {relation} {_number(check.limit)}"
+
+
+def _too_few_frauds(check: Check, spans: Spans) -> str:
+    training = check.name == "training_frauds"
+    span = spans.training if training else spans.holdout
+    dates = f"{'training window' if training else 'hold-out'} {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}"
+    if not span.transactions:
+        return f"too little history: no transactions in the {dates}"
+    return f"{span.frauds or 'no'} frauds in the {dates}; at least {check.limit:.0f} are needed"
+
+
+def _champion_knows_holdout(check: Check, spans: Spans) -> str:
+    start = spans.holdout.start
+    until = start - timedelta(days=check.value or 0.0)
+    return f"the champion was trained until {until:%Y-%m-%d %H:%M}; the hold-out starts {start:%Y-%m-%d %H:%M}"
+
+
+def _champion_changed(check: Check, _: Spans) -> str:
+    compared, now = _version(check.limit), _version(check.value)
+    return f"the champion changed during the run: compared with {compared}, now {now} serves"
+
+
+def _other_scores(check: Check, _: Spans) -> str:
+    if check.value is None:
+        return "the registered model cannot be loaded"
+    return f"the registered model scores {check.value:.0f} rows differently"
+
+
+@dataclass(frozen=True)
+class CheckDefinition:
+    """One check: its name in a decision, the relation between value and limit, and how it reads."""
+
+    name: str
+    phrase: str
+    """What passes."""
+    relation: Relation
+    setting: str | None = None
+    """The setting that holds the limit, or the margin of a relative one; dotted, as in the settings file."""
+    limit: Limit = Limit.ABSOLUTE
+    failure: Callable[[Check, Spans], str] = _beyond
+    """What is wrong where it failed."""
+
+    def limit_for(self, settings: Settings | None, champion: float | None) -> float | None:
+        """The limit under these settings, for this value of the champion."""
+        setting = 0.0 if self.setting is None else float(operator.attrgetter(self.setting)(settings))
+        if self.limit is Limit.ABSOLUTE:
+            return setting
+        if self.limit is Limit.NONE or champion is None:
+            return None
+        if self.limit is Limit.CHAMPION:
+            return champion
+        return champion - setting if self.limit is Limit.CHAMPION_LESS_MARGIN else champion * (1 + setting)
+
+
+_DEFINITIONS = (
+    CheckDefinition(
+        "training_frauds",
+        "Enough frauds to train on",
+        Relation.AT_LEAST,
+        "training.min_training_frauds",
+        failure=_too_few_frauds,
+    ),
+    CheckDefinition(
+        "holdout_frauds",
+        "Enough matured frauds in the hold-out",
+        Relation.AT_LEAST,
+        "comparison.minimum_holdout_frauds",
+        failure=_too_few_frauds,
+    ),
+    CheckDefinition(
+        "champion_before_holdout",
+        "Days between the champion's training and the hold-out",
+        Relation.AT_LEAST,
+        failure=_champion_knows_holdout,
+    ),
+    CheckDefinition(
+        "first_champion_floor",
+        "Significantly above the floor: lower bound of the difference",
+        Relation.ABOVE,
+        failure=lambda *_: "the lower bound is not above zero (comparison.first_champion_floor sets the floor)",
+    ),
+    CheckDefinition(
+        "difference_lower_bound",
+        "Significant: lower bound of the difference",
+        Relation.ABOVE,
+        failure=lambda *_: "the lower bound is not above zero",
+    ),
+    CheckDefinition(
+        "minimum_effect",
+        "Large enough to matter: the difference",
+        Relation.AT_LEAST,
+        "comparison.minimum_effect",
+        failure=lambda check, _: f"smaller than the minimum effect {check.limit:.3f}",
+    ),
+    CheckDefinition(
+        "card_precision_at_100",
+        "Card precision@100 not below the champion's less a margin",
+        Relation.AT_LEAST,
+        "comparison.card_precision_margin",
+        Limit.CHAMPION_LESS_MARGIN,
+    ),
+    CheckDefinition(
+        "brier",
+        "Brier score not above the champion's plus a margin",
+        Relation.AT_MOST,
+        "comparison.brier_margin",
+        Limit.CHAMPION_PLUS_SHARE,
+    ),
+    *(
+        CheckDefinition(
+            f"{SLICE_PREFIX}{name}",
+            f"{phrase}: average precision not below the champion's less a margin",
+            Relation.AT_LEAST,
+            "comparison.slice_margin",
+            Limit.CHAMPION_LESS_MARGIN,
+        )
+        for name, phrase in SLICES.items()
+    ),
+    CheckDefinition(
+        "not_pinned",
+        "No version is pinned by a rollback",
+        Relation.EQUAL,
+        limit=Limit.NONE,
+        failure=lambda *_: "the champion is pinned by a rollback (fraud-detection unpin)",
+    ),
+    CheckDefinition(
+        "champion_unchanged",
+        "The champion in service is the one compared with",
+        Relation.EQUAL,
+        limit=Limit.CHAMPION,
+        failure=_champion_changed,
+    ),
+    CheckDefinition(
+        "registered_model_identical",
+        "Rows that the registered model scores differently",
+        Relation.EQUAL,
+        failure=_other_scores,
+    ),
+)
+CHECKS = {definition.name: definition for definition in _DEFINITIONS}
+
+
+def measure(name: str, value: float | None, settings: Settings | None = None, champion: float | None = None) -> Check:
+    """Hold a value against the limit of a check.
+
+    Args:
+        name: of the check.
+        value: what was measured. Where there was nothing to measure it is None, and the check passes, unless it asks
+            for equality.
+        settings: hold the limit or its margin; only a check without a setting needs none.
+        champion: the champion's value, for a limit relative to it.
+    """
+    known = CHECKS[name]
+    if value is None and known.relation is not Relation.EQUAL:
+        return Check(name=name, value=None, limit=None, passed=True)
+    limit = known.limit_for(settings, champion)
+    return Check(name=name, value=value, limit=limit, passed=known.relation.holds(value, limit))
+
+
+def failure(check: Check, spans: Spans) -> str:
+    """What is wrong where a check failed; also one that only another release knows."""
+    known = CHECKS.get(check.name)
+    if known is None:
+        return f"{check.name.replace('_', ' ')} failed: {_number(check.value)} against {_number(check.limit)}"
+    return known.failure(check, spans)
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.4g}"
+
+
+def _version(value: float | None) -> str:
+    return "no champion" if value is None else f"version {value:.0f}"

@@ -1,0 +1,35 @@
+"""Why a run decided as it did, in one line, made from the checks and the measured difference."""
+
+from collections.abc import Sequence
+
+from fraud_detection.promotion.checks import Spans, failure
+from fraud_detection.schema import Check, Decision, Difference, Floor
+
+_NAMED_FAILURES = 2  # in one line; the checks of the decision hold all
+
+
+def explain_checks(checks: Sequence[Check], spans: Spans) -> str:
+    """The checks that failed, the pin first, or that none did."""
+    failed = sorted((check for check in checks if not check.passed), key=lambda check: check.name != "not_pinned")
+    if not failed:
+        return "every check passed"
+    named = [failure(check, spans) for check in failed[:_NAMED_FAILURES]]
+    unnamed = len(failed) - len(named)
+    more = [f"{unnamed} more {'check' if unnamed == 1 else 'checks'} failed"] if unnamed else []
+    return "; ".join([*named, *more])
+
+
+def explain_measurement(difference: Difference, floor: Floor | None) -> str:
+    """The measured difference with its interval, and what it is measured against where that is no champion."""
+    interval = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    against = f" against the floor {floor.average_precision:.3f} ({floor.origin})" if floor else ""
+    return f"average precision {interval}{against}"
+
+
+def explain_decision(decision: Decision) -> str:
+    """Why a decision came out as it did, without the measured difference; that is shown beside it."""
+    if decision.difference is None:  # the reason says no more than why nothing was measured
+        return decision.reason
+    retired = decision.retired_version
+    retirement = "" if retired is None else f"; version {retired} was retired before"
+    return explain_checks(decision.checks, decision) + retirement

@@ -1,0 +1,120 @@
+"""The table of checks, and that everything which shows a check takes it from there."""
+
+import re
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.registry import decision
+
+from fraud_detection.evaluation import Holdout, assess
+from fraud_detection.promotion import Evidence, decide, explain_decision
+from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure
+from fraud_detection.schema import Check, Outcome, Span
+from fraud_detection.settings import Settings
+
+SETTINGS = Settings()
+T = datetime(2026, 5, 24, tzinfo=UTC)
+DOCS = Path(__file__).parents[2] / "docs" / "decision.md"
+
+
+def _rows_of_docs() -> dict[str, str]:
+    """The rows of the tables of checks by the first name in them; one row may stand for several checks."""
+    rows = re.findall(r"^(\| `\w+`.*\|)$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.findall(r"`(\w+)`", row)[0]: row for row in rows}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_check_is_documented_with_its_relation_and_setting(name: str) -> None:
+    """Fails when a check of the table is missing in docs/decision.md, or its limit is set elsewhere than it says."""
+    known, rows = CHECKS[name], _rows_of_docs()
+    row = rows[re.sub(r"_[2-4]$", "_1", name)]
+    if row.count("likewise"):
+        row = rows["slice_amount_quarter_1"]
+    assert known.relation in row
+    if known.setting is not None:
+        default = float(attrgetter(known.setting)(SETTINGS))
+        named = known.setting.rpartition(".")[2]
+        number = f"{default:g}".removeprefix("0")
+        assert re.search(rf"`(\w+\.)?{named}` \({re.escape(number)}\)", row), f"{known.setting} ({number})"
+
+
+def test_the_tables_of_the_documents_hold_no_other_check() -> None:
+    """Fails when docs/decision.md describes a check that no decision holds."""
+    outcomes = {outcome.value for outcome in Outcome}
+    assert set(_rows_of_docs()) - outcomes <= set(CHECKS)
+
+
+def test_every_check_that_a_decision_makes_has_a_phrase_and_says_what_is_wrong() -> None:
+    """Fails when a check reaches the reader as a bare identifier, or two checks read the same."""
+    spans = decision(Outcome.REFUSED, T)
+    for name, known in CHECKS.items():
+        assert failure(Check(name=name, value=0.5, limit=1.0, passed=False), spans)
+        if known.relation is Relation.EQUAL:
+            assert "None" not in failure(Check(name=name, value=None, limit=None, passed=False), spans)
+    assert len({known.phrase for known in CHECKS.values()}) == len(CHECKS)
+
+
+def test_the_rule_makes_every_check_but_the_late_ones() -> None:
+    """Fails when a check is declared and documented, and no decision makes it."""
+    rows = 4_000
+    day, card = np.arange(rows) * 7 // rows, np.arange(rows) % 900
+    fraud = (np.arange(rows) % 16 == 0).astype(np.int8)
+    score = np.random.default_rng(0).random(rows)
+    holdout = Holdout(day, fraud, np.linspace(1, 200, rows), card, card < 90)
+    settings = Settings.model_validate({"comparison": {"resamples": 100}})
+    known = decision(Outcome.REFUSED, T)
+    training: Span = known.training.model_copy(update={"frauds": 5000})
+    spans = training, known.holdout.model_copy(update={"frauds": 250})
+    made = set()
+    for champion, trained_until in ((None, None), (score, spans[1].start)):
+        measured = assess(holdout, champion, score, settings.comparison)
+        verdict = decide(Evidence(*spans, trained_until, None, measured), settings)
+        made |= {check.name for check in verdict.checks}
+    assert made | {"champion_unchanged", "registered_model_identical"} == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> None:
+    """Fails when a candidate exactly at a limit is judged against the documented relation."""
+    relation, kind = CHECKS[name].relation, CHECKS[name].limit
+    limit = CHECKS[name].limit_for(SETTINGS, 0.3)
+    assert measure(name, limit, SETTINGS, 0.3).passed == (relation is not Relation.ABOVE)
+    if kind is not Limit.NONE:
+        assert limit is not None
+        assert measure(name, limit + 0.001, SETTINGS, 0.3).passed == (relation in (Relation.ABOVE, Relation.AT_LEAST))
+        assert measure(name, limit - 0.001, SETTINGS, 0.3).passed == (relation is Relation.AT_MOST)
+    assert not measure(name, float("nan"), SETTINGS, 0.3).passed
+
+
+@pytest.mark.parametrize(
+    ("late", "shown"),
+    [
+        (measure("not_pinned", 1), "the champion is pinned by a rollback (fraud-detection unpin)"),
+        (
+            measure("champion_unchanged", 2, champion=1),
+            "the champion changed during the run: compared with version 1, now version 2 serves",
+        ),
+        (
+            measure("champion_unchanged", None, champion=1),
+            "the champion changed during the run: compared with version 1, now no champion serves",
+        ),
+        (measure("registered_model_identical", 3), "the registered model scores 3 rows differently"),
+        (measure("registered_model_identical", None), "the registered model cannot be loaded"),
+    ],
+)
+def test_the_line_of_a_late_refusal_says_why(late: Check, shown: str) -> None:
+    """Fails when a run that a late check refused ends with an empty reason on the terminal and in the history."""
+    refused = decision(Outcome.REFUSED, T).model_copy(
+        update={"checks": (late,), "reason": "without a measurement; at all"}
+    )
+    assert explain_decision(refused) == shown
+
+
+def test_the_line_of_an_old_decision_with_an_unknown_check_says_why() -> None:
+    """Fails when a log that another release wrote cannot be shown, or a failed check of it is left out."""
+    check = Check(name="something_new", value=-0.0121, limit=-0.005, passed=False)
+    old = decision(Outcome.REFUSED, T, checks=(check,), retired_version=4)
+    assert explain_decision(old) == "something new failed: -0.0121 against -0.005; version 4 was retired before"
