@@ -4,21 +4,21 @@
     enough_new_frauds → create_cluster → train → outcome
                                  └────────┴→ delete_cluster
 
-Every hour: ask whether enough frauds have matured since the last decision, make a Data Proc cluster, run the job on it,
-delete the cluster, and tell what was decided. A run that has nothing to learn is skipped before it costs anything: all
-of its tasks are skipped, and the first one's log and XCom say why, with the numbers.
+Every hour: check whether enough frauds have matured since the last decision, create a Data Proc cluster, run the job on
+it, delete the cluster, and report what was decided. A run with nothing to learn is skipped before it costs anything:
+all of its tasks are skipped, and the first one's log and XCom give the reason, with the numbers.
 
 | task | fails or retries |
 |---|---|
-| `enough_new_frauds` | retries when the bucket cannot be read |
+| `enough_new_frauds` | retries if the bucket cannot be read |
 | `create_cluster` | retries once; takes over a cluster that its first try left behind |
-| `train` | retries once, where the job says that this can help; attaches to a job that is running already |
+| `train` | retries once, if the job says that this can help; attaches to a job that is running already |
 | `outcome` | promoted, refused or no decision: in its XCom (and in the run's note on Airflow 2) |
 | `delete_cluster` | always runs, whatever happened before; finds the cluster by the run's label |
 
-The training asks for the deletion of the cluster at its end, so that one is not left where the DAG is paused meanwhile.
-A failed training is a failed run, and the cluster is gone. To try again, clear the whole run, not a single task of it.
-To train though little is new, trigger the DAG with `force`. An hour that is decided already is refused all the same.
+The training requests the deletion of the cluster at its end, so that none is left if the DAG is paused meanwhile.
+A failed training is a failed run, and its cluster is deleted. To try again, clear the whole run, not a single task.
+To train although little is new, trigger the DAG with `force`. An hour that is already decided is refused even then.
 
 Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
 Every setting, and what happens when something breaks, is in `docs/orchestration.md`.
@@ -39,42 +39,28 @@ from airflow.providers.common.compat.sdk import (
     task,
 )
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
-from fraud_detection_cloud import (
-    IDLE,
-    LIFETIME,
-    PROJECT,
-    RUN,
-    CreateCluster,
-    DeleteClusters,
-    Results,
-    Tell,
-    Train,
-    as_of,
-    freshness,
-    is_repeated,
-    minutes_label,
-    note,
-    require_undecided,
-    run_label,
-    summary,
-)
+from fraud_detection_common.freshness import measure_freshness, require_undecided
+from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
+from fraud_detection_common.notifications import WebhookNotifier, write_run_note
+from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train
+from fraud_detection_common.outputs import RunOutputs, is_repeated, summary
 
 
 def minutes(option: str, default: float) -> timedelta:
-    """A time limit, from the section [fraud_detection] of Airflow's configuration: known without a database."""
+    """A time limit, from the section [fraud_detection] of Airflow's configuration: readable without a database."""
     return timedelta(minutes=conf.getfloat("fraud_detection", option, fallback=default))
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """When runs begin, and how long each try of a task may take.
 
-    The operators wait without a limit of their own, so each task has one; tries × limits bound the run. There is no
-    `dagrun_timeout`: it would skip the tasks that are left, the deletion of the cluster included.
+    The operators have no time limit of their own, so each task has one; tries × limits bound the run. There is no
+    `dagrun_timeout`: it would skip the remaining tasks, including the deletion of the cluster.
     """
 
-    schedule: str
-    look: timedelta
+    cron: str
+    check: timedelta
     create: timedelta
     train: timedelta
     delete: timedelta
@@ -82,25 +68,25 @@ class Pace:
 
     @property
     def cluster_lifetime(self) -> timedelta:
-        """No run needs its cluster for longer: two tries to create, two to train, the pauses, and one to delete."""
+        """The longest a run needs its cluster: two tries to create, two to train, the pauses, and one to delete."""
         return 2 * self.create + 2 * self.train + 2 * self.retry_delay + self.delete
 
     @property
     def cluster_idle(self) -> timedelta:
-        """No run leaves its cluster without a job for longer: two tries to create, and the pauses between tries."""
+        """The longest a run leaves its cluster without a job: two tries to create, and the pauses between tries."""
         return 2 * self.create + 2 * self.retry_delay
 
 
 def setting(name: str, default: object = None) -> str:
-    """A template for one setting of the variable `fraud_detection`, which is read when the task runs."""
+    """A template for one setting of the variable `fraud_detection`, rendered when the task runs."""
     if default is None:
         return f"{{{{ var.json.fraud_detection.{name} }}}}"
     return f"{{{{ var.json.fraud_detection.get({name!r}, {default!r}) }}}}"
 
 
-pace = Pace(
-    schedule=conf.get("fraud_detection", "schedule", fallback="0 * * * *"),
-    look=minutes("look_minutes", 5),
+schedule = Schedule(
+    cron=conf.get("fraud_detection", "schedule", fallback="0 * * * *"),
+    check=minutes("look_minutes", 5),
     create=minutes("create_minutes", 20),
     train=minutes("train_minutes", 60),
     delete=minutes("delete_minutes", 20),
@@ -113,23 +99,23 @@ storage = setting("storage_endpoint", "https://storage.yandexcloud.net")
 code, output = setting("code_uri"), setting("output_uri")
 webhook = setting("webhook_connection", "")
 labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
-# A name can be used again only when its cluster is gone for good: a cleared run may meet its old one still going.
+# A name can be used again only once its cluster is deleted: a cleared run may find its old cluster still running.
 name = f"{project}-{{{{ run_label(dag_run) }}}}-{{{{ ti.try_number }}}}"
 
 with DAG(
     "fraud_detection_training",
     doc_md=__doc__,
     description="Retrain the fraud model on fresh labels, and promote it only when it is really better",
-    schedule=pace.schedule,
+    schedule=schedule.cron,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
-    catchup=False,  # the newest labels include those of all hours missed
+    catchup=False,  # the newest labels include those of all missed hours
     max_active_runs=1,  # two runs at once would compare with the same champion
-    params={"force": Param(False, type="boolean", description="Train though few frauds have matured")},
+    params={"force": Param(False, type="boolean", description="Train although few frauds have matured")},
     user_defined_macros={"as_of": as_of, "run_label": run_label},
     default_args={
         "owner": "fraud-detection",
-        "retry_delay": pace.retry_delay,
-        "on_failure_callback": Tell(
+        "retry_delay": schedule.retry_delay,
+        "on_failure_callback": WebhookNotifier(
             connection_id=webhook,
             text="{{ dag.dag_id }}: {{ task.task_id }} of {{ run_id }} failed: "
             "{{ exception | default('see its log') }}",
@@ -138,13 +124,13 @@ with DAG(
     tags=["fraud-detection"],
 ) as dag:
 
-    @task(execution_timeout=pace.look, retries=2)
+    @task(execution_timeout=schedule.check, retries=2)
     def enough_new_frauds(settings: dict[str, str], **context: Any) -> dict[str, Any]:
-        """Skip the run where nothing is worth a cluster."""
+        """Skip the run if there is too little to learn."""
         hook = DataprocHook(yandex_conn_id=settings["connection"])
-        results = Results.of(hook, settings["storage"], settings["output"])
-        found = freshness(
-            results,
+        outputs = RunOutputs.at(hook, settings["storage"], settings["output"])
+        found = measure_freshness(
+            outputs,
             settings["model_name"],
             datetime.fromisoformat(settings["as_of"]),
             int(settings["min_new_frauds"]),
@@ -172,13 +158,17 @@ with DAG(
 
     create = CreateCluster(
         task_id="create_cluster",
-        execution_timeout=pace.create,
+        execution_timeout=schedule.create,
         retries=1,
         connection_id=connection,
         folder_id=folder_id,
         cluster_name=name,
         cluster_description="Retraining of the fraud model; deleted at the end of its run",
-        labels={**labels, LIFETIME: minutes_label(pace.cluster_lifetime), IDLE: minutes_label(pace.cluster_idle)},
+        labels={
+            **labels,
+            LIFETIME: minutes_label(schedule.cluster_lifetime),
+            IDLE: minutes_label(schedule.cluster_idle),
+        },
         cluster_image_version=setting("image_version", "2.2"),
         zone=setting("zone"),
         subnet_id=setting("subnet_id"),
@@ -198,7 +188,7 @@ with DAG(
         computenode_disk_size=setting("disk_gib", 64),
         computenode_count=setting("compute_count", 1),
         computenode_preemptible=setting("preemptible", False),
-        # The last resort where no Airflow is left to delete anything: the nodes shut themselves down.
+        # The last resort if no Airflow is left to delete anything: the nodes shut themselves down.
         shutdown_script="{{ var.json.fraud_detection.get('shutdown_script', "
         "var.json.fraud_detection.code_uri ~ '/shutdown_host.sh') }}",
         shutdown_minutes=setting("shutdown_minutes", 240),
@@ -206,10 +196,10 @@ with DAG(
 
     train = Train(
         task_id="train",
-        execution_timeout=pace.train,
+        execution_timeout=schedule.train,
         retries=1,
         connection_id=connection,
-        cluster_id=create.output,  # the id that the provider passes on by itself gets lost on Airflow 3
+        cluster_id=create.output,  # the id that the provider passes on by itself is lost on Airflow 3
         name=name,
         main_python_file_uri=f"{code}/fraud_detection_model.py",
         python_file_uris=[f"{code}/fraud_detection.zip"],
@@ -226,10 +216,10 @@ with DAG(
         ],
         properties={
             "spark.submit.deployMode": "cluster",
-            "spark.yarn.maxAppAttempts": "1",  # or YARN runs a failed driver again, unasked
+            "spark.yarn.maxAppAttempts": "1",  # or YARN runs a failed driver again
             "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
             "spark.executorEnv.PYTHONPATH": "./venv",
-            # Where the job finds MLflow's credentials: the id of a secret, not the secret.
+            # The id of the Lockbox secret with MLflow's credentials, not the secret.
             "spark.yarn.appMasterEnv.MLFLOW_LOCKBOX_SECRET_ID": setting("mlflow_secret_id", ""),
         },
         more_properties="{{ var.json.fraud_detection.get('spark_properties', {}) | tojson }}",
@@ -238,9 +228,9 @@ with DAG(
     )
 
     @task(
-        execution_timeout=pace.look,
+        execution_timeout=schedule.check,
         retries=2,
-        on_success_callback=Tell(
+        on_success_callback=WebhookNotifier(
             connection_id=webhook,
             text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
             "{% if found.decision == 'promoted' and not found.repeated %}"
@@ -248,25 +238,25 @@ with DAG(
         ),
     )
     def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
-        """Show what the job decided. Data Proc's DONE is not enough: a run without a decision is not green."""
+        """Report what the job decided; fails without a decision, even if Data Proc says DONE."""
         hook = DataprocHook(yandex_conn_id=settings["connection"])
-        found = Results.of(hook, settings["storage"], settings["output"]).outcome(job_name)
+        found = RunOutputs.at(hook, settings["storage"], settings["output"]).outcome(job_name)
         if found is None or found["decision"] is None:
-            raise AirflowFailException(f"job {job_name} ended as if all were well, and left no decision: {found}")
+            raise AirflowFailException(f"job {job_name} ended with success but recorded no decision: {found}")
         repeated = is_repeated(found, context["dag_run"])
         line = f"{'decided before this run: ' if repeated else ''}{summary(found)}"
         print(line)
-        note(context, line)
+        write_run_note(context, line)
         return {**found, "repeated": repeated, "summary": line}
 
-    told = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
+    report_outcome = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
 
-    # A teardown without setups runs in any case, also where the creation failed halfway: a setup that failed would skip
-    # it. Its failure fails the run, since it costs money until the reaper comes. The training has asked for the
-    # deletion already: nothing schedules this task where the DAG is paused.
+    # A teardown without setups always runs, even if the creation failed halfway: a failed setup would skip it. Its
+    # failure fails the run, since the cluster costs money until the reaper deletes it. The training has already
+    # requested the deletion, because this task is not scheduled while the DAG is paused.
     delete = DeleteClusters(
         task_id="delete_cluster",
-        execution_timeout=pace.delete,
+        execution_timeout=schedule.delete,
         retries=3,
         connection_id=connection,
         folder_id=folder_id,
@@ -274,7 +264,7 @@ with DAG(
         cluster_id=create.output,
     ).as_teardown(on_failure_fail_dagrun=True)
 
-    # The outcome stands beside the deletion, not before it: the last tasks decide the state of a run, and a deletion
-    # that went well behind a training that did not would make the run green.
-    check >> create >> train >> told
+    # The outcome runs beside the deletion, not before it: the last tasks decide the state of a run, and a successful
+    # deletion after a failed training would make the run green.
+    check >> create >> train >> report_outcome
     [create, train] >> delete

@@ -1,6 +1,6 @@
 """What lies in the cloud's buckets, and how it gets there: s3cmd, which sends only what is new or different.
 
-CODE_BUCKET    dags/*.py
+CODE_BUCKET    dags/*.py  fraud_detection_common/*.py  .airflowignore
                code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
 INPUT_BUCKET   input_data/
 OUTPUT_BUCKET  output_data/
@@ -46,10 +46,10 @@ def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
 
 
 def dag_files() -> Iterator[tuple[str, bytes]]:
-    """The files of the folder dags/, with the list of those that are no DAGs."""
+    """The files of the folder dags/ by their paths in it: DAGs, the package that they share, and `.airflowignore`."""
     folder = ROOT / "dags"
-    for path in sorted([*folder.glob("*.py"), folder / ".airflowignore"]):
-        yield path.name, path.read_bytes()
+    for path in sorted([*folder.rglob("*.py"), folder / ".airflowignore"]):
+        yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
 def library(source: Path) -> bytes:

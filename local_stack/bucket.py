@@ -2,7 +2,7 @@
 
 The layout is that of the cloud's buckets (`deployment.bucket`), in one:
 
-    dags/
+    dags/*.py  dags/fraud_detection_common/*.py  dags/.airflowignore
     code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  venv.tar.gz
     input_data/  output_data/
 """
@@ -10,7 +10,7 @@ The layout is that of the cloud's buckets (`deployment.bucket`), in one:
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deployment import archive, paths
@@ -35,12 +35,21 @@ def create_archive() -> bool:
 
 def upload(stack: Stack) -> int:
     """Bring the bucket's files up to date; returns how many were new or different."""
-    changed = sum(_put(stack.bucket / name, content) for name, content in _objects(stack))
+    dags = dict(dag_files())
+    changed = sum(_put(stack.bucket / name, content) for name, content in _objects(stack, dags))
+    _delete_other_dags(stack.bucket / "dags", dags)
     return changed + _copy(ARCHIVE, stack.bucket / "code" / "venv.tar.gz")
 
 
-def _objects(stack: Stack) -> Iterator[tuple[str, bytes]]:
-    yield from ((f"dags/{name}", content) for name, content in dag_files())
+def _delete_other_dags(folder: Path, dags: Mapping[str, bytes]) -> None:
+    """Delete DAG files of an earlier release: Airflow would go on loading them."""
+    for path in folder.rglob("*.py"):
+        if path.relative_to(folder).as_posix() not in dags:
+            path.unlink()
+
+
+def _objects(stack: Stack, dags: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    yield from ((f"dags/{name}", content) for name, content in dags.items())
     yield from ((f"code/{name}", content) for name, content in code_files(ROOT / stack.training_settings))
 
 

@@ -38,8 +38,8 @@ def load(name: str) -> Any:
     folder = str(ROOT / "dags")
     if folder not in sys.path:
         sys.path.append(folder)  # as Airflow does
-    for module in ("fraud_detection_cloud", name):
-        sys.modules.pop(module, None)
+    for module in [module for module in sys.modules if module == name or module.startswith("fraud_detection_common")]:
+        del sys.modules[module]
     return importlib.import_module(name)
 
 
@@ -170,7 +170,7 @@ class World:
     def dag(self, name: str = "fraud_detection_training", retry_seconds: float = 0.1, **limits: float) -> Any:
         """The DAG, with retries and polling that hardly wait, and time limits in seconds for tasks by name."""
         dag = load(name).dag
-        sys.modules["fraud_detection_cloud"].POLL_SECONDS = 0.2  # type: ignore[attr-defined]
+        sys.modules["fraud_detection_common.clusters"].POLL_SECONDS = 0.2  # type: ignore[attr-defined]
         for task in dag.tasks:
             task.retry_delay = timedelta(seconds=retry_seconds)
         for task_id, seconds in limits.items():

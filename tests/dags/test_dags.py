@@ -68,7 +68,7 @@ def test_airflow_finds_both_dags_and_nothing_else_in_the_folder(monkeypatch: pyt
 
 def test_the_dags_need_nothing_of_the_library() -> None:
     """Fails when a DAG imports the library or Spark, which Airflow's environment lacks, and all runs break."""
-    for path in (ROOT / "dags").glob("*.py"):
+    for path in (ROOT / "dags").rglob("*.py"):
         assert not re.search(
             r"^\s*(from|import) (fraud_detection(\.|\s)|pyspark|mlflow|emulator)", path.read_text(), re.M
         )
@@ -76,11 +76,11 @@ def test_the_dags_need_nothing_of_the_library() -> None:
 
 def test_the_schedule_is_hourly_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when changing the schedule or the time limit of training needs an edit of the DAG."""
-    assert str(load("fraud_detection_training").pace.schedule) == "0 * * * *"
+    assert str(load("fraud_detection_training").schedule.cron) == "0 * * * *"
     monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__SCHEDULE", "*/10 * * * *")
     monkeypatch.setenv("AIRFLOW__FRAUD_DETECTION__TRAIN_MINUTES", "7.5")
     module = load("fraud_detection_training")
-    assert module.pace.schedule == "*/10 * * * *"
+    assert module.schedule.cron == "*/10 * * * *"
     timetable = module.dag.timetable
     assert (getattr(timetable, "expression", None) or timetable._expression) == "*/10 * * * *"
     assert module.dag.get_task("train").execution_timeout == timedelta(minutes=7.5)
@@ -132,7 +132,7 @@ def test_the_job_is_never_run_again_by_yarn(training: Any) -> None:
 
 def test_every_setting_that_the_dags_read_is_in_the_example_and_described(training: Any) -> None:
     """Fails when a setting is missing from the example or the documentation, or an unused one is listed."""
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").glob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").rglob("*.py"))
     read = set(re.findall(r"setting\(\"(\w+)\"", text)) | set(re.findall(r"fraud_detection\.get\('(\w+)'", text))
     assert read == set(example_variables())
     described = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "orchestration.md").read_text(), re.M))
@@ -189,17 +189,17 @@ def test_names_fit_the_rules_of_the_cloud(rendered: dict[str, dict[str, Any]]) -
 
 def test_a_run_is_named_alike_on_every_try_and_unlike_any_other() -> None:
     """Fails when two runs of the same second share a label, and one deletes the other's cluster."""
-    cloud = load("fraud_detection_cloud")
-    labels = {cloud.run_label(_dag_run(run_id=name)) for name in ("manual__1", "manual__2", "scheduled__1")}
+    naming = load("fraud_detection_common.naming")
+    labels = {naming.run_label(_dag_run(run_id=name)) for name in ("manual__1", "manual__2", "scheduled__1")}
     assert len(labels) == 3
-    assert cloud.run_label(_dag_run()) == cloud.run_label(_dag_run())
+    assert naming.run_label(_dag_run()) == naming.run_label(_dag_run())
 
 
 def test_a_run_by_hand_and_a_run_of_airflow_2_have_a_moment() -> None:
     """Fails when a manual run on Airflow 3, or any run on Airflow 2, has no as-of time."""
-    cloud = load("fraud_detection_cloud")
+    naming = load("fraud_detection_common.naming")
     old = SimpleNamespace(dag_id="d", run_id="r", data_interval_end=datetime(2026, 5, 24, 10, 30, tzinfo=UTC))
-    assert cloud.as_of(old) == cloud.as_of(_dag_run()) == "2026-05-24T10:00:00+00:00"
+    assert naming.as_of(old) == naming.as_of(_dag_run()) == "2026-05-24T10:00:00+00:00"
 
 
 def _dag_run(run_id: str = "manual__1") -> SimpleNamespace:

@@ -319,7 +319,7 @@ def test_a_training_that_is_tried_again_keeps_its_cluster(world: World) -> None:
 def test_a_try_that_finds_its_cluster_deleted_takes_over_what_the_one_before_decided(world: World) -> None:
     """Fails when a worker lost right after the cluster's deletion turns a successful run red."""
     name = "fraud-detection-20260524t100000-000000"
-    train = load("fraud_detection_cloud").Train(
+    train = load("fraud_detection_common.operators").Train(
         task_id="t",
         connection_id="yandexcloud_default",
         cluster_id="c9q00000000000000000",
@@ -364,11 +364,11 @@ def test_a_deletion_that_never_ends_holds_up_no_other(world: World) -> None:
 
 def test_a_teardown_with_several_clusters_names_those_that_stay(world: World) -> None:
     """Fails when one cluster that cannot be deleted keeps the run's others alive, or is not named."""
-    cloud = load("fraud_detection_cloud")
-    cloud.POLL_SECONDS = 0.2
+    operators = load("fraud_detection_common.operators")
+    operators.clusters.POLL_SECONDS = 0.2
     labels = {"project": "fraud-detection", "run": "a"}
     made = [world.cluster(**labels), world.cluster(**labels)]
-    delete = cloud.DeleteClusters(
+    delete = operators.DeleteClusters(
         task_id="d", connection_id="yandexcloud_default", labels=labels, execution_timeout=timedelta(seconds=20)
     )
     world.emulator.add_fault("delete-refused", code="PERMISSION_DENIED")
@@ -441,14 +441,14 @@ def _reap(world: World, later: timedelta = timedelta(0), seconds: float = 60, re
     """A run of the reaper, at a later time of day."""
     dag = world.dag("fraud_detection_cluster_reaper", delete_outlived_clusters=seconds)
     dag.get_task("delete_outlived_clusters").retries = retries
-    cloud = sys.modules["fraud_detection_cloud"]
+    operators = sys.modules["fraud_detection_common.operators"]
 
     class Clock(datetime):
         @classmethod
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime.now(UTC) + later
 
-    cloud.datetime = Clock  # type: ignore[attr-defined]
+    operators.datetime = Clock  # type: ignore[attr-defined]
     return world.run(dag)
 
 
@@ -488,8 +488,9 @@ def _killed_when(world: World, condition: Callable[[], bool]) -> None:
 @contextmanager
 def _run_elsewhere(world: World, at: datetime) -> Iterator[subprocess.Popen[bytes]]:
     """A run in its own process, which exits with 0 if the run is green, and is killed if it takes too long."""
-    program = f"""import sys; from datetime import datetime; import world
-run = world.dag_test(world.load("fraud_detection_training").dag, datetime.fromisoformat("{at.isoformat()}"), None)
+    program = f"""import sys; from datetime import datetime; import fake_cloud
+dag = fake_cloud.load("fraud_detection_training").dag
+run = fake_cloud.dag_test(dag, datetime.fromisoformat("{at.isoformat()}"), None)
 sys.exit(str(run.state) != "success")"""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
     log = world.emulator.state / "elsewhere.log"

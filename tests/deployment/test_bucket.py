@@ -104,6 +104,15 @@ def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: S3, monkey
     assert s3.names("dags/") == ["dags/kept.py"], "an empty folder emptied the bucket"
 
 
+def test_the_package_of_the_dags_replaces_the_module_of_an_earlier_release(s3: S3) -> None:
+    """Fails when Airflow finds DAGs without the package they import, or parses a module that they no longer have."""
+    s3.client.put_object(Bucket=BUCKET, Key="dags/fraud_detection_cloud.py", Body=b"old")
+    bucket.upload("dags", s3.settings, ROOT)
+    expected = [path.relative_to(ROOT).as_posix() for path in (ROOT / "dags").rglob("*.py")]
+    assert s3.names("dags/") == sorted([*expected, "dags/.airflowignore"])
+    assert "dags/fraud_detection_common/operators.py" in expected
+
+
 def test_results_are_fetched_once(s3: S3, tmp_path: Path) -> None:
     """Fails when a download misses new decisions, or fetches gigabytes again."""
     for name in ("decisions/20260501T000000Z.json", "reports/a b/report.html"):

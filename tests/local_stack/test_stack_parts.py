@@ -302,6 +302,23 @@ def test_uploading_again_changes_nothing(stack: Stack, tmp_path: Path, monkeypat
     names = {path.relative_to(stack.bucket).as_posix() for path in stack.bucket.rglob("*") if path.is_file()}
     assert {"dags/fraud_detection_training.py", "code/fraud_detection_model.py", "code/fraud_detection.zip"} <= names
     assert {"code/retraining.yaml", "code/venv.tar.gz"} <= names
+    assert "dags/fraud_detection_common/operators.py" in names
+
+
+def test_dag_files_of_an_earlier_release_are_deleted(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a stack that is brought to a new release goes on loading DAG files that the release no longer has."""
+    (tmp_path / "venv.tar.gz").write_bytes(b"made by make up before it uploads")
+    monkeypatch.setattr(bucket, "ARCHIVE", tmp_path / "venv.tar.gz")
+    dags = stack.bucket / "dags"
+    old = [dags / "fraud_detection_cloud.py", dags / "fraud_detection_common" / "gone.py"]
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("raise AssertionError\n")
+    bucket.upload(stack)
+    assert not any(path.exists() for path in old)
+    assert (dags / "fraud_detection_training.py").is_file()
 
 
 def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:

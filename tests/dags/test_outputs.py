@@ -64,22 +64,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def cloud() -> Any:
-    return load("fraud_detection_cloud")
+def outputs() -> Any:
+    return load("fraud_detection_common.outputs")
 
 
 @pytest.fixture(params=["folder", "storage"])
 def results(
-    request: pytest.FixtureRequest, tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
     (tmp_path / "demo" / "output").mkdir(parents=True)
     if request.param == "folder":
-        yield cloud.Results(f"file://{tmp_path}", "demo", "output/", {})
+        yield outputs.RunOutputs(f"file://{tmp_path}", "demo", "output/", {})
         return
-    monkeypatch.setattr(cloud.yandexcloud.auth, "get_auth_token", lambda **_: "the token")
+    monkeypatch.setattr(outputs.yandexcloud.auth, "get_auth_token", lambda **_: "the token")
     with Storage(tmp_path, "the token") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "output/", {})
+        yield outputs.RunOutputs(f"http://127.0.0.1:{server.server_port}", "demo", "output/", {})
         server.shutdown()
 
 
@@ -91,6 +91,10 @@ def leave(tmp_path: Path) -> Any:
         path.write_text(json.dumps(content or {}))
 
     return write
+
+
+def measure_freshness(*arguments: Any, **options: Any) -> Any:
+    return load("fraud_detection_common.freshness").measure_freshness(*arguments, **options)
 
 
 def _decision(as_of: datetime) -> str:
@@ -138,13 +142,13 @@ def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> 
     ],
 )
 def test_new_frauds_are_counted_from_the_last_decision(
-    results: Any, leave: Any, cloud: Any, decided: int | None, hours: int, train: bool, reason: str
+    results: Any, leave: Any, decided: int | None, hours: int, train: bool, reason: str
 ) -> None:
     """Fails when clusters are created with too few new frauds, or training never starts."""
     _matured(leave, transactions=None)
     if decided is not None:
         leave(_decision(T + timedelta(hours=decided)), {"version": None, "champion_version": 12})
-    found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+    found = measure_freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
 
@@ -169,67 +173,66 @@ def test_new_frauds_are_counted_from_the_last_decision(
     ],
 )
 def test_without_a_champion_a_run_does_not_wait_for_frauds(
-    results: Any, leave: Any, cloud: Any, decision: dict[str, int | None], hours: int, train: bool, reason: str
+    results: Any, leave: Any, decision: dict[str, int | None], hours: int, train: bool, reason: str
 ) -> None:
     """Fails when an installation without a champion waits hours for new frauds after one unlucky first run."""
     _matured(leave, transactions={1: 40})
     leave(_decision(T), decision)
-    found = cloud.freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+    found = measure_freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
 
 
-def test_a_retired_champion_is_none(results: Any, leave: Any, cloud: Any) -> None:
+def test_a_retired_champion_is_none(results: Any, leave: Any) -> None:
     """Fails when the successor of a retired champion must wait for new frauds."""
     _matured(leave, transactions={1: 40})
     leave(_decision(T), {"version": 2, "champion_version": 1})
     leave(f"decisions/m/{T - timedelta(hours=2):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
     leave(f"decisions/m/{T + timedelta(minutes=20):%Y%m%dT%H%M%S}123456Z-rollback.json")
-    assert not cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
+    assert not measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
     leave(f"decisions/m/{T + timedelta(minutes=30):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
-    assert cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
+    assert measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
 
 
 @pytest.mark.parametrize(("transactions", "train"), [({2: 40}, False), ({}, False), (None, True)])
 def test_without_a_champion_the_same_data_are_not_judged_again(
-    results: Any, leave: Any, cloud: Any, transactions: dict[int, int] | None, train: bool
+    results: Any, leave: Any, transactions: dict[int, int] | None, train: bool
 ) -> None:
     """Fails when a stalled data feed costs a cluster every hour, or an old file blocks a first champion."""
     _matured(leave, transactions=transactions)
     leave(_decision(T), {"version": None, "champion_version": None})
-    found = cloud.freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24)
+    found = measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24)
     assert found.train is train
-    later = cloud.freshness(results, "m", T + timedelta(hours=24), min_new_frauds=10, max_hours=24)
+    later = measure_freshness(results, "m", T + timedelta(hours=24), min_new_frauds=10, max_hours=24)
     assert later.train
 
 
-def test_the_summary_says_why() -> None:
+def test_the_summary_says_why(outputs: Any) -> None:
     """Fails when a run's page says `no decision` without the reason, and people must open every report."""
-    cloud = load("fraud_detection_cloud")
     outcome = {"as_of": "T", "decision": "no_decision", "version": None, "reason": "9 frauds", "report": "s3a://r"}
-    assert cloud.summary(outcome) == "T: no decision; 9 frauds; report s3a://r"
+    assert outputs.summary(outcome) == "T: no decision; 9 frauds; report s3a://r"
 
 
-def test_the_first_run_goes_ahead(results: Any, cloud: Any) -> None:
+def test_the_first_run_goes_ahead(results: Any) -> None:
     """Fails when a new installation waits for new frauds and never trains its first model."""
-    assert cloud.freshness(results, "m", T, 10, 24).train
+    assert measure_freshness(results, "m", T, 10, 24).train
 
 
 def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(
-    tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a lost permission looks like a first run, and a cluster is created every hour."""
-    monkeypatch.setattr(cloud.yandexcloud.auth, "get_auth_token", lambda **_: "another")
+    monkeypatch.setattr(outputs.yandexcloud.auth, "get_auth_token", lambda **_: "another")
     with Storage(tmp_path, "the token") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        results = cloud.Results(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
+        results = outputs.RunOutputs(f"http://127.0.0.1:{server.server_port}", "demo", "", {})
         with pytest.raises(requests.HTTPError, match="403"):
             results.maturity("m")
         server.shutdown()
 
 
 def test_the_token_is_that_of_the_machine_s_service_account(
-    tmp_path: Path, cloud: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when reading results needs static keys, which must be created, stored and rotated."""
     seen: list[str] = []
@@ -240,8 +243,8 @@ def test_the_token_is_that_of_the_machine_s_service_account(
 
     with serving(tmp_path, {"port": 0, "metadata_port": 0}, python=sys.executable) as emulator:
         monkeypatch.setenv("YC_METADATA_ADDR", emulator.cloud["metadata"])
-        monkeypatch.setattr(cloud, "requests", SimpleNamespace(get=get, codes=requests.codes))
-        assert cloud.Results("https://storage", "demo", "", {}).outcome("j") is None
+        monkeypatch.setattr(outputs, "requests", SimpleNamespace(get=get, codes=requests.codes))
+        assert outputs.RunOutputs("https://storage", "demo", "", {}).outcome("j") is None
         [given] = emulator.events("metadata-token")
     assert given["caller"] == emulator.cloud["service_accounts"]["airflow"]["id"]
     assert len(seen) == 1
@@ -249,9 +252,9 @@ def test_the_token_is_that_of_the_machine_s_service_account(
 
 
 @pytest.mark.parametrize("uri", ["output", "s3a://", "https://storage/x"])
-def test_an_output_that_is_no_bucket_is_a_wrong_setting(cloud: Any, uri: str) -> None:
+def test_an_output_that_is_no_bucket_is_a_wrong_setting(outputs: Any, uri: str) -> None:
     """Fails when a mistyped output address is retried instead of being reported at once."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="expected s3a://BUCKET/FOLDER"):
-        cloud.Results.of(None, "https://storage", uri)
+        outputs.RunOutputs.at(None, "https://storage", uri)
