@@ -20,7 +20,7 @@ import deflate
 from deployment.errors import run, told
 from deployment.inspection import inspect
 from deployment.locked import CLOUD, Target, locked_requirements, this_machine, uv
-from deployment.paths import ARCHIVE, shown, write_whole
+from deployment.paths import ARCHIVE, shown, write_atomic
 
 GZIP_LEVEL = 6  # 147 MB in 4 s; level 4 gives 151 MB in 3 s
 FORMAT = 1
@@ -45,7 +45,7 @@ def create(archive: Path = ARCHIVE, target: Target = CLOUD) -> bool:
     with TemporaryDirectory(dir=archive.parent, prefix=".venv-") as name:
         packages, candidate = Path(name) / "packages", Path(name) / archive.name
         _install(requirements, target, packages)
-        write_whole(candidate, packed(packages))
+        write_atomic(candidate, packed(packages))
         inspect(candidate, target, requirements)
         made_of.unlink(missing_ok=True)
         candidate.replace(archive)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
 from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
-from deployment.paths import ARCHIVE, ROOT, shown, write_whole
+from deployment.paths import ARCHIVE, ROOT, shown, write_atomic
 from deployment.settings import load, needed
 
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
@@ -83,7 +83,7 @@ class Storage:
         told(f"{_short(source)} → {_short(target)}")
         with TemporaryDirectory(prefix="s3cmd-") as folder:
             config = Path(folder) / "s3cfg"
-            write_whole(config, self._config().encode(), mode=0o600)
+            write_atomic(config, self._config().encode(), mode=0o600)
             command = [
                 sys.executable,
                 str(_S3CMD),
@@ -150,7 +150,7 @@ def _upload_files(storage: Storage, files: Iterator[tuple[str, bytes]], target: 
     with TemporaryDirectory(prefix="upload-") as name:
         folder = Path(name) / target.rstrip("/").rpartition("/")[2]
         for file_name, content in files:
-            write_whole(folder / file_name, content)
+            write_atomic(folder / file_name, content)
         if not folder.exists():
             raise DeploymentError(f"there is nothing to upload to {target}; is this the whole repository?")
         storage.sync(f"{folder}/", target, *options)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.errors import DeploymentError, run, told
-from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_whole
+from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_atomic
 from deployment.settings import read_env
 
 # Name in .env: the output it comes from, and the way into that.
@@ -137,8 +137,8 @@ def write(outputs: Mapping[str, Any], env_file: Path, variables_file: Path, exam
     values, content = env_values(outputs), variables(outputs, example)
     read_env(env_file)  # a line that cannot be read is told here, and not by the next command
     old = env_file.read_text(encoding="utf-8") if env_file.exists() else ""
-    write_whole(env_file, merged(old, values).encode(), mode=0o600)
-    write_whole(variables_file, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomic(env_file, merged(old, values).encode(), mode=0o600)
+    write_atomic(variables_file, (json.dumps(content, indent=2) + "\n").encode())
     told(f"{shown(env_file)}: {len(values)} names, readable by you alone")
     told(f"{shown(variables_file)}: {', '.join(content)}; next: make import-variables")
 

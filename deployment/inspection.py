@@ -10,7 +10,12 @@ import tarfile
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
+
+from packaging.requirements import Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, parse_tag
+from packaging.utils import canonicalize_name
 
 from deployment.errors import DeploymentError, run, told
 from deployment.locked import CLOUD, Target, locked_requirements
@@ -131,49 +136,35 @@ def _about_binary(name: PurePosixPath, head: bytes, target: Target) -> Iterator[
 
 def _about_wheel(name: str, text: str, target: Target) -> Iterator[str]:
     tags = re.findall(r"^Tag:\s*(\S+)", text, flags=re.MULTILINE)
-    if not any(_fits(tag, target) for tag in tags):
+    if not any(parse_tag(tag) & _supported_tags(target) for tag in tags):
         yield f"{name}: its wheel is for {', '.join(tags) or 'nothing'}"
 
 
-def _fits(tag: str, target: Target) -> bool:
-    """Whether a wheel's tag (PEP 425) fits; a compressed one, `py2.py3-none-any`, by any of its parts."""
-    interpreters, abis, platforms = (part.split(".") for part in tag.split("-", 2))
-    minor = int(target.python.partition(".")[2])
-    own = f"cp3{minor}"
-    interpreter_fits = any(
-        found in ("py3", f"py3{minor}", own)
-        or ("abi3" in abis and (match := re.fullmatch(r"cp3(\d+)", found)) is not None and int(match[1]) <= minor)
-        for found in interpreters
-    )
-    abi_fits = any(found in ("none", "abi3", own) for found in abis)
-    return interpreter_fits and abi_fits and any(_platform_fits(found, target.platform) for found in platforms)
+@cache
+def _supported_tags(target: Target) -> frozenset[Tag]:
+    """The wheel tags that the target's Python can install."""
+    major, minor = map(int, target.python.split("."))
+    platforms = [*_platforms(target.platform)]
+    interpreter = f"cp{major}{minor}"
+    specific = cpython_tags((major, minor), abis=[interpreter], platforms=platforms)
+    return frozenset([*specific, *compatible_tags((major, minor), interpreter, platforms)])
 
 
-def _platform_fits(found: str, wanted: str) -> bool:
-    machine, _, system = wanted.partition("-")
-    if found == "any":
-        return True
-    if "manylinux" not in system:
-        return "macosx" in found and ("arm64" if machine == "aarch64" else machine) in found
-    if found in (f"{old}_{machine}" for old in ("manylinux1", "manylinux2010", "manylinux2014")):
-        return True
-    match = re.fullmatch(rf"manylinux_(\d+)_(\d+)_{machine}", found)
-    newest = re.fullmatch(r"manylinux_(\d+)_(\d+)", system)
-    return bool(match and newest) and _numbers(match) <= _numbers(newest)
-
-
-def _numbers(match: re.Match[str] | None) -> tuple[int, ...]:
-    return tuple(int(group) for group in match.groups()) if match else ()
+def _platforms(platform: str) -> Iterator[str]:
+    """The platform tags of one of uv's platforms, `x86_64-manylinux_2_28` or `aarch64-apple-darwin`."""
+    machine, _, system = platform.partition("-")
+    if "manylinux" not in system:  # any version of macOS: uv chooses it
+        yield from mac_platforms((99, 0), "arm64" if machine == "aarch64" else machine)
+        return
+    glibc = int(system.rpartition("_")[2])
+    yield from (f"manylinux_2_{minor}_{machine}" for minor in range(glibc, 4, -1))
+    yield from (f"{alias}_{machine}" for alias in ("manylinux2014", "manylinux2010", "manylinux1"))
 
 
 def _distribution(text: str) -> dict[str, str]:
     header = text.partition("\n\n")[0]
     found = dict(re.findall(r"^(Name|Version):\s*(\S+)", header, flags=re.MULTILINE))
-    return {_normalized(found["Name"]): found["Version"]} if len(found) == 2 else {}
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(found["Name"]): found["Version"]} if len(found) == 2 else {}
 
 
 def _about_distributions(found: _Found, requirements: str | None) -> Iterator[str]:
@@ -191,12 +182,14 @@ def _about_distributions(found: _Found, requirements: str | None) -> Iterator[st
 def _wanted(requirements: str) -> Iterator[tuple[str, str]]:
     """Names and versions of a requirements file that every system needs."""
     for line in requirements.splitlines():
-        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)\s*(;[^\\]*)?", line)
-        if match is None:
-            continue
-        if any(name in (match[3] or "") for name in ("sys_platform", "platform_system", "platform_machine", "python_")):
+        if not line[:1].isalnum():
+            continue  # a hash or a comment
+        requirement = Requirement(line.rstrip("\\ "))
+        marker = str(requirement.marker or "")
+        if any(name in marker for name in ("sys_platform", "platform_system", "platform_machine", "python_")):
             continue  # perhaps of another system or Python; uv's own rules decide that
-        yield _normalized(match[1]), match[2]
+        [pinned] = requirement.specifier
+        yield canonicalize_name(requirement.name), pinned.version
 
 
 def _main() -> None:

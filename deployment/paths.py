@@ -1,4 +1,4 @@
-"""Where things lie in the repository, and files that are written whole or not at all."""
+"""Paths of the repository, and atomic writes."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ VARIABLES = ROOT / "variables.json"
 VARIABLES_EXAMPLE = ROOT / "variables.json.example"
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file at once; with mode 0600 nobody else can read it from its first byte on."""
+def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file atomically; its mode applies from the first byte on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -20,12 +20,12 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(mode)  # the process's umask, or a leftover of an earlier try, may say otherwise
+        temporary.chmod(mode)  # despite the process's umask, or a leftover of an earlier try
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def shown(path: Path) -> str:
-    """A path as people see it: relative to the repository where it is inside."""
+    """A path for messages: relative to the repository if it is inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

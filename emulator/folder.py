@@ -11,14 +11,13 @@ jobs/ID/driver.log      what a job wrote; a link into the bucket once it has end
 buckets/NAME            the buckets, unless the settings name another folder
 """
 
-import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from google.protobuf.message import Message
 from yandex.cloud.iam.v1.service_account_pb2 import ServiceAccount
 from yandex.cloud.vpc.v1.network_pb2 import Network
@@ -26,37 +25,31 @@ from yandex.cloud.vpc.v1.subnet_pb2 import Subnet
 
 from emulator import ids
 from emulator.errors import EmulatorError
-from emulator.keys import (
-    certificate_is_good,
-    make_certificates,
-    make_service_account_key,
-    make_ssh_public_key,
-    write_private,
-)
+from emulator.files import write_atomic
+from emulator.keys import are_certificates_valid, make_certificates, make_service_account_key, make_ssh_public_key
 from emulator.settings import Settings
 from emulator.store import Store
 
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Hold a state folder, made where it is not there. Raises EmulatorError where another process holds it."""
+    """Hold a state folder, which is created if needed. Raises EmulatorError if another process holds it."""
+    lock = FileLock(state / "lock", timeout=0, mode=0o600)
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock.acquire()
+    except Timeout as error:
+        raise EmulatorError(
+            f"another emulator uses the state folder {state}; end that one or name another folder by --state"
+        ) from error
     except OSError as error:
         raise EmulatorError(
             f"cannot use the state folder {state}: {error.strerror}; name another by --state"
         ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EmulatorError(
-                f"another emulator uses the state folder {state}; end that one or name another folder by --state"
-            ) from error
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def prepare(state: Path, settings: Settings) -> None:
@@ -67,10 +60,10 @@ def prepare(state: Path, settings: Settings) -> None:
     buckets = settings.storage.root or state / "buckets"
     for name in settings.names.buckets:
         (buckets / name).mkdir(parents=True, exist_ok=True)
-    if not certificate_is_good(state / "server.pem"):
+    if not are_certificates_valid(state):
         make_certificates(state)
     if not (state / "control.token").exists():
-        write_private(state / "control.token", secrets.token_urlsafe(32).encode())
+        write_atomic(state / "control.token", secrets.token_urlsafe(32).encode())
     store = Store(state / "store.sqlite")
     try:
         with store.transaction():
@@ -103,7 +96,7 @@ def describe(state: Path, settings: Settings, endpoint: str, metadata: str | Non
         }
     finally:
         store.close()
-    write_private(state / "cloud.json", json.dumps(description, indent=2).encode())
+    write_atomic(state / "cloud.json", json.dumps(description, indent=2).encode())
 
 
 def _make_names(state: Path, settings: Settings, store: Store) -> None:

@@ -1,60 +1,37 @@
-"""Keys and certificates of the emulator, made once and kept in the state folder, readable by their owner alone."""
+"""Keys and certificates of the emulator, created once and kept in the state folder, readable only by their owner."""
 
 import base64
-import ipaddress
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from emulator.files import write_atomic
 from emulator.ids import ACCOUNT, new_id
 
-_VALID = timedelta(days=825)  # the longest that common TLS clients accept
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    part.replace(path)
+_HOSTS = ("127.0.0.1", "localhost")
+_VALIDITY = timedelta(days=825)  # the longest that common TLS clients accept
 
 
 def make_certificates(folder: Path) -> None:
-    """`ca.pem`, and `server.key` + `server.pem` for 127.0.0.1 and localhost; the authority's own key is not kept."""
-    now = datetime.now(UTC)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local cloud emulator CA")])
-    ca = (
-        _certificate(ca_name, ca_name, ca_key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    hosts = [x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")), x509.DNSName("localhost")]
-    certificate = (
-        _certificate(name, ca_name, key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    write_private(folder / "server.key", _private_pem(key))
-    write_private(folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM))
-    write_private(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))
+    """`ca.pem`, and `server.key` + `server.pem` for 127.0.0.1 and localhost. The authority's own key is not kept."""
+    authority = trustme.CA(organization_name="local cloud emulator CA")
+    server = authority.issue_cert(*_HOSTS, common_name=_HOSTS[0], not_after=datetime.now(UTC) + _VALIDITY)
+    write_atomic(folder / "server.key", server.private_key_pem.bytes())
+    write_atomic(folder / "server.pem", server.cert_chain_pems[0].bytes())
+    write_atomic(folder / "ca.pem", authority.cert_pem.bytes())
 
 
-def certificate_is_good(path: Path) -> bool:
-    """Whether the server's certificate is there and lasts another month."""
+def are_certificates_valid(folder: Path) -> bool:
+    """Whether the authority's and the server's certificates exist and are valid for another month."""
+    return all(_lasts_another_month(folder / name) for name in ("ca.pem", "server.pem"))
+
+
+def _lasts_another_month(path: Path) -> bool:
     if not path.exists():
         return False
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
@@ -75,12 +52,12 @@ def make_service_account_key(path: Path, service_account_id: str) -> tuple[str, 
         "public_key": public.decode(),
         "private_key": banner + _private_pem(key).decode(),
     }
-    write_private(path, json.dumps(content, indent=2).encode())
+    write_atomic(path, json.dumps(content, indent=2).encode())
     return key_id, public.decode()
 
 
 def make_ssh_public_key() -> str:
-    """A public key nobody holds the private part of: nodes that do not exist need no shell."""
+    """A public key whose private key is discarded: emulated nodes have no shell."""
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     text = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return f"{text.decode()} emulator"
@@ -98,35 +75,7 @@ def is_ssh_public_key(text: str) -> bool:
     return blob[4 : 4 + len(parts[0])] == parts[0].encode()
 
 
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, now: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + _VALID)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _private_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def _private_pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -57,7 +57,7 @@ def _put(path: Path, content: bytes) -> bool:
     """Write an object whole, where it is not there like this already."""
     if path.exists() and path.read_bytes() == content:
         return False
-    paths.write_whole(path, content)
+    paths.write_atomic(path, content)
     return True
 
 

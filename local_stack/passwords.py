@@ -5,7 +5,7 @@ import json
 import secrets
 from pathlib import Path
 
-from deployment.paths import write_whole
+from deployment.paths import write_atomic
 from local_stack.settings import StackError
 
 _NAMES = (
@@ -39,8 +39,8 @@ def passwords(path: Path) -> dict[str, str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner alone from its first byte on."""
-    write_whole(path, text.encode(), mode=0o600)
+    """Replace a file atomically; only its owner can read it."""
+    write_atomic(path, text.encode(), mode=0o600)
 
 
 def _read(path: Path) -> dict[str, str]:

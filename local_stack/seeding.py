@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from deployment.paths import write_whole
+from deployment.paths import write_atomic
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days, write_table
 from fraud_simulation.fraud import World
@@ -57,7 +57,7 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
         first_hourly_day=today,
         drift_date=today - timedelta(days=DAYS_OF_NEW_FRAUDS),
     )
-    write_whole(path, json.dumps(asdict(begun), default=str, indent=2).encode())
+    write_atomic(path, json.dumps(asdict(begun), default=str, indent=2).encode())
     return begun
 
 

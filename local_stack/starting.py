@@ -1,6 +1,5 @@
 """`make up`, top to bottom."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from emulator.client import Emulator
 from fraud_detection.errors import FraudDetectionError
@@ -39,7 +40,7 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
     """Bring everything up; what is up already stays. Raises StackError with what is wrong and the next command."""
     progress = Progress()
     _prepare_folder(stack)
-    with _alone(stack):
+    with _locked(stack):
         secret = passwords(stack.passwords)
         supervisor = _supervisor(stack)
         try:
@@ -95,16 +96,17 @@ def _prepare_folder(stack: Stack) -> None:
 
 
 @contextmanager
-def _alone(stack: Stack) -> Iterator[None]:
-    """Let no other `make up` work on this stack."""
-    descriptor = os.open(stack.run / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+def _locked(stack: Stack) -> Iterator[None]:
+    """Hold the stack's lock. Raises StackError if another `make up` holds it."""
+    lock = FileLock(stack.run / "up.lock", timeout=0, mode=0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire()
+    except Timeout as error:
+        raise StackError("another make up is running on this stack; next: wait for it, see make status") from error
+    try:
         yield
-    except BlockingIOError as error:
-        raise StackError("another make up is at work on this stack; wait for it: make status") from error
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _supervisor(stack: Stack) -> Supervisor:

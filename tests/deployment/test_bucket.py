@@ -14,7 +14,7 @@ from fakes.s3_for_deployment import BUCKET, KEY, S3, SECRET, s3_server
 from deployment import bucket
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.identity import StorageKey
-from deployment.paths import ROOT, write_whole
+from deployment.paths import ROOT, write_atomic
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def s3(server: S3) -> S3:
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "input data"
     for name in ("transactions/2026-05-01/part 1.csv", "transactions/2026-05-02.parquet", "labels.csv"):
-        write_whole(folder / name, f"content of {name}\n".encode())
-    write_whole(folder / ".DS_Store", b"x")
+        write_atomic(folder / name, f"content of {name}\n".encode())
+    write_atomic(folder / ".DS_Store", b"x")
     return folder
 
 
@@ -58,7 +58,7 @@ def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
         bucket.upload("src", s3.settings, data)
         bucket.upload("data", s3.settings, data)
     assert len(s3.writes()) == 7
-    write_whole(data / "labels.csv", b"content of labels.csw\n")  # as long as before
+    write_atomic(data / "labels.csv", b"content of labels.csw\n")  # as long as before
     bucket.upload("data", s3.settings, data)
     assert s3.writes()[7:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
 
@@ -66,7 +66,7 @@ def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
 def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Fails when the archive is uploaded every time, because its multipart checksum is not that of the file."""
     archive = tmp_path / "venv.tar.gz"
-    write_whole(archive, os.urandom(16_000_000))
+    write_atomic(archive, os.urandom(16_000_000))
     monkeypatch.setattr(bucket, "ARCHIVE", archive)
     bucket.upload("venv", s3.settings, tmp_path)
     first = s3.writes()

@@ -14,7 +14,7 @@ from fakes.emulated_cloud import BUCKET, QUICK, emulated
 
 from deployment import archive, bucket
 from deployment.locked import CLOUD, this_machine
-from deployment.paths import write_whole
+from deployment.paths import write_atomic
 
 BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"
 
@@ -41,7 +41,7 @@ def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_pat
         settings = tmp_path / "retraining.yaml"
         settings.write_text(yaml.safe_dump(SETTINGS))
         for name, content in bucket.code_files(settings):
-            write_whole(folder / "code" / name, content)
+            write_atomic(folder / "code" / name, content)
         (folder / "input_data").symlink_to(transactions)
         cluster, code = api.create_cluster("archive"), f"s3a://{BUCKET}/code"
         job_id, operation = api.create_job(

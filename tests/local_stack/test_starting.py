@@ -15,6 +15,7 @@ from fraud_detection.storage import open_folder
 from local_stack import airflow, bucket, mlflow, postgres, seeding, starting
 from local_stack.cli import main
 from local_stack.settings import MODEL, StackError, load
+from local_stack.starting import _locked
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 NEXT = NOW + timedelta(hours=1)
@@ -203,3 +204,14 @@ def test_a_decision_that_cannot_be_read_is_named(machine: Machine) -> None:
     assert done.exit_code == 1
     assert "is not a readable decision" in done.output
     assert _shows_where_everything_is(machine, done.output)
+
+
+def test_a_second_make_up_on_the_same_stack_is_refused(tmp_path: Path) -> None:
+    """Fails when two `make up` start the same components at once, or one cannot start after the other has ended."""
+    (tmp_path / ".env").write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
+    stack = load(tmp_path / ".env")
+    stack.run.mkdir(parents=True)
+    with _locked(stack), pytest.raises(StackError, match="another make up is running"), _locked(stack):
+        pass
+    with _locked(stack):
+        pass
