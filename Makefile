@@ -5,7 +5,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
-# The tests of the DAGs use it where it works; nothing downloads one.
+# The tests of the DAGs use it if it works; nothing downloads one.
 PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
@@ -19,7 +19,7 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
-# The jars that let Spark on this machine read s3a://, once `make s3a` has fetched them.
+# The jars that let Spark on this machine read s3a://, if `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
 # Settings of the local stack; COMPONENT and FOLLOW are for make logs, WAIT for make down.
@@ -28,7 +28,7 @@ COMPONENT ?=
 FOLLOW ?=
 WAIT ?=
 
-# The way to the cloud (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
+# Deployment (docs/deploy.md). HOST and FOLDER are for sync-repo and sync-env, REPOSITORY for git-push-secrets.
 HOST :=
 FOLDER ?= fraud-detection
 REPOSITORY ?=
@@ -38,7 +38,7 @@ RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
 STACK := $(RUN)python -m local_stack
 test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
-# Each target in turn, whatever became of those before it; the failed ones are named at the end.
+# Runs each target in turn, also after a failure; the failed ones are named at the end.
 each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$target"; done; \
 	test -z "$$failed" || { echo "make $@: failed:$$failed" >&2; exit 1; }
 
@@ -48,7 +48,7 @@ help: ## List the targets
 
 .uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .uv"
-	@$(PYTHON) -m venv .uv || { echo "make: $(PYTHON) cannot make a virtual environment; install Python 3.11 with its venv module (Debian: apt install python3-venv), then run make again"; exit 1; }
+	@$(PYTHON) -m venv .uv || { echo "make: $(PYTHON) cannot create a virtual environment; install Python 3.11 with its venv module (Debian: apt install python3-venv), then run make again"; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
@@ -90,7 +90,7 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-cloud $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group cloud
 	@touch $@
 
-##@ The training alone
+##@ Retraining
 
 .PHONY: setup
 setup: .venv/.synced ## Install the locked environment into .venv
@@ -103,33 +103,33 @@ create-data: setup ## Simulate card transactions into data/input_data
 	@$(RUN)python scripts/create_demo_data.py --output $(INPUT)
 
 .PHONY: train
-train: setup ## Retrain once on data/input_data and decide (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
+train: setup ## Retrain once on data/input_data, and promote or refuse (INPUT, OUTPUT, CONFIG, TRACKING_URI, ENGINE)
 	@$(RUN)fraud-detection retrain --config $(CONFIG) --input $(INPUT) --output $(OUTPUT) --tracking-uri $(TRACKING_URI) --engine $(ENGINE)
 
 .PHONY: s3a
-s3a: setup ## Fetch what Spark on this machine needs to read s3a:// into .s3a (once)
+s3a: setup ## Fetch the jars with which Spark on this machine reads s3a:// into .s3a (once)
 	@$(RUN)python scripts/prepare_s3a.py --folder .s3a
 
 .PHONY: demo
 demo: setup ## Replay scheduled retraining over simulated months that drift, in data/demo
 	@$(RUN)python scripts/run_demo.py --folder data/demo
 
-##@ The whole system on this machine (docs/local_stack.md)
+##@ The local stack (docs/local_stack.md)
 
 .PHONY: doctor
-doctor: ## Check what the local stack needs of this machine, and how to get it
+doctor: ## Check what the local stack needs, and say how to get what is missing
 	@$(PYTHON) -m local_stack.doctor $(ENV_FILE)
 
 .PHONY: up
-up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a first model
+up: setup .venv-airflow/.synced .venv-mlflow/.synced ## Start PostgreSQL, MLflow, the emulated cloud and Airflow, and train a first champion
 	@$(STACK) up --env $(ENV_FILE)
 
 .PHONY: down
-down: setup ## Stop the local stack, a running job too; its data stays (WAIT=1 lets the run end first)
+down: setup ## Stop the local stack and a running job; the data is kept (WAIT=1 lets the run end first)
 	@$(STACK) down --env $(ENV_FILE) $(if $(WAIT),--wait)
 
 .PHONY: clear-run
-clear-run: setup ## Run the run of the training that failed last once more
+clear-run: setup ## Retry the last failed run of the training
 	@$(STACK) clear-run --env $(ENV_FILE)
 
 .PHONY: status
@@ -137,7 +137,7 @@ status: setup ## Show the local stack's components, addresses and memory
 	@$(STACK) status --env $(ENV_FILE)
 
 .PHONY: logs
-logs: setup ## Show the ends of its logs (COMPONENT=scheduler or job, FOLLOW=1)
+logs: setup ## Show the last lines of the logs (COMPONENT=scheduler or job, FOLLOW=1)
 	@$(STACK) logs --env $(ENV_FILE) --component "$(COMPONENT)" $(if $(FOLLOW),--follow)
 
 ##@ Checks
@@ -173,19 +173,19 @@ test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Loa
 	@$(call test_dags,.venv-airflow2-py312,/test_dags.py)
 
 .PHONY: test-cloud
-test-cloud: setup .venv-airflow/.synced ## Run the tests of the cloud's tools, with a real Airflow too
+test-cloud: setup .venv-airflow/.synced ## Run the tests of the deployment, also with a real Airflow
 	@$(RUN)pytest tests/deployment
 
 .PHONY: test-extra
-test-extra: setup ## Run what make test may skip: with shellcheck, ps, the jars of S3A, and HANDBOOK_DATA=FILE
+test-extra: setup ## Run the tests that make test may skip (needs shellcheck, ps, the jars of S3A, HANDBOOK_DATA=FILE)
 	@TEST_EXTRA=1 $(RUN)pytest -m needs
 
 .PHONY: test-stack
-test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the test of the whole local stack (some minutes)
+test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Test the whole local stack with faults (some minutes)
 	@$(RUN)pytest -m stack tests/local_stack
 
 .PHONY: lock
-lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Bring uv.lock and the requirements of MLflow's machine to pyproject.toml
+lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Update uv.lock and the requirements of MLflow's machine from pyproject.toml
 	@$(UV) lock --quiet
 	@$(MAKE) --no-print-directory setup
 	@$(RUN)python scripts/export_mlflow_requirements.py --uv "$(UV)"
@@ -196,13 +196,13 @@ reference: setup ## Generate the references of commands and settings, and the ta
 	@$(RUN)python scripts/generate_terraform_reference.py
 
 .PHONY: lint
-lint: setup ## Check style, format, types and imports between rooms
+lint: setup ## Check style, format, types and imports
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 	@$(RUN)lint-imports --no-logo
 
-##@ The cloud's resources (docs/infrastructure.md)
+##@ Infrastructure (docs/infrastructure.md)
 
 # The cloud. Credentials and the password come from the environment: docs/infrastructure.md.
 TERRAFORM ?= terraform
@@ -220,11 +220,11 @@ plan: terraform-is-there ## Show what Terraform would change in the cloud
 	@$(TERRAFORM) -chdir=infra plan
 
 .PHONY: apply
-apply: terraform-is-there ## Bring the cloud to what infra/ describes; asks before it does
+apply: terraform-is-there ## Apply infra/ to the cloud; asks for confirmation
 	@$(TERRAFORM) -chdir=infra apply
 
 .PHONY: destroy
-destroy: terraform-is-there ## Delete everything in the cloud; asks before it does (refused while deletion_protection is on)
+destroy: terraform-is-there ## Delete everything in the cloud; asks for confirmation (refused while deletion_protection is on)
 	@if [ "$$($(TERRAFORM) -chdir=infra output -raw deletion_protection 2> /dev/null)" = true ]; then \
 		echo "make destroy: deletion_protection is on in the cloud; expected: off, since a destroy would delete machines, keys and grants before the first protected resource stops it; next: set deletion_protection = false in infra/terraform.tfvars, make apply, then make destroy"; exit 1; fi
 	@$(TERRAFORM) -chdir=infra destroy
@@ -245,27 +245,27 @@ MLFLOW_REQUIREMENTS := infra/modules/mlflow-server/files/requirements.txt
 	@touch $@
 
 .PHONY: test-infra
-test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform; and go where its registry cannot be reached)
+test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform, and go if Terraform's registry is unavailable)
 	@infra/tests/provider.sh
 	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest tests/infra
 	@.venv-infra/bin/checkov --config-file infra/tests/checkov.yaml
 
 .PHONY: benchmark
-benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions, and the simulator (HANDBOOK_DATA=FILE)
+benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
 	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Prove what takes too long for a test, on this machine (about an hour and a half)
+prove: setup ## Measure first champions and starts under load, too slow for a test (about an hour and a half)
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 
-##@ The way to the cloud (docs/deploy.md)
+##@ Deployment (docs/deploy.md)
 
 .PHONY: cloud-tools
-cloud-tools: .venv-cloud/.synced ## Install what the targets below need into .venv-cloud
+cloud-tools: .venv-cloud/.synced ## Install the tools of the targets below into .venv-cloud
 
 .PHONY: env
 env: terraform-is-there cloud-tools ## Write .env and variables.json from Terraform's outputs
@@ -276,7 +276,7 @@ import-variables: cloud-tools ## Load variables.json into Airflow through its RE
 	@$(CLOUD)python -m deployment.variables
 
 .PHONY: pause-training
-pause-training: setup ## Let the run that is going on end, then pause the training in Airflow (AIRFLOW_URL in .env)
+pause-training: setup ## Wait for the current run to end, then pause the training in Airflow (AIRFLOW_URL in .env)
 	@$(RUN)python -m deployment.runs pause --env $(ENV_FILE)
 
 .PHONY: resume-training
@@ -284,11 +284,11 @@ resume-training: setup ## Unpause the training in Airflow
 	@$(RUN)python -m deployment.runs resume --env $(ENV_FILE)
 
 .PHONY: test-run
-test-run: setup ## Train once with force in Airflow, and show what was decided
+test-run: setup ## Train once with force in Airflow, and show the decision
 	@$(RUN)python -m deployment.runs test --env $(ENV_FILE)
 
 .PHONY: create-venv-archive
-create-venv-archive: cloud-tools ## Make venvs/venv.tar.gz, the job's packages for a cluster, from uv.lock
+create-venv-archive: cloud-tools ## Build venvs/venv.tar.gz, the job's packages for a cluster, from uv.lock
 	@UV="$(UV)" scripts/create_venv_archive.sh
 
 .PHONY: upload-venv-to-bucket
@@ -300,17 +300,17 @@ upload-src-to-bucket: cloud-tools ## Upload the job, its library and its setting
 	@scripts/upload_to_s3.sh src
 
 .PHONY: upload-dags-to-bucket
-upload-dags-to-bucket: cloud-tools ## Upload the DAGs; delete those there that are gone here
+upload-dags-to-bucket: cloud-tools ## Upload the DAGs; delete in the bucket what was deleted locally
 	@scripts/upload_to_s3.sh dags
 
 .PHONY: upload-data-to-bucket
 upload-data-to-bucket: cloud-tools ## Upload the transactions of INPUT
 	@scripts/upload_to_s3.sh data --data $(INPUT)
 
-# One after the other, also with make -j. What import-variables will need is looked for before anything is uploaded. The
-# DAGs go last: what they need is there when Airflow first reads them.
+# In this order, also with make -j. What import-variables needs is checked before anything is uploaded. The DAGs come last,
+# so that everything they need exists when Airflow first reads them.
 .PHONY: deploy-full
-deploy-full: ## After make apply: write .env, upload all, load the variables
+deploy-full: ## After make apply: write .env, upload everything, load the variables
 	@$(MAKE) env
 	@$(CLOUD)python -m deployment.variables --check
 	@$(MAKE) upload-data-to-bucket
@@ -321,7 +321,7 @@ deploy-full: ## After make apply: write .env, upload all, load the variables
 	@$(MAKE) upload-dags-to-bucket
 
 .PHONY: download-output-data-from-bucket
-download-output-data-from-bucket: cloud-tools ## Fetch decisions, reports and scores into data/output_data/cloud
+download-output-data-from-bucket: cloud-tools ## Download decisions and reports into data/output_data/cloud
 	@$(CLOUD)python -m deployment.bucket download-output
 
 .PHONY: instance-list
@@ -329,7 +329,7 @@ instance-list: cloud-tools ## List the folder's machines (yc)
 	@$(CLOUD)python -m deployment.watch instances
 
 .PHONY: airflow-cluster-mon
-airflow-cluster-mon: cloud-tools ## Follow Managed Airflow's log (yc)
+airflow-cluster-mon: cloud-tools ## Follow the log of Managed Airflow (yc)
 	@$(CLOUD)python -m deployment.watch airflow
 
 .PHONY: sync-repo
@@ -341,5 +341,5 @@ sync-env: cloud-tools ## Copy .env and variables.json to a machine by ssh (HOST=
 	@$(CLOUD)python -m deployment.remote env --host "$(HOST)" --folder "$(FOLDER)"
 
 .PHONY: git-push-secrets
-git-push-secrets: cloud-tools ## Copy named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
+git-push-secrets: cloud-tools ## Send named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
 	@$(CLOUD)python -m utils.push_secrets_to_github_repo --repository "$(REPOSITORY)" $(if $(DRY_RUN),--dry-run)

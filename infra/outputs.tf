@@ -1,10 +1,10 @@
 output "mlflow_url" {
-  description = "MLflow within the network; from outside use the tunnel of docs/infrastructure.md."
+  description = "Address of MLflow within the network; from outside use the tunnel of docs/infrastructure.md."
   value       = module.mlflow_server.url
 }
 
 output "mlflow_admin_secret_id" {
-  description = "Lockbox secret with the password of MLflow's user admin: yc lockbox payload get ID."
+  description = "Lockbox secret with the password of MLflow's user admin: `yc lockbox payload get ID`."
   value       = module.mlflow_server.admin_secret_id
 }
 
@@ -14,7 +14,7 @@ output "mlflow_job_secret_id" {
 }
 
 output "mlflow_tunnel" {
-  description = "The command that makes MLflow appear at http://localhost:5000; null without a bastion."
+  description = "SSH command that forwards MLflow to http://localhost:5000; null without a bastion."
   value = module.mlflow_server.bastion_address == null ? null : join(" ", [
     "ssh -N -L 5000:${local.mlflow_address}:${local.mlflow_port}", "tunnel@${module.mlflow_server.bastion_address}"
   ])
@@ -31,17 +31,17 @@ output "airflow_url" {
 }
 
 output "postgres_id" {
-  description = "The PostgreSQL cluster: yc managed-postgresql backup list shows its backups."
+  description = "The PostgreSQL cluster. `yc managed-postgresql backup list` shows its backups."
   value       = module.postgres.cluster_id
 }
 
 output "deletion_protection" {
-  description = "Whether the last apply switched protection on: make destroy refuses while it is."
+  description = "Whether the last apply switched the protection on; `make destroy` refuses while it is on."
   value       = var.deletion_protection
 }
 
 output "bucket_names" {
-  description = "Purpose (code, input, output, mlflow) to bucket."
+  description = "Bucket by purpose: code, input, output, mlflow."
   value       = module.storage.bucket_names
 }
 
@@ -51,7 +51,7 @@ output "deployer_secret_id" {
 }
 
 output "service_account_ids" {
-  description = "Whose (airflow, dataproc, mlflow, deployer) to service account."
+  description = "Service account by owner: airflow, dataproc, mlflow, deployer."
   value = {
     airflow  = module.airflow_cluster.service_account_id
     dataproc = module.dataproc.service_account_id
@@ -66,12 +66,12 @@ output "network_id" {
 }
 
 output "subnet_id" {
-  description = "The subnet of everything."
+  description = "The subnet of all resources."
   value       = module.network.subnet_id
 }
 
 output "security_group_ids" {
-  description = "Whose (airflow, dataproc, mlflow, postgres) to security group."
+  description = "Security group by owner: airflow, dataproc, mlflow, postgres."
   value = {
     airflow  = module.airflow_cluster.security_group_id
     dataproc = module.dataproc.security_group_id
@@ -81,7 +81,7 @@ output "security_group_ids" {
 }
 
 output "log_group_ids" {
-  description = "Whose (airflow, dataproc) to log group."
+  description = "Log group by owner: airflow, dataproc."
   value = {
     airflow  = module.airflow_cluster.log_group_id
     dataproc = module.dataproc.log_group_id
@@ -89,7 +89,7 @@ output "log_group_ids" {
 }
 
 output "folder_roles" {
-  description = "Whose (airflow, dataproc) to the roles on the folder: the only ones that anything here has on it."
+  description = "All roles on the folder, by owner: airflow, dataproc."
   value = {
     airflow  = module.airflow_cluster.folder_roles
     dataproc = module.dataproc.folder_roles
@@ -97,7 +97,7 @@ output "folder_roles" {
 }
 
 output "variables" {
-  description = "The content of variables.json: Airflow's variable with the settings of the DAGs. Nothing in it is secret."
+  description = "Content of variables.json: Airflow's variable with the settings of the DAGs. It holds no secret."
   value = {
     fraud_detection = {
       zone               = var.zone

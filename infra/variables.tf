@@ -2,12 +2,12 @@
 
 variable "cloud_id" {
   type        = string
-  description = "Cloud: yc config get cloud-id."
+  description = "Id of the cloud: `yc config get cloud-id`."
 }
 
 variable "folder_id" {
   type        = string
-  description = "Folder, preferably one of its own: yc config get folder-id."
+  description = "Id of the folder, preferably a separate one: `yc config get folder-id`."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9]{19}$", var.folder_id))
@@ -17,7 +17,7 @@ variable "folder_id" {
 
 variable "zone" {
   type        = string
-  description = "Availability zone of everything."
+  description = "Availability zone of all resources."
   default     = "ru-central1-b"
 
   validation {
@@ -47,7 +47,7 @@ variable "subnet_cidr" {
 
 variable "project" {
   type        = string
-  description = "What all names begin with, and the label project of all resources and clusters."
+  description = "Prefix of all names, and the label `project` of all resources and clusters."
   default     = "fraud-detection"
 
   validation {
@@ -70,7 +70,7 @@ variable "labels" {
 
 variable "bucket_prefix" {
   type        = string
-  description = "What the buckets' names begin with; -code, -input, -output and -mlflow follow. Unique in Yandex Cloud."
+  description = "Prefix of the bucket names, unique in Yandex Cloud; -code, -input, -output and -mlflow are appended."
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9-]{2,55}$", var.bucket_prefix))
@@ -82,12 +82,12 @@ variable "bucket_prefix" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Refuse to delete PostgreSQL, Airflow, keys and secrets. To destroy: apply with false first."
+  description = "Protect PostgreSQL, Airflow, keys and secrets from deletion. To destroy them, apply with false first."
   default     = true
 }
 
 variable "storage" {
-  description = "Buckets: days until old versions and job logs go, and whether destroy deletes objects."
+  description = "Buckets: days until old versions and job logs are deleted, and whether destroy deletes objects."
   type = object({
     old_versions_days = optional(number, 30)
     job_logs_days     = optional(number, 30)
@@ -103,7 +103,7 @@ variable "storage" {
 
 variable "log_retention" {
   type        = string
-  description = "How long logs of Airflow and Data Proc are kept."
+  description = "Retention of the logs of Airflow and Data Proc."
   default     = "72h0m0s"
 
   validation {
@@ -115,7 +115,7 @@ variable "log_retention" {
 # PostgreSQL and MLflow.
 
 variable "postgres" {
-  description = "PostgreSQL of MLflow: version, size, daily backup, maintenance, and what to restore from (docs/operations.md)."
+  description = "PostgreSQL of MLflow: version, size, daily backup, maintenance, and the backup to restore (docs/operations.md)."
   type = object({
     version           = optional(string, "16")
     preset            = optional(string, "c3-c2-m4")
@@ -158,7 +158,7 @@ variable "postgres" {
 }
 
 variable "mlflow_machine" {
-  description = "MLflow's machine. An image_id pins the image; otherwise the newest of the family is taken for a new machine."
+  description = "MLflow's machine. `image_id` pins the image; otherwise a new machine uses the newest image of the family."
   type = object({
     platform      = optional(string, "standard-v3")
     cores         = optional(number, 2)
@@ -193,7 +193,7 @@ variable "mlflow_ui_cidrs" {
 }
 
 variable "bastion" {
-  description = "A small public machine for SSH tunnels to MLflow: whom it lets in and with which key. None by default."
+  description = "A small public machine for SSH tunnels to MLflow: the addresses it admits, and the public key. None by default."
   type = object({
     cidrs          = optional(list(string), [])
     ssh_public_key = optional(string)
@@ -271,7 +271,7 @@ variable "airflow" {
 # Data Proc and the DAG, whose settings go to variables.json.
 
 variable "dataproc" {
-  description = "The cluster of one run: image, sizes, whether its compute nodes may be taken away, and its last resort (\"\" for none)."
+  description = "The cluster of one run: image, sizes, preemptible compute nodes, and the script that shuts leftover hosts down (\"\" for none)."
   type = object({
     image_version    = optional(string, "2.2")
     master_preset    = optional(string, "s3-c4-m16")
@@ -314,7 +314,7 @@ variable "dataproc" {
 }
 
 variable "retraining" {
-  description = "What the DAG decides with; see docs/orchestration.md."
+  description = "Settings of the DAG's decision to run (docs/orchestration.md)."
   type = object({
     model_name                 = optional(string, "fraud_detection")
     min_new_frauds             = optional(number, 10)

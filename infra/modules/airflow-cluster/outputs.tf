@@ -19,7 +19,7 @@ output "security_group_id" {
 }
 
 output "log_group_id" {
-  description = "Where the cluster's logs go."
+  description = "Log group of the cluster."
   value       = yandex_logging_group.this.id
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {
@@ -20,12 +20,12 @@ variable "network_id" {
 
 variable "subnet_id" {
   type        = string
-  description = "Subnet that the cluster's components have addresses in."
+  description = "Subnet of the cluster's components."
 }
 
 variable "dags_bucket" {
   type        = string
-  description = "Bucket whose folder dags/ holds the DAGs."
+  description = "Bucket with the DAGs in `dags/`."
 }
 
 variable "dataproc_service_account_id" {
@@ -62,10 +62,10 @@ variable "airflow" {
 
 variable "log_retention" {
   type        = string
-  description = "How long logs are kept, such as 72h."
+  description = "Retention of the logs, such as 72h."
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Refuse to delete the cluster."
+  description = "Protect the cluster from deletion."
 }

@@ -9,7 +9,7 @@ output "security_group_id" {
 }
 
 output "log_group_id" {
-  description = "Where the clusters' logs go."
+  description = "Log group of the clusters."
   value       = yandex_logging_group.this.id
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {
@@ -30,10 +30,10 @@ variable "mlflow_port" {
 
 variable "autoscaling" {
   type        = bool
-  description = "Whether clusters scale by themselves, as those with preemptible nodes do."
+  description = "Whether the clusters scale automatically, as those with preemptible nodes do."
 }
 
 variable "log_retention" {
   type        = string
-  description = "How long logs are kept, such as 72h."
+  description = "Retention of the logs, such as 72h."
 }

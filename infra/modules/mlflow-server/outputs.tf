@@ -1,5 +1,5 @@
 output "url" {
-  description = "MLflow, within the network."
+  description = "Address of MLflow within the network."
   value       = "http://${local.fqdn}:${var.port}"
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {
@@ -35,7 +35,7 @@ variable "zone" {
 
 variable "address" {
   type        = string
-  description = "The machine's private address, known before it is made: other groups name it."
+  description = "Private address of the machine, fixed because security groups name it before the machine exists."
 }
 
 variable "port" {
@@ -44,7 +44,7 @@ variable "port" {
 }
 
 variable "postgres" {
-  description = "Where MLflow keeps runs, models and accounts."
+  description = "PostgreSQL of MLflow's runs, models and accounts."
   type = object({
     host               = string
     user               = string
@@ -60,21 +60,21 @@ variable "bucket" {
 
 variable "client_security_group_id" {
   type        = string
-  description = "The group whose machines may talk to MLflow: Data Proc's."
+  description = "Security group whose machines may connect to MLflow: Data Proc's."
 }
 
 variable "client_service_account_id" {
   type        = string
-  description = "The account that may read the job's password: Data Proc's."
+  description = "Account that may read the job's password: Data Proc's."
 }
 
 variable "ui_cidrs" {
   type        = list(string)
-  description = "Further addresses that may talk to MLflow."
+  description = "Further addresses that may connect to MLflow."
 }
 
 variable "bastion" {
-  description = "The machine that SSH tunnels to MLflow go through; none where cidrs is empty."
+  description = "Machine for SSH tunnels to MLflow; none if `cidrs` is empty."
   type = object({
     cidrs          = list(string)
     ssh_public_key = string
@@ -96,5 +96,5 @@ variable "machine" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Refuse to delete the secrets."
+  description = "Protect the secrets from deletion."
 }

@@ -4,6 +4,6 @@ output "network_id" {
 }
 
 output "subnet_id" {
-  description = "The subnet, whose machines get out through the NAT gateway."
+  description = "The subnet, with outgoing traffic through the NAT gateway."
   value       = yandex_vpc_subnet.this.id
 }

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {

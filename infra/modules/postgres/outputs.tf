@@ -4,7 +4,7 @@ output "cluster_id" {
 }
 
 output "host" {
-  description = "A name that always points at the host that takes writes."
+  description = "Host name that always points at the primary."
   value       = "c-${yandex_mdb_postgresql_cluster_v2.this.id}.rw.mdb.yandexcloud.net"
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {
@@ -30,7 +30,7 @@ variable "zone" {
 
 variable "client_cidr" {
   type        = string
-  description = "The one address that may connect: MLflow's."
+  description = "The only address that may connect: MLflow's."
 }
 
 variable "postgres" {
@@ -52,5 +52,5 @@ variable "postgres" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Refuse to delete the cluster and its databases."
+  description = "Protect the cluster and its databases from deletion."
 }

@@ -1,6 +1,6 @@
 # Whoever takes a bucket's name from here is made after its grants, and destroyed before them.
 output "bucket_names" {
-  description = "Purpose (code, input, output, mlflow) to bucket."
+  description = "Bucket by purpose: code, input, output, mlflow."
   value       = { for purpose, bucket in yandex_storage_bucket.this : purpose => bucket.bucket }
   depends_on  = [yandex_storage_bucket_iam_binding.this, yandex_kms_symmetric_key_iam_member.this]
 }

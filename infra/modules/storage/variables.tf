@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
 }
 
 variable "folder_id" {
@@ -15,22 +15,22 @@ variable "labels" {
 
 variable "bucket_prefix" {
   type        = string
-  description = "What the names of the buckets begin with; bucket names are unique in the whole of Yandex Cloud."
+  description = "Prefix of the bucket names, which are unique in Yandex Cloud."
 }
 
 variable "readers" {
   type        = map(map(string))
-  description = "Bucket (code, input, output, mlflow) to those who may read it: name to service account id."
+  description = "Readers by bucket (code, input, output, mlflow): name to service account id."
 }
 
 variable "writers" {
   type        = map(map(string))
-  description = "Bucket (code, input, output, mlflow) to those who may also write and delete: name to service account id."
+  description = "Writers, who may also delete, by bucket (code, input, output, mlflow): name to service account id."
 }
 
 variable "old_versions_days" {
   type        = number
-  description = "Days until an overwritten or deleted version of an object is gone for good."
+  description = "Days until an overwritten or deleted version of an object is removed."
 }
 
 variable "output_days" {
@@ -40,10 +40,10 @@ variable "output_days" {
 
 variable "force_destroy" {
   type        = bool
-  description = "Whether destroying a bucket deletes what is in it; otherwise a bucket with objects is not destroyed."
+  description = "Whether destroying a bucket deletes its objects; otherwise only empty buckets are destroyed."
 }
 
 variable "deletion_protection" {
   type        = bool
-  description = "Refuse to delete keys and secrets."
+  description = "Protect keys and secrets from deletion."
 }
