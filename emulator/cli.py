@@ -28,7 +28,7 @@ def _state(function: F) -> F:
         default="data/cloud",
         show_default=True,
         envvar="LOCALCLOUD_STATE",
-        help="Folder that holds everything the emulator remembers.",
+        help="State folder of the emulator.",
     )(function)
 
 
@@ -37,7 +37,7 @@ def _settings(function: F) -> F:
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="LOCALCLOUD_CONFIG",
-        help="YAML file with settings (docs/emulator.md).",
+        help="Settings, a YAML file.",
     )
     port = click.option("--port", type=int, help="Port of the API on 127.0.0.1; 0 takes any free one.")
     return config(port(function))
@@ -69,14 +69,14 @@ def _api_failure(error: Any) -> click.ClickException:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """This machine as the cloud: an emulator of the Yandex Cloud API that really runs Data Proc jobs."""
+    """An emulator of the Yandex Cloud API on this machine that really runs Data Proc jobs."""
 
 
 @main.command()
 @_state
 @_settings
 def init(state: Path, config: Path | None, port: int | None) -> None:
-    """Make the state folder: certificates, ids, service accounts and their keys. Keeps what is there."""
+    """Create the state folder: certificates, ids, service accounts and their keys. Existing ones are kept."""
     settings = load(config, port)
     with folder.locked(state):
         folder.prepare(state, settings)
@@ -100,9 +100,9 @@ def serve(state: Path, config: Path | None, port: int | None) -> None:
 
 @main.command()
 @_state
-@click.option("--wait", type=float, default=0.0, help="Seconds to wait for the emulator to answer.")
+@click.option("--wait", type=float, default=0.0, help="Seconds to wait until the emulator is available.")
 def health(state: Path, wait: float) -> None:
-    """Exit 0 if the emulator answers, 75 if not."""
+    """Exit with 0 if the emulator is available, with 75 if not."""
     if not wait_for(Emulator(state).health, wait):
         raise EmulatorNotReadyError(f"the emulator of {state} does not answer; start it: python -m emulator serve")
     click.echo("ok")
@@ -118,14 +118,14 @@ def connection(state: Path) -> None:
 @main.command()
 @click.argument("kind", type=click.Choice([*(kind.value for kind in FaultKind), "list", "clear"]))
 @_state
-@click.option("--times", type=int, help="How often the fault strikes (default 1).")
+@click.option("--times", type=int, help="How often the fault occurs (default 1).")
 @click.option("--seconds", type=float, help="How long: create-slow, delete-slow, api-unavailable, job-exit-code.")
-@click.option("--code", help="gRPC status that the caller gets, such as UNAVAILABLE or DEADLINE_EXCEEDED.")
+@click.option("--code", help="gRPC status of the reply, such as UNAVAILABLE or DEADLINE_EXCEEDED.")
 @click.option("--exit-code", type=int, help="job-exit-code: the driver's exit code (default 1).")
-@click.option("--method", help="reply-lost: of which call (default ClusterService/Create).")
+@click.option("--method", help="reply-lost: the call (default ClusterService/Create).")
 @click.option("--match", help="Only clusters or jobs whose name matches this shell pattern.")
 def fault(kind: str, state: Path, **parameters: object) -> None:
-    """Make something go wrong; `list` shows the armed faults, `clear` disarms them."""
+    """Arm a fault; `list` shows the armed faults, `clear` disarms them."""
     emulator = Emulator(state)
     if kind == "list":
         for armed in emulator.faults():
@@ -139,10 +139,10 @@ def fault(kind: str, state: Path, **parameters: object) -> None:
 
 @main.command()
 @_state
-@click.option("--kind", help="Only these: call, cluster, job, operation, fault, note, emulator, …")
-@click.option("--last", type=int, help="Only the last N.")
-@click.option("--follow", is_flag=True, help="Go on as events come.")
-@click.option("--json", "as_json", is_flag=True, help="The log's own JSON lines.")
+@click.option("--kind", help="Only events of this kind: call, cluster, job, operation, fault, note, emulator, …")
+@click.option("--last", type=int, help="Only the last N events.")
+@click.option("--follow", is_flag=True, help="Follow the log.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON lines of the log.")
 def events(state: Path, kind: str | None, last: int | None, follow: bool, as_json: bool) -> None:
     """Show the event log."""
     emulator = Emulator(state)
@@ -160,9 +160,9 @@ def events(state: Path, kind: str | None, last: int | None, follow: bool, as_jso
 
 @main.command()
 @_state
-@click.option("--json", "as_json", is_flag=True, help="As the API describes them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, in the format of the API.")
 def clusters(state: Path, as_json: bool) -> None:
-    """Show the clusters that exist."""
+    """Show the existing clusters."""
     found = Emulator(state).clusters()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -177,7 +177,7 @@ def clusters(state: Path, as_json: bool) -> None:
 @_state
 @click.argument("job_id", required=False)
 def jobs(state: Path, job_id: str | None) -> None:
-    """Show the jobs there were, or what the driver of one has written."""
+    """Show all jobs, or the output of the driver of one."""
     emulator = Emulator(state)
     if job_id is not None:
         click.echo(emulator.log(job_id), nl=False)
@@ -191,9 +191,9 @@ def jobs(state: Path, job_id: str | None) -> None:
 @click.argument("name")
 @click.argument("key")
 @_state
-@click.option("--file", type=click.File(), default="-", help="File that holds the value (default: standard input).")
+@click.option("--file", type=click.File(), default="-", help="File with the value (default: standard input).")
 def secret(name: str, key: str, state: Path, file: TextIO) -> None:
-    """Put a value into a Lockbox secret, made where it is not there; shows the secret's id."""
+    """Put a value into a Lockbox secret, which is created if necessary; shows the id of the secret."""
     click.echo(Emulator(state).put_secret(name, {key: file.read().rstrip("\n")}))
 
 

@@ -23,7 +23,7 @@ def _env(function: F) -> F:
         type=click.Path(dir_okay=False, path_type=Path),
         default=Path(".env"),
         show_default=True,
-        help="File with the stack's settings (.env.example).",
+        help="Settings of the stack (.env.example).",
     )(function)
 
 
@@ -49,29 +49,29 @@ def _running(env: Path) -> Stack:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """The whole system on this machine, under supervisord."""
+    """The local stack: the whole system on this machine, under supervisord."""
 
 
 @main.command()
 @_env
 @click.option("--first-run/--no-first-run", default=True, help="Train the first champion and wait for it.")
 def up(env: Path, first_run: bool) -> None:
-    """Start what is not running, and wait until all of it is ready."""
+    """Start the components that are not running, and wait until all are ready."""
     starting.up(load(env), first_run=first_run)
 
 
 @main.command()
 @_env
-@click.option("--wait", is_flag=True, help="Let the run that is going on end first (at most 15 minutes).")
+@click.option("--wait", is_flag=True, help="Let the current run end first (at most 15 minutes).")
 def down(env: Path, wait: bool) -> None:
-    """End everything, also a job that is running; data stays."""
+    """Stop everything, also a running job; the data is kept."""
     stopping.down(_running(env), wait=wait)
 
 
 @main.command("clear-run")
 @_env
 def clear_run(env: Path) -> None:
-    """Run the run of the training that failed last once more."""
+    """Retry the last failed run of the training."""
     click.echo(f"run {runs.clear(_running(env))} begins anew; next: make status")
 
 
@@ -85,9 +85,9 @@ def status(env: Path) -> None:
 
 @main.command()
 @_env
-@click.option("--component", help="Only this one; job: the last job's driver.")
-@click.option("--lines", type=int, default=20, show_default=True)
-@click.option("--follow", is_flag=True, help="Go on as lines come.")
+@click.option("--component", help="Only this component; job: the driver of the last job.")
+@click.option("--lines", type=int, default=20, show_default=True, help="Lines of each log.")
+@click.option("--follow", is_flag=True, help="Follow the logs.")
 def logs(env: Path, component: str | None, lines: int, follow: bool) -> None:
     """Show the last lines of the logs."""
     stack = _running(env)
