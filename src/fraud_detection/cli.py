@@ -42,16 +42,16 @@ _OUTPUT = click.option(
     "--output",
     default="data/output_data",
     show_default=True,
-    help="Folder for reports, decisions and quarantine.",
+    help="Output folder: decisions, reports, quarantine.",
 )
 _TRACKING_URI = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
-    help="MLflow server, or an SQLite file  [default: sqlite:///OUTPUT/mlflow.db]",
+    help="MLflow server, or an SQLite file.  [default: sqlite:///OUTPUT/mlflow.db]",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-_REASON = click.option("--reason", required=True, help="Why; kept in the decision log.")
+_REASON = click.option("--reason", required=True, help="The reason; recorded in the decision log.")
 
 
 def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -113,7 +113,7 @@ def _masked_usage() -> Iterator[None]:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fraud-detection")
 def main() -> None:
-    """Retrain a card-fraud model on fresh labels, and promote it only when it is really better."""
+    """Retrain a card-fraud model on fresh labels, and promote it only if it is significantly better."""
 
 
 for _verb in entry_points(group="fraud_detection.commands"):
@@ -146,19 +146,19 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
 @click.option(
     "--as-of",
     callback=_moment,
-    help="The moment T to decide at, ISO, floored to the hour  [default: the first hour after the newest transaction]",
+    help="As-of time, ISO 8601, floored to the hour.  [default: the first hour after the newest transaction]",
 )
 @click.option(
     "--engine",
     type=click.Choice([engine.value for engine in Engine]),
     default=Engine.SAIL.value,
     show_default=True,
-    help="Sail is embedded; spark is Apache Spark, here or on the cluster that submitted the job.",
+    help="sail: embedded Sail; spark: Apache Spark on this machine, or on the cluster that runs the job.",
 )
 @click.option(
     "--run-name",
     callback=_file_name,
-    help="Leave how the run ended in OUTPUT/outcomes/NAME.json, for the schedule that started it.",
+    help="Record the outcome of the run in OUTPUT/outcomes/NAME.json, for the scheduler.",
 )
 @_JSON
 @_reports_errors
@@ -210,7 +210,7 @@ def retrain(
 @_JSON
 @_reports_errors
 def decisions(config: Path, output: str, as_json: bool) -> None:
-    """Show every decision, and what people did between them, oldest first."""
+    """Show the decision log, oldest first: decisions, rollbacks, unpins, retirements."""
     from fraud_detection.runs.progress import history_table
 
     log = _decision_log(config, output)
@@ -229,11 +229,11 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
 @_CONFIG
 @_OUTPUT
 @_TRACKING_URI
-@click.option("--to", "version", type=int, help="The version to go back to  [default: the previous champion]")
+@click.option("--to", "version", type=int, help="Version to put in service.  [default: the previous champion]")
 @_REASON
 @_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
-    """Put an earlier version in service, and pin it: no run promotes another until `unpin`."""
+    """Put an earlier version in service and pin it: runs promote nothing until `unpin`."""
     registry = _registry(config, output, tracking_uri)
     with _naming_other_models(config, output):
         done = registry.rollback(version, reason, current_person())
@@ -260,13 +260,13 @@ def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> N
 @_CONFIG
 @_OUTPUT
 @_TRACKING_URI
-@click.option("--version", type=int, required=True, help="The champion, so that no other is retired by mistake.")
+@click.option("--version", type=int, required=True, help="Version of the champion, so that no other is retired by mistake.")
 @_REASON
 @_reports_errors
 def retire_champion(config: Path, output: str, tracking_uri: str | None, version: int, reason: str) -> None:
-    """Take the champion out of service: the next run trains a first champion.
+    """Take the champion out of service; the next run trains a first champion.
 
-    For a champion that can no longer be compared with, or that is lost.
+    For a champion that is lost, or that no challenger can be compared with.
     """
     registry = _registry(config, output, tracking_uri)
     with _naming_other_models(config, output):
