@@ -260,7 +260,9 @@ def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> N
 @_CONFIG
 @_OUTPUT
 @_TRACKING_URI
-@click.option("--version", type=int, required=True, help="Version of the champion, so that no other is retired by mistake.")
+@click.option(
+    "--version", type=int, required=True, help="The champion's version, so that no other is retired by mistake."
+)
 @_REASON
 @_reports_errors
 def retire_champion(config: Path, output: str, tracking_uri: str | None, version: int, reason: str) -> None:
