@@ -19,6 +19,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
+# Processes that run tests at once; each may hold Spark and a training, 1 GiB.
+WORKERS ?= 2
 # The jars that let Spark on this machine read s3a://, if `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
@@ -142,18 +144,33 @@ logs: setup ## Show the last lines of the logs (COMPONENT=scheduler or job, FOLL
 
 ##@ Checks
 
+# `make test` is the fast ring; the others are what it leaves out. CI runs all of them.
+REST := test-slow test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
+
 .PHONY: test
-test: ## Run the tests, then those on Airflow; what needs more than Python and make is skipped, and says why
-	@$(call each,test-library test-dags)
+test: ## Run the fast tests: library, emulator, the DAGs on Airflow 3
+	@$(call each,test-library test-dags-airflow3)
+
+.PHONY: test-all
+test-all: ## Run every test but those of infra/ (make test-infra)
+	@$(call each,test-library test-dags-airflow3 $(REST))
+
+.PHONY: test-rest
+test-rest: ## Run what make test leaves out
+	@$(if $(PYTHON312),,echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)")
+	@$(call each,$(REST))
 
 .PHONY: test-library
-test-library: setup .venv-airflow/.synced ## Run all tests but those on Airflow
-	@$(RUN)pytest
+test-library: setup .venv-airflow/.synced
+	@$(RUN)pytest -n $(WORKERS)
+
+.PHONY: test-slow
+test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and the emulator: whole jobs, real Spark, many dates
+	@$(RUN)pytest -n $(WORKERS) -m "slow and not stack and not needs"
 
 .PHONY: test-dags
 test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
-	@$(if $(PYTHON312),,echo "skipped: loading the DAGs on Python 3.12: no python3.12 runs here (make test-dags-py312 PYTHON312=FILE)")
-	@$(call each,test-dags-airflow3 test-dags-airflow2 $(if $(PYTHON312),test-dags-py312))
+	@$(call each,test-dags-airflow3 test-dags-airflow2)
 
 .PHONY: test-dags-airflow3
 test-dags-airflow3: .venv-airflow/.synced
@@ -182,7 +199,7 @@ test-extra: setup ## Run the tests that make test may skip (needs shellcheck, ps
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Test the whole local stack with faults (some minutes)
-	@$(RUN)pytest -m stack tests/local_stack
+	@$(RUN)pytest -n $(WORKERS) --dist loadfile -m stack tests/local_stack
 
 .PHONY: lock
 lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Update uv.lock and the requirements of MLflow's machine from pyproject.toml

@@ -148,6 +148,7 @@ def locked_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_archive: Path) -> None:
     """Fails when `make create-venv-archive` builds an archive unfit for a cluster, or rebuilds it each time."""
     with tarfile.open(locked_archive) as tar:
@@ -160,6 +161,7 @@ def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_ar
     assert locked_archive.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_second_desk_makes_the_same_archive(locked_archive: Path, tmp_path: Path) -> None:
     """Fails when the archive depends on the machine's umask, locale, time zone or folder."""
     again = tmp_path / "elsewhere" / "venv.tar.gz"
@@ -171,6 +173,7 @@ def test_a_second_desk_makes_the_same_archive(locked_archive: Path, tmp_path: Pa
     assert again.read_bytes() == locked_archive.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or sys.platform != "linux", reason="the archive is for Linux, x86-64"
 )

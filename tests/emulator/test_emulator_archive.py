@@ -16,6 +16,8 @@ from deployment import archive, bucket
 from deployment.locked import CLOUD, this_machine
 from deployment.paths import write_atomic
 
+pytestmark = pytest.mark.slow
+
 BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"
 
 

@@ -11,6 +11,8 @@ import pytest
 from fakes.emulated_cloud import BUCKET, Api, emulated, settings
 from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

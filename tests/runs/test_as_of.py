@@ -24,6 +24,8 @@ from fraud_detection.spark_session import Engine, session
 from fraud_detection.time_windows import run_windows
 from fraud_detection.transactions import read_transactions
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 CLOCK = T + 200 * DAY
 TABLE = {"columns": {"fraud": None, "label_available_at": None}}

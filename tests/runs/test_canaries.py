@@ -20,6 +20,8 @@ import pytest
 import yaml
 from conftest import SETTINGS, T
 
+pytestmark = pytest.mark.slow
+
 COMMAND = str(Path(sys.executable).with_name("fraud-detection"))
 
 ID = 773_162_049_0000

@@ -12,6 +12,8 @@ from spark_job import submit
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.spark_session import Engine, session
 
+pytestmark = pytest.mark.slow
+
 
 def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Path) -> None:
     """Fails when a laptop and a cluster give another model or decision for the same data."""

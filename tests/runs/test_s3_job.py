@@ -25,6 +25,8 @@ from fraud_detection.transactions.columns import transaction_fields
 from fraud_detection.transactions.files import find_files
 from fraud_detection.transactions.table import typed_rows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 INPUT, OUTPUT = "s3a://bucket/input", "s3a://bucket/output"
 

@@ -10,6 +10,8 @@ from processes import CLI, retrain
 
 from benchmarks.starts import report, starts
 
+pytestmark = pytest.mark.slow
+
 IMPORTS = f"""
 import atexit, sys, threading
 
