@@ -8,7 +8,7 @@ provider "yandex" {
 locals {
   labels = merge(var.labels, { project = var.project, managed-by = "terraform" })
 
-  # Fixed, so that every group can name MLflow's address before its machine is made.
+  # Fixed, so that every security group can name MLflow's address before its machine exists.
   mlflow_address = cidrhost(var.subnet_cidr, 10)
   mlflow_port    = 5000
 

@@ -131,7 +131,7 @@ output "variables" {
       os_login         = var.dataproc.os_login
       log_group_id     = module.dataproc.log_group_id
       spark_properties = var.dataproc.spark_properties
-      # "" means none; the repository's own is uploaded with the job.
+      # "" means none; the default is the script that is uploaded with the job.
       shutdown_script  = var.dataproc.shutdown_script == null ? "${local.code_uri}/shutdown_host.sh" : var.dataproc.shutdown_script
       shutdown_minutes = var.dataproc.shutdown_minutes
     }

@@ -1,4 +1,4 @@
-# Where.
+# Location.
 
 variable "cloud_id" {
   type        = string
@@ -43,7 +43,7 @@ variable "subnet_cidr" {
   }
 }
 
-# What it is called.
+# Names and labels.
 
 variable "project" {
   type        = string
@@ -78,7 +78,7 @@ variable "bucket_prefix" {
   }
 }
 
-# How well it is kept.
+# Protection and retention.
 
 variable "deletion_protection" {
   type        = bool

@@ -1,5 +1,5 @@
 locals {
-  # Airflow 2 takes a password at its API, as make import-variables gives it, only where told to; Airflow 3 needs nothing.
+  # The API of Airflow 2 accepts a password, as make import-variables sends it, only with this option; Airflow 3 needs none.
   own_config = { for section, options in {
     api = { auth_backends = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session" }
   } : section => options if startswith(var.airflow.version, "2.") }
@@ -24,7 +24,7 @@ resource "yandex_resourcemanager_folder_iam_member" "this" {
   member    = "serviceAccount:${yandex_iam_service_account.this.id}"
 }
 
-# On that one account, not on the folder: Airflow cannot start anything as another.
+# On this one account instead of the folder, so that Airflow cannot start anything as another account.
 resource "yandex_iam_service_account_iam_member" "dataproc" {
   service_account_id = var.dataproc_service_account_id
   role               = "iam.serviceAccounts.user"
@@ -47,7 +47,7 @@ resource "yandex_logging_group" "this" {
   labels           = var.labels
 }
 
-# Groups filter only what Airflow sends out; its web interface is the service's own, on the internet.
+# Security groups filter only Airflow's outgoing traffic; the service exposes its web interface on the internet.
 resource "yandex_vpc_security_group" "this" {
   folder_id   = var.folder_id
   network_id  = var.network_id
@@ -88,7 +88,7 @@ resource "yandex_airflow_cluster" "this" {
     resource_preset_id = var.airflow.scheduler.preset
   }
 
-  # A component of its own from Airflow 3 on.
+  # A separate component since Airflow 3.
   dag_processor = startswith(var.airflow.version, "2.") ? null : {
     count              = var.airflow.dag_processor.count
     resource_preset_id = var.airflow.dag_processor.preset
@@ -122,7 +122,7 @@ resource "yandex_airflow_cluster" "this" {
     hour = var.airflow.maintenance_hour
   }
 
-  # The service checks the account's roles when it makes the cluster, and uses them until the cluster is gone.
+  # The service checks the account's roles when it creates the cluster, and needs them until the cluster is deleted.
   depends_on = [
     yandex_resourcemanager_folder_iam_member.this,
     yandex_iam_service_account_iam_member.dataproc,

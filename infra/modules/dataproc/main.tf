@@ -1,4 +1,4 @@
-# The clusters themselves are made and deleted by Airflow, one for each run; this is what they find.
+# Airflow creates and deletes the clusters, one for each run; these are the resources that they use.
 resource "yandex_iam_service_account" "this" {
   folder_id   = var.folder_id
   name        = "${var.name}-dataproc"

@@ -1,4 +1,4 @@
-# The way in for people, where one is wanted: tunnels to MLflow, and nothing else.
+# Optional access for people: SSH tunnels to MLflow, and nothing else.
 locals {
   bastions = length(var.bastion.cidrs) > 0 ? 1 : 0
 }
@@ -61,7 +61,7 @@ resource "yandex_compute_instance" "bastion" {
     }
   }
 
-  # checkov:skip=CKV_YC_2:the one machine with a public address: it exists only where bastion.cidrs lists who may reach it
+  # checkov:skip=CKV_YC_2:the one machine with a public address; it exists only if bastion.cidrs lists the permitted addresses
   network_interface {
     subnet_id          = var.subnet_id
     nat                = true

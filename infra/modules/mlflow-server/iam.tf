@@ -5,7 +5,7 @@ resource "yandex_iam_service_account" "this" {
   labels      = var.labels
 }
 
-# Passwords are made by Lockbox and read by machines: no person and no state ever holds them.
+# Lockbox generates the passwords and machines read them: no person and no state holds them.
 resource "yandex_lockbox_secret" "password" {
   for_each = {
     admin   = "Password of MLflow's user admin"
@@ -25,15 +25,15 @@ resource "yandex_lockbox_secret" "password" {
   }
 }
 
-# The provider makes each secret with `create_version: false`: until a version is added, Lockbox makes no password.
+# The provider creates each secret with `create_version: false`, and Lockbox generates no password before a version is added.
 resource "yandex_lockbox_secret_version" "password" {
   for_each = yandex_lockbox_secret.password
 
   secret_id = each.value.id
 }
 
-# The job needs name and password together, and a secret whose password Lockbox makes has room for that alone. So a script
-# makes this one at the apply, and the provider passes it on to Lockbox without keeping it in the state.
+# The job needs name and password in one secret, which Lockbox's generator does not support. So a script generates the
+# password during the apply, and the provider sends it to Lockbox without storing it in the state.
 resource "yandex_lockbox_secret" "job" {
   folder_id           = var.folder_id
   name                = "${var.name}-mlflow-job"
@@ -59,7 +59,7 @@ resource "yandex_lockbox_secret_version" "job" {
   }
 }
 
-# MLflow reaches its bucket by boto3, which knows access keys only. The key goes straight to Lockbox.
+# MLflow accesses its bucket through boto3, which supports only access keys. The key is stored in Lockbox alone.
 resource "yandex_lockbox_secret" "s3" {
   folder_id           = var.folder_id
   name                = "${var.name}-mlflow-s3"

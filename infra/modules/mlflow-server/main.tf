@@ -3,7 +3,7 @@ locals {
   hostname = "${var.name}-mlflow"
   fqdn     = "${local.hostname}.${local.region}.internal"
 
-  # What the machine has to know; nothing in it is secret.
+  # Settings of the machine; none of them is secret.
   server = {
     address           = "0.0.0.0"
     port              = var.port
@@ -67,7 +67,7 @@ data "yandex_compute_image" "this" {
   family = var.machine.image_family
 }
 
-# The machine keeps nothing: runs are in PostgreSQL, artifacts in the bucket. Whatever it boots with changes by a new one.
+# The machine has no state: runs are in PostgreSQL, artifacts in the bucket. A change of its settings replaces it.
 resource "terraform_data" "boot" {
   input = sha256(local.cloud_init)
 }

@@ -19,7 +19,7 @@ output "admin_secret_id" {
   depends_on  = [yandex_lockbox_secret_version.password]
 }
 
-# Whoever takes it from here acts after the grant.
+# A resource that uses this output is created after the grant.
 output "job_secret_id" {
   description = "Lockbox secret with MLflow's user job: username and password."
   value       = yandex_lockbox_secret.job.id

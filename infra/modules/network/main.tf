@@ -5,7 +5,7 @@ resource "yandex_vpc_network" "this" {
   labels      = var.labels
 }
 
-# The way out for machines that have no public address.
+# Outgoing traffic of machines without a public address.
 resource "yandex_vpc_gateway" "nat" {
   folder_id = var.folder_id
   name      = "${var.name}-nat"
@@ -36,7 +36,7 @@ resource "yandex_vpc_subnet" "this" {
   labels         = var.labels
 }
 
-# A new network's default group lets everything through, to whatever somebody starts here without a group of its own.
+# The default group of a new network admits everything, for every machine without a security group of its own.
 resource "yandex_vpc_default_security_group" "closed" {
   network_id  = yandex_vpc_network.this.id
   description = "Closed: give each machine a group of its own"

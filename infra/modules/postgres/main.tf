@@ -108,13 +108,13 @@ resource "yandex_mdb_postgresql_database" "this" {
   deletion_protection = tostring(var.deletion_protection)
 }
 
-# Terraform puts off reading a data source that names a resource with a pending change. The connection of a user stays
-# the same when the user changes, so this stands between: otherwise each such change would replace MLflow's machine.
+# Terraform defers reading a data source that depends on a resource with a pending change. A user's connection does not
+# change with the user, so this resource is between them; otherwise every change of the user would replace MLflow's machine.
 resource "terraform_data" "connection" {
   input = yandex_mdb_postgresql_user.mlflow.user_connection_manager[0].connection_id
 }
 
-# Where Connection Manager keeps the password.
+# The secret in which Connection Manager stores the password.
 data "yandex_connectionmanager_connection" "mlflow" {
   connection_id = terraform_data.connection.output
 }

@@ -18,7 +18,7 @@ output "password_secret_id" {
   value       = data.yandex_connectionmanager_connection.mlflow.lockbox_secret.id
 }
 
-# Whoever takes these names is made after the databases, and destroyed before them.
+# A resource that uses these names is created after the databases, and destroyed before them.
 output "databases" {
   description = "The databases: runs and models, and accounts."
   value       = { runs = "mlflow", accounts = "mlflow_auth" }

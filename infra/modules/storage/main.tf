@@ -8,7 +8,7 @@ locals {
     mlflow = "MLflow's artifacts (artifacts/)"
   }
 
-  # The deployer fills the first two, and fetches results.
+  # The deployer writes the first two, and reads the results.
   readers = { for bucket in keys(local.buckets) : bucket => merge(
     lookup(var.readers, bucket, {}),
     bucket == "output" ? { deployer = yandex_iam_service_account.deployer.id } : {},
@@ -18,7 +18,7 @@ locals {
     contains(["code", "input"], bucket) ? { deployer = yandex_iam_service_account.deployer.id } : {},
   ) }
 
-  # Whoever reads or writes an encrypted bucket needs its key too.
+  # Access to an encrypted bucket also needs its key.
   key_users = merge([for bucket in keys(local.buckets) : {
     for user, id in merge(local.readers[bucket], local.writers[bucket]) : "${bucket}/${user}" => { bucket = bucket, id = id }
   }]...)
@@ -118,7 +118,7 @@ resource "yandex_kms_symmetric_key_iam_member" "this" {
   member           = "serviceAccount:${each.value.id}"
 }
 
-# Who uploads DAGs, code and data, by hand or from CI. Its key goes straight to Lockbox, never into the state.
+# Uploads DAGs, code and data, by hand or from CI. Its key is stored in Lockbox, never in the state.
 resource "yandex_iam_service_account" "deployer" {
   folder_id   = var.folder_id
   name        = "${var.name}-deployer"
@@ -126,7 +126,7 @@ resource "yandex_iam_service_account" "deployer" {
   labels      = var.labels
 }
 
-# GitHub's identity acts as the deployer, which then makes itself a key of an hour (docs/deploy.md).
+# GitHub's identity acts as the deployer, which then creates a key for one hour (docs/deploy.md).
 resource "yandex_iam_service_account_iam_member" "deployer" {
   service_account_id = yandex_iam_service_account.deployer.id
   role               = "iam.serviceAccounts.ephemeralAccessKeyAdmin"

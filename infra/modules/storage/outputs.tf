@@ -1,4 +1,4 @@
-# Whoever takes a bucket's name from here is made after its grants, and destroyed before them.
+# A resource that uses a bucket's name is created after its grants, and destroyed before them.
 output "bucket_names" {
   description = "Bucket by purpose: code, input, output, mlflow."
   value       = { for purpose, bucket in yandex_storage_bucket.this : purpose => bucket.bucket }
