@@ -49,7 +49,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
         self._guards: dict[str, subprocess.Popen[str]] = {}
-        self._told: set[str] = set()  # jobs whose processes are to end
+        self._ending: set[str] = set()  # jobs whose processes are to end
         self._closing = False
         cloud.clock.register("job.pending", self._queue)
         cloud.clock.register("job.start", self._start)
@@ -139,21 +139,25 @@ class Jobs:
         return any(record.id in alive for record in self._cloud.store.find("job", owner=cluster_id))
 
     def settle_interrupted(self) -> None:
-        """At a start: jobs that ran when the emulator ended are over, with their processes and their staged files.
+        """At a start: finish the jobs that ran when the emulator ended, and remove staged files of all that ended.
 
-        Their guards end the processes; those of a guard that was killed as well are ended here.
+        The guards end the jobs' processes; those of a guard that was killed as well are ended here.
         """
         grace = self._cloud.settings.timing.job_grace + _GUARD_MARGIN
         if killed := end_left_behind(self._cloud.state / "jobs", grace):
             self._cloud.events.write(
                 "note", note=f"{killed} processes of jobs had outlived their guards and were ended"
             )
-        with self._cloud.store.transaction():
-            for record in self._cloud.store.find("job"):
-                job = record.message(Job)
-                if job.status in (Job.RUNNING, Job.CANCELLING):
-                    self._settle_files(job)
+        for record in self._cloud.store.find("job"):
+            job = record.message(Job)
+            if job.status in (Job.RUNNING, Job.CANCELLING):
+                self._keep_log(job)
+                with self._cloud.store.transaction():
                     self._finish(record.id, None, "the emulator ended while the job ran")
+            elif job.status not in _ENDED:
+                continue
+            if not self._cloud.settings.jobs.keep_files:
+                self._drop_files(record.id)
 
     def forget(self, job_id: str) -> None:
         """Drop a job that has ended: its record, its log and its folder."""
@@ -173,7 +177,7 @@ class Jobs:
             self._closing = True
             threads = dict(self._threads)
         for job_id in threads:
-            self._tell(job_id)
+            self._request_end(job_id)
         for thread in threads.values():
             thread.join(self._cloud.settings.timing.job_grace + _CLOSING_MARGIN)
 
@@ -207,33 +211,40 @@ class Jobs:
         return self._runner, None
 
     def _run(self, job: Job, runner: Runner) -> None:
-        """A job's thread: from staging to the last process's end."""
-        self._drop_files(job.id)  # of a start that was killed before it counted
+        """A job's thread: from staging to the removal of its files. Whatever goes wrong fails this job alone."""
+        try:
+            exit_code, reason = self._execute(job, runner)
+        except Exception as error:  # noqa: BLE001  # the job's last state says why
+            exit_code, reason = None, f"the emulator could not run it: {error!r}"
+        self._keep_log(job)
+        with self._cloud.store.transaction():
+            self._finish(job.id, exit_code, reason)
+        if not self._cloud.settings.jobs.keep_files:
+            self._drop_files(job.id)  # after the state is recorded: on a busy disk this takes long
+        with self._lock:
+            self._threads.pop(job.id, None)
+            self._guards.pop(job.id, None)
+            self._ending.discard(job.id)
+
+    def _execute(self, job: Job, runner: Runner) -> tuple[int | None, str]:
+        """Stage and run a job; its exit code and, if it did not end by itself, the reason."""
+        self._drop_files(job.id)  # of a start that was killed before it was recorded
         work = self.folder(job.id) / "work"
         work.mkdir(parents=True)
         log = self._log_file(job.id)
         log.touch(mode=0o600)
-        exit_code: int | None = None
-        reason = ""
         cluster = self._cluster(job.cluster_id)
         try:
             launch = runner.prepare(job, cluster, work, lambda text: self._note(job, text))
-        except (StagingError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a file of the job raises, its log says so
+            reason = str(error) if isinstance(error, StagingError | OSError) else repr(error)
             with log.open("a", encoding="utf-8") as output:
-                output.write(f"{error}\n")
-            exit_code, reason = 1, str(error)
-        else:
-            with MetadataServer(
-                self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
-            ) as metadata:
-                exit_code, reason = self._guarded(job, launch, log, metadata.address)
-        self._settle_files(job)
-        with self._cloud.store.transaction():
-            self._finish(job.id, exit_code, reason)
-        with self._lock:
-            self._threads.pop(job.id, None)
-            self._guards.pop(job.id, None)
-            self._told.discard(job.id)
+                output.write(f"{reason}\n")
+            return 1, reason
+        with MetadataServer(
+            self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
+        ) as metadata:
+            return self._guarded(job, launch, log, metadata.address)
 
     def _guarded(self, job: Job, launch: Launch, log: Path, metadata_address: str) -> tuple[int | None, str]:
         """Run a command under the guard; its exit code and, where it did not end by itself, why."""
@@ -253,18 +264,13 @@ class Jobs:
             start_new_session=True,
             text=True,
         )
-        with self._lock:
-            self._guards[job.id] = process
-            told = job.id in self._told or self._closing
-        if told:
-            self._tell(job.id)
-        assert process.stdout is not None  # noqa: S101  # a pipe
-        session = process.stdout.readline().strip()
-        self._cloud.events.write("process", job_id=job.id, session=int(session) if session else None)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _close(pipe)
+        try:
+            session = self._follow(job.id, process)
+        finally:  # a closed pipe makes the guard end the job
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    _close(pipe)
+            process.wait()
         if not result.exists():
             if session:
                 guard.end_all(int(session), process.pid, 0.0)
@@ -272,6 +278,19 @@ class Jobs:
         outcome = json.loads(result.read_text())
         reason = "the emulator was stopped while the job ran" if outcome["ended"] and self._closing else ""
         return int(outcome["exit_code"]), reason
+
+    def _follow(self, job_id: str, process: "subprocess.Popen[str]") -> str:
+        """Wait for a guard to end; returns the id of its job's session, empty if it could not start one."""
+        with self._lock:
+            self._guards[job_id] = process
+            is_ending = job_id in self._ending or self._closing
+        if is_ending:
+            self._request_end(job_id)
+        assert process.stdout is not None  # noqa: S101  # a pipe
+        session = process.stdout.readline().strip()
+        self._cloud.events.write("process", job_id=job_id, session=int(session) if session else None)
+        process.wait()
+        return session
 
     def _base_environment(self, folder: Path, metadata_address: str) -> dict[str, str]:
         return {
@@ -287,26 +306,28 @@ class Jobs:
     def _log_file(self, job_id: str) -> Path:
         return self.folder(job_id) / "driver.log"
 
-    def _settle_files(self, job: Job) -> None:
-        """What stays of a job that has ended: its log, in the cluster's bucket, where Data Proc puts it."""
+    def _keep_log(self, job: Job) -> None:
+        """Move the log of a job that has ended to the cluster's bucket, where Data Proc writes it."""
         log, bucket = self._log_file(job.id), self._cluster(job.cluster_id).bucket
-        if not self._cloud.settings.storage.s3_endpoint and self._cloud.has_bucket(bucket) and _is_file(log):
-            folder = self._cloud.buckets / bucket / "dataproc" / "clusters" / job.cluster_id / "jobs" / job.id
+        if self._cloud.settings.storage.s3_endpoint or not self._cloud.has_bucket(bucket) or not _is_file(log):
+            return
+        folder = self._cloud.buckets / bucket / "dataproc" / "clusters" / job.cluster_id / "jobs" / job.id
+        target, link = folder / "driveroutput.000000000", log.with_name("driver.log.part")
+        try:
             folder.mkdir(parents=True, exist_ok=True)
-            target = folder / "driveroutput.000000000"
             shutil.copyfile(log, target)
-            link = log.with_name("driver.log.part")
             link.unlink(missing_ok=True)
             link.symlink_to(target)
             link.replace(log)
-        if not self._cloud.settings.jobs.keep_files:
-            self._drop_files(job.id)
+        except OSError as error:
+            self._note(job, f"the log stays in the state folder: it cannot be copied to the bucket: {error}")
 
     def _drop_files(self, job_id: str) -> None:
         """Remove what was staged for a job, and what it left in its working directory."""
         folder = self.folder(job_id)
         shutil.rmtree(folder / "work", ignore_errors=True)
-        (folder / FETCHED).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / FETCHED).unlink(missing_ok=True)
 
     def _end(self, job_id: str) -> None:
         """Cancel a job: at once where it has no processes, else as soon as they have ended."""
@@ -320,12 +341,12 @@ class Jobs:
             self._finish(job_id, None, "")
             return
         self._move(job_id, Job.CANCELLING)
-        self._tell(job_id)
+        self._request_end(job_id)
 
-    def _tell(self, job_id: str) -> None:
-        """Have a job's guard end it; one that is not there yet is told when it is."""
+    def _request_end(self, job_id: str) -> None:
+        """Have a job's guard end it; a guard that is not started yet is asked once it is."""
         with self._lock:
-            self._told.add(job_id)
+            self._ending.add(job_id)
             process = self._guards.get(job_id)
             if process is None or process.stdin is None or process.stdin.closed:
                 return

@@ -107,7 +107,7 @@ def test_files_of_the_bucket_come_into_the_jobs_folder_as_yarn_puts_them(api: Ap
     assert options(seen, "--py-files") == [f"{folder}/library.zip"]
     assert options(seen, "--files") == [f"{folder}/conf.yaml"]
     assert seen["arguments"][-2:] == [f"{folder}/main.py", "--fast"]  # type: ignore[index]
-    assert not Path(folder).exists(), "staged files are left behind"
+    assert wait_for(lambda: not Path(folder).exists()), "staged files are left behind"
 
 
 @pytest.fixture(params=["this Python", "Python 3.11.2"])

@@ -178,3 +178,19 @@ def test_two_emulators_do_not_share_a_state_folder(emulator: Restartable) -> Non
     assert content["port"] == 0
     with pytest.raises(Exception, match="another emulator uses the state folder"):
         start(emulator.state, settings())
+
+
+def test_files_of_a_job_that_ended_before_they_were_removed_are_removed_at_the_next_start(
+    emulator: Restartable,
+) -> None:
+    """Fails when an emulator killed right after it recorded a job's end leaves half a gigabyte of staged files."""
+    api = emulator.start()
+    job_id, operation = api.create_job(api.create_cluster("ended").id)
+    api.done(operation)
+    emulator.end(signal.SIGKILL)
+    work = emulator.state / "jobs" / job_id / "work"
+    work.mkdir(exist_ok=True)
+    (work / "staged").write_text("x")
+    again = emulator.start()
+    assert again.emulator.jobs()[0]["status"] == "DONE"
+    assert not work.exists()
