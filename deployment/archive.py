@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import deflate
 
-from deployment.errors import run, told
+from deployment.errors import log, run
 from deployment.inspection import inspect
 from deployment.locked import CLOUD, Target, locked_requirements, this_machine, uv
 from deployment.paths import ARCHIVE, shown, write_atomic
@@ -97,7 +97,7 @@ def _main() -> None:
     made = create(chosen.output, CLOUD if chosen.target == "cloud" else this_machine())
     content = chosen.output.read_bytes()
     state = "made" if made else "is up to date"
-    told(f"{shown(chosen.output)} {state}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
+    log(f"{shown(chosen.output)} {state}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
+from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
 from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
 from deployment.paths import ARCHIVE, ROOT, shown, write_atomic
@@ -80,7 +80,7 @@ class Storage:
 
     def sync(self, source: str, target: str, *options: str) -> None:
         """Copy what is new or different. Raises DeploymentError where anything at all was not copied."""
-        told(f"{_short(source)} → {_short(target)}")
+        log(f"{_short(source)} → {_short(target)}")
         with TemporaryDirectory(prefix="s3cmd-") as folder:
             config = Path(folder) / "s3cfg"
             write_atomic(config, self._config().encode(), mode=0o600)

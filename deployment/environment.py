@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployment.errors import DeploymentError, run, told
+from deployment.errors import DeploymentError, log, run
 from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_atomic
 from deployment.settings import read_env
 
@@ -139,8 +139,8 @@ def write(outputs: Mapping[str, Any], env_file: Path, variables_file: Path, exam
     old = env_file.read_text(encoding="utf-8") if env_file.exists() else ""
     write_atomic(env_file, merged(old, values).encode(), mode=0o600)
     write_atomic(variables_file, (json.dumps(content, indent=2) + "\n").encode())
-    told(f"{shown(env_file)}: {len(values)} names, readable by you alone")
-    told(f"{shown(variables_file)}: {', '.join(content)}; next: make import-variables")
+    log(f"{shown(env_file)}: {len(values)} names, readable by you alone")
+    log(f"{shown(variables_file)}: {', '.join(content)}; next: make import-variables")
 
 
 def _main() -> None:

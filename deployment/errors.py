@@ -1,4 +1,4 @@
-"""How a deployment command fails: in one sentence, with an exit code that says whether trying again can help."""
+"""Errors of the deployment commands: one sentence, and an exit code that says whether a retry can help."""
 
 import sys
 from collections.abc import Callable
@@ -16,21 +16,21 @@ class DeploymentError(Exception):
         self.exit_code = exit_code
 
 
-def told(line: str) -> None:
-    """Say what is being done, at once even where the output is a file."""
+def log(line: str) -> None:
+    """Report progress, at once even if the output is a file."""
     print(line, flush=True)
 
 
 def run(command: Callable[[], None]) -> None:
-    """A command's exit: an expected error is one sentence on standard error, without a stack trace."""
+    """Run a command; an expected error is one sentence on standard error, without a stack trace."""
     try:
         command()
     except DeploymentError as error:
-        sys.exit(_said(f"error: {error}", error.exit_code))
+        sys.exit(_failed(f"error: {error}", error.exit_code))
     except KeyboardInterrupt:
-        sys.exit(_said("stopped", 130))
+        sys.exit(_failed("stopped", 130))
 
 
-def _said(message: str, exit_code: int) -> int:
+def _failed(message: str, exit_code: int) -> int:
     print(message, file=sys.stderr)
     return exit_code

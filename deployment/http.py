@@ -1,26 +1,31 @@
-"""JSON over HTTP, with errors that say what was asked and what came back, and never a secret."""
+"""JSON over HTTP. Errors say what was requested and what came back, and never contain a secret."""
 
 import base64
-import json
 import re
-import urllib.error
+import ssl
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+from urllib3 import Retry
 
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError
 
 _TIMEOUT = 60.0
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?#].*)?")
 _TEMPORARY = (429, 500, 502, 503, 504)
+# Only for idempotent methods, urllib3's default. The last response is returned, so that the error can show it.
+_RETRY = Retry(total=2, backoff_factor=0.5, status_forcelist=_TEMPORARY, raise_on_status=False)
 
 
 class HttpError(DeploymentError):
-    """A service refused; `status` is its answer's."""
+    """A service refused, or the connection failed; `status` is that of the response, 0 without one."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, UNREACHABLE if status in _TEMPORARY else FAILED)
+        super().__init__(message, UNREACHABLE if status in (0, *_TEMPORARY) else FAILED)
         self.status = status
 
 
@@ -31,47 +36,77 @@ def call(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
 ) -> Any:
-    """The JSON of an answer, None where it is empty. Raises HttpError, or DeploymentError where nobody answers."""
-    require_address(url, "an address")
-    request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310  # looked at above
-    request.add_header("Accept", "application/json")
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    elif form is not None:
-        request.data = urllib.parse.urlencode(form).encode()
+    """The JSON of a response, None if it is empty. Raises HttpError, or DeploymentError if it is not JSON."""
+    response = _send(method, url, body, {"Accept": "application/json", **(headers or {})}, form)
     try:
-        with _opener(url).open(request, timeout=_TIMEOUT) as answer:
-            content = answer.read()
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")[:500]
-        raise HttpError(f"{method} {url}: {error.code} {error.reason} {text}".rstrip(), error.code) from error
-    except OSError as error:
-        raise DeploymentError(f"{method} {url}: nobody answers: {error}", UNREACHABLE) from error
+        return response.json() if response.content else None
+    except requests.JSONDecodeError as error:
+        raise DeploymentError(f"{method} {url}: the response is not JSON; is the address right?") from error
+
+
+def is_up(url: str) -> bool:
+    """Whether a service answers without an error."""
     try:
-        return json.loads(content) if content else None
-    except json.JSONDecodeError as error:
-        raise DeploymentError(f"{method} {url}: the answer is not JSON; is the address right?") from error
+        _send("GET", url)
+    except HttpError:
+        return False
+    return True
 
 
 def require_address(url: str, what: str) -> None:
-    """Raise DeploymentError unless it is the address of a web service, and without a user or password in it.
+    """Raise DeploymentError unless it is the address of a web service, without a user or password in it.
 
-    It is not repeated where it is wrong: it may hold a password, and no parser finds one that has / or # in it.
+    A wrong address is not repeated: it may contain a password, and no parser finds one with / or # in it.
     """
     if "@" in url or not _ADDRESS.fullmatch(url):
         raise DeploymentError(
-            f"{what} is no address of a web service; expected one such as https://HOST or https://HOST:PORT, without a"
-            " user or a password in it"
+            f"{what} is not the address of a web service; expected one such as https://HOST or https://HOST:PORT, "
+            "without a user or a password in it"
         )
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Without a proxy for a service on this machine, which a proxy cannot reach."""
-    is_here = urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_here else []))
-
-
 def basic(user: str, password: str) -> str:
-    """An Authorization header's value."""
+    """The value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _send(
+    method: str,
+    url: str,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+) -> requests.Response:
+    """A successful response. Raises HttpError."""
+    require_address(url, "an address")
+    try:
+        with _session(url) as session:
+            response = session.request(method, url, json=body, data=form, headers=headers, timeout=_TIMEOUT)
+    except requests.RequestException as error:
+        raise HttpError(f"{method} {url}: connection failed: {_reason(error)}", 0) from error
+    if not response.ok:
+        text = response.text[:500]
+        message = f"{method} {url}: {response.status_code} {response.reason} {text}".rstrip()
+        raise HttpError(message, response.status_code)
+    return response
+
+
+def _session(url: str) -> requests.Session:
+    """A session for one service. A service on this machine is called directly: without a proxy, and without retries,
+    since whoever starts it polls it.
+    """
+    session = requests.Session()
+    session.trust_env = False  # a password in ~/.netrc would replace the Authorization header
+    authorities = ssl.get_default_verify_paths()
+    session.verify = authorities.cafile or authorities.capath or True
+    if urllib.parse.urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
+        session.proxies.update(get_environ_proxies(url))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+    return session
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause: requests and urllib3 wrap it several times."""
+    inner = getattr(error, "reason", None) or (error.args[0] if error.args else None) or error.__cause__
+    return _reason(inner) if isinstance(inner, BaseException) else str(error)

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, parse_tag
 from packaging.utils import canonicalize_name
 
-from deployment.errors import DeploymentError, run, told
+from deployment.errors import DeploymentError, log, run
 from deployment.locked import CLOUD, Target, locked_requirements
 from deployment.paths import ARCHIVE
 
@@ -197,7 +197,7 @@ def _main() -> None:
     parser.add_argument("archive", type=Path, nargs="?", default=ARCHIVE)
     chosen = parser.parse_args()
     files = inspect(chosen.archive, CLOUD, locked_requirements())
-    told(f"{chosen.archive} is fit for Python {CLOUD.python} on {CLOUD.platform}: {files} files")
+    log(f"{chosen.archive} is fit for Python {CLOUD.python} on {CLOUD.platform}: {files} files")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from deployment.errors import WRONG_ARGUMENTS, DeploymentError, run, told
+from deployment.errors import WRONG_ARGUMENTS, DeploymentError, log, run
 from deployment.paths import ENV_FILE, ROOT, VARIABLES
 
 
@@ -49,7 +49,7 @@ def send(files: list[Path], root: Path, host: str, folder: str, *, private: bool
         raise DeploymentError(f"ssh cannot be run: {error}; install OpenSSH's client") from error
     if done.returncode != 0:
         raise DeploymentError(f"ssh {host} failed with exit code {done.returncode}; see its message above")
-    told(f"{len(files)} files copied to {host}:{folder}")
+    log(f"{len(files)} files copied to {host}:{folder}")
 
 
 def _packed(files: list[Path], root: Path, *, private: bool) -> bytes:

@@ -1,52 +1,47 @@
 """`make pause-training`, `resume-training`, `test-run`: what the runbooks ask of Airflow (docs/operations.md)."""
 
 import argparse
-import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from deployment.errors import FAILED, UNREACHABLE, DeploymentError, run, told
-from deployment.http import HttpError
+from deployment.airflow import Access, Airflow
+from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
 from deployment.paths import ENV_FILE
 from deployment.settings import load
-from deployment.variables import Access, Airflow
 
-DAG = "dags/fraud_detection_training"
+DAG = "fraud_detection_training"
 _POLL = 2.0
 
 
 def pause(airflow: Airflow, minutes: float) -> None:
-    """Pause the training between two runs: Airflow schedules no further task of a paused DAG, a teardown included.
+    """Pause the training between two runs: Airflow schedules no further task of a paused DAG, not even a teardown.
 
     Raises:
-        DeploymentError: a run is still going on after so many minutes; the DAG is not paused.
+        DeploymentError: a run is still running after so many minutes; the DAG is not paused.
     """
     end, shown = time.monotonic() + 60 * minutes, set[str]()
     while True:
-        active = _active_runs(airflow)
+        active = airflow.active_runs(DAG)
         if not active:
-            _set_paused(airflow, paused=True)
-            if not _active_runs(airflow):
-                told("paused; no run is going on. The reaper stays on. Next: make resume-training")
+            airflow.set_paused(DAG, paused=True)
+            if not airflow.active_runs(DAG):
+                log("paused; no run is active. The reaper stays on. Next: make resume-training")
                 return
-            _set_paused(airflow, paused=False)  # a run began in between: it has to end first
+            airflow.set_paused(DAG, paused=False)  # a run started in between; wait for it
         elif time.monotonic() > end:
             raise DeploymentError(
-                f"{', '.join(active)} still going on after {minutes:g} min; not paused; next: look at it in Airflow"
+                f"{', '.join(active)} still running after {minutes:g} min; not paused; next: look at it in Airflow"
             )
         for run_id in set(active) - shown:
-            told(f"waiting for {run_id}, at most {minutes:g} min")
+            log(f"waiting for {run_id}, at most {minutes:g} min")
         shown |= set(active)
         time.sleep(_POLL)
 
 
 def resume(airflow: Airflow) -> None:
-    """Let the schedule go on."""
-    _set_paused(airflow, paused=False)
-    told("the schedule goes on; next: make test-run")
+    """Unpause the training."""
+    airflow.set_paused(DAG, paused=False)
+    log("the training is resumed; next: make test-run")
 
 
 def test_run(airflow: Airflow, minutes: float) -> None:
@@ -55,18 +50,16 @@ def test_run(airflow: Airflow, minutes: float) -> None:
     Raises:
         DeploymentError: it failed, or its hour is decided already; the message gives the next one.
     """
-    if airflow.call("GET", DAG)["is_paused"]:
+    if airflow.is_paused(DAG):
         raise DeploymentError("the DAG is paused, so no run would begin; next: make resume-training")
-    run_id = f"test__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    body: dict[str, object] = {"dag_run_id": run_id, "conf": {"force": True}}
-    airflow.call("POST", f"{DAG}/dagRuns", body if airflow.is_airflow_2 else {**body, "logical_date": None})
-    told(f"triggered {run_id}")
-    state = _followed(airflow, run_id, minutes)
-    found = _xcom(airflow, run_id, "outcome")
+    run_id = airflow.trigger(DAG, "test", {"force": True})
+    log(f"triggered {run_id}")
+    state = _follow(airflow, run_id, minutes)
+    found = airflow.xcom(DAG, run_id, "outcome")
     if state == "success" and found:
-        told(str(found["summary"]))
+        log(str(found["summary"]))
         return
-    check = _xcom(airflow, run_id, "enough_new_frauds") or {}
+    check = airflow.xcom(DAG, run_id, "enough_new_frauds") or {}
     if "is decided already" in check.get("reason", ""):
         raise DeploymentError(
             f"{check['reason']}, by the schedule or by hand, and no cluster was made; next: make test-run in the next "
@@ -76,42 +69,19 @@ def test_run(airflow: Airflow, minutes: float) -> None:
     raise DeploymentError(f"run {run_id} ended as {state}; next: look at its tasks in Airflow", FAILED)
 
 
-def _active_runs(airflow: Airflow) -> list[str]:
-    answer = airflow.call("GET", f"{DAG}/dagRuns?state=running&state=queued")
-    return [str(found["dag_run_id"]) for found in answer["dag_runs"]]
-
-
-def _set_paused(airflow: Airflow, *, paused: bool) -> None:
-    airflow.call("PATCH", f"{DAG}?update_mask=is_paused", {"is_paused": paused})
-
-
-def _followed(airflow: Airflow, run_id: str, minutes: float) -> str:
-    """The state in which a run ends."""
+def _follow(airflow: Airflow, run_id: str, minutes: float) -> str:
+    """The final state of a run, after logging its tasks."""
     end, seen = time.monotonic() + 60 * minutes, dict[str, str]()
-    path = f"{DAG}/dagRuns/{quote(run_id)}"
     while time.monotonic() < end:
-        state = str(airflow.call("GET", path)["state"])
-        for task in airflow.call("GET", f"{path}/taskInstances")["task_instances"]:
-            name, now = task["task_id"], task["state"]
+        state = airflow.run_state(DAG, run_id)
+        for name, now in airflow.tasks(DAG, run_id).items():
             if now in ("running", "success", "failed", "skipped", "up_for_retry") and seen.get(name) != now:
-                told(f"{name}: {now}")
+                log(f"{name}: {now}")
                 seen[name] = now
         if state in ("success", "failed"):
             return state
         time.sleep(_POLL)
     raise DeploymentError(f"run {run_id} has not ended after {minutes:g} min; next: look at it in Airflow")
-
-
-def _xcom(airflow: Airflow, run_id: str, task: str) -> dict[str, Any] | None:
-    """What a task returned; None where it returned nothing."""
-    path = f"{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}/xcomEntries/return_value"
-    try:
-        value = airflow.call("GET", path if airflow.is_airflow_2 else f"{path}?stringify=false")["value"]
-    except HttpError as error:
-        if error.status == 404:
-            return None
-        raise
-    return dict(json.loads(value) if isinstance(value, str) else value)
 
 
 def _main() -> None:

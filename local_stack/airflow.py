@@ -4,14 +4,14 @@ import json
 import subprocess
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from deployment.airflow import Airflow
+from deployment.http import HttpError, call, is_up
 from emulator.client import Emulator
 from local_stack import postgres
-from local_stack.http import HttpError, call
 from local_stack.passwords import write_private
 from local_stack.settings import AIRFLOW_PREFIX, ROOT, Stack, StackError
 
@@ -99,11 +99,7 @@ def migrate(stack: Stack, complete_environment: Mapping[str, str]) -> bool:
 
 def answers(stack: Stack) -> bool:
     """Whether the API server is up."""
-    try:
-        _health(stack)
-    except HttpError:
-        return False
-    return True
+    return is_up(_health_url(stack))
 
 
 def wait_for_api(stack: Stack, deadline: float = API_SECONDS) -> None:
@@ -121,118 +117,55 @@ def wait_for_api(stack: Stack, deadline: float = API_SECONDS) -> None:
 def heartbeat(stack: Stack, job: str) -> float:
     """When the scheduler or the dag_processor was last alive, in seconds since the epoch; 0.0 where nobody knows."""
     try:
-        found = _health(stack).get(job) or {}
+        health: dict[str, Any] = call("GET", _health_url(stack))
+        found = health.get(job) or {}
     except HttpError:
         return 0.0
     text = found.get(f"latest_{job}_heartbeat")
     return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
-def _health(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = call("GET", f"{stack.airflow_url}/api/v2/monitor/health")
-    return found
+def _health_url(stack: Stack) -> str:
+    return f"{stack.airflow_url}/api/v2/monitor/health"
 
 
-class Api:
+def connect(stack: Stack, passwords: Mapping[str, str]) -> Airflow:
     """Airflow's REST API, as its administrator."""
-
-    def __init__(self, stack: Stack, passwords: Mapping[str, str]) -> None:
-        self._stack = stack
-        credentials = {"username": ADMIN, "password": passwords["airflow_admin"]}
-        token = call("POST", f"{stack.airflow_url}/auth/token", credentials)["access_token"]
-        self._authorization = f"Bearer {token}"
-
-    def set_connection(self, emulator: Emulator) -> None:
-        """The connection to the emulated cloud. It holds no secret: it names the key file."""
-        described = emulator.connection()
-        body = {
-            "connection_id": CONNECTION,
-            "conn_type": described["conn_type"],
-            "extra": json.dumps(described["extra"]),
-        }
-        self._put("connections", CONNECTION, body)
-
-    def set_variable(self, name: str, owned: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-        """A variable with these names; others that somebody has put into it stay, and win over the defaults.
-
-        Except those that Airflow does not show, because their names sound like secrets: it holds ids, and no secrets.
-        """
-        there = self._found(f"variables/{name}")
-        try:
-            shown = json.loads(there["value"]) if there else {}
-        except json.JSONDecodeError:
-            shown = {}
-        kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
-        value = json.dumps({**defaults, **kept, **owned}, indent=2)
-        self._put("variables", name, {"key": name, "value": value})
-
-    def has_dag(self, dag: str) -> bool:
-        return self._found(f"dags/{dag}") is not None
-
-    def is_paused(self, dag: str) -> bool:
-        found = self._found(f"dags/{dag}")
-        return bool(found and found["is_paused"])
-
-    def unpause(self, dag: str) -> None:
-        self.request("PATCH", f"dags/{dag}?update_mask=is_paused", {"is_paused": False})
-
-    def trigger(self, dag: str, name: str = "make_up") -> str:
-        """Start a run now; returns its id."""
-        run_id = f"{name}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        self.request("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
-        return run_id
-
-    def clear(self, dag: str, run_id: str) -> None:
-        """Let a run that has ended begin anew, with all of its tasks."""
-        self.request("POST", f"dags/{dag}/dagRuns/{quote(run_id)}/clear", {"dry_run": False})
-
-    def run_state(self, dag: str, run_id: str) -> str:
-        return str(self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}")["state"])
-
-    def last_runs(self, dag: str, count: int = 1) -> list[dict[str, Any]]:
-        """The newest runs, newest first."""
-        answer = self._found(f"dags/{dag}/dagRuns?order_by=-run_after&limit={count}")
-        return list(answer["dag_runs"]) if answer else []
-
-    def next_run(self, dag: str) -> datetime | None:
-        """When the schedule starts the next run; None where it does not say, as while the DAG is paused."""
-        text = self.request("GET", f"dags/{dag}")["next_dagrun_run_after"]
-        return datetime.fromisoformat(text) if text else None
-
-    def tasks(self, dag: str, run_id: str) -> dict[str, str]:
-        """Task → state, of those that have one."""
-        answer = self.request("GET", f"dags/{dag}/dagRuns/{quote(run_id)}/taskInstances")
-        return {task["task_id"]: task["state"] for task in answer["task_instances"] if task["state"]}
-
-    def import_errors(self) -> str:
-        """Why DAG files cannot be parsed; empty where they can."""
-        return "\n".join(error["stack_trace"] for error in self.request("GET", "importErrors")["import_errors"])
-
-    def task_log(self, dag: str, run_id: str, task: str) -> Path | None:
-        """The file with what the last try of a task wrote."""
-        folder = self._stack.logs / "airflow" / f"dag_id={dag}" / f"run_id={run_id}" / f"task_id={task}"
-        return max(folder.glob("attempt=*.log"), default=None, key=lambda path: path.stat().st_mtime)
-
-    def _put(self, kind: str, name: str, body: Mapping[str, object]) -> None:
-        if self._found(f"{kind}/{name}") is None:
-            self.request("POST", kind, body)
-        else:
-            self.request("PATCH", f"{kind}/{name}", body)
-
-    def _found(self, path: str) -> Any:
-        try:
-            return self.request("GET", path)
-        except HttpError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    def request(self, method: str, path: str, body: object = None) -> Any:
-        """One call; the path is the one below /api/v2/. Raises HttpError."""
-        return call(method, f"{self._stack.airflow_url}/api/v2/{path}", body, self._authorization)
+    return Airflow(stack.airflow_url, ADMIN, passwords["airflow_admin"])
 
 
-def wait_for_dag(api: Api, dag: str, deadline: float = 120.0) -> None:
+def set_connection(api: Airflow, emulator: Emulator) -> None:
+    """Set the connection to the emulated cloud. It contains no secret: it names the key file."""
+    described = emulator.connection()
+    body = {
+        "connection_id": CONNECTION,
+        "conn_type": described["conn_type"],
+        "extra": json.dumps(described["extra"]),
+    }
+    api.put("connections", CONNECTION, body)
+
+
+def merge_variable(api: Airflow, name: str, owned: Mapping[str, object], defaults: Mapping[str, object]) -> None:
+    """Set the owned entries of a variable; entries that a user has added are kept, and override the defaults.
+
+    Airflow masks entries whose names sound like secrets. They are not kept: the variable holds ids, and no secrets.
+    """
+    found = api.find(f"variables/{name}")
+    try:
+        shown = json.loads(found["value"]) if found else {}
+    except json.JSONDecodeError:
+        shown = {}
+    kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
+    api.put_variable(name, {**defaults, **kept, **owned})
+
+
+def task_log(stack: Stack, dag: str, run_id: str, task: str) -> Path | None:
+    """The log file of a task's last try."""
+    folder = stack.logs / "airflow" / f"dag_id={dag}" / f"run_id={run_id}" / f"task_id={task}"
+    return max(folder.glob("attempt=*.log"), default=None, key=lambda path: path.stat().st_mtime)
+
+
+def wait_for_dag(api: Airflow, dag: str, deadline: float = 120.0) -> None:
     """Wait until the DAG processor has found a DAG. Raises StackError with what is wrong with its file."""
     end = time.monotonic() + deadline
     while not api.has_dag(dag):

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from deployment import archive, paths
 from deployment.bucket import code_files, dag_files
-from deployment.errors import DeploymentError
 from deployment.locked import CLOUD, this_machine
-from local_stack.settings import ROOT, Stack, StackError
+from local_stack.settings import ROOT, Stack
 
 TARGET = this_machine()
 """What the archive is for: this machine's Python and system, mostly those of the cloud."""
@@ -26,11 +25,8 @@ ARCHIVE = paths.ARCHIVE if TARGET == CLOUD else paths.ARCHIVE.with_name("venv.th
 
 
 def create_archive() -> bool:
-    """Make the job's environment archive, where it is not there; True where it was made. Raises StackError."""
-    try:
-        return archive.create(ARCHIVE, TARGET)
-    except DeploymentError as error:
-        raise StackError(f"the job has no environment: {error}") from error
+    """Create the job's environment archive unless it is up to date; True if created. Raises DeploymentError."""
+    return archive.create(ARCHIVE, TARGET)
 
 
 def upload(stack: Stack) -> int:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from deployment.errors import DeploymentError
 from local_stack import components, runs, seeding, starting, stopping, upkeep
 from local_stack.console import tail
-from local_stack.http import HttpError
 from local_stack.settings import Stack, StackError, load, saved
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +37,7 @@ class _Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except (StackError, HttpError) as error:
+        except DeploymentError as error:
             raise click.ClickException(str(error)) from error
 
 

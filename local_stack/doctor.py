@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployment.errors import DeploymentError
 from local_stack import ports
-from local_stack.settings import PORTS, ROOT, Stack, StackError, load
+from local_stack.settings import PORTS, ROOT, Stack, load
 
 _GIB = 2**30
 DISK_GIB = 8.0  # three environments, and room for data
@@ -144,7 +145,7 @@ def main(arguments: list[str]) -> int:
         return 1
     try:
         stack = load(Path(arguments[0] if arguments else ".env"))
-    except StackError as error:
+    except DeploymentError as error:
         print(error)
         return 2
     found = findings(stack, own_ports(stack))

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deployment.http import HttpError, basic, call, is_up
 from local_stack import postgres
-from local_stack.http import HttpError, basic, call
 from local_stack.passwords import write_private
 from local_stack.settings import MODEL, ROOT, Stack, StackError
 
@@ -45,11 +45,7 @@ def environment(stack: Stack, passwords: Mapping[str, str]) -> dict[str, str]:
 
 def answers(stack: Stack) -> bool:
     """Whether the server is up."""
-    try:
-        call("GET", f"{stack.mlflow_url}/health")
-    except HttpError:
-        return False
-    return True
+    return is_up(f"{stack.mlflow_url}/health")
 
 
 def make_job_account(stack: Stack, passwords: Mapping[str, str]) -> None:
@@ -80,4 +76,4 @@ def champion(stack: Stack, passwords: Mapping[str, str]) -> str | None:
 
 def _call(stack: Stack, passwords: Mapping[str, str], method: str, path: str, body: object = None) -> Any:
     address = f"{stack.mlflow_url}/api/2.0/mlflow/{path}"
-    return call(method, address, body, basic(ADMIN, passwords["mlflow_admin"]))
+    return call(method, address, body, {"Authorization": basic(ADMIN, passwords["mlflow_admin"])})

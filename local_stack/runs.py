@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 
+from deployment.http import HttpError
 from emulator.client import Emulator, EmulatorNotReadyError
 from local_stack import airflow
 from local_stack.console import Progress
-from local_stack.http import HttpError
 from local_stack.passwords import passwords
 from local_stack.settings import REAPER_DAG, TRAINING_DAG, Stack, StackError
 
@@ -47,7 +47,7 @@ class Training:
 
 def training(stack: Stack) -> Training:
     """Raises HttpError where Airflow does not answer; what the cloud does not tell is left out."""
-    api = airflow.Api(stack, passwords(stack.passwords))
+    api = airflow.connect(stack, passwords(stack.passwords))
     runs = api.last_runs(TRAINING_DAG, _LOOKED_AT)
     newest = runs[0] if runs else {"dag_run_id": None, "state": None}
     emulator = Emulator(stack.cloud)
@@ -114,7 +114,7 @@ def attention(stack: Stack, found: Training) -> Iterator[tuple[str, str]]:
         yield "training", f"paused in mid-run, {alive}: {found.run_id}; next: make up, which unpauses it"
     elif found.paused:
         yield "training", "paused; next: make up, which unpauses it"
-    api = airflow.Api(stack, passwords(stack.passwords))
+    api = airflow.connect(stack, passwords(stack.passwords))
     if found.failed:
         tasks = api.tasks(TRAINING_DAG, found.failed[0])
         failed = ", ".join(task for task, state in tasks.items() if state == "failed")
@@ -128,5 +128,5 @@ def clear(stack: Stack) -> str:
     failed = training(stack).failed
     if not failed:
         raise StackError("no run has failed since the last one that ended well; next: make status")
-    airflow.Api(stack, passwords(stack.passwords)).clear(TRAINING_DAG, failed[0])
+    airflow.connect(stack, passwords(stack.passwords)).clear(TRAINING_DAG, failed[0])
     return failed[0]

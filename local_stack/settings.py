@@ -38,7 +38,7 @@ DEFAULTS: dict[str, str] = {
 AIRFLOW_PREFIX = "AIRFLOW__"  # names that begin so are Airflow's own options, and are handed to it as they are
 
 
-class StackError(Exception):
+class StackError(DeploymentError):
     """The stack cannot do what it was asked; the message says what, and the next command."""
 
 
@@ -153,12 +153,10 @@ def saved(folder: Path) -> Stack | None:
 
 def _read(env_file: Path) -> dict[str, str]:
     """The stack's own names of the file, read as all commands read it; an empty value leaves the default."""
-    try:
-        found = read_env(env_file)
-    except DeploymentError as error:
-        raise StackError(str(error)) from error
     return {
-        name: text for name, text in found.items() if text and (name in DEFAULTS or name.startswith(AIRFLOW_PREFIX))
+        name: text
+        for name, text in read_env(env_file).items()
+        if text and (name in DEFAULTS or name.startswith(AIRFLOW_PREFIX))
     }
 
 

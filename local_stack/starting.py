@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from deployment.airflow import Airflow
 from emulator.client import Emulator
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import DecisionLog
@@ -46,7 +47,7 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
         try:
             _start_all(stack, supervisor, secret, progress)
             mlflow.make_job_account(stack, secret)
-            api = airflow.Api(stack, secret)
+            api = airflow.connect(stack, secret)
             configure(stack, api, secret)
             _schedule(stack, api, secret, progress, first_run=first_run)
             for what, text in runs.attention(stack, runs.training(stack)):
@@ -181,13 +182,14 @@ def _wait_ready(stack: Stack, supervisor: Supervisor, name: str) -> None:
         time.sleep(_POLL)
 
 
-def configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str], **changed: str) -> None:
+def configure(stack: Stack, api: Airflow, secret: Mapping[str, str], **changed: str) -> None:
     """The job's credentials into Lockbox; the connection and the settings of the DAGs, some changed, into Airflow."""
     emulator = Emulator(stack.cloud)
     account = {"username": mlflow.JOB, "password": secret["mlflow_job"]}
     cloud = emulator.cloud
-    api.set_connection(emulator)
-    api.set_variable(
+    airflow.set_connection(api, emulator)
+    airflow.merge_variable(
+        api,
         "fraud_detection",
         {
             "zone": ZONE,
@@ -209,14 +211,12 @@ def configure(stack: Stack, api: airflow.Api, secret: Mapping[str, str], **chang
     )
 
 
-def _schedule(
-    stack: Stack, api: airflow.Api, secret: Mapping[str, str], progress: Progress, *, first_run: bool
-) -> None:
+def _schedule(stack: Stack, api: Airflow, secret: Mapping[str, str], progress: Progress, *, first_run: bool) -> None:
     """Let the DAGs run by themselves, and follow the first run where there is no champion yet."""
     for dag in (TRAINING_DAG, REAPER_DAG):
         airflow.wait_for_dag(api, dag)
     for dag in (TRAINING_DAG, REAPER_DAG):
-        api.unpause(dag)
+        api.set_paused(dag, paused=False)
     progress.tell("schedule", f"{TRAINING_DAG} runs at {stack.schedule} (SCHEDULE in .env)")
     if first_run and mlflow.champion(stack, secret) is None:
         run_id = _first_run(stack, api)
@@ -229,7 +229,7 @@ def _schedule(
         _tell_verdict(stack, api, progress)
 
 
-def _first_run(stack: Stack, api: airflow.Api) -> str | None:
+def _first_run(stack: Stack, api: Airflow) -> str | None:
     """The run that may bring the champion: one that the schedule has begun by itself, or else one triggered now.
 
     None where this hour is decided already: another run would be skipped.
@@ -244,7 +244,7 @@ def _first_run(stack: Stack, api: airflow.Api) -> str | None:
     this_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     if decision is not None and decision.as_of >= this_hour:
         return None
-    return api.trigger(TRAINING_DAG)
+    return api.trigger(TRAINING_DAG, "make_up")
 
 
 def _newest_decision(stack: Stack) -> Decision | None:
@@ -278,7 +278,7 @@ def _readable_decisions() -> Iterator[None]:
         raise StackError(f"{error}\nnext: make up") from error
 
 
-def _tell_verdict(stack: Stack, api: airflow.Api, progress: Progress) -> None:
+def _tell_verdict(stack: Stack, api: Airflow, progress: Progress) -> None:
     """Why there is no champion, and when the next run is. A refused model is no fault of the stack; a lost one is."""
     _require_no_lost_champion(stack)
     decision = _newest_decision(stack)
@@ -295,7 +295,7 @@ def _tell_verdict(stack: Stack, api: airflow.Api, progress: Progress) -> None:
     progress.tell("next run", f"{due} (SCHEDULE in .env); it trains again, since there is no champion yet")
 
 
-def _follow(stack: Stack, api: airflow.Api, run_id: str, progress: Progress) -> None:
+def _follow(stack: Stack, api: Airflow, run_id: str, progress: Progress) -> None:
     """Tell what the run does until it has ended. Raises StackError where it fails."""
     end, told, begun = time.monotonic() + FIRST_RUN_SECONDS, dict[str, str](), time.monotonic()
     while time.monotonic() < end:
@@ -307,18 +307,18 @@ def _follow(stack: Stack, api: airflow.Api, run_id: str, progress: Progress) -> 
         if state == "success":
             return
         if state in _BAD_RUN_STATES:
-            raise StackError(_failed_run(stack, api, run_id, tasks))
+            raise StackError(_failed_run(stack, run_id, tasks))
         time.sleep(1.0)
     raise StackError(
         f"the first run has not ended after {FIRST_RUN_SECONDS:.0f} s: {told}\nnext: make status, make logs"
     )
 
 
-def _failed_run(stack: Stack, api: airflow.Api, run_id: str, tasks: Mapping[str, str]) -> str:
+def _failed_run(stack: Stack, run_id: str, tasks: Mapping[str, str]) -> str:
     failed = [task for task, state in tasks.items() if state == "failed"]
     parts = [f"the first run failed, at {', '.join(failed) or 'no task'}."]
     for task in failed:
-        log = api.task_log(TRAINING_DAG, run_id, task)
+        log = airflow.task_log(stack, TRAINING_DAG, run_id, task)
         if log is not None:
             parts.append(f"The end of {stack.shown(log)}:\n{tail(log, 8)}")
     if "train" in failed:

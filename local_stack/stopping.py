@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from deployment.errors import DeploymentError
 from local_stack import airflow, mlflow, runs
 from local_stack.components import BY_NAME, COMPONENTS
 from local_stack.console import Progress
-from local_stack.http import HttpError
 from local_stack.passwords import passwords
 from local_stack.settings import Stack, StackError
 from local_stack.starting import newest_driver_log
@@ -79,7 +79,7 @@ def _training(stack: Stack) -> Iterator[str]:
         found = runs.training(stack)
         attention = list(runs.attention(stack, found))
         champion = mlflow.champion(stack, secret)
-    except (HttpError, StackError):
+    except DeploymentError:
         return  # what is not ready is in the table
     if found.run_id:
         yield f"last run       {found.run_id}: {found.state}"

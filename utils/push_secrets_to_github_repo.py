@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 from github import Auth, Github, GithubException
 
-from deployment.errors import UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, run, told
+from deployment.errors import UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, log, run
 from deployment.paths import ENV_FILE
 from deployment.settings import read_env
 
@@ -53,7 +53,7 @@ def push(repository: str, values: Mapping[str, str], token: str, api: str = _API
             target = client.get_repo(repository)
             for name, value in values.items():
                 target.create_secret(name, value)
-                told(f"{name}: sent to {repository}")
+                log(f"{name}: sent to {repository}")
     except GithubException as error:
         detail = error.data.get("message", "") if isinstance(error.data, dict) else ""
         raise DeploymentError(
@@ -80,7 +80,7 @@ def _main() -> None:
     values = chosen_values(read_env(chosen.env), chosen.name)
     if chosen.dry_run:
         for name, value in values.items():
-            told(f"{name}: {len(value)} characters would be sent to {chosen.repository}")
+            log(f"{name}: {len(value)} characters would be sent to {chosen.repository}")
         return
     token = os.environ.get("GITHUB_TOKEN", "")
     if not token:

@@ -40,7 +40,7 @@ def test_an_import_of_variables_shows_no_password(tmp_path: Path) -> None:
         [*command, "--file", str(tmp_path / "variables.json")], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 1
-    assert "AIRFLOW_URL is no address of a web service" in done.stderr
+    assert "AIRFLOW_URL is not the address of a web service" in done.stderr
     assert "xQ" not in done.stdout + done.stderr
 
 

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from deployment import runs
+from deployment.airflow import Airflow
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.http import HttpError
 
 
-class Scripted:
+class Scripted(Airflow):
     """A fake Airflow whose active runs follow a script, one entry per request; it records changes."""
 
     def __init__(self, *active: list[str], airflow_2: bool = False) -> None:
-        self.is_airflow_2 = airflow_2
+        self._api = "api/v1" if airflow_2 else "api/v2"
         self.paused = False
         self.changes: list[object] = []
         self.xcoms: dict[str, dict[str, Any]] = {}
@@ -48,7 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_training_is_paused_between_two_runs_only(capfd: pytest.CaptureFixture[str]) -> None:
     """Fails when an upgrade pauses a run half-way, and its remaining tasks are never scheduled."""
     airflow = Scripted(["a"], ["a"], [], ["b"], ["b"], [], [])
-    runs.pause(airflow, minutes=1)  # type: ignore[arg-type]
+    runs.pause(airflow, minutes=1)
     assert airflow.paused
     assert airflow.changes == [{"is_paused": True}, {"is_paused": False}, {"is_paused": True}]
     output = capfd.readouterr().out
@@ -59,8 +60,8 @@ def test_the_training_is_paused_between_two_runs_only(capfd: pytest.CaptureFixtu
 def test_a_run_that_does_not_end_is_named_and_nothing_is_paused() -> None:
     """Fails when a hanging run blocks the runbook without being named, or is paused half-way."""
     airflow = Scripted(*[["a"]] * 1000)
-    with pytest.raises(DeploymentError, match="a still going on after 0 min; not paused; next: "):
-        runs.pause(airflow, minutes=0)  # type: ignore[arg-type]
+    with pytest.raises(DeploymentError, match="a still running after 0 min; not paused; next: "):
+        runs.pause(airflow, minutes=0)
     assert airflow.changes == []
 
 
@@ -71,7 +72,7 @@ def test_a_test_run_trains_although_little_is_new_and_shows_its_decision(
     """Fails when the test run after an upgrade is skipped for lack of new frauds, and looks like a success."""
     airflow = Scripted(airflow_2=airflow_2)
     airflow.xcoms["outcome"] = {"summary": "10:00: promoted as v3"}
-    runs.test_run(airflow, minutes=1)  # type: ignore[arg-type]
+    runs.test_run(airflow, minutes=1)
     [wanted] = airflow.changes
     assert isinstance(wanted, dict)
     assert wanted["conf"] == {"force": True}
@@ -87,7 +88,7 @@ def test_a_test_run_in_a_decided_hour_says_when_to_try_again() -> None:
     with pytest.raises(
         DeploymentError, match=r"10:00 is decided already.*next: make test-run in the next hour"
     ) as error:
-        runs.test_run(airflow, minutes=1)  # type: ignore[arg-type]
+        runs.test_run(airflow, minutes=1)
     assert error.value.exit_code == UNREACHABLE
 
 
@@ -96,8 +97,8 @@ def test_a_test_run_that_fails_or_could_not_begin_is_an_error() -> None:
     airflow = Scripted()
     airflow.ends_as = "failed"
     with pytest.raises(DeploymentError, match="ended as failed; next: "):
-        runs.test_run(airflow, minutes=1)  # type: ignore[arg-type]
+        runs.test_run(airflow, minutes=1)
     airflow.paused, airflow.changes = True, []
     with pytest.raises(DeploymentError, match=r"paused.*next: make resume-training"):
-        runs.test_run(airflow, minutes=1)  # type: ignore[arg-type]
+        runs.test_run(airflow, minutes=1)
     assert airflow.changes == []

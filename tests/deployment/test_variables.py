@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
+from deployment.airflow import Airflow
 from deployment.errors import UNREACHABLE, DeploymentError
 from deployment.http import basic
 from deployment.paths import ROOT, VARIABLES_EXAMPLE
-from deployment.variables import Airflow, import_variables, make_connections, read
+from deployment.variables import create_connections, import_variables, read
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 USER, PASSWORD = "admin", "a pass:word"
@@ -114,7 +115,7 @@ def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Sta
 def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(started: Started) -> None:
     """Fails when the first run finds no connection, or an import overwrites an existing one and its key."""
     airflow = Airflow(started.url, USER, PASSWORD)
-    assert airflow.make_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
+    assert airflow.create_connection("cloud-of.mine", {"public_ssh_key": "ssh-ed25519 AAAA"})
     airflow.call(
         "PATCH",
         "connections/cloud-of.mine",
@@ -124,7 +125,7 @@ def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(s
             "description": "mine",
         },
     )
-    make_connections(airflow, {"fraud_detection": {"connection": "cloud-of.mine"}, "text": "x"}, "ssh-ed25519 BBBB")
+    create_connections(airflow, {"fraud_detection": {"connection": "cloud-of.mine"}, "text": "x"}, "ssh-ed25519 BBBB")
     found = airflow.call("GET", "connections/cloud-of.mine")
     assert (found["conn_type"], found["description"]) == ("yandexcloud", "mine")
     assert "AAAA" in found["extra"]
@@ -141,7 +142,7 @@ def test_a_real_airflow_refuses_a_wrong_password_and_nothing_is_shown_of_it(star
     env_file.write_text(f"AIRFLOW_URL={started.url}\nAIRFLOW_ADMIN_PASSWORD='{PASSWORD}'\nPUBLIC_SSH_KEY=ssh\n")
     done = _command(env_file, VARIABLES_EXAMPLE)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "fraud_detection: made" in done.stdout or "fraud_detection: replaced" in done.stdout
+    assert "fraud_detection: created" in done.stdout or "fraud_detection: replaced" in done.stdout
     assert "connection yandexcloud_default:" in done.stdout
 
 
@@ -153,22 +154,20 @@ def _command(env_file: Path, variables: Path, *options: str) -> subprocess.Compl
 @contextmanager
 def old_airflow(password: str = PASSWORD) -> Iterator[tuple[str, dict[str, str], list[str]]]:
     """The used part of Airflow 2's API, as the managed service has it: address, variables, cloud tokens seen."""
-    kept = {f"v{number}": "old" for number in range(150)}
+    kept = {"kept": "old", "replaced": "old"}
     tokens: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
             tokens.append(self.headers.get("X-Cloud-Authorization", ""))
-            path, _, query = self.path.partition("?")
-            if not path.startswith("/api/v1/variables"):
+            name = self.path.removeprefix("/api/v1/variables").removeprefix("/")
+            if not self.path.startswith("/api/v1/variables"):
                 self._answer(404, {"title": "Not Found"})
             elif self.headers.get("Authorization") != basic(USER, password):
                 self._answer(401, {"title": "Unauthorized"})
             elif self.command == "GET":
-                offset = int(query.rpartition("=")[2])
-                names = sorted(kept)[offset : offset + 100]
-                self._answer(200, {"variables": [{"key": name} for name in names], "total_entries": len(kept)})
+                self._answer(*((200, {"key": name, "value": kept[name]}) if name in kept else (404, {})))
             elif (body["key"] in kept) == (self.command == "PATCH"):
                 kept[body["key"]] = body["value"]
                 self._answer(200, body)
@@ -199,22 +198,25 @@ def old_airflow(password: str = PASSWORD) -> Iterator[tuple[str, dict[str, str],
 def test_airflow_2_is_spoken_to_in_its_own_way_with_the_clouds_token() -> None:
     """Fails when variables cannot be imported into a managed Airflow 2."""
     with old_airflow() as (url, kept, tokens):
-        import_variables(Airflow(url, USER, PASSWORD, "t1.token"), {"v149": {"a": 1}, "new": [1, 2]})
-        assert kept["v149"] == '{\n  "a": 1\n}', "a variable on the second page was not found"
+        import_variables(Airflow(url, USER, PASSWORD, "t1.token"), {"replaced": {"a": 1}, "new": [1, 2]})
+        assert kept["replaced"] == '{\n  "a": 1\n}'
+        assert kept["kept"] == "old"
         assert json.loads(kept["new"]) == [1, 2]
         assert set(tokens) == {"Bearer t1.token"}
         with pytest.raises(DeploymentError, match="auth_backends"):
-            import_variables(Airflow(url, USER, "wrong", "t1.token"), {"v1": "x"})
+            import_variables(Airflow(url, USER, "wrong", "t1.token"), {"kept": "x"})
 
 
 def test_nobody_at_the_address_is_worth_another_try() -> None:
     """Fails when a script cannot tell an Airflow that is still starting from a wrong password."""
-    with pytest.raises(DeploymentError, match="nobody answers") as failed:
+    with pytest.raises(DeploymentError, match="connection failed") as failed:
         Airflow("http://127.0.0.1:9", USER, PASSWORD)
     assert failed.value.exit_code == UNREACHABLE
 
 
-@pytest.mark.parametrize(("content", "said"), [("[]", "holds no variables"), ("{", "is not JSON"), (None, "make env")])
+@pytest.mark.parametrize(
+    ("content", "said"), [("[]", "contains no variables"), ("{", "is not JSON"), (None, "make env")]
+)
 def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None, said: str, tmp_path: Path) -> None:
     """Fails when a missing or damaged variables.json is imported, and replaces Airflow's settings."""
     path = tmp_path / "variables.json"
@@ -236,7 +238,7 @@ def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_
     assert done.returncode == 1
     assert "PUBLIC_SSH_KEY is not set: Data Proc needs one of them" in done.stderr
     done = _command(env_file, VARIABLES_EXAMPLE)
-    assert "nobody answers" in done.stderr, "OS Login, the default, needs no key"
+    assert "connection failed" in done.stderr, "OS Login, the default, needs no key"
 
 
 def test_a_missing_password_key_or_token_is_told_before_the_uploads(

@@ -38,7 +38,7 @@ def quiet(live: Live) -> Live:
     live.configure(YEARLY)
     live.command("up")
     assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
-    assert live.api.request("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
+    assert live.api.call("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
     return live
 
 

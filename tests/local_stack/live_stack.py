@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 import yaml
 
+from deployment.airflow import Airflow
+from deployment.http import HttpError, basic, call
 from emulator.client import Emulator
 from local_stack import airflow, mlflow
 from local_stack.components import BY_NAME
-from local_stack.http import HttpError, basic, call
 from local_stack.passwords import passwords
 from local_stack.settings import BUCKET, PORTS, ROOT, TRAINING_DAG, Stack, load
 from local_stack.starting import configure
@@ -102,8 +103,8 @@ class Live:
         return Supervisor(self.stack)
 
     @cached_property
-    def api(self) -> airflow.Api:
-        return airflow.Api(self.stack, self.secrets)
+    def api(self) -> Airflow:
+        return airflow.connect(self.stack, self.secrets)
 
     def is_ready(self, name: str) -> bool:
         state = self.supervisor.state(name)
@@ -127,7 +128,7 @@ class Live:
 
     def mlflow(self, path: str) -> Any:
         address = f"{self.stack.mlflow_url}/api/2.0/mlflow/{path}"
-        return call("GET", address, None, basic(mlflow.ADMIN, self.secrets["mlflow_admin"]))
+        return call("GET", address, headers={"Authorization": basic(mlflow.ADMIN, self.secrets["mlflow_admin"])})
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs of the training, newest first."""
@@ -151,7 +152,7 @@ class Run:
         self.set_up(tracking_uri, input_folder)
         self.run_id = self.model
         wanted = {"dag_run_id": self.run_id, "logical_date": None, **due}
-        self.live.api.request("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
+        self.live.api.call("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
         return self
 
     def set_up(self, tracking_uri: str | None = None, input_folder: str = "input_data") -> "Run":

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.stack
 @pytest.fixture
 def pausable(quiet: Live) -> Iterator[Live]:
     yield quiet
-    quiet.api.unpause(TRAINING_DAG)
+    quiet.api.set_paused(TRAINING_DAG, paused=False)
 
 
 def _pause(live: Live) -> None:
-    live.api.request("PATCH", f"dags/{TRAINING_DAG}?update_mask=is_paused", {"is_paused": True})
+    live.api.call("PATCH", f"dags/{TRAINING_DAG}?update_mask=is_paused", {"is_paused": True})
 
 
 def _reaped(live: Live, run: Run) -> bool:
@@ -43,7 +43,7 @@ def test_a_run_paused_before_its_training_gives_its_cluster_back(pausable: Live)
     assert f"paused in mid-run, cluster {cluster} alive: {run.run_id}; next: make up" in pausable.command("status")
     eventually("the reaper deletes the cluster", lambda: _reaped(pausable, run), 600.0)
     assert run.jobs() == [], "the training was scheduled though the DAG is paused"
-    pausable.api.unpause(TRAINING_DAG)
+    pausable.api.set_paused(TRAINING_DAG, paused=False)
     assert run.ended() == "failed", run.tasks
     run.demand_no_leak()
 
@@ -56,7 +56,7 @@ def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(p
     eventually("the cluster is deleted", lambda: run.events("cluster", "DELETED"), 600.0)
     assert run.state == "running", "the DAG was not paused"
     assert f"paused in mid-run, no cluster: {run.run_id}; next: make up" in pausable.command("status")
-    pausable.api.unpause(TRAINING_DAG)
+    pausable.api.set_paused(TRAINING_DAG, paused=False)
     assert run.ended() == "success", run.tasks
     run.demand_no_leak()
     run.demand_one_decision()

@@ -62,14 +62,14 @@ def test_no_secret_is_seen(live: Live, arguments: Arguments) -> None:
         key = json.loads((live.stack.cloud / "keys" / f"{account}.json").read_text())
         secrets[f"key of {account}"] = key["private_key"].splitlines()[5]
     run_id = live.runs()[-1]["dag_run_id"]
-    tasks = live.api.request("GET", f"dags/{TRAINING_DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    tasks = live.api.call("GET", f"dags/{TRAINING_DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
     rendered = json.dumps([task["rendered_fields"] for task in tasks])
     assert "tracking-uri" in rendered
     places = {
         "arguments": "\n".join(seen),
         "rendered templates": rendered,
-        "connections": json.dumps(live.api.request("GET", "connections")),
-        "variables": json.dumps(live.api.request("GET", "variables")),
+        "connections": json.dumps(live.api.call("GET", "connections")),
+        "variables": json.dumps(live.api.call("GET", "variables")),
         "event log": (live.stack.cloud / "events.jsonl").read_text(),
     }
     logs = [path for folder in ("logs", "cloud/jobs") for path in (live.stack.folder / folder).rglob("*.log")]

@@ -55,7 +55,7 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
     run = Run(quiet, "marked_failed").start()
     job = run.running_job()
     path = f"dags/{TRAINING_DAG}/dagRuns/{run.run_id}/taskInstances/train"
-    quiet.api.request("PATCH", path, {"new_state": "failed"})
+    quiet.api.call("PATCH", path, {"new_state": "failed"})
     assert run.ended() == "failed", run.tasks
     assert run.tasks["delete_cluster"] == "success"
     assert run.jobs() == [job]
@@ -69,7 +69,7 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     run = Run(quiet, "two_at_once").start()
     again = f"{run.run_id}_again"
     wanted = {"dag_run_id": again, "logical_date": None, "conf": {"force": True}}
-    quiet.api.request("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
+    quiet.api.call("POST", f"dags/{TRAINING_DAG}/dagRuns", wanted)
     run.running_job()
     assert quiet.api.run_state(TRAINING_DAG, again) == "queued"
     assert run.ended() == "success", run.tasks

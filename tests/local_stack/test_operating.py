@@ -60,7 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Airflow]:
             clusters=lambda: [{"id": cluster} for cluster in clusters],
             jobs=lambda: [{"id": job, "status": status} for job, status in (jobs or {}).items()],
         )
-        monkeypatch.setattr(airflow, "Api", lambda *_: found)
+        monkeypatch.setattr(airflow, "connect", lambda *_: found)
         monkeypatch.setattr(runs, "Emulator", lambda _: cloud)
         return found
 

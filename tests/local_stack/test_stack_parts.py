@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from deployment.errors import DeploymentError
+from deployment.http import HttpError
 from deployment.settings import read_env
 from local_stack import airflow, bucket, components, doctor, postgres, seeding, upkeep
 from local_stack.cli import main
-from local_stack.http import HttpError
 from local_stack.passwords import passwords
 from local_stack.ports import complaint, is_free
 from local_stack.settings import DEFAULTS, ROOT, Stack, StackError, load, saved
@@ -74,7 +75,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
     """Fails when a mistyped setting shows only as a component that does not start."""
     env = tmp_path / ".env"
     env.write_text(line + "\n")
-    with pytest.raises(StackError, match=told):
+    with pytest.raises(DeploymentError, match=told):
         load(env)
 
 
@@ -83,7 +84,7 @@ def test_a_line_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     for line in ("AWS_SECRET_ACCESS_KEY: topsecret", "AIRFLOW__SMTP__SMTP_PASSWORD='topsecret"):
         env.write_text(line + "\n")
-        with pytest.raises(StackError, match="line 1") as raised:
+        with pytest.raises(DeploymentError, match="line 1") as raised:
             load(env)
         assert "topsecret" not in str(raised.value)
 
@@ -98,11 +99,11 @@ def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
         asked.append(method)
         if url.endswith("/auth/token"):
             return {"access_token": "token"}
-        raise HttpError(503, "restarting")
+        raise HttpError("restarting", 503)
 
-    monkeypatch.setattr(airflow, "call", call)
+    monkeypatch.setattr("deployment.airflow.call", call)
     with pytest.raises(HttpError):
-        airflow.Api(stack, passwords(stack.passwords)).set_variable("fraud_detection", {"zone": "a"}, {})
+        airflow.merge_variable(airflow.connect(stack, passwords(stack.passwords)), "fraud_detection", {"zone": "a"}, {})
     assert asked == ["POST", "GET"]
 
 

@@ -53,7 +53,7 @@ class Airflow:
         self.triggered = 0
         self.end: Callable[[], str] = lambda: "success"
 
-    def unpause(self, _dag: str) -> None:
+    def set_paused(self, _dag: str, *, paused: bool) -> None:
         """Do nothing: the DAG exists."""
 
     def last_runs(self, _dag: str, _count: int = 1) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class Airflow:
     def is_paused(self, _dag: str) -> bool:
         return False
 
-    def trigger(self, _dag: str) -> str:
+    def trigger(self, _dag: str, _prefix: str) -> str:
         self.triggered += 1
         return "make_up"
 
@@ -71,9 +71,6 @@ class Airflow:
 
     def tasks(self, _dag: str, _run_id: str) -> dict[str, str]:
         return {"train": self.end()}
-
-    def task_log(self, *_: str) -> None:
-        """No log."""
 
     def next_run(self, _dag: str) -> datetime:
         return NEXT
@@ -97,7 +94,10 @@ class Machine:
             (postgres, {"initialise": lambda *_: False, "create_databases": lambda *_: None}),
             (seeding, {"seed": lambda *_: 0}),
             (mlflow, {"make_job_account": lambda *_: None, "champion": lambda *_: None}),
-            (airflow, {"migrate": lambda *_: False, "Api": lambda *_: self.airflow, "wait_for_dag": lambda *_: None}),
+            (
+                airflow,
+                {"migrate": lambda *_: False, "connect": lambda *_: self.airflow, "wait_for_dag": lambda *_: None},
+            ),
             (
                 starting,
                 {
