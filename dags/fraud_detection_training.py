@@ -1,5 +1,5 @@
 """
-### Retrain the fraud model, and promote it only when it is really better
+### Retrain the fraud model, and promote it only if it is significantly better
 
     enough_new_frauds → create_cluster → train → outcome
                                  └────────┴→ delete_cluster
@@ -105,7 +105,7 @@ name = f"{project}-{{{{ run_label(dag_run) }}}}-{{{{ ti.try_number }}}}"
 with DAG(
     "fraud_detection_training",
     doc_md=__doc__,
-    description="Retrain the fraud model on fresh labels, and promote it only when it is really better",
+    description="Retrain the fraud model on fresh labels, and promote it only if it is significantly better",
     schedule=schedule.cron,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,  # the newest labels include those of all missed hours
