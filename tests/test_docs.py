@@ -76,6 +76,45 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
     assert not set(named) - known
 
 
+@pytest.fixture(scope="module")
+def targets() -> set[str]:
+    """The targets that `make help` lists."""
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(re.findall(r"^  ([a-z0-9-]+) +\S", done.stdout, flags=re.MULTILINE))
+
+
+def _shown_commands(page: Path) -> set[str]:
+    """The targets of each `make …` in a page's code: in backquotes, on a line of its own, or as the next step."""
+    text = page.read_text(encoding="utf-8")
+    code = re.findall(r"`([^`\n]+)`|^ {3,}(?:\$ )?(.*)$", text, flags=re.MULTILINE)
+    commands = [
+        found for pair in code for found in re.findall(r"(?:^|next: |, |&& )make ((?:[a-z0-9-]+ ?)+)", max(pair))
+    ]
+    return {target for command in commands for target in command.split()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_make_command_of_a_page_exists_and_is_explained(page: Path, targets: set[str]) -> None:
+    """Fails when a page tells its reader to run a target that does not exist, or that `make help` does not list."""
+    assert _shown_commands(page) - targets == set()
+
+
+def test_every_next_command_of_a_message_exists(targets: set[str]) -> None:
+    """Fails when an error message tells its reader to run a target that does not exist."""
+    names = ["*.py", "*.sh", "*.tf", "Makefile"]
+    found = subprocess.run(["git", "grep", "-hE", "make [a-z]", "--", *names], cwd=ROOT, capture_output=True, text=True)
+    named = re.findall(r"(?:\brun|\bnext|`|\(): ?make ([a-z0-9-]+)|`make ([a-z0-9-]+)", found.stdout)
+    assert len(named) > 50, "the messages are not found"
+    assert {target for pair in named for target in pair if target} - targets == set()
+
+
+def test_every_target_that_is_listed_can_be_made(targets: set[str]) -> None:
+    """Fails when a target needs another one that was renamed or deleted."""
+    command = ["make", "--dry-run", "--keep-going", *sorted(targets)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_fault_of_the_running_stack_is_in_its_table() -> None:
     """Fails when the page of the local stack does not describe the effect of a tested fault."""
     table = set(

@@ -1,10 +1,10 @@
 """The Makefile's cloud targets: what they ask of yc and ssh, and what they report where these are missing."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,25 +13,64 @@ from deployment import remote
 from deployment.errors import DeploymentError
 from deployment.paths import ROOT
 
-TARGETS = (
-    *("env", "import-variables", "create-venv-archive", "deploy-full", "instance-list", "airflow-cluster-mon"),
-    *("upload-venv-to-bucket", "upload-src-to-bucket", "upload-dags-to-bucket", "upload-data-to-bucket"),
-    *("download-output-data-from-bucket", "sync-repo", "sync-env", "git-push-secrets"),
-)
-
 
 def program(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{text}\n")
     (folder / name).chmod(0o755)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_is_there_and_explained(target: str) -> None:
-    """Fails when a command of docs/deploy.md does not exist, or `make help` does not list it."""
-    assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def deploy_full(tmp_path: Path) -> Callable[[str], tuple[int, list[str]]]:
+    """Run `make deploy-full` with programs that only log their arguments; the step that has the given words fails.
+
+    Returns the exit code and the steps that were started.
+    """
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for name in ("pyproject.toml", "uv.lock", ".venv-cloud/.synced"):  # the cloud's tools are installed
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def run(failing: str) -> tuple[int, list[str]]:
+        log = tmp_path / "log"
+        log.write_text("")
+        for name in ("bin/python", "bin/terraform", "scripts/create_venv_archive.sh", "scripts/upload_to_s3.sh"):
+            step = name.removeprefix("bin/").removeprefix("scripts/")
+            fails = f'case "$step" in *"{failing}"*) exit 1;; esac'
+            text = f'step="{step} $*"; echo "$step" >> {log}; {fails}; echo "{{}}"'
+            program((tmp_path / name).parent, Path(name).name, text)
+        given = {"CLOUD": f"{tmp_path}/bin/", "TERRAFORM": f"{tmp_path}/bin/terraform", "UV": "uv-is-not-needed"}
+        command = ["make", "deploy-full", *(f"{name}={value}" for name, value in given.items())]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, log.read_text().splitlines()
+
+    return run
+
+
+def test_a_deployment_checks_the_settings_first_and_uploads_the_dags_last(
+    deploy_full: Callable[[str], tuple[int, list[str]]],
+) -> None:
+    """Fails when a missing password stops `make deploy-full` after minutes of uploads, or a DAG has no job."""
+    code, steps = deploy_full("no step fails")
+    assert code == 0, steps
+    check = steps.index("python -m deployment.variables --check")
+    uploads = [number for number, step in enumerate(steps) if step.startswith("upload_to_s3.sh")]
+    assert check < min(uploads)
+    assert {steps[number].split()[1] for number in uploads} == {"data", "venv", "src", "dags"}
+    assert steps[-1] == "upload_to_s3.sh dags"
+    assert "python -m deployment.variables" in steps, "the variables are not loaded"
+    assert steps.index("create_venv_archive.sh ") < steps.index("upload_to_s3.sh venv")
+
+
+@pytest.mark.parametrize(
+    "failing",
+    ["terraform", "deployment.environment", "variables --check", "upload_to_s3.sh src", "create_venv_archive.sh"],
+)
+def test_a_failed_step_ends_the_deployment(failing: str, deploy_full: Callable[[str], tuple[int, list[str]]]) -> None:
+    """Fails when `make deploy-full` goes on after a failed step, and the cloud gets DAGs without what they need."""
+    code, steps = deploy_full(failing)
+    assert code != 0
+    assert failing in steps[-1]
 
 
 @pytest.mark.parametrize(

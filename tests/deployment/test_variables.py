@@ -265,5 +265,3 @@ def test_a_missing_password_key_or_token_is_told_before_the_uploads(
         done = _command(env_file, file, "--check")
         assert told in done.stderr
         assert done.returncode == 0 if not told else done.returncode != 0, done.stderr
-    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndeploy-full:")[2].partition("\n\n")[0]
-    assert recipe.index("deployment.variables --check") < recipe.index("upload-")
