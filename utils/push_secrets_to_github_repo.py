@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 from github import Auth, Github, GithubException
 
-from deployment.errors import UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, log, run
+from deployment.errors import FAILED, UNREACHABLE, WRONG_ARGUMENTS, DeploymentError, log, run
 from deployment.paths import ENV_FILE
 from deployment.settings import read_env
 
@@ -47,20 +47,45 @@ def chosen_values(values: Mapping[str, str], names: Sequence[str]) -> dict[str, 
 
 
 def push(repository: str, values: Mapping[str, str], token: str, api: str = _API) -> None:
-    """Make or replace the repository's secrets."""
-    try:
-        with Github(auth=Auth.Token(token), base_url=api, retry=None, seconds_between_writes=None) as client:
+    """Create or replace the repository's secrets.
+
+    Raises:
+        DeploymentError: the repository cannot be reached, or some secrets were not sent; each of them is listed.
+    """
+    with Github(auth=Auth.Token(token), base_url=api, retry=None, seconds_between_writes=None) as client:
+        try:
             target = client.get_repo(repository)
-            for name, value in values.items():
+        except (GithubException, requests.RequestException) as error:
+            raise DeploymentError(f"{_reason(error, api)}; {_next(repository)}", _exit_code(error)) from error
+        failed: dict[str, Exception] = {}
+        for name, value in values.items():
+            try:
                 target.create_secret(name, value)
+            except (GithubException, requests.RequestException) as error:
+                failed[name] = error
+            else:
                 log(f"{name}: sent to {repository}")
-    except GithubException as error:
-        detail = error.data.get("message", "") if isinstance(error.data, dict) else ""
+    if failed:
+        listed = "\n".join(f"  {name}: {_reason(error, api)}" for name, error in failed.items())
         raise DeploymentError(
-            f"GitHub refused ({error.status} {detail}); expected a GITHUB_TOKEN that may write {repository}'s secrets"
-        ) from error
-    except requests.RequestException as error:
-        raise DeploymentError(f"{api} cannot be reached: {error}; next: try again", UNREACHABLE) from error
+            f"{len(failed)} of {len(values)} secrets were not sent:\n{listed}\n{_next(repository)}",
+            max(map(_exit_code, failed.values())),
+        )
+
+
+def _reason(error: Exception, api: str) -> str:
+    if isinstance(error, GithubException):
+        detail = error.data.get("message", "") if isinstance(error.data, dict) else ""
+        return f"GitHub refused ({error.status} {detail})"
+    return f"{api} cannot be reached: {error}"
+
+
+def _exit_code(error: Exception) -> int:
+    return FAILED if isinstance(error, GithubException) else UNREACHABLE
+
+
+def _next(repository: str) -> str:
+    return f"next: check that GITHUB_TOKEN may write {repository}'s secrets, then run the command again"
 
 
 def _main() -> None:
@@ -69,7 +94,7 @@ def _main() -> None:
     parser.add_argument("--name", action="append", default=[], help="a name of .env; may be repeated")
     parser.add_argument("--env", type=Path, default=ENV_FILE)
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be sent, without values, and send nothing"
+        "--dry-run", action="store_true", help="show what would be sent, without values, and send nothing"
     )
     chosen = parser.parse_args()
     if not _REPOSITORY.fullmatch(chosen.repository):

@@ -23,7 +23,7 @@ ENV = "CODE_BUCKET=acme-fraud-code\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY
 
 
 @contextmanager
-def github(status: int = 201) -> Iterator[tuple[Service, dict[str, str]]]:
+def github(status: int = 201, refused: str = "") -> Iterator[tuple[Service, dict[str, str]]]:
     """GitHub's secrets API for one repository, and the secrets that it holds."""
     private, held = PrivateKey.generate(), dict[str, str]()
 
@@ -35,8 +35,10 @@ def github(status: int = 201) -> Iterator[tuple[Service, dict[str, str]]]:
         if asked.method == "PUT":
             body = json.loads(asked.body)
             assert body["key_id"] == "42"
+            name = asked.path.rpartition("/")[2]
+            if name == refused:
+                return 422, {"message": "Validation Failed"}
             if status < 300:
-                name = asked.path.rpartition("/")[2]
                 held[name] = SealedBox(private).decrypt(b64decode(body["encrypted_value"])).decode()
             return status, {} if status < 300 else {"message": "Resource not accessible by personal access token"}
         return 200, {"full_name": "acme/fraud", "url": f"{fake.url}/repos/acme/fraud"}
@@ -103,6 +105,16 @@ def test_a_token_that_may_not_write_is_told(tmp_path: Path) -> None:
     """Fails when a secret that GitHub refused looks as if it were stored."""
     with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write acme/fraud's secrets"):
         push("acme/fraud", {"A": "b"}, TOKEN, fake.url)
+
+
+def test_secrets_after_a_refused_one_are_sent_and_the_refused_one_is_listed(tmp_path: Path) -> None:
+    """Fails when one secret that GitHub refuses leaves the workflow without those after it, or is not named."""
+    with github(refused="AWS_ACCESS_KEY_ID") as (fake, held):
+        done = command(tmp_path, fake, "--repository", "acme/fraud")
+    assert done.returncode == 1
+    assert held == {"CODE_BUCKET": "acme-fraud-code", "AWS_SECRET_ACCESS_KEY": "geheim $x"}
+    assert "1 of 3 secrets were not sent:\n  AWS_ACCESS_KEY_ID: GitHub refused (422 Validation Failed)" in done.stderr
+    assert "geheim" not in done.stdout + done.stderr
 
 
 def test_a_value_that_must_be_there_is_missed() -> None:
