@@ -26,12 +26,12 @@ GZIP_LEVEL = 6  # 147 MB in 4 s; level 4 gives 151 MB in 3 s
 FORMAT = 1
 """Goes into the record of what an archive was made of; raise it when archives are made differently."""
 
-# What an installer writes about this desk, not about the packages; scripts start with the path of an interpreter.
-_ABOUT_THE_DESK = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock"})
+# What an installer writes about this machine, not about the packages.
+_ABOUT_THIS_MACHINE = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock"})
 
 
 def create(archive: Path = ARCHIVE, target: Target = CLOUD) -> bool:
-    """Make the archive, unless it is there and made of these locked versions already; True where it was made.
+    """Create the archive unless it is up to date with the locked versions; True if it was created.
 
     Raises:
         DeploymentError: uv is missing, a wheel cannot be had, or the archive does not pass its inspection.
@@ -72,7 +72,7 @@ def _shipped(folder: Path) -> Iterator[tuple[str, Path]]:
         inside = path.relative_to(folder)
         if path.is_dir() or path.suffix == ".pyc" or inside.parts[0] == "bin":
             continue
-        if path.name in _ABOUT_THE_DESK and (len(inside.parts) == 1 or inside.parts[0].endswith(".dist-info")):
+        if path.name in _ABOUT_THIS_MACHINE and (len(inside.parts) == 1 or inside.parts[0].endswith(".dist-info")):
             continue
         found[inside.as_posix()] = path
     yield from sorted(found.items())
@@ -96,7 +96,7 @@ def _main() -> None:
     chosen = parser.parse_args()
     made = create(chosen.output, CLOUD if chosen.target == "cloud" else this_machine())
     content = chosen.output.read_bytes()
-    state = "made" if made else "is up to date"
+    state = "created" if made else "is up to date"
     log(f"{shown(chosen.output)} {state}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
 
 

@@ -1,4 +1,4 @@
-"""What lies in the cloud's buckets, and how it gets there: s3cmd, which sends only what is new or different.
+"""The contents of the cloud's buckets, and their upload by s3cmd, which sends only what is new or different.
 
 CODE_BUCKET    dags/*.py  fraud_detection_common/*.py  .airflowignore
                code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
@@ -34,7 +34,7 @@ _NO_DATA = r"(^|/)\.[^/]+$|\.part$"  # hidden files, and those that are still be
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # s3cmd's exit codes that another try may survive: 5xx answers, a slow-down, a refused or lost connection.
 _TEMPORARY = frozenset({11, 15, 74, 75, 111})
-_REASONS = {12: "the bucket or the object is not there", 77: "access is denied", 2: "a part of the files failed"}
+_REASONS = {12: "the bucket or the object does not exist", 77: "access is denied", 2: "a part of the files failed"}
 
 
 def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
@@ -104,7 +104,7 @@ class Storage:
             reason = _REASONS.get(code, "see its message above")
             raise DeploymentError(
                 f"s3cmd could not copy {source} to {target} (its exit code {code}: {reason}); "
-                "next: the same command again, it goes on where it stopped",
+                "next: the same command again, it continues where it stopped",
                 UNREACHABLE if code in _TEMPORARY else FAILED,
             )
 
@@ -137,12 +137,12 @@ def upload(what: str, settings: Mapping[str, str], data: Path) -> None:
     bucket = f"s3://{needed(settings, 'CODE_BUCKET')}"
     if what == "venv":
         if not ARCHIVE.exists():
-            raise DeploymentError(f"{ARCHIVE} is not there; next: make create-venv-archive")
+            raise DeploymentError(f"{ARCHIVE} does not exist; next: make create-venv-archive")
         Storage.of(settings).sync(str(ARCHIVE), f"{bucket}/{CODE}/")
     elif what == "src":
         _upload_files(Storage.of(settings), code_files(), f"{bucket}/{CODE}/")
     else:
-        # A DAG that was deleted here must not run on there.
+        # A DAG that was deleted here must not keep running there.
         _upload_files(Storage.of(settings), dag_files(), f"{bucket}/{DAGS}/", "--delete-removed")
 
 
@@ -152,7 +152,7 @@ def _upload_files(storage: Storage, files: Iterator[tuple[str, bytes]], target: 
         for file_name, content in files:
             write_atomic(folder / file_name, content)
         if not folder.exists():
-            raise DeploymentError(f"there is nothing to upload to {target}; is this the whole repository?")
+            raise DeploymentError(f"nothing to upload to {target}; is this the whole repository?")
         storage.sync(f"{folder}/", target, *options)
 
 
@@ -160,7 +160,7 @@ def _upload_data(settings: Mapping[str, str], data: Path) -> None:
     bucket = needed(settings, "INPUT_BUCKET")
     if not any(path.is_file() for path in data.rglob("*")):
         raise DeploymentError(f"{data} holds no transactions; put yours there, or simulate some: make create-data")
-    # Nothing is ever deleted there: the history may be larger than what a desk has of it.
+    # Nothing is ever deleted there: the bucket may hold a longer history than this machine.
     Storage.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--rexclude", _NO_DATA)
 
 

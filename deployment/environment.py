@@ -1,9 +1,9 @@
-"""`make env`: what Terraform made → `.env` for this desk, and `variables.json` for Airflow.
+"""`make env`: Terraform's outputs → `.env` for this machine, and `variables.json` for Airflow.
 
     terraform -chdir=infra output -json | python -m deployment.environment
 
-`.env` keeps what it holds beside the names below: the local stack's settings, secrets of this desk. `variables.json` is
-the output `variables` as it is, and nothing secret may be in it.
+Other lines of `.env` are kept: the local stack's settings, secrets of this machine. `variables.json` is the output
+`variables`, unchanged; it must not contain a secret.
 """
 
 import argparse
@@ -55,9 +55,7 @@ def env_values(outputs: Mapping[str, Any]) -> dict[str, str]:
         ".".join(OUTPUTS[name]) for name, value in found.items() if not isinstance(value, str) or not value
     )
     if missing:
-        raise DeploymentError(
-            f"terraform's outputs lack {', '.join(missing)}; has everything been made? next: make apply, then make env"
-        )
+        raise DeploymentError(f"terraform's outputs lack {', '.join(missing)}; next: make apply, then make env")
     return {name: str(value) for name, value in found.items()}
 
 
@@ -135,11 +133,11 @@ def write(outputs: Mapping[str, Any], env_file: Path, variables_file: Path, exam
     """Write both files, or neither where the outputs do not fit."""
     example = json.loads(example_file.read_text(encoding="utf-8"))
     values, content = env_values(outputs), variables(outputs, example)
-    read_env(env_file)  # a line that cannot be read is told here, and not by the next command
+    read_env(env_file)  # an unreadable line is reported here, not by the next command
     old = env_file.read_text(encoding="utf-8") if env_file.exists() else ""
     write_atomic(env_file, merged(old, values).encode(), mode=0o600)
     write_atomic(variables_file, (json.dumps(content, indent=2) + "\n").encode())
-    log(f"{shown(env_file)}: {len(values)} names, readable by you alone")
+    log(f"{shown(env_file)}: {len(values)} names, readable only by you")
     log(f"{shown(variables_file)}: {', '.join(content)}; next: make import-variables")
 
 

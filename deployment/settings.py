@@ -1,4 +1,4 @@
-"""What `.env` says about the cloud: names and addresses from Terraform, and perhaps secrets of this desk."""
+"""The settings in `.env`: names and addresses from Terraform, and perhaps secrets of this developer machine."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 
 def read_env(path: Path = ENV_FILE) -> dict[str, str]:
-    """Names and values of a `.env` file; none where there is no file.
+    """Names and values of a `.env` file; empty if there is no file.
 
     Quotes and comments are a shell's. Beyond a shell, words without quotes are one value: SCHEDULE=*/10 * * * *
 
@@ -38,12 +38,12 @@ def read_env(path: Path = ENV_FILE) -> dict[str, str]:
 
 
 def load(path: Path = ENV_FILE) -> dict[str, str]:
-    """The file's settings; what the environment says goes before."""
+    """The file's settings; environment variables override them."""
     return {**read_env(path), **os.environ}
 
 
 def needed(settings: Mapping[str, str], name: str, next_command: str = "make env") -> str:
-    """A setting that must be there."""
+    """A required setting. Raises DeploymentError if it is not set."""
     value = settings.get(name, "")
     if not value:
         raise DeploymentError(f"{name} is not set, neither in .env nor outside; next: {next_command}", WRONG_ARGUMENTS)

@@ -175,7 +175,7 @@ def start(
 
 
 def stop(process: "subprocess.Popen[bytes]", deadline: float = 30.0) -> int:
-    """End an emulator politely, and hard where that does not help; returns its exit code."""
+    """Stop an emulator by SIGTERM, and by SIGKILL if that fails; returns its exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

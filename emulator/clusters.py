@@ -125,7 +125,7 @@ class Clusters:
     def update(self, request: cluster_service_pb2.UpdateClusterRequest, caller: Caller) -> Operation:
         record = find(self._cloud, request.cluster_id)
         cluster = record.message(Cluster)
-        self._demand_quiet(cluster)
+        self._require_quiet(cluster)
         paths = list(request.update_mask.paths) or [name.name for name, _ in request.ListFields()]
         paths = [path for path in paths if path not in ("cluster_id", "update_mask", "decommission_timeout")]
         unknown = [path for path in paths if path not in _UPDATABLE]
@@ -144,7 +144,7 @@ class Clusters:
         if cluster.deletion_protection:
             raise failed_precondition(f"Cluster {cluster.id} has deletion protection")
         if not (cluster.status == Cluster.CREATING and self._cloud.settings.rules.delete_while_creating):
-            self._demand_quiet(cluster)
+            self._require_quiet(cluster)
         if fault := self._cloud.faults.take(FaultKind.DELETE_REFUSED, cluster.name):
             raise ApiError(grpc.StatusCode[fault.status], "The cluster cannot be deleted (a fault of the emulator)")
         self._cloud.clock.cancel(cluster.id)
@@ -166,14 +166,14 @@ class Clusters:
     def start(self, request: cluster_service_pb2.StartClusterRequest, caller: Caller) -> Operation:
         record = find(self._cloud, request.cluster_id)
         cluster = record.message(Cluster)
-        self._demand_status(cluster, Cluster.STOPPED)
+        self._require_status(cluster, Cluster.STOPPED)
         cluster.status = Cluster.STARTING
         return self._change(record, cluster, caller, "start", cluster_service_pb2.StartClusterMetadata)
 
     def stop(self, request: cluster_service_pb2.StopClusterRequest, caller: Caller) -> Operation:
         record = find(self._cloud, request.cluster_id)
         cluster = record.message(Cluster)
-        self._demand_status(cluster, Cluster.RUNNING)
+        self._require_status(cluster, Cluster.RUNNING)
         cluster.status = Cluster.STOPPING
         self._jobs.end_all(cluster.id)
         return self._change(record, cluster, caller, "stop", cluster_service_pb2.StopClusterMetadata)
@@ -283,15 +283,15 @@ class Clusters:
     ) -> Operation:
         return self._cloud.operations.start(DATAPROC, caller, action, cluster_id, description, metadata)
 
-    def _demand_quiet(self, cluster: Cluster) -> None:
+    def _require_quiet(self, cluster: Cluster) -> None:
         """Raises FAILED_PRECONDITION while another operation runs on the cluster."""
         if running := self._cloud.operations.running(cluster.id):
             status = Cluster.Status.Name(cluster.status)
             raise failed_precondition(f"Cluster {cluster.id} is {status}: operation {running} is still running")
 
-    def _demand_status(self, cluster: Cluster, status: Cluster.Status.ValueType) -> None:
-        self._demand_quiet(cluster)
-        demand_status(cluster, status)
+    def _require_status(self, cluster: Cluster, status: Cluster.Status.ValueType) -> None:
+        self._require_quiet(cluster)
+        require_status(cluster, status)
 
     def _log(self, cluster: Cluster, status: str, **fields: object) -> None:
         self._cloud.events.write("cluster", cluster_id=cluster.id, name=cluster.name, status=status, **fields)
@@ -341,7 +341,7 @@ class Subclusters:
 
     def create(self, request: subcluster_service_pb2.CreateSubclusterRequest, caller: Caller) -> Operation:
         cluster = find(self._cloud, request.cluster_id).message(Cluster)
-        demand_status(cluster, Cluster.RUNNING)
+        require_status(cluster, Cluster.RUNNING)
         if request.role == subcluster_pb2.MASTERNODE:
             raise failed_precondition(f"Cluster {cluster.id} has its MASTERNODE subcluster already")
         if request.name and self._cloud.store.find("subcluster", cluster.id, request.name):
@@ -412,7 +412,7 @@ def find(cloud: Cloud, cluster_id: str) -> Record:
     return record
 
 
-def demand_status(cluster: Cluster, status: Cluster.Status.ValueType) -> None:
+def require_status(cluster: Cluster, status: Cluster.Status.ValueType) -> None:
     if cluster.status != status:
         found, wanted = Cluster.Status.Name(cluster.status), Cluster.Status.Name(status)
         raise failed_precondition(f"Cluster {cluster.id} is {found}; it must be {wanted}")

@@ -31,7 +31,7 @@ def from_json(content: bytes) -> Any:
 
 
 class Control:
-    """Control methods; each takes and returns a JSON object, and demands the state folder's control token."""
+    """Control methods; each takes and returns a JSON object, and requires the state folder's control token."""
 
     def __init__(self, cloud: Cloud, lockbox: Lockbox, token: str) -> None:
         self._cloud = cloud

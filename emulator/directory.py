@@ -1,4 +1,4 @@
-"""What is there before any cluster: endpoints, the network and its subnets, resource presets."""
+"""What exists before any cluster: endpoints, the network and its subnets, resource presets."""
 
 from collections.abc import Callable
 

@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 
 class EmulatorError(Exception):
-    """The emulator cannot start or do as told; the message says what, found, expected and the next command."""
+    """The emulator cannot start or do what was asked; the message says what, found, expected and the next command."""
 
 
 @dataclass(frozen=True)

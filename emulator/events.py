@@ -25,7 +25,7 @@ class EventLog:
     def write(self, event: str, **fields: object) -> None:
         with self._lock:
             if self._file.closed:
-                return  # a call that outlives the server's grace period has nobody to tell
+                return  # a call that outlives the server's grace period is not logged
             stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
             self._file.write(json.dumps({"time": stamp, "event": event, **fields}, ensure_ascii=False) + "\n")
             self._file.flush()

@@ -1,13 +1,13 @@
-"""The state folder: made once, kept for as long as the cloud shall remember.
+"""The state folder: created once, and kept across restarts.
 
-ca.pem                  what clients trust (GRPC_DEFAULT_SSL_ROOTS_FILE_PATH)
+ca.pem                  the authority that clients trust (GRPC_DEFAULT_SSL_ROOTS_FILE_PATH)
 server.key, server.pem  the server's own
 keys/ACCOUNT.json       service accounts' keys, in the form that the connection takes
-control.token           opens the control calls
+control.token           authorises the control calls
 cloud.json              ids, address and paths of all that: no secrets
-store.sqlite            what the cloud remembers
-events.jsonl            what happened; events.1.jsonl what happened before that
-jobs/ID/driver.log      what a job wrote; a link into the bucket once it has ended
+store.sqlite            the state of the cloud
+events.jsonl            the event log; events.1.jsonl its older part
+jobs/ID/driver.log      a job's log; a link into the bucket once it has ended
 buckets/NAME            the buckets, unless the settings name another folder
 """
 
@@ -53,7 +53,7 @@ def locked(state: Path) -> Iterator[None]:
 
 
 def prepare(state: Path, settings: Settings) -> None:
-    """Make whatever the state folder lacks: certificates, ids, accounts with keys, buckets. Keeps what is there."""
+    """Create what the state folder lacks: certificates, ids, accounts with keys, buckets."""
     state.chmod(0o700)
     for name in ("keys", "jobs"):
         (state / name).mkdir(exist_ok=True, mode=0o700)
@@ -73,7 +73,7 @@ def prepare(state: Path, settings: Settings) -> None:
 
 
 def describe(state: Path, settings: Settings, endpoint: str, metadata: str | None = None) -> None:
-    """Write `cloud.json`: what a client has to know, none of it secret."""
+    """Write `cloud.json`: what a client needs, without secrets."""
     store = Store(state / "store.sqlite")
     try:
         accounts = {
@@ -121,7 +121,7 @@ def _make_names(state: Path, settings: Settings, store: Store) -> None:
 
 
 def _ensure(store: Store, kind: str, wanted: str | None, prefix: str, *, owner: str = "", name: str = "default") -> str:
-    """The id of the thing of that kind and name: the settings', the one there is, or a new one."""
+    """The id of a resource: from the settings, the existing one, or a new one."""
     there = store.find(kind, name=name)
     if there and wanted in (None, there[0].id):
         return there[0].id
@@ -142,7 +142,7 @@ def _save(store: Store, kind: str, id_: str, message: Message) -> None:
 
 
 def _ensure_key(path: Path, store: Store, account_id: str) -> None:
-    """A key whose file and registration agree; a lost file means a new key, and the old ones are worthless."""
+    """Create a key unless its file and its record agree; the keys before it become invalid."""
     if path.exists():
         content = json.loads(path.read_text(encoding="utf-8"))
         known = store.get("key", str(content.get("id")))

@@ -4,7 +4,7 @@ A program of its own, started by path, with nothing but the standard library:
 
     python guard.py RESULT LOG GRACE COMMAND...
 
-The command gets a session of its own. The guard ends it, with every process that came of it, when told to by a line
+The command gets a session of its own. The guard ends it, with all of its descendants, on a line
 on its standard input, or when that input closes: the emulator holds the other end, so its death, however sudden, is
 the end of its jobs. What is left over after the command's own end is ended too. The outcome is written to RESULT as
 JSON: `{"exit_code": 0, "ended": ""}`, where `ended` is "" (by itself), "told" or "orphaned".
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     result, log, grace = Path(arguments[0]), Path(arguments[1]), float(arguments[2])
     _adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Told by the pipe alone. A handler, for the command would inherit SIG_IGN and not hear a polite end.
+        # Only the pipe ends a job. A handler instead of SIG_IGN, which the command would inherit and ignore SIGTERM.
         signal.signal(number, lambda *_: None)
     with log.open("ab") as output:
         try:

@@ -77,7 +77,7 @@ class Iam:
         return Caller(account.id, account.name, record.data["key_id"])
 
     def _verified(self, text: str) -> tuple[str, str]:
-        """Service account and key of a JWT that is signed, addressed and timed as the API demands."""
+        """Service account and key of a JWT that is signed, addressed and timed as the API requires."""
         try:
             key_id = jwt.get_unverified_header(text).get("kid", "")
         except jwt.InvalidTokenError as error:

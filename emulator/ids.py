@@ -1,4 +1,4 @@
-"""Ids as the cloud makes them: three characters that tell the service, then seventeen at random."""
+"""Ids in the cloud's form: three characters for the service, then seventeen random ones."""
 
 import secrets
 

@@ -127,7 +127,7 @@ class SparkRunner:
     def _properties(
         self, cluster: cluster_pb2.Cluster, job_properties: Mapping[str, str], note: Note
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Spark properties, and the driver's environment variables: the cluster's, then the job's, then this desk's."""
+        """Spark properties and the driver's environment variables. The job's override the cluster's; settings, both."""
         hadoop = cluster.config.hadoop.properties
         wanted = {key.partition(":")[2]: value for key, value in hadoop.items() if key.startswith("spark:")}
         if others := sorted(key for key in hadoop if not key.startswith("spark:")):

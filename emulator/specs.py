@@ -21,7 +21,7 @@ from emulator.keys import is_ssh_public_key
 GIB = 1024**3
 IMAGES = ("1.4", "2.0", "2.1", "2.2")
 DEFAULT_RESOURCES = common_pb2.Resources(resource_preset_id="s2.small", disk_type_id="network-ssd", disk_size=128 * GIB)
-# The names that the Airflow operators give to jobs when they are told none.
+# The names that the Airflow operators give to jobs by default.
 OPERATOR_JOB_NAMES = frozenset({"Pyspark job", "Spark job", "Hive job", "Mapreduce job"})
 
 _Service = cluster_pb2.HadoopConfig

@@ -1,4 +1,4 @@
-"""Airflow on PostgreSQL with the LocalExecutor, kept small; its DAGs lie in the bucket, as in Managed Airflow."""
+"""Airflow on PostgreSQL with the LocalExecutor, kept small; its DAGs are in the bucket, as in Managed Airflow."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def environment(stack: Stack, passwords: Mapping[str, str]) -> dict[str, str]:
         # A task that cannot reach the API server has used up its try: it waits for one that is being started again.
         "WORKERS__EXECUTION_API_RETRIES": "20",
         "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
-        # One scheduler on one machine is known to be lost sooner than one of many: its tasks go on without long waits.
+        # There is only one scheduler, so a missing heartbeat means that it is lost: its tasks are taken over sooner.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
     }
@@ -71,7 +71,7 @@ def environment(stack: Stack, passwords: Mapping[str, str]) -> dict[str, str]:
 
 
 def migrate(stack: Stack, complete_environment: Mapping[str, str]) -> bool:
-    """Bring the database to this Airflow's tables; True where there was anything to do.
+    """Bring the database to this Airflow's tables; True if there was anything to do.
 
     Raises:
         StackError: it failed.
@@ -115,7 +115,7 @@ def wait_for_api(stack: Stack, deadline: float = API_SECONDS) -> None:
 
 
 def heartbeat(stack: Stack, job: str) -> float:
-    """When the scheduler or the dag_processor was last alive, in seconds since the epoch; 0.0 where nobody knows."""
+    """When the scheduler or the dag_processor was last alive, in seconds since the epoch; 0.0 if unknown."""
     try:
         health: dict[str, Any] = call("GET", _health_url(stack))
         found = health.get(job) or {}

@@ -50,7 +50,7 @@ def _objects(stack: Stack, dags: Mapping[str, bytes]) -> Iterator[tuple[str, byt
 
 
 def _put(path: Path, content: bytes) -> bool:
-    """Write an object whole, where it is not there like this already."""
+    """Write an object unless it is unchanged; True if written."""
     if path.exists() and path.read_bytes() == content:
         return False
     paths.write_atomic(path, content)
@@ -58,7 +58,7 @@ def _put(path: Path, content: bytes) -> bool:
 
 
 def _copy(source: Path, path: Path) -> bool:
-    """The same for a file that is too large to hold."""
+    """Copy a file that is too large for memory unless it is unchanged; True if copied."""
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

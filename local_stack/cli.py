@@ -72,7 +72,7 @@ def down(env: Path, wait: bool) -> None:
 @_env
 def clear_run(env: Path) -> None:
     """Retry the last failed run of the training."""
-    click.echo(f"run {runs.clear(_running(env))} begins anew; next: make status")
+    click.echo(f"run {runs.clear(_running(env))} is running again; next: make status")
 
 
 @main.command()
@@ -103,7 +103,7 @@ def logs(env: Path, component: str | None, lines: int, follow: bool) -> None:
 
 
 def _show_new(path: Path, shown: int, *, several: bool) -> int:
-    """Show what a log has got since; returns how much of it is shown now."""
+    """Show new lines of a log; returns how many bytes are shown now."""
     size = path.stat().st_size if path.exists() else 0
     if size < shown:
         shown = 0  # it was rotated
@@ -124,7 +124,7 @@ def start_component(name: str, folder: Path) -> None:
     """Become a component (supervisord calls this)."""
     stack = saved(folder)
     if stack is None:
-        raise StackError(f"{folder} holds no stack; run: make up")
+        raise StackError(f"{folder} contains no stack; next: make up")
     sys.stdout.flush()
     components.start_here(stack, name)
 
@@ -142,5 +142,5 @@ def tidy(folder: Path) -> None:
     """Drop what is older than KEEP_DAYS (the component upkeep calls this once a day)."""
     stack = saved(folder)
     if stack is None:
-        raise StackError(f"{folder} holds no stack; run: make up")
+        raise StackError(f"{folder} contains no stack; next: make up")
     click.echo(upkeep.tidy(stack, datetime.now(UTC)))

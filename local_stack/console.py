@@ -1,4 +1,4 @@
-"""What the stack's commands show to people."""
+"""Human-readable output of the stack's commands."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ import click
 
 
 class Progress:
-    """One line for each step, with how long it took; a terminal sees it begin as well."""
+    """One line for each step, with how long it took; a terminal also shows its start."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -18,14 +18,14 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator["Line"]:
-        """A step whose line is completed by what the block tells."""
+        """A step whose line shows the text that the block sets."""
         start, line = time.monotonic(), Line()
         if self._is_terminal:
             click.echo(f"{name:<15}…\r", nl=False)
         yield line
-        self.tell(name, f"{line.text} ({time.monotonic() - start:.1f} s)")
+        self.report(name, f"{line.text} ({time.monotonic() - start:.1f} s)")
 
-    def tell(self, name: str, text: str) -> None:
+    def report(self, name: str, text: str) -> None:
         click.echo(f"{click.style(f'{name:<15}', fg='cyan')}{text}")
         sys.stdout.flush()
 
@@ -35,7 +35,7 @@ class Progress:
 
 
 class Line:
-    """What a step has to say at its end."""
+    """The text of a step, shown at its end."""
 
     text = "done"
 
@@ -43,6 +43,6 @@ class Line:
 def tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log."""
     if not path.exists():
-        return "    (there is no log yet)"
+        return "    (no log yet)"
     text = path.read_bytes()[-200_000:].decode("utf-8", errors="replace")
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

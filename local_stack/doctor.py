@@ -26,7 +26,7 @@ PYTHONS = ((3, 11), (3, 12))
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `fix` is empty where all is well."""
+    """One requirement; `fix` is empty if it is met."""
 
     name: str
     found: str
@@ -73,7 +73,7 @@ def _uv() -> Finding:
         import ensurepip  # noqa: F401
     except ImportError:
         return Finding(
-            "uv", "not there", "install uv, or the venv module (apt install python3-venv): make setup gets it then"
+            "uv", "missing", "install uv, or the venv module (apt install python3-venv): make setup gets it then"
         )
     return Finding("uv", "will be installed into .uv by make setup")
 
@@ -86,7 +86,7 @@ def disk(free_gib: float, stack: Stack) -> Finding:
 
 def memory(free_gib: float | None) -> Finding:
     if free_gib is None:
-        return Finding("memory", "the system does not tell")
+        return Finding("memory", "unknown on this system")
     found = f"{free_gib:.1f} GiB available"
     fix = f"the stack and one job need {MEMORY_GIB:.0f} GiB: end other programs"
     return Finding("memory", found, "" if free_gib >= MEMORY_GIB else fix)
@@ -139,7 +139,7 @@ def _existing(path: Path) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Print every finding; 0 where nothing is missing."""
+    """Print every finding; 0 if all requirements are met."""
     if sys.version_info < (3, 9):  # noqa: UP036  # that is what it is for
         print(f"python  needs 3.11 or 3.12, this is {sys.version.split()[0]}; run: make doctor PYTHON=python3.11")
         return 1
@@ -154,12 +154,12 @@ def main(arguments: list[str]) -> int:
         if finding.fix:
             print(f"    fix:      {finding.fix}")
     missing = sum(bool(finding.fix) for finding in found)
-    print("everything is there; next: make up" if not missing else f"{missing} thing(s) to fix; then: make up")
+    print("all requirements met; next: make up" if not missing else f"{missing} to fix; then: make up")
     return int(missing > 0)
 
 
 def own_ports(stack: Stack) -> frozenset[str]:
-    """The ports that the stack's own supervisord holds, which `status` tells by its pid file."""
+    """The ports that the stack's own supervisord holds, from its pid file."""
     try:
         os.kill(int((stack.run / "supervisord.pid").read_text()), 0)
     except (OSError, ValueError):

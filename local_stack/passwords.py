@@ -24,10 +24,10 @@ _NAMES = (
 
 
 def passwords(path: Path) -> dict[str, str]:
-    """Name → password. Missing ones are generated; those that are there stay.
+    """Name → password. Missing ones are generated, the others are kept.
 
     Raises:
-        StackError: the file is not one of passwords.
+        StackError: the file cannot be read.
     """
     found = _read(path)
     missing = [name for name in _NAMES if name not in found]

@@ -21,7 +21,7 @@ def is_free(port: int) -> bool:
 
 
 def complaint(name: str, service: str, port: int) -> str:
-    """What to tell about a port that is not free; `name` is its variable in `.env`."""
+    """The message about a port that is not free; `name` is its variable in `.env`."""
     owner = _owner(port)
     by = f" by {owner}" if owner else ""
     return f"port {port} ({service}) is taken{by}; end that, or set {name} in .env to a free port"

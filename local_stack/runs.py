@@ -1,4 +1,4 @@
-"""How the training goes: its run, its job and its cluster, as Airflow and the emulated cloud know them."""
+"""The state of the training: its run, job and cluster, from Airflow and the emulated cloud."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ class Training:
 
 
 def training(stack: Stack) -> Training:
-    """Raises HttpError where Airflow does not answer; what the cloud does not tell is left out."""
+    """Raises HttpError if Airflow does not answer; clusters and jobs are empty if the emulator does not."""
     api = airflow.connect(stack, passwords(stack.passwords))
     runs = api.last_runs(TRAINING_DAG, _LOOKED_AT)
     newest = runs[0] if runs else {"dag_run_id": None, "state": None}
@@ -82,21 +82,21 @@ def running_jobs(emulator: Emulator) -> tuple[str, ...]:
 
 
 def wait_for_run(stack: Stack, progress: Progress, seconds: float = WAIT_SECONDS) -> None:
-    """Wait until the run that is going on has ended, for a limited time."""
+    """Wait for the active run to end, for a limited time."""
     try:
         first = training(stack)
         end, found = time.monotonic() + seconds, first
         if first.can_end:
-            progress.tell("waiting", f"for run {first.run_id}, at most {seconds / 60:.0f} min")
+            progress.report("waiting", f"for run {first.run_id}, at most {seconds / 60:.0f} min")
         while found.can_end and found.run_id == first.run_id and time.monotonic() < end:
             time.sleep(_POLL)
             found = training(stack)
     except HttpError as error:
-        progress.tell("waiting", f"not possible, Airflow does not answer: {error}")
+        progress.report("waiting", f"skipped, Airflow does not answer: {error}")
 
 
 def interrupted(stack: Stack) -> Iterator[str]:
-    """What ending the stack now interrupts."""
+    """What stopping the stack now interrupts."""
     jobs = running_jobs(Emulator(stack.cloud))
     try:
         run = training(stack).run_id
@@ -104,14 +104,14 @@ def interrupted(stack: Stack) -> Iterator[str]:
         run = None
     for job in jobs:
         whose = f" of run {run}" if run else ""
-        yield f"job {job}{whose} is cancelled; after make up the run goes on with another try"
+        yield f"job {job}{whose} is cancelled; after make up the run continues with another try"
 
 
 def attention(stack: Stack, found: Training) -> Iterator[tuple[str, str]]:
-    """What somebody should know of the training, and the next command."""
+    """What needs a person's attention, and the next command."""
     if found.paused and found.is_active:
         alive = f"cluster {', '.join(found.clusters)} alive" if found.clusters else "no cluster"
-        yield "training", f"paused in mid-run, {alive}: {found.run_id}; next: make up, which unpauses it"
+        yield "training", f"paused during a run, {alive}: {found.run_id}; next: make up, which unpauses it"
     elif found.paused:
         yield "training", "paused; next: make up, which unpauses it"
     api = airflow.connect(stack, passwords(stack.passwords))
@@ -120,13 +120,13 @@ def attention(stack: Stack, found: Training) -> Iterator[tuple[str, str]]:
         failed = ", ".join(task for task, state in tasks.items() if state == "failed")
         yield "failed run", f"{found.failed[0]} at {failed or 'no task'}; next: make clear-run, which runs it again"
     if api.is_paused(REAPER_DAG):
-        yield "reaper", "paused: nothing deletes clusters that are lost; next: make up, which unpauses it"
+        yield "reaper", "paused: nothing deletes lost clusters; next: make up, which unpauses it"
 
 
 def clear(stack: Stack) -> str:
-    """Let Airflow run the run that failed last once more; returns its id. Raises StackError where there is none."""
+    """Run the last failed run again; returns its id. Raises StackError if no run has failed."""
     failed = training(stack).failed
     if not failed:
-        raise StackError("no run has failed since the last one that ended well; next: make status")
+        raise StackError("no run has failed since the last successful one; next: make status")
     airflow.connect(stack, passwords(stack.passwords)).clear(TRAINING_DAG, failed[0])
     return failed[0]

@@ -28,7 +28,7 @@ _POLL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Story:
-    """What the simulated bank is like; kept with the stack, so that later hours belong to the same bank."""
+    """The parameters of the simulated bank; kept with the stack, so that later hours belong to the same bank."""
 
     seed: int
     transactions_per_day: int
@@ -43,7 +43,7 @@ class Story:
 
 
 def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_PER_DAY) -> Story:
-    """The stack's story, begun now where there is none; one that has begun goes on as it is."""
+    """The stack's simulated bank; it is created on the first call and never changed."""
     path = folder / "story.json"
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -63,26 +63,26 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
 
 def seed(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_PER_DAY) -> int:
     """Write the history up to the last full hour; returns the number of files that were missing."""
-    told, data = story(folder, now, transactions_per_day), data_folder(folder)
+    bank, data = story(folder, now, transactions_per_day), data_folder(folder)
     written = 0
-    for offset in range((told.first_hourly_day - told.first_day).days):
-        day = told.first_day + timedelta(days=offset)
+    for offset in range((bank.first_hourly_day - bank.first_day).days):
+        day = bank.first_day + timedelta(days=offset)
         if not (data / "transactions" / f"{day}.parquet").exists():
-            written += len(list(write_days(told.world, data, day, 1)))
+            written += len(list(write_days(bank.world, data, day, 1)))
     return written + feed(folder, now)
 
 
 def feed(folder: Path, now: datetime) -> int:
     """Write every hour that is over and has no file; returns how many there were."""
-    told = story(folder, now)
-    missing = [hour for hour in _hours(told, now) if not _path(folder, hour).exists()]
+    bank = story(folder, now)
+    missing = [hour for hour in _hours(bank, now) if not _path(folder, hour).exists()]
     for hour in missing:
-        write_table(hour_table(told.world, hour), _path(folder, hour))
+        write_table(hour_table(bank.world, hour), _path(folder, hour))
     return len(missing)
 
 
 def feed_forever(folder: Path) -> None:
-    """Write each hour as soon as it is over, also those that passed while nobody fed."""
+    """Write each hour as soon as it is over, including the hours that passed while this did not run."""
     while True:
         if written := feed(folder, datetime.now(UTC)):
             print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {written} hour(s) written", flush=True)  # noqa: T201
@@ -102,9 +102,9 @@ def data_folder(folder: Path) -> Path:
     return folder / "cloud" / "buckets" / BUCKET / "input_data"
 
 
-def _hours(told: Story, now: datetime) -> Iterator[datetime]:
+def _hours(bank: Story, now: datetime) -> Iterator[datetime]:
     """The full hours from the first hourly day to now."""
-    hour = datetime.combine(told.first_hourly_day, datetime.min.time(), UTC)
+    hour = datetime.combine(bank.first_hourly_day, datetime.min.time(), UTC)
     while hour + _HOUR <= now:
         yield hour
         hour += _HOUR

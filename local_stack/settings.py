@@ -39,12 +39,12 @@ AIRFLOW_PREFIX = "AIRFLOW__"  # names that begin so are Airflow's own options, a
 
 
 class StackError(DeploymentError):
-    """The stack cannot do what it was asked; the message says what, and the next command."""
+    """The stack cannot do what was asked; the message says why, and gives the next command."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The settings, and the places in the stack's folder."""
+    """The settings, and the paths in the stack's folder."""
 
     schedule: str
     folder: Path
@@ -81,7 +81,7 @@ class Stack:
 
     @property
     def run(self) -> Path:
-        """What is there only while the stack runs: pid files, rendered configuration."""
+        """Files of the running stack: pid files, rendered configuration."""
         return self.folder / "run"
 
     @property

@@ -38,7 +38,7 @@ _BAD_RUN_STATES = ("failed",)
 
 
 def up(stack: Stack, *, first_run: bool = True) -> None:
-    """Bring everything up; what is up already stays. Raises StackError with what is wrong and the next command."""
+    """Start everything that is not running. Raises StackError with the cause and the next command."""
     progress = Progress()
     _prepare_folder(stack)
     with _locked(stack):
@@ -51,35 +51,35 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
             configure(stack, api, secret)
             _schedule(stack, api, secret, progress, first_run=first_run)
             for what, text in runs.attention(stack, runs.training(stack)):
-                progress.tell(what, text)
-        finally:  # what has come up can be looked at, whatever went wrong
+                progress.report(what, text)
+        finally:  # whatever failed, what has started can be inspected
             _show_addresses(stack, supervisor, progress)
-    progress.tell("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")
+    progress.report("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")
 
 
 def _start_all(stack: Stack, supervisor: Supervisor, secret: Mapping[str, str], progress: Progress) -> None:
-    """Every component, with the data and the bucket's content before those that need them."""
+    """Start every component, after the data and the bucket's content that it needs."""
     with progress.step("postgres") as line:
         made = postgres.initialise(stack, secret["postgres"])
         _start(stack, supervisor, "postgres")
         _wait_ready(stack, supervisor, "postgres")
         postgres.create_databases(stack, secret)
-        line.text = f"{'made, ' if made else ''}ready at {BY_NAME['postgres'].url(stack)}"
-    for name in ("emulator", "mlflow"):  # they come up while Airflow's tables and the data are made
+        line.text = f"{'created, ' if made else ''}ready at {BY_NAME['postgres'].url(stack)}"
+    for name in ("emulator", "mlflow"):  # they start while the data and Airflow's tables are created
         _start(stack, supervisor, name)
     with progress.step("demo data") as line:
         files = seeding.seed(stack.folder, datetime.now(UTC), stack.transactions_per_day)
-        told = seeding.story(stack.folder, datetime.now(UTC))
-        line.text = f"{files} files written; transactions from {told.first_day} to the last full hour"
+        bank = seeding.story(stack.folder, datetime.now(UTC))
+        line.text = f"{files} files written; transactions from {bank.first_day} to the last full hour"
     with progress.step("environment") as line:
         made = bucket.create_archive()
         size = bucket.ARCHIVE.stat().st_size / 1e6
-        line.text = f"{'made' if made else 'is there'}: {stack.shown(bucket.ARCHIVE)}, {size:.0f} MB"
+        line.text = f"{'created' if made else 'up to date'}: {stack.shown(bucket.ARCHIVE)}, {size:.0f} MB"
     with progress.step("bucket") as line:
         line.text = f"{bucket.upload(stack)} objects uploaded to {stack.shown(stack.bucket)}"
     with progress.step("airflow tables") as line:
         environment = base_environment(stack) | airflow.environment(stack, secret)
-        line.text = "made" if airflow.migrate(stack, environment) else "are there"
+        line.text = "created" if airflow.migrate(stack, environment) else "up to date"
     for name in ("airflow-api", "scheduler", "dag-processor", "feeder", "upkeep"):
         _start(stack, supervisor, name)
     for component in COMPONENTS[1:]:
@@ -90,7 +90,7 @@ def _start_all(stack: Stack, supervisor: Supervisor, secret: Mapping[str, str], 
 
 def _prepare_folder(stack: Stack) -> None:
     stack.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # PostgreSQL's account has to pass through where it is not this user; everything inside is closed to it.
+    # If PostgreSQL runs as another user, it has to enter this folder; everything else inside is closed to it.
     stack.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     for folder in (stack.run, stack.logs, stack.cloud, stack.airflow_home, stack.mlflow):
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -111,21 +111,23 @@ def _locked(stack: Stack) -> Iterator[None]:
 
 
 def _supervisor(stack: Stack) -> Supervisor:
-    """supervisord with this stack's configuration: one that runs with another is ended first."""
+    """supervisord with this stack's configuration; one with another configuration is stopped first."""
     supervisor = Supervisor(stack)
     config = stack.run / "supervisord.conf"
     if supervisor.is_up() and config.exists() and config.read_text(encoding="utf-8") != configuration(stack):
         supervisor.shut_down()
         if not wait_gone(stack, 120.0):
-            raise StackError("supervisord does not end, and has other settings; next: make down, then make up again")
+            raise StackError(
+                "supervisord runs with other settings and cannot be stopped; next: make down, then make up"
+            )
     running = {state.name for state in supervisor.states() if state.is_running}
-    _demand_free_ports(stack, running)
+    _require_free_ports(stack, running)
     stack.save()
     return start_supervisord(stack)
 
 
-def _demand_free_ports(stack: Stack, running: set[str]) -> None:
-    """Raises StackError naming every port that something else has."""
+def _require_free_ports(stack: Stack, running: set[str]) -> None:
+    """Raises StackError naming every port that another program uses."""
     kept = _recorded(stack)
     taken = []
     for component, name in _PORT_OF.items():
@@ -138,7 +140,7 @@ def _demand_free_ports(stack: Stack, running: set[str]) -> None:
 
 
 def _start(stack: Stack, supervisor: Supervisor, name: str) -> None:
-    """Start a component; one that runs with other settings than these is started anew."""
+    """Start a component; one that runs with other settings is restarted."""
     kept, wanted = _recorded(stack), _fingerprint(stack, name)
     if supervisor.state(name).is_running and kept.get(name) != wanted:
         supervisor.stop(name)
@@ -165,7 +167,7 @@ def _record(stack: Stack, started: Mapping[str, Any]) -> None:
 
 
 def _wait_ready(stack: Stack, supervisor: Supervisor, name: str) -> None:
-    """Raises StackError with the end of the component's log where it gives up, or takes too long."""
+    """Wait for a component. Raises StackError with the end of its log if it fails or takes too long."""
     component = BY_NAME[name]
     end = time.monotonic() + component.deadline
     while True:
@@ -177,13 +179,13 @@ def _wait_ready(stack: Stack, supervisor: Supervisor, name: str) -> None:
             log = log_file(stack, name)
             raise StackError(
                 f"{name} {what}. The end of {stack.shown(log)}:\n{tail(log)}\n"
-                f"next: make logs COMPONENT={name}, mend it, then make up again"
+                f"next: make logs COMPONENT={name}, fix the cause, then make up again"
             )
         time.sleep(_POLL)
 
 
 def configure(stack: Stack, api: Airflow, secret: Mapping[str, str], **changed: str) -> None:
-    """The job's credentials into Lockbox; the connection and the settings of the DAGs, some changed, into Airflow."""
+    """Write the job's credentials to Lockbox, and the connection and settings of the DAGs, some changed, to Airflow."""
     emulator = Emulator(stack.cloud)
     account = {"username": mlflow.JOB, "password": secret["mlflow_job"]}
     cloud = emulator.cloud
@@ -207,32 +209,32 @@ def configure(stack: Stack, api: Airflow, secret: Mapping[str, str], **changed: 
             "model_name": MODEL,
             **changed,
         },
-        defaults={"min_new_frauds": 1},  # the simulated bank has a few an hour, and each hour shall have its run
+        defaults={"min_new_frauds": 1},  # the simulated bank has a few frauds an hour, and every hour should have a run
     )
 
 
 def _schedule(stack: Stack, api: Airflow, secret: Mapping[str, str], progress: Progress, *, first_run: bool) -> None:
-    """Let the DAGs run by themselves, and follow the first run where there is no champion yet."""
+    """Unpause the DAGs, and follow the first run if there is no champion yet."""
     for dag in (TRAINING_DAG, REAPER_DAG):
         airflow.wait_for_dag(api, dag)
     for dag in (TRAINING_DAG, REAPER_DAG):
         api.set_paused(dag, paused=False)
-    progress.tell("schedule", f"{TRAINING_DAG} runs at {stack.schedule} (SCHEDULE in .env)")
+    progress.report("schedule", f"{TRAINING_DAG} runs at {stack.schedule} (SCHEDULE in .env)")
     if first_run and mlflow.champion(stack, secret) is None:
         run_id = _first_run(stack, api)
         if run_id is not None:
             _follow(stack, api, run_id, progress)
     champion = mlflow.champion(stack, secret)
     if champion is not None:
-        progress.tell("champion", f"version {champion} of {MODEL} is in service")
+        progress.report("champion", f"version {champion} of {MODEL} is in service")
     else:
-        _tell_verdict(stack, api, progress)
+        _report_verdict(stack, api, progress)
 
 
 def _first_run(stack: Stack, api: Airflow) -> str | None:
-    """The run that may bring the champion: one that the schedule has begun by itself, or else one triggered now.
+    """The run that may promote the first champion: one that the schedule has started, or else one triggered now.
 
-    None where this hour is decided already: another run would be skipped.
+    None if this hour is decided already: another run would be skipped.
     """
     end = time.monotonic() + _SCHEDULED_RUN_SECONDS
     while time.monotonic() < end:
@@ -248,14 +250,14 @@ def _first_run(stack: Stack, api: Airflow) -> str | None:
 
 
 def _newest_decision(stack: Stack) -> Decision | None:
-    """What was decided last; None before the first decision. Raises StackError where it cannot be read."""
+    """The newest decision; None before the first. Raises StackError if it cannot be read."""
     with _readable_decisions():
         history = _decision_log(stack).history()
     return next((entry for entry in reversed(history) if isinstance(entry, Decision)), None)
 
 
 def _require_no_lost_champion(stack: Stack) -> None:
-    """Raises StackError where a version should be in service: MLflow knows of none."""
+    """Raises StackError if a version should be in service, and MLflow has no champion."""
     with _readable_decisions():
         last = _decision_log(stack).last_change()
     version = last.version if isinstance(last, Decision) else last and last.to_version
@@ -278,39 +280,39 @@ def _readable_decisions() -> Iterator[None]:
         raise StackError(f"{error}\nnext: make up") from error
 
 
-def _tell_verdict(stack: Stack, api: Airflow, progress: Progress) -> None:
-    """Why there is no champion, and when the next run is. A refused model is no fault of the stack; a lost one is."""
+def _report_verdict(stack: Stack, api: Airflow, progress: Progress) -> None:
+    """Report why there is no champion, and when the next run is. A refused model is not an error; a lost one is."""
     _require_no_lost_champion(stack)
     decision = _newest_decision(stack)
     if decision is None:
-        progress.tell("verdict", "no run has decided yet")
+        progress.report("verdict", "no run has decided yet")
     else:
         outcome = decision.decision.value.replace("_", " ")
-        progress.tell("verdict", f"{outcome} at {decision.as_of:%Y-%m-%d %H:%M} UTC: {decision.reason}")
+        progress.report("verdict", f"{outcome} at {decision.as_of:%Y-%m-%d %H:%M} UTC: {decision.reason}")
         if decision.report is not None:
             report = stack.buckets / decision.report.removeprefix("s3a://")
-            progress.tell("report", stack.shown(report))
+            progress.report("report", stack.shown(report))
     at = api.next_run(TRAINING_DAG)
     due = f"{at:%Y-%m-%d %H:%M} UTC" if at else f"as {stack.schedule} says"
-    progress.tell("next run", f"{due} (SCHEDULE in .env); it trains again, since there is no champion yet")
+    progress.report("next run", f"{due} (SCHEDULE in .env); it trains again, since there is no champion yet")
 
 
 def _follow(stack: Stack, api: Airflow, run_id: str, progress: Progress) -> None:
-    """Tell what the run does until it has ended. Raises StackError where it fails."""
-    end, told, begun = time.monotonic() + FIRST_RUN_SECONDS, dict[str, str](), time.monotonic()
+    """Report the tasks of a run until it ends. Raises StackError if it fails."""
+    end, shown, started = time.monotonic() + FIRST_RUN_SECONDS, dict[str, str](), time.monotonic()
     while time.monotonic() < end:
         state, tasks = api.run_state(TRAINING_DAG, run_id), api.tasks(TRAINING_DAG, run_id)
         for task, task_state in tasks.items():
-            if told.get(task) != task_state and task_state not in ("scheduled", "queued", "None"):
-                progress.tell("first run", f"{time.monotonic() - begun:5.0f} s  {task}: {task_state}")
-            told[task] = task_state
+            if shown.get(task) != task_state and task_state not in ("scheduled", "queued", "None"):
+                progress.report("first run", f"{time.monotonic() - started:5.0f} s  {task}: {task_state}")
+            shown[task] = task_state
         if state == "success":
             return
         if state in _BAD_RUN_STATES:
             raise StackError(_failed_run(stack, run_id, tasks))
         time.sleep(1.0)
     raise StackError(
-        f"the first run has not ended after {FIRST_RUN_SECONDS:.0f} s: {told}\nnext: make status, make logs"
+        f"the first run has not ended after {FIRST_RUN_SECONDS:.0f} s: {shown}\nnext: make status, make logs"
     )
 
 
@@ -324,17 +326,17 @@ def _failed_run(stack: Stack, run_id: str, tasks: Mapping[str, str]) -> str:
     if "train" in failed:
         driver = newest_driver_log(stack)
         parts.append(f"The end of what the job wrote:\n{tail(driver, 15)}" if driver else "The job wrote nothing.")
-    return "\n".join([*parts, "next: make logs COMPONENT=job, mend it, then make up again"])
+    return "\n".join([*parts, "next: make logs COMPONENT=job, fix the cause, then make up again"])
 
 
 def newest_driver_log(stack: Stack) -> Any:
-    """The file with what the last job wrote; None before the first."""
+    """The log of the last job; None before the first."""
     logs = [path for path in (stack.cloud / "jobs").glob("*/driver.log") if path.exists()]  # links into the bucket
     return max(logs, default=None, key=lambda path: path.stat().st_mtime)
 
 
 def _show_addresses(stack: Stack, supervisor: Supervisor, progress: Progress) -> None:
-    """Where everything is, and where its passwords are; what is not running is named as such."""
+    """Report every address, the file with the passwords, and what is not running."""
     where = stack.shown(stack.passwords)
     running = {state.name for state in supervisor.states() if state.is_running}
     for component, name, text in (
@@ -344,4 +346,4 @@ def _show_addresses(stack: Stack, supervisor: Supervisor, progress: Progress) ->
         ("postgres", "PostgreSQL", f"user postgres, password postgres in {where}"),
     ):
         state = "" if component in running else "  (not running)"
-        progress.tell(name, f"{BY_NAME[component].url(stack)}  {text}{state}")
+        progress.report(name, f"{BY_NAME[component].url(stack)}  {text}{state}")

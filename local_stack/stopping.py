@@ -16,40 +16,40 @@ from local_stack.supervision import Supervisor, end_left_behind, log_file, marke
 
 
 def down(stack: Stack, *, wait: bool = False) -> None:
-    """End everything, the last started first, and say what that interrupts. Data stays.
+    """Stop everything, the last started first, and report what that interrupts. Data is kept.
 
     Args:
-        wait: let the run that is going on end first, for a limited time.
+        wait: let the active run end first, for a limited time.
 
     Raises:
-        StackError: something cannot be ended.
+        StackError: something cannot be stopped.
     """
     progress, supervisor = Progress(), Supervisor(stack)
     if supervisor.is_up():
         if wait:
             runs.wait_for_run(stack, progress)
         for line in runs.interrupted(stack):
-            progress.tell("cancelled", line)
+            progress.report("cancelled", line)
         for component in reversed(COMPONENTS):
             with progress.step(component.name) as step:
                 step.text = _stop(supervisor, component.name)
         supervisor.shut_down()
-        wait_gone(stack)  # one that stays is found, and ended, below
+        wait_gone(stack)  # one that does not end is stopped below
     left = end_left_behind(stack)
     if left:
-        progress.tell("swept", f"{left} process(es) that had outlived what started them")
+        progress.report("stopped", f"{left} leftover {'process' if left == 1 else 'processes'}")
     if still := marked(stack):
-        raise StackError(f"still there: {', '.join(str(process.pid) for process in still)}; end them by kill -9")
-    progress.tell("down", f"in {progress.seconds:.0f} s; data stays in {stack.shown(stack.folder)}; next: make up")
+        raise StackError(f"still running: {', '.join(str(process.pid) for process in still)}; next: kill -9 them")
+    progress.report("down", f"in {progress.seconds:.0f} s; data is kept in {stack.shown(stack.folder)}; next: make up")
 
 
 def _stop(supervisor: Supervisor, name: str) -> str:
-    """End a component. One that cannot be ended holds up no other: what is left of it is found, and ended, later."""
+    """Stop a component. One that cannot be stopped does not delay the others; what is left of it is stopped later."""
     try:
         supervisor.stop(name)
     except StackError as error:
-        return f"not ended by supervisord: {error}"
-    return "ended"
+        return f"not stopped by supervisord: {error}"
+    return "stopped"
 
 
 def status(stack: Stack) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _training(stack: Stack) -> Iterator[str]:
         attention = list(runs.attention(stack, found))
         champion = mlflow.champion(stack, secret)
     except DeploymentError:
-        return  # what is not ready is in the table
+        return  # the table shows what is not ready
     if found.run_id:
         yield f"last run       {found.run_id}: {found.state}"
     for what, text in attention:

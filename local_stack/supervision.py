@@ -127,7 +127,7 @@ class Supervisor:
         return True
 
     def states(self) -> list[State]:
-        """Every component in its order; all stopped where supervisord is not there."""
+        """Every component in its order; all stopped if supervisord is not running."""
         try:
             found = {info["name"]: info for info in self._server.supervisor.getAllProcessInfo()}
         except (OSError, Fault):
@@ -188,10 +188,10 @@ def start_supervisord(stack: Stack) -> Supervisor:
 
 
 def end_left_behind(stack: Stack, grace: float = 5.0) -> int:
-    """End every process that bears this stack's mark; returns how many there were.
+    """Stop every process with this stack's mark; returns how many there were.
 
     Airflow's tasks and MLflow's children live in sessions of their own and may outlive what started them. They are
-    known by the environment that they inherited, so nothing but this stack's own is ended.
+    found by the environment that they inherited, so no other process is stopped.
     """
     found = marked(stack)
     for process in found:

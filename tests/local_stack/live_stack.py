@@ -230,17 +230,17 @@ class Run:
     def decisions(self) -> list[Path]:
         return list((self.live.stack.bucket / (self.output or self.model) / "decisions").rglob("*.json"))
 
-    def demand_no_leak(self, clusters: int = 1) -> None:
+    def require_no_leak(self, clusters: int = 1) -> None:
         """Every cluster that was created is deleted, jobs ran one after the other, and nothing of one is left."""
         created = {event["cluster_id"] for event in self.events("cluster", "CREATING")}
         deleted = {event["cluster_id"] for event in self.events("cluster", "DELETED")}
         assert created == deleted
         assert len(created) == clusters
         assert self.live.emulator.clusters() == []
-        self._demand_one_job_at_a_time()
+        self._require_one_job_at_a_time()
         eventually("the processes of all jobs are gone", lambda: not self._processes(), 30.0)
 
-    def _demand_one_job_at_a_time(self) -> None:
+    def _require_one_job_at_a_time(self) -> None:
         alive: set[str] = set()
         for event in self._new():
             if event["event"] != "job":
@@ -262,13 +262,13 @@ class Run:
                     found.append(process.pid)
         return found
 
-    def demand_one_decision(self) -> None:
+    def require_one_decision(self) -> None:
         """The run has decided once, and put one version in service."""
         assert len(self.decisions()) == 1
         assert self.live.versions(self.model) == ["1"]
         assert self.live.champion(self.model) == "1"
 
-    def demand_no_decision(self) -> None:
+    def require_no_decision(self) -> None:
         assert self.decisions() == []
         assert self.live.versions(self.model) == []
 

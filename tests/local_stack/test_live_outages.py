@@ -36,10 +36,10 @@ def _first_run(live: Live) -> tuple[Run, str]:
     return run, run.running_job()
 
 
-def _demand_good_end(live: Live, run: Run) -> None:
+def _require_good_end(live: Live, run: Run) -> None:
     assert run.ended() == "success", run.tasks
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
     assert live.champion() == "1"
 
 
@@ -49,18 +49,18 @@ def test_the_api_server_is_killed_during_training(fresh: Live) -> None:
     killed = fresh.supervisor.state("airflow-api").pid
     kill_tree(killed)
     eventually("supervisord starts another", lambda: fresh.supervisor.state("airflow-api").pid not in (0, killed))
-    _demand_good_end(fresh, run)
+    _require_good_end(fresh, run)
     assert run.jobs() == [job]
 
 
 def test_down_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
     """Fails when `make down` during a training loses the run, and there is no champion the next morning."""
     run, job = _first_run(fresh)
-    told = fresh.command("down")
-    assert f"job {job} of run {run.run_id} is cancelled" in told
+    output = fresh.command("down")
+    assert f"job {job} of run {run.run_id} is cancelled" in output
     fresh.command("up", "--no-first-run")
     assert run.job_status(job) in ("ERROR", "CANCELLED")
-    _demand_good_end(fresh, run)
+    _require_good_end(fresh, run)
 
 
 def test_a_reboot_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
@@ -71,4 +71,4 @@ def test_a_reboot_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
         process.kill()
     psutil.wait_procs(killed, timeout=10)
     fresh.command("up", "--no-first-run")
-    _demand_good_end(fresh, run)
+    _require_good_end(fresh, run)

@@ -1,4 +1,4 @@
-"""The training is paused, in mid-run and by the runbook, under the real scheduler. Slow: `make test-stack`."""
+"""the training is paused, during a run and by the runbook, under the real scheduler. Slow: `make test-stack`."""
 
 import os
 import re
@@ -40,12 +40,12 @@ def test_a_run_paused_before_its_training_gives_its_cluster_back(pausable: Live)
     _pause(pausable)
     [cluster] = {event["cluster_id"] for event in run.events("cluster", "CREATING")}
     eventually("the cluster is up", lambda: run.tasks.get("create_cluster") == "success")
-    assert f"paused in mid-run, cluster {cluster} alive: {run.run_id}; next: make up" in pausable.command("status")
+    assert f"paused during a run, cluster {cluster} alive: {run.run_id}; next: make up" in pausable.command("status")
     eventually("the reaper deletes the cluster", lambda: _reaped(pausable, run), 600.0)
     assert run.jobs() == [], "the training was scheduled though the DAG is paused"
     pausable.api.set_paused(TRAINING_DAG, paused=False)
     assert run.ended() == "failed", run.tasks
-    run.demand_no_leak()
+    run.require_no_leak()
 
 
 def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(pausable: Live) -> None:
@@ -55,11 +55,11 @@ def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(p
     _pause(pausable)
     eventually("the cluster is deleted", lambda: run.events("cluster", "DELETED"), 600.0)
     assert run.state == "running", "the DAG was not paused"
-    assert f"paused in mid-run, no cluster: {run.run_id}; next: make up" in pausable.command("status")
+    assert f"paused during a run, no cluster: {run.run_id}; next: make up" in pausable.command("status")
     pausable.api.set_paused(TRAINING_DAG, paused=False)
     assert run.ended() == "success", run.tasks
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
@@ -71,17 +71,17 @@ def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
     run = Run(pausable, "upgrade").start()
     run.running_job()
     assert "no run is going on" in _make(pausable, commands[0])
-    assert (run.state, pausable.emulator.clusters()) == ("success", []), "it was paused in mid-run"
+    assert (run.state, pausable.emulator.clusters()) == ("success", []), "it was paused during a run"
     _make(pausable, commands[1])
     refused = _make(pausable, commands[2], ends_with=2)
     assert "is decided already" in refused
     assert "no cluster was made; next: make test-run in the next hour" in refused
-    run.demand_no_leak()
+    run.require_no_leak()
     following = Run(pausable, "upgraded").set_up()
-    told = _make(pausable, commands[2])
-    assert "train: success" in told
-    assert "promoted as v1" in told
-    following.demand_one_decision()
+    output = _make(pausable, commands[2])
+    assert "train: success" in output
+    assert "promoted as v1" in output
+    following.require_one_decision()
 
 
 def _make(live: Live, command: str, ends_with: int = 0) -> str:

@@ -82,10 +82,10 @@ def test_up_again_changes_nothing(live: Live) -> None:
     """Fails when a second `make up` restarts running components, uploads again, or starts another training."""
     before = {state.name: state.pid for state in live.supervisor.states()}
     jobs = len(live.emulator.events("job", status="PROVISIONING"))
-    told = live.command("up")
+    output = live.command("up")
     assert {state.name: state.pid for state in live.supervisor.states()} == before
-    assert "0 files written" in told
-    assert "0 objects uploaded" in told
+    assert "0 files written" in output
+    assert "0 objects uploaded" in output
     assert len(live.emulator.events("job", status="PROVISIONING")) == jobs
 
 
@@ -99,7 +99,7 @@ def test_down_and_up_keep_the_data(live: Live) -> None:
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if str(live.stack.folder) in " ".join(p.info["cmdline"] or [])
     ]
-    told = live.command("up")
-    assert "version 1 of fraud_detection is in service" in told
+    output = live.command("up")
+    assert "version 1 of fraud_detection is in service" in output
     assert runs <= {run["dag_run_id"] for run in live.runs()}
     assert sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))[: len(decisions)] == decisions

@@ -25,8 +25,8 @@ def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_pat
     shutil.move(seeding.data_folder(tmp_path), quiet.stack.bucket / model / "input")
     run = Run(quiet, model).start(input_folder=f"{model}/input", run_after=start.isoformat())
     assert run.ended() == "success", run.tasks
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
     live = Live(tmp_path, training)
     live.configure("0 * * * *")
     try:
-        for told in (live.command("up"), live.command("up")):
-            lines = {line.split()[0]: line for line in told.splitlines()}
-            assert " refused at " in lines["verdict"], told
+        for output in (live.command("up"), live.command("up")):
+            lines = {line.split()[0]: line for line in output.splitlines()}
+            assert " refused at " in lines["verdict"], output
             assert "half the way from ranking by amount" in lines["verdict"]
             assert Path(ROOT, lines["report"].split()[-1]).is_file()
             assert "UTC (SCHEDULE in .env)" in lines["next"]

@@ -34,8 +34,8 @@ def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None
     eventually("supervisord starts another", lambda: quiet.supervisor.state("scheduler").pid not in (0, killed))
     assert run.ended() == "success", run.tasks
     assert run.jobs() == [job]
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
@@ -46,8 +46,8 @@ def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
     quiet.supervisor.start("postgres")
     assert run.ended() == "success", run.tasks
     assert run.jobs() == [job]
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
@@ -60,8 +60,8 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
     assert run.tasks["delete_cluster"] == "success"
     assert run.jobs() == [job]
     assert run.job_status(job) != "DONE"
-    run.demand_no_leak()
-    run.demand_no_decision()
+    run.require_no_leak()
+    run.require_no_decision()
 
 
 def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
@@ -76,8 +76,8 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     eventually("the second run is refused", lambda: quiet.api.run_state(TRAINING_DAG, again) == "failed", 240.0)
     assert quiet.api.tasks(TRAINING_DAG, again)["enough_new_frauds"] == "failed"
     assert len(run.jobs()) == 1
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
@@ -89,8 +89,8 @@ def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
         eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
     assert run.ended() == "success", run.tasks
     assert len(run.jobs()) == 2  # one after the other, never beside each other
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
@@ -105,8 +105,8 @@ def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
             eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
         assert run.ended() == "success", run.tasks
     assert len(run.jobs()) == 2
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()
 
 
 def test_the_job_is_killed_between_registration_and_alias(quiet: Live) -> None:
@@ -120,5 +120,5 @@ def test_the_job_is_killed_between_registration_and_alias(quiet: Live) -> None:
         assert quiet.champion(run.model) is None
         assert run.ended() == "success", run.tasks
     assert len(run.jobs()) == 2
-    run.demand_no_leak()
-    run.demand_one_decision()
+    run.require_no_leak()
+    run.require_one_decision()

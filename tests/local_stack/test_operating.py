@@ -95,12 +95,12 @@ def test_a_scheduler_without_an_api_server_says_what_to_look_at(stack: Stack, mo
             ("running", "success"),
             ("fraud_detection_training",),
             ("c1",),
-            "paused in mid-run, cluster c1 alive: run-0; ",
+            "paused during a run, cluster c1 alive: run-0; ",
         ),
-        (("running", "success"), ("fraud_detection_training",), (), "paused in mid-run, no cluster: run-0; "),
+        (("running", "success"), ("fraud_detection_training",), (), "paused during a run, no cluster: run-0; "),
         (("success",), ("fraud_detection_training",), (), "paused; next: make up"),
         (("running", "failed", "success", "failed"), (), (), "run-1 at train; next: make clear-run"),
-        (("success",), (REAPER_DAG,), (), "nothing deletes clusters that are lost; next: make up"),
+        (("success",), (REAPER_DAG,), (), "nothing deletes lost clusters; next: make up"),
         (("running", "success", "failed"), (), ("c1",), None),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_lost_run_is_cleared_by_the_command_that_is_told(stack: Stack, world: 
     well = world("success", "failed")
     refused = CliRunner().invoke(main, ["clear-run", "--env", str(env)])
     assert refused.exit_code == 1
-    assert "no run has failed since the last one that ended well" in refused.output
+    assert "no run has failed since the last successful one" in refused.output
     assert well.cleared == []
 
 
@@ -170,9 +170,9 @@ def test_down_says_which_job_it_cancels_and_ends_everything_that_can_be_ended(
     world("running", jobs={"j1": "DONE", "j2": "RUNNING"})
     supervisord = _down(stack, monkeypatch)
     output = capsys.readouterr().out
-    assert "job j2 of run run-0 is cancelled; after make up the run goes on with another try" in output
+    assert "job j2 of run run-0 is cancelled; after make up the run continues with another try" in output
     assert "j1" not in output
-    assert "not ended by supervisord" in output
+    assert "not stopped by supervisord" in output
     assert supervisord.stopped[-2:] == ["postgres", "shutdown"]
 
 

@@ -24,7 +24,7 @@ from local_stack.cli import main
 from local_stack.passwords import passwords
 from local_stack.ports import complaint, is_free
 from local_stack.settings import DEFAULTS, ROOT, Stack, StackError, load, saved
-from local_stack.starting import _demand_free_ports
+from local_stack.starting import _require_free_ports
 from local_stack.supervision import configuration, socket_path
 
 
@@ -132,7 +132,7 @@ def test_a_taken_port_is_named_with_its_variable_and_owner(stack: Stack) -> None
         assert not is_free(port)
         busy = replace(stack, ports={**stack.ports, "MLFLOW_PORT": port})
         with pytest.raises(StackError, match=rf"port {port} \(MLflow\) is taken") as raised:
-            _demand_free_ports(busy, running=set())
+            _require_free_ports(busy, running=set())
         assert f"process {os.getpid()}" in str(raised.value)
         assert "set MLFLOW_PORT in .env" in str(raised.value)
     assert is_free(port)
