@@ -80,7 +80,7 @@ def test_a_sound_archive_passes(made: Callable[..., Path]) -> None:
         (entry("some/win.pyd", b"MZ"), "not a file for Linux"),
         (entry("some/fake.so.1", b"#!/bin/sh"), "none of Linux"),
         (entry("some/old.cpython-312-x86_64-linux-gnu.so", elf()), "built for Python 3.12"),
-        (entry("some/__pycache__/a.cpython-311.pyc", b"x"), "compiled on a desk"),
+        (entry("some/__pycache__/a.cpython-311.pyc", b"x"), "compiled on the machine"),
         (entry("Some/__init__.py", b"x"), "where case does not matter"),
         (entry("some/late.py", b"x", mtime=1), "carries a time or an owner"),
         (entry("some/mine.py", b"x", uname="me"), "carries a time or an owner"),

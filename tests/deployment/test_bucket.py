@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.s3_for_deployment import BUCKET, KEY, S3, SECRET, s3_server
+from fakes.object_storage import BUCKET, KEY, SECRET, Server, serving
 
 from deployment import bucket
 from deployment.errors import UNREACHABLE, DeploymentError
@@ -18,13 +18,13 @@ from deployment.paths import ROOT, write_atomic
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    with s3_server("--key", KEY) as started:
+def server() -> Iterator[Server]:
+    with serving("--key", KEY) as started:
         yield started
 
 
 @pytest.fixture
-def s3(server: S3) -> S3:
+def s3(server: Server) -> Server:
     """The server with an empty bucket."""
     return server.emptied()
 
@@ -38,10 +38,10 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
+def test_the_job_lies_where_the_dag_looks_for_it(s3: Server) -> None:
     """Fails when a cluster starts and does not find its job in the bucket."""
     s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
-    bucket.upload("src", s3.settings, ROOT)
+    bucket.upload("src", s3.deployment_settings, ROOT)
     code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "shutdown_host.sh", "venv.tar.gz")
     assert s3.names() == [f"code/{name}" for name in code], "the archive is uploaded apart, and stays"
     assert s3.content("code/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
@@ -52,35 +52,35 @@ def test_the_job_lies_where_the_dag_looks_for_it(s3: S3) -> None:
     assert not [name for name in names if name.endswith(".pyc")]
 
 
-def test_what_is_unchanged_is_not_sent_again(s3: S3, data: Path) -> None:
+def test_what_is_unchanged_is_not_sent_again(s3: Server, data: Path) -> None:
     """Fails when each deployment uploads everything again, also the 147 MB of the archive."""
     for _ in range(2):
-        bucket.upload("src", s3.settings, data)
-        bucket.upload("data", s3.settings, data)
+        bucket.upload("src", s3.deployment_settings, data)
+        bucket.upload("data", s3.deployment_settings, data)
     assert len(s3.writes()) == 7
     write_atomic(data / "labels.csv", b"content of labels.csw\n")  # as long as before
-    bucket.upload("data", s3.settings, data)
+    bucket.upload("data", s3.deployment_settings, data)
     assert s3.writes()[7:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
 
 
-def test_a_file_of_many_parts_is_recognised_too(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_of_many_parts_is_recognised_too(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Fails when the archive is uploaded every time, because its multipart checksum is not that of the file."""
     archive = tmp_path / "venv.tar.gz"
     write_atomic(archive, os.urandom(16_000_000))
     monkeypatch.setattr(bucket, "ARCHIVE", archive)
-    bucket.upload("venv", s3.settings, tmp_path)
+    bucket.upload("venv", s3.deployment_settings, tmp_path)
     first = s3.writes()
     assert len(first) > 2, "not sent in parts"
-    bucket.upload("venv", s3.settings, tmp_path)
+    bucket.upload("venv", s3.deployment_settings, tmp_path)
     assert s3.writes() == first
     assert s3.names() == ["code/venv.tar.gz"]
     assert s3.content("code/venv.tar.gz") == archive.read_bytes()
 
 
-def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: S3, data: Path) -> None:
+def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: Server, data: Path) -> None:
     """Fails when an upload from a machine with a short history deletes older transactions from the bucket."""
     s3.client.put_object(Bucket=BUCKET, Key="input_data/transactions/2020.parquet", Body=b"old")
-    bucket.upload("data", s3.settings, data)
+    bucket.upload("data", s3.deployment_settings, data)
     assert s3.names() == [
         "input_data/labels.csv",
         "input_data/transactions/2020.parquet",
@@ -89,68 +89,68 @@ def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: S3, dat
     ]
 
 
-def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dag_that_is_gone_here_goes_there_and_nothing_beside_it(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a deleted DAG goes on running, or its removal deletes the job or all DAGs."""
     monkeypatch.setattr(bucket, "dag_files", lambda: iter([("kept.py", b"1"), ("gone.py", b"2")]))
-    bucket.upload("dags", s3.settings, ROOT)
+    bucket.upload("dags", s3.deployment_settings, ROOT)
     s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
     assert s3.names() == ["code/venv.tar.gz", "dags/gone.py", "dags/kept.py"]
     monkeypatch.setattr(bucket, "dag_files", lambda: iter([("kept.py", b"1")]))
-    bucket.upload("dags", s3.settings, ROOT)
+    bucket.upload("dags", s3.deployment_settings, ROOT)
     assert s3.names() == ["code/venv.tar.gz", "dags/kept.py"]
     monkeypatch.setattr(bucket, "dag_files", lambda: iter(()))
     with pytest.raises(DeploymentError, match="nothing to upload"):
-        bucket.upload("dags", s3.settings, ROOT)
+        bucket.upload("dags", s3.deployment_settings, ROOT)
     assert s3.names("dags/") == ["dags/kept.py"], "an empty folder emptied the bucket"
 
 
-def test_the_package_of_the_dags_replaces_the_module_of_an_earlier_release(s3: S3) -> None:
+def test_the_package_of_the_dags_replaces_the_module_of_an_earlier_release(s3: Server) -> None:
     """Fails when Airflow finds DAGs without the package they import, or parses a module that they no longer have."""
     s3.client.put_object(Bucket=BUCKET, Key="dags/fraud_detection_cloud.py", Body=b"old")
-    bucket.upload("dags", s3.settings, ROOT)
+    bucket.upload("dags", s3.deployment_settings, ROOT)
     expected = [path.relative_to(ROOT).as_posix() for path in (ROOT / "dags").rglob("*.py")]
     assert s3.names("dags/") == sorted([*expected, "dags/.airflowignore"])
     assert "dags/fraud_detection_common/operators.py" in expected
 
 
-def test_results_are_fetched_once(s3: S3, tmp_path: Path) -> None:
+def test_results_are_fetched_once(s3: Server, tmp_path: Path) -> None:
     """Fails when a download misses new decisions, or fetches gigabytes again."""
     for name in ("decisions/20260501T000000Z.json", "reports/a b/report.html"):
         s3.client.put_object(Bucket=BUCKET, Key=f"output_data/{name}", Body=name.encode())
     folder = tmp_path / "output"
     for _ in range(2):
-        bucket.download_output(s3.settings, folder)
+        bucket.download_output(s3.deployment_settings, folder)
         assert (folder / "reports" / "a b" / "report.html").read_text() == "reports/a b/report.html"
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["20260501T000000Z.json", "report.html"]
 
 
-def test_a_refused_key_fails_loudly_and_does_not_show_the_secret(s3: S3, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_key_fails_loudly_and_does_not_show_the_secret(s3: Server, capfd: pytest.CaptureFixture[str]) -> None:
     """Fails when an upload with a refused key looks successful, or prints the key's secret."""
     with pytest.raises(DeploymentError, match="access is denied"):
-        bucket.upload("src", {**s3.settings, "AWS_ACCESS_KEY_ID": "AKIDOTHER"}, ROOT)
+        bucket.upload("src", {**s3.deployment_settings, "AWS_ACCESS_KEY_ID": "AKIDOTHER"}, ROOT)
     shown = "".join(capfd.readouterr())
     assert "AccessDenied" in shown
     assert SECRET not in shown
     assert s3.names() == []
 
 
-def test_a_bucket_that_is_not_there_is_named(s3: S3) -> None:
+def test_a_bucket_that_is_not_there_is_named(s3: Server) -> None:
     """Fails when a bucket mistyped in .env looks like a broken network."""
-    with pytest.raises(DeploymentError, match=r"s3://other/code/.*not there"):
-        bucket.upload("src", {**s3.settings, "CODE_BUCKET": "other"}, ROOT)
+    with pytest.raises(DeploymentError, match=r"s3://other/code/.*does not exist"):
+        bucket.upload("src", {**s3.deployment_settings, "CODE_BUCKET": "other"}, ROOT)
 
 
-def test_a_short_outage_is_survived(s3: S3) -> None:
+def test_a_short_outage_is_survived(s3: Server) -> None:
     """Fails when one failed request stops a deployment half-way."""
-    s3.outage(503, 1, "PUT")
-    bucket.upload("src", s3.settings, ROOT)
+    s3.outage(status=503, times=1, method="PUT")
+    bucket.upload("src", s3.deployment_settings, ROOT)
     assert len(s3.names()) == 4
 
 
 def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
     """Fails when a script cannot tell an unreachable storage from a wrong setting by the exit code."""
     settings = {"INPUT_BUCKET": BUCKET, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    with pytest.raises(DeploymentError, match="goes on where it stopped") as failed:
+    with pytest.raises(DeploymentError, match="continues where it stopped") as failed:
         bucket.upload("data", {**settings, "S3_ENDPOINT": "http://127.0.0.1:9"}, data)
     assert failed.value.exit_code == UNREACHABLE
 
@@ -195,16 +195,16 @@ def test_what_is_missing_is_named_with_the_next_command(settings: dict[str, str]
         bucket.upload("src", settings, ROOT)
 
 
-def test_no_data_is_told_before_anything_is_sent(tmp_path: Path, s3: S3) -> None:
+def test_no_data_is_told_before_anything_is_sent(tmp_path: Path, s3: Server) -> None:
     """Fails when a full deployment succeeds without any transaction to train on."""
     with pytest.raises(DeploymentError, match="make create-data"):
-        bucket.upload("data", s3.settings, tmp_path / "nothing")
+        bucket.upload("data", s3.deployment_settings, tmp_path / "nothing")
 
 
-def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tmp_path: Path, data: Path) -> None:
+def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: Server, tmp_path: Path, data: Path) -> None:
     """Fails when scripts/upload_to_s3.sh uploads something else than its arguments say, or hides a failure."""
     env_file = tmp_path / ".env"
-    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.settings.items()))
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.deployment_settings.items()))
     command = ["bash", str(ROOT / "scripts" / "upload_to_s3.sh"), "src", "data", "--data", str(data)]
     environment = {**os.environ, "PYTHON": sys.executable}
     program = [sys.executable, "-m", "deployment.bucket", "--env", str(env_file)]
@@ -214,9 +214,15 @@ def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: S3, tm
     assert len(s3.names()) == 7
     assert "upload:" in done.stdout, "no progress is shown"
     done = subprocess.run(
-        command, env={**environment, **s3.settings, "S3_ENDPOINT": "x"}, capture_output=True, text=True, check=False
+        command,
+        env={**environment, **s3.deployment_settings, "S3_ENDPOINT": "x"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
-    assert "error: S3_ENDPOINT is no address" in done.stderr
-    done = subprocess.run(command, env={**environment, **s3.settings}, capture_output=True, text=True, check=False)
+    assert "error: S3_ENDPOINT is not the address" in done.stderr
+    done = subprocess.run(
+        command, env={**environment, **s3.deployment_settings}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

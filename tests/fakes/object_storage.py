@@ -13,28 +13,75 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
+BUCKET = "bucket"
 KEY, SECRET, TOKEN = "test-key-id", "test-secret-0f3a", "t1.test-iam-token"
 NAMES = ("AWS_", "MLFLOW_S3_", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "YC_METADATA_ADDR")
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server with one bucket, named bucket."""
+    """A running server with one bucket, and a look at what is in it."""
 
     endpoint: str
+    earlier_writes: int = 0
 
     def outage(self, **options: object) -> None:
-        """Make requests fail: status, times, method, after."""
+        """Let requests fail: status, times, method, after."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
         urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/_outage?{query}", method="POST")).close()  # noqa: S310
 
     def requests(self) -> list[str]:
-        """The requests received, in order: METHOD PATH [RANGE]."""
+        """The requests in their order: METHOD PATH [RANGE]."""
         with urllib.request.urlopen(f"{self.endpoint}/_requests") as answer:  # noqa: S310
             found: list[str] = json.load(answer)
         return found
+
+    def writes(self) -> list[str]:
+        """What was put, posted or deleted since the bucket was emptied."""
+        writes = [request for request in self.requests() if request.split()[0] in ("PUT", "POST", "DELETE")]
+        return writes[self.earlier_writes :]
+
+    @property
+    def client(self) -> Any:
+        """A client with the access key."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="ru-central1",
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def names(self, prefix: str = "") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+    def content(self, name: str) -> bytes:
+        content: bytes = self.client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+        return content
+
+    def emptied(self) -> "Server":
+        """The same server without objects, and without the writes until now."""
+        for name in self.names():
+            self.client.delete_object(Bucket=BUCKET, Key=name)
+        return Server(self.endpoint, self.earlier_writes + len(self.writes()))
+
+    @property
+    def deployment_settings(self) -> dict[str, str]:
+        """The settings of `.env` that lead to it."""
+        return {
+            "S3_ENDPOINT": self.endpoint,
+            "CODE_BUCKET": BUCKET,
+            "INPUT_BUCKET": BUCKET,
+            "OUTPUT_BUCKET": BUCKET,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
 
 
 @contextmanager

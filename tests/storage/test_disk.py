@@ -53,16 +53,6 @@ def test_a_full_disk_keeps_the_object_that_was_there(tmp_path: Path, request: py
     assert output.read("a") == b"1"
 
 
-def test_a_folder_is_published_whole_and_replaces_the_former(tmp_path: Path) -> None:
-    """Fails when a reader sees a report folder half-written, or with files of the former one."""
-    output = storage.open_folder(str(tmp_path))
-    for content, name in ((b"1", "old"), (b"2", "new")):
-        with output.publish_folder("reports/run") as folder:
-            (folder / name).write_bytes(content)
-            assert (tmp_path / "reports" / "run" / name).exists() is False
-    assert everything(tmp_path) == ["reports/run/new"]
-
-
 def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     """Fails when an output path that is a file ends in a stack trace."""
     (tmp_path / "a").write_bytes(b"")

@@ -110,26 +110,6 @@ def test_no_name_leaves_the_folder(output: Storage, name: str) -> None:
         output.write(name, b"")
 
 
-def test_a_folder_is_published_with_all_its_files_and_replaces_the_former(output: Storage) -> None:
-    """Fails when files of an earlier report folder remain in the new one."""
-    for content, names in ((b"1", ["old", "both", "deep/x"]), (b"2", [f"new/{n}" for n in range(7)] + ["both"])):
-        with output.publish_folder("reports/run") as folder:
-            for name in names:
-                (folder / name).parent.mkdir(exist_ok=True)
-                (folder / name).write_bytes(content)
-            assert "reports/run/new/0" not in output.names()
-    assert output.names() == sorted([f"reports/run/new/{n}" for n in range(7)] + ["reports/run/both"])
-    assert output.read("reports/run/both") == b"2"
-
-
-def test_a_folder_that_fails_halfway_is_not_published(output: Storage) -> None:
-    """Fails when a killed run leaves a folder that looks like a result."""
-    with pytest.raises(ZeroDivisionError), output.publish_folder("run") as folder:
-        (folder / "a").write_bytes(b"1")
-        raise ZeroDivisionError
-    assert output.names() == []
-
-
 def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage, root: str) -> None:
     """Fails when a file in a nested folder is not read, or a marker or temporary file is."""
     for name in ("in/b.csv", "in/2024/05/a.csv", "in/_SUCCESS", "in/.crc", "in/_temporary/c.csv", "in/2024/.part.csv"):

@@ -1,8 +1,7 @@
 """What the rest of the library knows of a storage."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 
 class Storage(ABC):
@@ -31,13 +30,6 @@ class Storage(ABC):
     @abstractmethod
     def names(self, prefix: str = "") -> list[str]:
         """The sorted names of all objects that begin with `prefix`."""
-
-    @abstractmethod
-    def publish_folder(self, name: str) -> AbstractContextManager[Path]:
-        """Give a temporary folder on disk that appears under `name` when the block ends well, and vanishes otherwise.
-
-        A folder of that name is replaced.
-        """
 
 
 def parts_of(name: str, root: object) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,21 +74,6 @@ class DiskFolder(Storage):
         names = (path.relative_to(self._root).as_posix() for path in found)
         return sorted(name for name in names if name.startswith(prefix))
 
-    @contextmanager
-    def publish_folder(self, name: str) -> Iterator[Path]:
-        """See `Storage`. For the instant between two renames readers see neither the old folder nor the new."""
-        path = self._path(name)
-        with _translated(path, "write"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent))
-            try:
-                yield temporary
-                temporary.chmod(0o777 & ~_UMASK)
-                _flush_files(temporary)
-                _replace_folder(temporary, path)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-
     def _path(self, name: str) -> Path:
         return self._root.joinpath(*parts_of(name, self._root))
 
@@ -159,21 +143,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _flush_files(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    if path.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent))
-        path.rename(old)  # onto an empty folder, which a rename may replace
-        new.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        new.rename(path)
-    _flush_folder(path.parent)

@@ -4,13 +4,10 @@ import base64
 import hashlib
 import io
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
@@ -20,7 +17,6 @@ from fraud_detection.storage.base import Storage, parts_of
 from fraud_detection.storage.session import client, explained
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_UPLOADS = 8  # at a time
 _WRITER = "writer"
 _READ_AHEAD = 1 << 20
 
@@ -100,21 +96,6 @@ class BucketFolder(Storage):
     def names(self, prefix: str = "") -> list[str]:
         keys = _keys(self._address.bucket, f"{self._address.prefix}{prefix}")
         return sorted(self._address.inside(key) for key in keys)
-
-    @contextmanager
-    def publish_folder(self, name: str) -> Iterator[Path]:
-        """See `Storage`. Each object appears whole, one after the other; those of a former folder go last."""
-        folder = f"{self._key(name)}/"
-        with tempfile.TemporaryDirectory() as temporary:
-            root = Path(temporary)
-            yield root
-            files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-            with ThreadPoolExecutor(_UPLOADS) as pool:
-                list(pool.map(lambda item: self.write(f"{name}/{item[0]}", item[1].read_bytes()), files.items()))
-        for key in _keys(self._address.bucket, folder):
-            if key.removeprefix(folder) not in files:
-                with explained("replace", self._address.place_of(key)):
-                    client().delete_object(Bucket=self._address.bucket, Key=key)
 
     def _put_once(self, name: str, content: bytes) -> bool:
         """Put it, or find that it is there.
