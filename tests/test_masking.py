@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
-from fakes.registry import NAME
+from fakes.registry import NAME, leases_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,7 +78,9 @@ def test_an_address_is_read_or_refused_without_its_password(tmp_path: Path, addr
     assert not is_shown(connection.masked(f"x {connection.uri} y {address} z"))
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
     output = address.replace("ftp", "s3a")
-    registry = Registry(address, NAME, log, publish=lambda *_: {}, config="c.yaml", output=output)
+    registry = Registry(
+        address, NAME, log, leases=leases_in(tmp_path), publish=lambda *_: {}, config="c.yaml", output=output
+    )
     command = registry.command_without_reason("rollback")
     assert not is_shown(command)
 
@@ -176,7 +178,7 @@ def test_a_bucket_and_a_database_with_an_at_sign_are_shown_whole(tmp_path: Path)
         assert mask(f"--output {place}") == f"--output {place}"
     uri = f"sqlite:///{tmp_path}/anna@corp/mlflow.db"
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
-    assert Registry(uri, NAME, log, publish=lambda *_: {}).shown_uri == uri
+    assert Registry(uri, NAME, log, leases=leases_in(tmp_path), publish=lambda *_: {}).shown_uri == uri
     assert mask("models:/fraud_detection@champion") == "models:/fraud_detection@champion"
 
 
@@ -190,7 +192,9 @@ def test_a_secret_in_a_query_is_hidden() -> None:
 def test_a_database_without_a_driver_is_explained_without_its_password(tmp_path: Path) -> None:
     """Fails when a missing database driver ends in a stack trace, or its message shows the password."""
     log = DecisionLog(open_folder(str(tmp_path)), NAME)
-    registry = Registry("mysql+pymysql://anna:K1xQ@host/db", NAME, log, publish=lambda *_: {})
+    registry = Registry(
+        "mysql+pymysql://anna:K1xQ@host/db", NAME, log, leases=leases_in(tmp_path), publish=lambda *_: {}
+    )
     with pytest.raises(FraudDetectionError, match=r"MLflow at mysql\+pymysql://\*\*\*@host/db failed"):
         registry.champion()
 

@@ -12,7 +12,7 @@ from processes import retrain
 
 from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.proxies import exempt_loopback
-from fraud_detection.registry import Registry
+from fraud_detection.registry import Leases, Registry
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.storage import open_folder
 
@@ -83,7 +83,11 @@ def test_a_silent_proxy_before_mlflow_is_given_up(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     registry = Registry(
-        "http://mlflow.example", "m", DecisionLog(open_folder(str(tmp_path)), "m"), publish=lambda *_: {}
+        "http://mlflow.example",
+        "m",
+        DecisionLog(open_folder(str(tmp_path)), "m"),
+        leases=Leases(open_folder(str(tmp_path)), "m"),
+        publish=lambda *_: {},
     )
     with pytest.raises(ServiceUnavailableError, match=r"MLflow at http://mlflow\.example cannot be reached"):
         registry.champion()
@@ -93,7 +97,8 @@ def test_a_silent_proxy_before_mlflow_is_given_up(
 def test_a_silent_mlflow_is_given_up(tmp_path: Path, silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when an MLflow server that hangs makes the run hang."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    registry = Registry(silent.url, "m", DecisionLog(open_folder(str(tmp_path)), "m"), publish=lambda *_: {})
+    storage = open_folder(str(tmp_path))
+    registry = Registry(silent.url, "m", DecisionLog(storage, "m"), leases=Leases(storage, "m"), publish=lambda *_: {})
     begun = monotonic()
     with pytest.raises(ServiceUnavailableError, match="cannot be reached"):
         registry.champion()

@@ -310,15 +310,17 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
-    from fraud_detection.registry import Registry
+    from fraud_detection.registry import Leases, Registry
     from fraud_detection.runs.publication import publish
     from fraud_detection.storage import open_folder
 
+    storage, model_name = open_folder(output), load_settings(config).model_name
     return Registry(
         tracking_uri or default_tracking_uri(output),
-        load_settings(config).model_name,
+        model_name,
         _decision_log(config, output),
-        publish=partial(publish, open_folder(output)),
+        leases=Leases(storage, model_name),
+        publish=partial(publish, storage),
         config=str(config),
         output=output,
     )

@@ -1,6 +1,8 @@
 """Fixtures of the registry's tests: models, decisions, and MLflow on SQLite, quick to create."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -12,9 +14,10 @@ import pandas as pd
 
 from fraud_detection import settings
 from fraud_detection.model.fit import Model, fit
-from fraud_detection.registry import Registry
+from fraud_detection.registry import Leases, Registry
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.registry.lease import Lease, LeaseRecord
 from fraud_detection.schema import Check, Decision, Difference, Metrics, Outcome, Span
 from fraud_detection.storage import open_folder
 
@@ -25,6 +28,47 @@ T2 = T1 + timedelta(hours=1)
 T3 = T1 + timedelta(hours=2)
 
 
+class Killed(BaseException):
+    """The process is gone; nothing that it could still do gets done."""
+
+
+class FakeTime:
+    """The time of a process whose waiting takes none."""
+
+    def __init__(self) -> None:
+        self.waited = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.waited
+
+    def sleep(self, _seconds: float) -> None:
+        self.waited += timedelta(seconds=30)
+
+
+class MortalLeases(Leases):
+    """Leases that a killed process does not release."""
+
+    @contextmanager
+    def hold(self, purpose: str) -> Iterator[Lease]:
+        with super().hold(purpose) as lease:
+            try:
+                yield lease
+            except Killed:
+                lease.release = lambda: None  # type: ignore[method-assign]
+                raise
+
+
+def leases_in(output: Path) -> Leases:
+    """The leases of an output folder, for a process that does not really wait."""
+    time = FakeTime()
+    return MortalLeases(open_folder(str(output)), NAME, clock=time.now, sleep=time.sleep)
+
+
+def lease_records(output: Path) -> list[LeaseRecord]:
+    """Every lease in an output folder, oldest first."""
+    return [LeaseRecord.model_validate_json(path.read_text()) for path in sorted(output.glob(f"leases/{NAME}/*.json"))]
+
+
 @dataclass
 class World:
     """One output folder with its own MLflow."""
@@ -32,6 +76,7 @@ class World:
     output: Path
     tracking_uri: str
     log: DecisionLog
+    leases: Leases
     registry: Registry
 
     @property
@@ -78,7 +123,8 @@ def world(output: Path, template: World | None = None) -> World:
         shutil.copytree(template.output / "decisions", output / "decisions")
     log = DecisionLog(open_folder(str(output)), NAME)
     uri = f"sqlite:///{output / 'mlflow.db'}"
-    return World(output, uri, log, Registry(uri, NAME, log, publish=publish))
+    leases = leases_in(output)
+    return World(output, uri, log, leases, Registry(uri, NAME, log, leases=leases, publish=publish))
 
 
 def publish(decided: Decision, content: bytes) -> dict[str, bytes]:

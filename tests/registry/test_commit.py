@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.registry import NAME, T0, T1, T2, World, decision, model, rows, world
+from fakes.registry import NAME, T0, T1, T2, Killed, World, decision, lease_records, model, rows, world
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry import commit, versions
@@ -27,10 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 CHANGES = ("create_", "set_", "delete_", "log_", "finalize_")
 """How the methods of MLflow's client begin that change something."""
-
-
-class Killed(BaseException):
-    """Simulates the death of the process."""
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +129,9 @@ def kill_before_change(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Wo
                 monkeypatch.setattr(target.client, name, partial(counted, getattr(target.client, name)))
         for name in ("write", "write_intervention"):
             monkeypatch.setattr(target.log, name, partial(counted, getattr(target.log, name)))
+        for name in ("write", "write_once"):
+            storage = target.leases._storage
+            monkeypatch.setattr(storage, name, partial(counted, getattr(storage, name)))
 
     yield arm
 
@@ -219,6 +218,9 @@ def test_a_killed_rollback_is_finished_and_never_undone(
         if then == "a run":
             outcome = next_run(here, T2, Outcome.PROMOTED).decision
             assert outcome is (Outcome.REFUSED if begun else Outcome.PROMOTED)
+        elif interventions(fresh.log):  # only its lease is left
+            with pytest.raises(FraudDetectionError, match="was rolled back already"):
+                _rollback(fresh)
         else:
             assert _rollback(fresh).to_version == 1
             begun = True
@@ -234,7 +236,7 @@ def test_a_killed_unpin_is_finished(
     """Fails when a killed unpin leaves automatic promotion off although the log says that it is on."""
     pinned = world(tmp_path / "pinned", with_two)
     _rollback(pinned)
-    killed = [world(tmp_path / str(survived), pinned) for survived in range(2)]
+    killed = [world(tmp_path / str(survived), pinned) for survived in range(3)]
     for survived, here in enumerate(killed):
         assert here.connection.experiment_id
         kill_before_change(here, survived)
@@ -242,7 +244,7 @@ def test_a_killed_unpin_is_finished(
             here.registry.unpin("mended", "anna")
         fresh = world(here.output)
         fresh.registry.complete_open_intents(T2)
-        logged = survived > 0
+        logged = survived > 1  # the first change is the lease
         assert (fresh.registry.pinned() is None) is logged
         assert interventions(fresh.log) == [Action.ROLLBACK, *([Action.UNPIN] if logged else [])]
 
@@ -272,6 +274,7 @@ def test_a_process_that_is_really_killed_is_completed(here: World) -> None:
         [sys.executable, "-c", PROGRAM, str(here.output)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [lease.released_at is None for lease in lease_records(here.output)] == [True]
     assert here.aliases()["champion"] == 2
     assert here.log.find(T1) is None
     next_run(here, T2)

@@ -39,7 +39,13 @@ def two(tmp_path: Path, _two: World) -> World:
     """Version 2 serves, version 1 served before it."""
     here = world(tmp_path, _two)
     here.registry = Registry(
-        here.tracking_uri, NAME, here.log, publish=publish, config="my settings.yaml", output=str(here.output)
+        here.tracking_uri,
+        NAME,
+        here.log,
+        leases=here.leases,
+        publish=publish,
+        config="my settings.yaml",
+        output=str(here.output),
     )
     return here
 

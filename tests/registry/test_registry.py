@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fakes.registry import NAME, T0, T1, T2, T3, World, decision, model, publish, rows, world
+from fakes.registry import NAME, T0, T1, T2, T3, World, decision, leases_in, model, publish, rows, world
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.model.fit import FloatArray, Model
@@ -609,7 +609,8 @@ def test_a_retirement_leaves_a_champion_without_any_file(served: World) -> None:
 
 
 def registry_at(uri: str, folder: Path) -> Registry:
-    return Registry(uri, NAME, DecisionLog(open_folder(str(folder)), NAME), publish=publish)
+    log = DecisionLog(open_folder(str(folder)), NAME)
+    return Registry(uri, NAME, log, leases=leases_in(folder), publish=publish)
 
 
 @contextmanager

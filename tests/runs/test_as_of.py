@@ -125,7 +125,11 @@ def _worlds(rows: pa.Table, folder: Path) -> dict[str, tuple[Path, dict[str, Any
 
 
 def _of_the_decision(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name not in {"seconds", "run_id", "decided_at", "report"}}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in {"seconds", "run_id", "decided_at", "committed_at", "report"}
+    }
 
 
 def test_nothing_later_than_t_changes_the_decision_at_t(job: Job, transactions: Path, tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ def test_rows_of_the_future_are_warned_of_and_change_nothing(job: Job, transacti
     assert ran.exit_code == 0, ran.stderr
     warnings = ran.json["warnings"]
     assert [warning for warning in warnings if "5,000 rows are later than the clock" in warning]
-    left_out = {"seconds", "run_id", "decided_at", "report", "warnings"}
+    left_out = {"seconds", "run_id", "decided_at", "committed_at", "report", "warnings"}
     assert {k: v for k, v in ran.json.items() if k not in left_out} == {
         k: v for k, v in expected.items() if k not in left_out
     }

@@ -5,6 +5,7 @@ MLflow is imported when it is first used, which takes seconds: see `connection.i
 
 from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.registry.connection import import_mlflow
+from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.versions import Champion, Registry
 
-__all__ = ["Champion", "Pin", "Registry", "Retirement", "import_mlflow"]
+__all__ = ["Champion", "Leases", "Pin", "Registry", "Retirement", "import_mlflow"]

@@ -2,10 +2,12 @@
 
 MLflow offers no transactions and no compare-and-set. So a run first writes down what it is going to do (its intent: the
 decision, and for a promotion generated rows to verify the registered model with), and then does it. Every step can be
-repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open.
+repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open. Only the
+holder of the model's lease takes these steps.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -21,6 +23,7 @@ from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, Comman
 from fraud_detection.registry.artifacts import Facts, download, load_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.registry.lease import Lease, LeaseLostError, Leases
 from fraud_detection.schema import Check, Decision, Outcome
 
 INTENT_FILE = "intent.json"
@@ -65,6 +68,7 @@ class Ends:
 
     connection: Connection
     log: DecisionLog
+    leases: Leases
     publish: Publish
     command: Command
     """Makes the commands that an error names."""
@@ -76,6 +80,7 @@ class Completion:
 
     connection: Connection
     log: DecisionLog
+    lease: Lease
     run_id: str
     root: str  # of the MLflow run's artifacts
     intent: Intent
@@ -130,7 +135,7 @@ def recall_version(run: Completion) -> None:
 def check_service(run: Completion) -> None:
     """Refuse where the champion is no longer the one compared with, or a person has pinned one.
 
-    Should a person roll back at the very moment of the promotion, the pinned version is put back into service.
+    Where this version is in service all the same, the pinned one is put back.
     """
     if not run.promoting:
         return
@@ -152,7 +157,7 @@ def check_service(run: Completion) -> None:
 def register_version(run: Completion) -> None:
     """Make the logged model a version, unless the run has one already.
 
-    A request that is sent twice, or two runs completing the same intent, may make two: the oldest stays.
+    A request that is sent twice may make two: the oldest stays.
     """
     if not run.promoting:
         return
@@ -209,6 +214,7 @@ def write_decision(run: Completion) -> None:
     """Write the decision down. From here on it stands."""
     if run.written:
         return
+    run.decision = run.decision.model_copy(update={"committed_at": run.lease.now()})
     if run.promoting:
         compared = run.decision.champion_version
         passed = (
@@ -267,7 +273,7 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
     check_service,  # early: a version that is registered and then refused has to be deleted again
     register_version,
     verify_version,
-    check_service,  # as late as can be: MLflow has no compare-and-set
+    check_service,
     set_previous_champion,
     set_champion,
     end_retirement,
@@ -280,39 +286,81 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
 )
 
 
-def carry_out(
+@contextmanager
+def exclusive(ends: Ends, name: str, purpose: str) -> Iterator[Lease]:
+    """Hold the lease of a model name during the block; `purpose` tells other processes what they wait for.
+
+    Should the lease be lost, a request that was sent too late may have moved the champion after another process had
+    taken over. The version that the decision log names is put back then.
+
+    Raises:
+        ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
+    """
+    try:
+        with ends.leases.hold(purpose) as lease:
+            yield lease
+    except LeaseLostError:
+        with ends.leases.hold(f"{purpose}, restoring the champion") as lease:
+            _restore_champion(ends, name, lease)
+        raise
+
+
+def _restore_champion(ends: Ends, name: str, lease: Lease) -> None:
+    last = ends.log.last_change()
+    if last is None:
+        return
+    logged = last.version if isinstance(last, Decision) else last.to_version
+    serving = service(ends.connection, name).champion
+    lease.require_held()
+    if logged is None:
+        ends.connection.client.delete_registered_model_alias(name, CHAMPION)
+    elif logged != serving:
+        ends.connection.client.set_registered_model_alias(name, CHAMPION, str(logged))
+
+
+def apply_intent(
     ends: Ends,
     mlflow_run: Any,  # noqa: ANN401
     intent: Intent,
     sample: pd.DataFrame | None = None,
 ) -> Decision:
-    """Carry out an intent, from wherever it was left, and return the decision that stands.
+    """Apply an intent, from wherever it was left, and return the decision that stands.
 
     Args:
         ends: where the decision goes.
         mlflow_run: the run whose intent it is.
         intent: what to do.
         sample: content of the verification file, where it is at hand.
+
+    Raises:
+        ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
     """
-    info = mlflow_run.info
-    run = Completion(
-        connection=ends.connection,
-        log=ends.log,
-        run_id=info.run_id,
-        root=info.artifact_uri,
-        intent=intent,
-        sample=sample,
-        publish=ends.publish,
-        command=ends.command,
-        decision=intent.decision,
-    )
-    for step in PROTOCOL:
-        step(run)
-    return run.decision
+    info, as_of = mlflow_run.info, intent.decision.as_of
+    with exclusive(ends, intent.decision.model_name, f"the run of {as_of:%Y-%m-%d %H:%M} UTC") as lease:
+        closed = ends.connection.client.get_run(info.run_id).data.tags.get(INTENT_TAG) == CLOSED
+        settled = ends.log.find(as_of) if closed else None
+        if settled is not None:  # by another process, while this one waited
+            return settled
+        run = Completion(
+            connection=ends.connection,
+            log=ends.log,
+            lease=lease,
+            run_id=info.run_id,
+            root=info.artifact_uri,
+            intent=intent,
+            sample=sample,
+            publish=ends.publish,
+            command=ends.command,
+            decision=intent.decision,
+        )
+        for step in PROTOCOL:
+            lease.require_held()
+            step(run)
+        return run.decision
 
 
-def complete(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
-    """Carry out the open intent of a run that was killed."""
+def resume_intent(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
+    """Apply the open intent of a run that was killed."""
     connection = ends.connection
     content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
     try:
@@ -320,7 +368,7 @@ def complete(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
     except ValidationError as error:
         cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
         raise _lost(connection, mlflow_run.info.run_id, cause) from error
-    return carry_out(ends, mlflow_run, intent)
+    return apply_intent(ends, mlflow_run, intent)
 
 
 def _own(run: Completion) -> bool:

@@ -87,7 +87,7 @@ class DecisionLog:
         return self._write_once(self._intervention_name(intervention.action, intervention.pinned_at), intervention)
 
     def history(self) -> tuple[Entry, ...]:
-        """Every decision and intervention, in the order of the moments they were made.
+        """Every decision and intervention, in the order in which they came into force.
 
         Raises:
             FraudDetectionError: an object is broken; it is named.
@@ -155,7 +155,9 @@ def _changes_service(entry: Entry) -> bool:
 
 
 def _moment(entry: Entry) -> datetime:
-    return entry.decided_at if isinstance(entry, Decision) else entry.at
+    if isinstance(entry, Decision):
+        return entry.committed_at or entry.decided_at
+    return entry.at
 
 
 def _stamp_of(entry: Entry) -> str:

@@ -39,11 +39,13 @@ from fraud_detection.registry.commit import (
     Intent,
     LoggedModel,
     Publish,
-    carry_out,
-    complete,
+    apply_intent,
+    exclusive,
+    resume_intent,
 )
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.registry.lease import Lease, Leases
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import Decision, Metrics, Outcome, Span
 
@@ -80,6 +82,7 @@ class Registry:
         tracking_uri: an MLflow server, or `sqlite:///PATH/mlflow.db` with artifacts in PATH/mlartifacts.
         model_name: the registered model and the experiment.
         decisions: where decisions are written down.
+        leases: of the same output folder and model name.
         publish: what is done with a decision that is final; repeated where it was interrupted.
         config: the settings file, for the commands that a message names.
         output: the output folder, likewise.
@@ -96,6 +99,7 @@ class Registry:
         model_name: str,
         decisions: DecisionLog,
         *,
+        leases: Leases,
         publish: Publish,
         config: str = "FILE",
         output: str = "DIR",
@@ -103,7 +107,7 @@ class Registry:
         self._connection = Connection(tracking_uri, model_name)
         self._name = model_name
         self._log = decisions
-        self._ends = Ends(self._connection, decisions, publish, self.command)
+        self._ends = Ends(self._connection, decisions, leases, publish, self.command)
         self._options = {"--config": config, "--output": output, "--tracking-uri": self.shown_uri}
 
     @property
@@ -207,7 +211,7 @@ class Registry:
                 known[PUBLICATION_FILE] = publication
             self._log_files(run.info.run_id, known)
             self._connection.client.set_tag(run.info.run_id, INTENT_TAG, OPEN, synchronous=True)
-            return carry_out(self._ends, run, intent, None if winner is None else winner.verification)
+            return apply_intent(self._ends, run, intent, None if winner is None else winner.verification)
 
     def complete_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
         """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
@@ -218,7 +222,7 @@ class Registry:
         """
         with self._connection.explained():
             self._finish_change()
-            decided = tuple(complete(self._ends, run) for run in self._open_intents())
+            decided = tuple(resume_intent(self._ends, run) for run in self._open_intents())
             self._end_abandoned_runs(as_of)
             return decided
 
@@ -237,15 +241,15 @@ class Registry:
         finished = self._finish_what_can_be()
         if finished is not None and finished.action is Action.ROLLBACK and to in (None, finished.to_version):
             return finished  # asked for before, and killed on the way
-        with self._connection.explained():
+        with self._connection.explained(), exclusive(self._ends, self._name, f"rollback by {who}") as lease:
             now = service(self._connection, self._name)
             target = self._rollback_target(now, to)
             self._load(target, now.champion)
-            at = datetime.now(UTC)
-            pin = Pin(at=at, who=who, reason=reason, from_version=now.champion, to_version=target)
+            pin = Pin(at=lease.now(), who=who, reason=reason, from_version=now.champion, to_version=target)
             # First of all: from here on nothing promotes, and the next run finishes what is left undone.
+            lease.require_held()
             set_change(self._connection, self._name, pin)
-            return self._finish(pin)
+            return self._finish(pin, lease)
 
     def retire(self, version: int, reason: str, who: str) -> Intervention:
         """Take the champion out of service without another: the next run trains a first champion.
@@ -264,13 +268,14 @@ class Registry:
         finished = self._finish_what_can_be()
         if finished is not None and finished.action is Action.RETIRE and finished.from_version == version:
             return finished  # asked for before, and killed on the way
-        with self._connection.explained():
+        with self._connection.explained(), exclusive(self._ends, self._name, f"retire-champion by {who}") as lease:
             now = service(self._connection, self._name)
             self._require_to_be_champion(now, version)
-            retirement = Retirement(at=datetime.now(UTC), who=who, reason=reason, version=version)
+            retirement = Retirement(at=lease.now(), who=who, reason=reason, version=version)
             if now.exists:
+                lease.require_held()
                 set_change(self._connection, self._name, retirement)
-            return self._finish(retirement)
+            return self._finish(retirement, lease)
 
     def unpin(self, reason: str, who: str) -> Intervention:
         """Let automatic promotion resume.
@@ -279,11 +284,11 @@ class Registry:
             FraudDetectionError: nothing is pinned.
         """
         self._finish_what_can_be()
-        with self._connection.explained():
+        with self._connection.explained(), exclusive(self._ends, self._name, f"unpin by {who}") as lease:
             now = service(self._connection, self._name)
             if now.pin is None and now.unreadable_tag is None:
                 raise FraudDetectionError(f"{self._name} is not pinned; automatic promotion is on")
-            at = datetime.now(UTC)
+            at = lease.now()
             version = now.champion if now.pin is None else now.pin.to_version
             record = Intervention(
                 action=Action.UNPIN,
@@ -295,7 +300,9 @@ class Registry:
                 to_version=version,
                 pinned_at=at if now.pin is None else now.pin.at,
             )
+            lease.require_held()
             self._log.write_intervention(record)
+            lease.require_held()
             delete_change(self._connection, self._name)
             return record
 
@@ -428,25 +435,38 @@ class Registry:
         Returns:
             The rollback or retirement that came into force.
         """
+        if self._unfinished_change() is None:
+            return None
+        with exclusive(self._ends, self._name, "finishing a person's command") as lease:
+            change = self._unfinished_change()  # another process may have finished it meanwhile
+            if change is None:
+                return None
+            if self._is_unpinned(change):
+                lease.require_held()
+                delete_change(self._connection, self._name)
+                return None
+            return self._finish(change, lease)
+
+    def _unfinished_change(self) -> Pin | Retirement | None:
         now = service(self._connection, self._name)
         now.require_readable_tag(self.command)
         change = now.pin or now.retirement
-        if change is None:
-            return None
-        if self._log.find_intervention(Action.UNPIN, change.at) is not None:
-            delete_change(self._connection, self._name)
-            return None
-        if self._log.find_intervention(_action(change), change.at) is not None:
-            return None
-        return self._finish(change)
+        if change is None or self._is_unpinned(change):
+            return change
+        return change if self._log.find_intervention(_action(change), change.at) is None else None
 
-    def _finish(self, change: Pin | Retirement) -> Intervention:
+    def _is_unpinned(self, change: Pin | Retirement) -> bool:
+        return self._log.find_intervention(Action.UNPIN, change.at) is not None
+
+    def _finish(self, change: Pin | Retirement, lease: Lease) -> Intervention:
         """Move the aliases as a person has decided, and write it into the decision log."""
+        lease.require_held()
         if isinstance(change, Pin):
             apply_pin(self._connection, self._name, change, self.command)
         elif service(self._connection, self._name).exists:
             apply_retirement(self._connection, self._name, change)
         record = _intervention(self._name, change)
+        lease.require_held()
         self._log.write_intervention(record)
         return record
 

@@ -13,7 +13,7 @@ from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
 from fraud_detection.model import fit as training
 from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
-from fraud_detection.registry import Champion, Registry, Retirement
+from fraud_detection.registry import Champion, Leases, Registry, Retirement
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.report import DailyCounts, ReportData, draw
 from fraud_detection.runs import progress as narration
@@ -135,6 +135,7 @@ def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
         request.tracking_uri,
         request.settings.model_name,
         log,
+        leases=Leases(output, request.settings.model_name),
         publish=partial(publish, output),
         config=request.config,
         output=request.output,

@@ -1,0 +1,181 @@
+"""One writer at a time: an expiring lease on the steps that bring a decision or a person's command into force.
+
+    leases/<model name>/00000012.json       the twelfth lease: who holds it, until when, and when it was released
+
+MLflow has no compare-and-set, and Airflow's `max_active_runs` does not know of a run that a person starts by hand. A
+generation is an object that is written once (exclusive create on disk, If-None-Match on S3), so of two processes that
+want the same generation one gets it. The newest generation counts. Once it is released or has expired, the next holder
+writes the generation after it. Nothing is deleted, since the job's account may write and not delete: one small object
+stays for each decision, like those of the decision log.
+
+A lease cannot stop a process that stands still inside a single request to MLflow for longer than the lease and sends
+it afterwards. Such a process learns of it before its next step: see `commit.exclusive`.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.storage import Storage
+
+DURATION = timedelta(minutes=2)
+"""From the last renewal. The longest step takes seconds, and a request to MLflow gives up after about a minute."""
+CLOCK_SKEW = timedelta(seconds=30)
+"""How much the clocks of two machines may differ: a lease is taken over only this long after it has expired."""
+PATIENCE = 2 * (DURATION + CLOCK_SKEW)
+"""How long to wait for another holder: longer than a killed one can block, whatever it was doing."""
+_RENEW_AFTER = DURATION / 4
+_POLL_SECONDS = 1.0
+
+
+class LeaseLostError(ServiceUnavailableError):
+    """The lease ended before the work of its holder."""
+
+
+class LeaseRecord(BaseModel):
+    """One generation, as stored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    generation: int
+    holder: str
+    acquired_at: datetime
+    expires_at: datetime
+    released_at: datetime | None = None
+
+    def is_free(self, now: datetime) -> bool:
+        """Whether the next generation may be taken."""
+        return self.released_at is not None or now > self.expires_at + CLOCK_SKEW
+
+
+class Leases:
+    """The leases of one model name in an output folder.
+
+    Args:
+        storage: the output folder.
+        model_name: each has its own leases.
+        clock: the time, aware.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        model_name: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._storage = storage
+        self._model_name = model_name
+        self._folder = f"leases/{model_name}/"
+        self._sleep = sleep
+        self.clock = clock
+
+    @contextmanager
+    def hold(self, purpose: str) -> Iterator["Lease"]:
+        """Hold the lease during the block; `purpose` tells other processes what they wait for.
+
+        Raises:
+            ServiceUnavailableError: others have held it for longer than `PATIENCE`.
+        """
+        lease = self._acquire(f"{purpose} (process {os.getpid()} on {socket.gethostname()})")
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def write(self, record: LeaseRecord) -> None:
+        """Replace a generation; only its holder may."""
+        self._storage.write(self._name(record.generation), _content(record))
+
+    def exists(self, generation: int) -> bool:
+        """Whether this generation has been taken."""
+        return self._storage.read(self._name(generation)) is not None
+
+    def lost(self, record: LeaseRecord) -> LeaseLostError:
+        """The error of a holder whose lease has ended before its work."""
+        return LeaseLostError(
+            f"the lease on the last steps of {self._model_name} ended before they were done: it was held from"
+            f" {record.acquired_at:%Y-%m-%d %H:%M:%S} to {record.expires_at:%H:%M:%S} UTC"
+            f" ({self._storage.place(self._name(record.generation))}), and another process may have taken over; run the"
+            " same command again: it completes what is left"
+        )
+
+    def _acquire(self, holder: str) -> "Lease":
+        deadline = self.clock() + PATIENCE
+        while True:
+            newest, now = self._newest(), self.clock()
+            if newest is None or newest.is_free(now):
+                generation = 1 if newest is None else newest.generation + 1
+                record = LeaseRecord(
+                    generation=generation, holder=holder, acquired_at=now, expires_at=now + DURATION, released_at=None
+                )
+                if self._storage.write_once(self._name(generation), _content(record)):
+                    return Lease(self, record)
+            elif now < deadline:
+                self._sleep(_POLL_SECONDS)
+            else:
+                raise self._busy(newest)
+
+    def _busy(self, newest: LeaseRecord) -> ServiceUnavailableError:
+        place = self._storage.place(self._name(newest.generation))
+        return ServiceUnavailableError(
+            f"another process is in the last steps of {self._model_name}: {newest.holder}, since"
+            f" {newest.acquired_at:%Y-%m-%d %H:%M:%S} UTC ({place}); run the same command again when it has ended"
+        )
+
+    def _newest(self) -> LeaseRecord | None:
+        names = self._storage.names(self._folder)
+        content = self._storage.read(names[-1]) if names else None
+        if content is None:
+            return None
+        try:
+            return LeaseRecord.model_validate_json(content)
+        except ValidationError as error:
+            raise FraudDetectionError(
+                f"{self._storage.place(names[-1])} is not a readable lease: {error.errors()[0]['msg']}; move it away"
+            ) from error
+
+    def _name(self, generation: int) -> str:
+        return f"{self._folder}{generation:08d}.json"
+
+
+class Lease:
+    """One generation that this process holds."""
+
+    def __init__(self, leases: Leases, record: LeaseRecord) -> None:
+        self._leases = leases
+        self._record = record
+
+    def now(self) -> datetime:
+        """The time by the clock that the lease goes by."""
+        return self._leases.clock()
+
+    def require_held(self) -> None:
+        """Call before every step that changes something; renews the lease where a part of it is over.
+
+        Raises:
+            LeaseLostError: the lease has expired, or another process has taken over.
+        """
+        now = self.now()
+        if now >= self._record.expires_at or self._leases.exists(self._record.generation + 1):
+            raise self._leases.lost(self._record)
+        if now > self._record.expires_at - DURATION + _RENEW_AFTER:
+            self._record = self._record.model_copy(update={"expires_at": now + DURATION})
+            self._leases.write(self._record)
+
+    def release(self) -> None:
+        """Let the next process begin at once."""
+        with suppress(FraudDetectionError):  # the work is done, or has failed already; the lease ends by itself
+            self._leases.write(self._record.model_copy(update={"released_at": self.now()}))
+
+
+def _content(record: LeaseRecord) -> bytes:
+    return record.model_dump_json(indent=2).encode()
