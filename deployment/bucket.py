@@ -23,10 +23,12 @@ from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
 from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
 from deployment.paths import ARCHIVE, ROOT, shown, write_atomic
+from deployment.revision import checkout_revision
 from deployment.settings import load, needed
 
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
 SHUTDOWN = "shutdown_host.sh"
+REVISION_FILE = "REVISION"
 STORAGE = "https://storage.yandexcloud.net"
 SETTINGS = ROOT / "conf" / "retraining.yaml"
 _S3CMD = Path(sys.executable).with_name("s3cmd")
@@ -53,7 +55,7 @@ def dag_files() -> Iterator[tuple[str, bytes]]:
 
 
 def library(source: Path) -> bytes:
-    """The library as Spark takes it: a zip file, byte for byte the same for the same sources on every system."""
+    """The library as Spark takes it: a zip file, byte for byte the same for the same commit on every system."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # packed, it would depend on the system's zlib
         for path in sorted(
@@ -63,6 +65,9 @@ def library(source: Path) -> bytes:
                 entry = zipfile.ZipInfo(path.relative_to(source).as_posix(), _EPOCH)
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, path.read_bytes())
+        revision = zipfile.ZipInfo(f"fraud_detection/{REVISION_FILE}", _EPOCH)
+        revision.external_attr = 0o644 << 16
+        archive.writestr(revision, checkout_revision(source.parent).encode())
     return content.getvalue()
 
 

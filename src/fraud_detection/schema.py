@@ -93,4 +93,5 @@ class Decision(_Result):
     report: str | None
     retired_version: int | None = None  # the champion that was retired before this run, which found none in service
     committed_at: datetime | None = None  # when it came into force; None in decisions of earlier releases
+    code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data it rests on, as they were known at T; None in old decisions

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Job, T
 
-FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry", "decided_at"}
+FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry"} | {
+    "decided_at",
+    "code_revision",
+}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
@@ -24,7 +27,7 @@ def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
     """Fails when the schedule cannot read the decision, and shows a green run without saying what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
-    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at"):
+    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"):
         assert found[field] == ran.json[field]
     assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.revision import code_revision
 from fraud_detection.schema import Decision, Difference, Outcome
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import RunWindows
@@ -38,6 +39,7 @@ class RunOutcome(BaseModel):
     exit_code: int
     error: str | None
     retry: bool  # whether the same run can end better at another time
+    code_revision: str | None = None  # of the program that decided or failed; files of old have none
     decided_at: datetime | None = None  # before this run began where it found the hour decided; files of old have none
 
 
@@ -110,7 +112,7 @@ def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows:
 
 def _ended(decision: Decision) -> RunOutcome:
     shared = decision.model_dump(
-        include={"decision", "reason", "version", "as_of", "difference", "report", "decided_at"}
+        include={"decision", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"}
     )
     return RunOutcome(**shared, exit_code=0, error=None, retry=False)
 
@@ -129,6 +131,7 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
         if isinstance(error, FraudDetectionError)
         else f"{type(error).__name__}; see the log of the job",
         retry=exit_code == ServiceUnavailableError.exit_code,
+        code_revision=code_revision(),
     )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection import __version__
 from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
 from fraud_detection.model import fit as training
@@ -16,6 +15,7 @@ from fraud_detection.promotion import Evidence, Verdict, decide, precondition_fa
 from fraud_detection.registry import Champion, Leases, Registry, Retirement
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.report import DailyCounts, ReportData, draw
+from fraud_detection.revision import code_revision
 from fraud_detection.runs import progress as narration
 from fraud_detection.runs.outcome import measure_maturity
 from fraud_detection.runs.progress import Stopwatch, Tell
@@ -121,7 +121,7 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
             tags={
                 "data": str(decision.data_fingerprint),
                 "engine": request.engine.value,
-                "code": __version__,
+                "code": str(decision.code_revision),
             },
         )
     for warning in warnings:
@@ -302,6 +302,7 @@ def _decision(
         seconds=watch.seconds,
         report=None,
         retired_version=retirement.version if retirement else None,
+        code_revision=code_revision(),
         data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
     )
     return decision.model_copy(update={"report": open_folder(request.output).place(report_name(decision))})
