@@ -39,6 +39,7 @@ from airflow.providers.common.compat.sdk import (
     task,
 )
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
+from fraud_detection_common.code import current_code
 from fraud_detection_common.freshness import measure_freshness, require_undecided
 from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
 from fraud_detection_common.notifications import WebhookNotifier, write_run_note
@@ -96,7 +97,8 @@ project = setting("project", "fraud-detection")
 connection = setting("connection", "yandexcloud_default")
 folder_id = setting("folder_id", "")
 storage = setting("storage_endpoint", "https://storage.yandexcloud.net")
-code, output = setting("code_uri"), setting("output_uri")
+code, output = "{{ ti.xcom_pull(task_ids='enough_new_frauds')['code'] }}", setting("output_uri")
+venv = "{{ ti.xcom_pull(task_ids='enough_new_frauds')['venv'] }}"
 webhook = setting("webhook_connection", "")
 labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
 # A name can be used again only once its cluster is deleted: a cleared run may find its old cluster still running.
@@ -137,18 +139,20 @@ with DAG(
             float(settings["max_hours_without_decision"]),
         )
         print(f"{'train' if found.train else 'skip'}: {found.reason}")
+        answer = asdict(found) | current_code(hook, settings["storage"], settings["code"])
         if not found.train:
-            context["ti"].xcom_push(key="return_value", value=asdict(found))  # a task that raises returns nothing
+            context["ti"].xcom_push(key="return_value", value=answer)  # a task that raises returns nothing
             if not context["params"]["force"]:
                 raise AirflowSkipException(found.reason)
             require_undecided(datetime.fromisoformat(settings["as_of"]), found)
-        return asdict(found)
+        return answer
 
     check = enough_new_frauds(
         {
             "connection": connection,
             "storage": storage,
             "output": output,
+            "code": setting("code_uri"),
             "model_name": setting("model_name", "fraud_detection"),
             "min_new_frauds": setting("min_new_frauds", 10),
             "max_hours_without_decision": setting("max_hours_without_decision", 24),
@@ -204,7 +208,7 @@ with DAG(
         main_python_file_uri=f"{code}/fraud_detection_model.py",
         python_file_uris=[f"{code}/fraud_detection.zip"],
         file_uris=[f"{code}/retraining.yaml"],
-        archive_uris=[f"{code}/venv.tar.gz#venv"],
+        archive_uris=[f"{venv}#venv"],
         args=[
             *("--config", "retraining.yaml"),
             *("--input", setting("input_uri")),

@@ -1,7 +1,10 @@
 """The contents of the cloud's buckets, and their upload by s3cmd, which sends only what is new or different.
 
 CODE_BUCKET    dags/*.py  fraud_detection_common/*.py  .airflowignore
-               code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  shutdown_host.sh  venv.tar.gz
+               code/REVISION/fraud_detection_model.py  fraud_detection.zip  retraining.yaml
+               code/venvs/DIGEST.tar.gz
+               code/current.json           which revision and which archive a run takes; written last
+               code/shutdown_host.sh
 INPUT_BUCKET   input_data/
 OUTPUT_BUCKET  output_data/
 
@@ -10,7 +13,10 @@ python -m deployment.bucket download-output
 """
 
 import argparse
+import hashlib
 import io
+import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -29,6 +35,7 @@ from deployment.settings import load, needed
 CODE, DAGS, INPUT, OUTPUT = "code", "dags", "input_data", "output_data"
 SHUTDOWN = "shutdown_host.sh"
 REVISION_FILE = "REVISION"
+CURRENT = "current.json"
 STORAGE = "https://storage.yandexcloud.net"
 SETTINGS = ROOT / "conf" / "retraining.yaml"
 _S3CMD = Path(sys.executable).with_name("s3cmd")
@@ -40,11 +47,34 @@ _REASONS = {12: "the bucket or the object does not exist", 77: "access is denied
 
 
 def code_files(settings_file: Path = SETTINGS) -> Iterator[tuple[str, bytes]]:
-    """The job's files in the folder code/, without its environment archive."""
+    """The job's files in the folder of its revision."""
     yield "fraud_detection_model.py", (ROOT / "src" / "fraud_detection_model.py").read_bytes()
     yield "fraud_detection.zip", library(ROOT / "src")
     yield "retraining.yaml", settings_file.read_bytes()
-    yield SHUTDOWN, (ROOT / "deployment" / SHUTDOWN).read_bytes()
+
+
+def code_folder(files: Mapping[str, bytes], revision: str) -> str:
+    """The name of their folder in code/: no two sets of files share one, whatever the commit says."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return f"{revision[:12].replace('+', '-')}-{digest.hexdigest()[:12]}"
+
+
+def archive_name(archive: Path) -> str:
+    """The name of an environment archive in code/."""
+    with archive.open("rb") as file:
+        return f"venvs/{hashlib.file_digest(file, 'sha256').hexdigest()[:24]}.tar.gz"
+
+
+def current(folder: str, archive: str, revision: str) -> bytes:
+    """The content of code/current.json: what a run that starts now takes (`dags/fraud_detection_common/code.py`)."""
+    return json.dumps({"revision": revision, "folder": folder, "venv": archive}, indent=2).encode()
+
+
+def shutdown_file() -> bytes:
+    """The script by which hosts shut themselves down. Its address is a setting of clusters, so it has no revision."""
+    return (ROOT / "deployment" / SHUTDOWN).read_bytes()
 
 
 def dag_files() -> Iterator[tuple[str, bytes]]:
@@ -141,14 +171,34 @@ def upload(what: str, settings: Mapping[str, str], data: Path) -> None:
         return
     bucket = f"s3://{needed(settings, 'CODE_BUCKET')}"
     if what == "venv":
-        if not ARCHIVE.exists():
-            raise DeploymentError(f"{ARCHIVE} does not exist; next: make create-venv-archive")
-        Storage.of(settings).sync(str(ARCHIVE), f"{bucket}/{CODE}/")
+        _upload_archive(Storage.of(settings), f"{bucket}/{CODE}")
     elif what == "src":
-        _upload_files(Storage.of(settings), code_files(), f"{bucket}/{CODE}/")
+        _upload_code(Storage.of(settings), f"{bucket}/{CODE}")
     else:
         # A DAG that was deleted here must not keep running there.
         _upload_files(Storage.of(settings), dag_files(), f"{bucket}/{DAGS}/", "--delete-removed")
+
+
+def _upload_archive(storage: Storage, code: str) -> str:
+    if not ARCHIVE.exists():
+        raise DeploymentError(f"{ARCHIVE} does not exist; next: make create-venv-archive")
+    name = archive_name(ARCHIVE)
+    with TemporaryDirectory(prefix=".upload-", dir=ARCHIVE.parent) as folder:
+        link = Path(folder) / Path(name).name
+        os.link(ARCHIVE, link)
+        storage.sync(str(link), f"{code}/venvs/")
+    return name
+
+
+def _upload_code(storage: Storage, code: str) -> None:
+    """Upload a revision beside the others, then let new runs take it: a run never mixes two."""
+    files, revision = dict(code_files()), checkout_revision(ROOT)
+    folder = code_folder(files, revision)
+    archive = _upload_archive(storage, code)
+    _upload_files(storage, iter(files.items()), f"{code}/{folder}/")
+    _upload_files(storage, iter([(SHUTDOWN, shutdown_file())]), f"{code}/")
+    _upload_files(storage, iter([(CURRENT, current(folder, archive, revision))]), f"{code}/")
+    log(f"runs that start from now on take the code of revision {revision}")
 
 
 def _upload_files(storage: Storage, files: Iterator[tuple[str, bytes]], target: str, *options: str) -> None:

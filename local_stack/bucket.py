@@ -3,19 +3,31 @@
 The layout is that of the cloud's buckets (`deployment.bucket`), in one:
 
     dags/*.py  dags/fraud_detection_common/*.py  dags/.airflowignore
-    code/fraud_detection_model.py  fraud_detection.zip  retraining.yaml  venv.tar.gz
+    code/REVISION/fraud_detection_model.py  fraud_detection.zip  retraining.yaml
+    code/venvs/DIGEST.tar.gz
+    code/current.json  code/shutdown_host.sh
     input_data/  output_data/
 """
 
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployment import archive, paths
-from deployment.bucket import code_files, dag_files
+from deployment.bucket import (
+    CURRENT,
+    SHUTDOWN,
+    archive_name,
+    code_files,
+    code_folder,
+    current,
+    dag_files,
+    shutdown_file,
+)
 from deployment.locked import CLOUD, this_machine
+from deployment.revision import checkout_revision
 from local_stack.settings import ROOT, Stack
 
 TARGET = this_machine()
@@ -32,9 +44,19 @@ def create_archive() -> bool:
 def upload(stack: Stack) -> int:
     """Bring the bucket's files up to date; returns how many were new or different."""
     dags = dict(dag_files())
-    changed = sum(_put(stack.bucket / name, content) for name, content in _objects(stack, dags))
+    changed = sum(_put(stack.bucket / "dags" / name, content) for name, content in dags.items())
     _delete_other_dags(stack.bucket / "dags", dags)
-    return changed + _copy(ARCHIVE, stack.bucket / "code" / "venv.tar.gz")
+    return changed + _upload_code(stack, stack.bucket / "code")
+
+
+def _upload_code(stack: Stack, code: Path) -> int:
+    """Upload a revision beside the others, then let new runs take it: a run never mixes two."""
+    files, revision = dict(code_files(ROOT / stack.training_settings)), checkout_revision(ROOT)
+    folder, archive_object = code_folder(files, revision), archive_name(ARCHIVE)
+    changed = int(_copy(ARCHIVE, code / archive_object))
+    changed += sum(_put(code / folder / name, content) for name, content in files.items())
+    changed += _put(code / SHUTDOWN, shutdown_file())
+    return changed + _put(code / CURRENT, current(folder, archive_object, revision))
 
 
 def _delete_other_dags(folder: Path, dags: Mapping[str, bytes]) -> None:
@@ -42,11 +64,6 @@ def _delete_other_dags(folder: Path, dags: Mapping[str, bytes]) -> None:
     for path in folder.rglob("*.py"):
         if path.relative_to(folder).as_posix() not in dags:
             path.unlink()
-
-
-def _objects(stack: Stack, dags: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    yield from ((f"dags/{name}", content) for name, content in dags.items())
-    yield from ((f"code/{name}", content) for name, content in code_files(ROOT / stack.training_settings))
 
 
 def _put(path: Path, content: bytes) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment.bucket import code_files, dag_files
+from deployment.bucket import CURRENT, SHUTDOWN, code_files, dag_files
 from local_stack.components import BY_NAME
 from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
 
@@ -129,7 +129,7 @@ def test_the_stacks_page_counts_right() -> None:
     text = _text("local_stack.md")
     assert f"{HISTORY_DAYS} days of a simulated bank" in text
     assert f"changed {DAYS_OF_NEW_FRAUDS} days before the first run" in text
-    uploaded = [*dag_files(), *code_files(ROOT / "conf" / "retraining.yaml"), "venv.tar.gz"]
+    uploaded = [*dag_files(), *code_files(ROOT / "conf" / "retraining.yaml"), "archive", SHUTDOWN, CURRENT]
     assert f" {len(uploaded)} objects uploaded to " in text
     page = (ROOT / "docs" / "local_stack.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([a-z][a-z-]*) \|.*\| (\d+) \|$", page, flags=re.MULTILINE))

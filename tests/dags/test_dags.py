@@ -173,7 +173,12 @@ def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) 
         "--run-name": train["name"],
         "--engine": "spark",
     }
-    assert train["archive_uris"] == ["s3a://my-fraud-detection/code/venv.tar.gz#venv"]
+    # All of one revision: that which the first task of the run found.
+    folder = "s3a://my-fraud-detection/code/4f1c"
+    assert train["main_python_file_uri"] == f"{folder}/fraud_detection_model.py"
+    assert train["python_file_uris"] == [f"{folder}/fraud_detection.zip"]
+    assert train["file_uris"] == [f"{folder}/retraining.yaml"]
+    assert train["archive_uris"] == ["s3a://my-fraud-detection/code/venvs/9b1c.tar.gz#venv"]
     assert json.loads(train["more_properties"]) == {}
     assert "{{" not in json.dumps(rendered, default=str)
 
@@ -217,6 +222,11 @@ def _optional() -> dict[str, Any]:
     return {name: value for name, value in example_variables().items() if name not in own}
 
 
+def _xcom(*_: object, task_ids: object = None, **__: object) -> object:
+    code = "s3a://my-fraud-detection/code"
+    return {"code": f"{code}/4f1c", "venv": f"{code}/venvs/9b1c.tar.gz"} if task_ids == "enough_new_frauds" else "found"
+
+
 def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, Any]:
     """A task's templated fields, rendered without a run."""
     from copy import copy
@@ -226,7 +236,7 @@ def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, An
         "var": SimpleNamespace(json=SimpleNamespace(fraud_detection=variables)),
         "dag_run": _dag_run(),
         "dag": dag,
-        "ti": SimpleNamespace(try_number=2, xcom_pull=lambda *_, **__: "found"),
+        "ti": SimpleNamespace(try_number=2, xcom_pull=_xcom),
         "params": {"force": False},
     }
     environment = dag.get_template_env()

@@ -5,7 +5,7 @@ import re
 
 from deployment import bucket
 from deployment.environment import OUTPUTS
-from deployment.paths import ARCHIVE, ROOT, VARIABLES_EXAMPLE
+from deployment.paths import ROOT, VARIABLES_EXAMPLE
 
 DAGS, TERRAFORM = ROOT / "dags", ROOT / "infra" / "outputs.tf"
 VARIABLE = "fraud_detection"
@@ -72,8 +72,11 @@ def test_every_name_of_env_comes_from_an_output_that_terraform_has() -> None:
 def test_the_job_is_uploaded_to_where_dag_and_terraform_look_for_it() -> None:
     """Fails when a cluster starts and its main file, library, settings or archive is not where the DAG looks."""
     dag = (DAGS / "fraud_detection_training.py").read_text(encoding="utf-8")
-    uploaded = {name for name, _ in bucket.code_files()} | {ARCHIVE.name}
-    assert set(re.findall(r"\{code\}/([\w.]+)", dag)) | {bucket.SHUTDOWN} == uploaded
+    assert set(re.findall(r"\{code\}/([\w.]+)", dag)) == {name for name, _ in bucket.code_files()}
+    reader = (DAGS / "fraud_detection_common" / "code.py").read_text(encoding="utf-8")
+    assert f'"{bucket.CURRENT}"' in reader
+    keys_read = set(re.findall(r"found\['(\w+)'\]", reader))
+    assert keys_read < set(json.loads(bucket.current("folder", "archive", "revision")))
     assert f"code_uri ~ '/{bucket.SHUTDOWN}'" in dag
     terraform = (TERRAFORM.parent / "main.tf").read_text(encoding="utf-8") + TERRAFORM.read_text(encoding="utf-8")
     assert f'"${{local.code_uri}}/{bucket.SHUTDOWN}"' in terraform

@@ -1,6 +1,7 @@
 """Uploads with the real s3cmd to a real S3 server: what is stored, what is skipped, how failures are reported."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -38,18 +39,64 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "venvs" / "venv.tar.gz"
+    monkeypatch.setattr(bucket, "ARCHIVE", path)
+    write_atomic(path, b"an archive")
+    return path
+
+
+def current(s3: Server) -> dict[str, str]:
+    """Which code a run takes that starts now."""
+    found: dict[str, str] = json.loads(s3.content("code/current.json"))
+    return found
+
+
 def test_the_job_lies_where_the_dag_looks_for_it(s3: Server) -> None:
     """Fails when a cluster starts and does not find its job in the bucket."""
-    s3.client.put_object(Bucket=BUCKET, Key="code/venv.tar.gz", Body=b"x")
     bucket.upload("src", s3.deployment_settings, ROOT)
-    code = ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml", "shutdown_host.sh", "venv.tar.gz")
-    assert s3.names() == [f"code/{name}" for name in code], "the archive is uploaded apart, and stays"
-    assert s3.content("code/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
-    assert s3.content("code/retraining.yaml") == (ROOT / "conf" / "retraining.yaml").read_bytes()
-    with zipfile.ZipFile(io.BytesIO(s3.content("code/fraud_detection.zip"))) as library:
+    found = current(s3)
+    code, files = f"code/{found['folder']}", ("fraud_detection.zip", "fraud_detection_model.py", "retraining.yaml")
+    others = (f"code/{found['venv']}", "code/current.json", "code/shutdown_host.sh")
+    assert s3.names() == sorted([*(f"{code}/{name}" for name in files), *others])
+    assert s3.content(f"code/{found['venv']}") == b"an archive"
+    assert s3.content(f"{code}/fraud_detection_model.py") == (ROOT / "src" / "fraud_detection_model.py").read_bytes()
+    assert s3.content(f"{code}/retraining.yaml") == (ROOT / "conf" / "retraining.yaml").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(s3.content(f"{code}/fraud_detection.zip"))) as library:
         names = library.namelist()
     assert {"fraud_detection/__init__.py", "fraud_detection/report/template.html.j2"} <= set(names)
     assert not [name for name in names if name.endswith(".pyc")]
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_an_upload_that_breaks_off_leaves_the_earlier_revision_in_use(
+    s3: Server, archive: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    """Fails when a run takes files of two revisions, or a revision that is not there as a whole."""
+    bucket.upload("src", s3.deployment_settings, ROOT)
+    earlier, before = current(s3), {name: s3.content(name) for name in s3.names() if name != "code/shutdown_host.sh"}
+    files = dict(bucket.code_files()) | {"retraining.yaml": b"changed: true"}
+    monkeypatch.setattr(bucket, "code_files", lambda: iter(files.items()))
+    write_atomic(archive, b"another archive")
+    sync, left = bucket.Storage.sync, [survived]
+
+    def breaking_off(storage: bucket.Storage, *words: str) -> None:
+        if left[0] == 0:
+            raise DeploymentError("the network is down")
+        left[0] -= 1
+        sync(storage, *words)
+
+    with monkeypatch.context() as patched, pytest.raises(DeploymentError, match="network"):
+        patched.setattr(bucket.Storage, "sync", breaking_off)
+        bucket.upload("src", s3.deployment_settings, ROOT)
+    assert {name: s3.content(name) for name in before} == before
+    bucket.upload("src", s3.deployment_settings, ROOT)
+    now = current(s3)
+    assert now["folder"] != earlier["folder"]
+    assert now["venv"] != earlier["venv"]
+    assert s3.content(f"code/{now['folder']}/retraining.yaml") == b"changed: true"
+    assert s3.content(f"code/{earlier['folder']}/retraining.yaml") != b"changed: true"  # a run may still be using it
 
 
 def test_what_is_unchanged_is_not_sent_again(s3: Server, data: Path) -> None:
@@ -57,10 +104,10 @@ def test_what_is_unchanged_is_not_sent_again(s3: Server, data: Path) -> None:
     for _ in range(2):
         bucket.upload("src", s3.deployment_settings, data)
         bucket.upload("data", s3.deployment_settings, data)
-    assert len(s3.writes()) == 7
+    assert len(s3.writes()) == 9
     write_atomic(data / "labels.csv", b"content of labels.csw\n")  # as long as before
     bucket.upload("data", s3.deployment_settings, data)
-    assert s3.writes()[7:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
+    assert s3.writes()[9:] == [f"PUT /{BUCKET}/input_data/labels.csv"]
 
 
 def test_a_file_of_many_parts_is_recognised_too(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -73,8 +120,8 @@ def test_a_file_of_many_parts_is_recognised_too(s3: Server, monkeypatch: pytest.
     assert len(first) > 2, "not sent in parts"
     bucket.upload("venv", s3.deployment_settings, tmp_path)
     assert s3.writes() == first
-    assert s3.names() == ["code/venv.tar.gz"]
-    assert s3.content("code/venv.tar.gz") == archive.read_bytes()
+    (name,) = s3.names("code/venvs/")
+    assert s3.content(name) == archive.read_bytes()
 
 
 def test_data_keep_their_folders_and_are_never_deleted_in_the_bucket(s3: Server, data: Path) -> None:
@@ -144,7 +191,7 @@ def test_a_short_outage_is_survived(s3: Server) -> None:
     """Fails when one failed request stops a deployment half-way."""
     s3.outage(status=503, times=1, method="PUT")
     bucket.upload("src", s3.deployment_settings, ROOT)
-    assert len(s3.names()) == 4
+    assert len(s3.names()) == 6
 
 
 def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
@@ -205,13 +252,13 @@ def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: Server
     """Fails when scripts/upload_to_s3.sh uploads something else than its arguments say, or hides a failure."""
     env_file = tmp_path / ".env"
     env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.deployment_settings.items()))
-    command = ["bash", str(ROOT / "scripts" / "upload_to_s3.sh"), "src", "data", "--data", str(data)]
+    command = ["bash", str(ROOT / "scripts" / "upload_to_s3.sh"), "dags", "data", "--data", str(data)]
     environment = {**os.environ, "PYTHON": sys.executable}
     program = [sys.executable, "-m", "deployment.bucket", "--env", str(env_file)]
-    program += ["upload", "src", "data", "--data", str(data)]
+    program += ["upload", "dags", "data", "--data", str(data)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(s3.names()) == 7
+    assert len(s3.names()) == len(dict(bucket.dag_files())) + 3
     assert "upload:" in done.stdout, "no progress is shown"
     done = subprocess.run(
         command,

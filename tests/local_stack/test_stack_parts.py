@@ -301,8 +301,10 @@ def test_uploading_again_changes_nothing(stack: Stack, tmp_path: Path, monkeypat
     assert bucket.upload(stack) >= 6
     assert bucket.upload(stack) == 0
     names = {path.relative_to(stack.bucket).as_posix() for path in stack.bucket.rglob("*") if path.is_file()}
-    assert {"dags/fraud_detection_training.py", "code/fraud_detection_model.py", "code/fraud_detection.zip"} <= names
-    assert {"code/retraining.yaml", "code/venv.tar.gz"} <= names
+    current = json.loads((stack.bucket / "code" / "current.json").read_text())
+    code = ("fraud_detection_model.py", "fraud_detection.zip", "retraining.yaml")
+    assert {f"code/{current['folder']}/{name}" for name in code} <= names
+    assert {f"code/{current['venv']}", "code/shutdown_host.sh", "dags/fraud_detection_training.py"} <= names
     assert "dags/fraud_detection_common/operators.py" in names
 
 
