@@ -110,9 +110,13 @@ def test_every_next_command_of_a_message_exists(targets: set[str]) -> None:
 
 def test_every_target_that_is_listed_can_be_made(targets: set[str]) -> None:
     """Fails when a target needs another one that was renamed or deleted."""
-    command = ["make", "--dry-run", "--keep-going", *sorted(targets)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    asked: set[str] = set()
+    while targets - asked:
+        command = ["make", "--dry-run", "--keep-going", *sorted(targets - asked)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        asked |= targets
+        targets = {name for names in re.findall(r"for target in ([^;]+);", done.stdout) for name in names.split()}
 
 
 def test_every_fault_of_the_running_stack_is_in_its_table() -> None:

@@ -3,15 +3,20 @@
 import json
 import os
 import pwd
+import re
 import socket
 import sqlite3
 import stat
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -19,7 +24,7 @@ from click.testing import CliRunner
 from deployment.errors import DeploymentError
 from deployment.http import HttpError
 from deployment.settings import read_env
-from local_stack import airflow, bucket, components, doctor, postgres, seeding, upkeep
+from local_stack import airflow, bucket, components, doctor, postgres, seeding, supervision, upkeep
 from local_stack.cli import main
 from local_stack.passwords import passwords
 from local_stack.ports import complaint, is_free
@@ -164,7 +169,7 @@ def test_passwords_of_an_earlier_release_stay(stack: Stack) -> None:
     assert found["airflow_admin"]
 
 
-@pytest.mark.parametrize("name", ["postgres", "emulator", "mlflow", "airflow-api", "scheduler", "feeder"])
+@pytest.mark.parametrize("name", components.BY_NAME)
 def test_no_secret_is_in_arguments(stack: Stack, name: str) -> None:
     """Fails when a password is in the arguments of a process, which every user of the machine can see."""
     launch = components.BY_NAME[name].launch(stack)
@@ -194,14 +199,51 @@ def test_files_with_secrets_are_private(stack: Stack) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
 
 
-def test_supervisor_configuration_ends_whole_groups_and_holds_no_secret(stack: Stack) -> None:
-    """Fails when `make down` leaves child processes on their ports, or supervisord's configuration holds a password."""
+def test_supervisor_starts_every_component_and_sees_no_secret(stack: Stack) -> None:
+    """Fails when a component of the stack is never started, or supervisord's configuration holds a password."""
     text = configuration(stack)
-    sections = {part.split("]")[0]: part for part in text.split("[program:")[1:]}
-    assert list(sections) == list(components.BY_NAME)
-    assert all("killasgroup=true" in part for part in sections.values())
-    assert [name for name, part in sections.items() if "stopasgroup=false" in part] == ["postgres"]
+    assert [part.split("]")[0] for part in text.split("[program:")[1:]] == list(components.BY_NAME)
     assert not [key for key, value in passwords(stack.passwords).items() if value in text]
+
+
+SHELL = """trap 'echo end > {folder}/asked; {answer}' {signal}
+sh -c "trap 'echo end >> {folder}/asked-child' {signal}; echo up > {folder}/child; while :; do sleep 0.1; done" &
+echo $! > {folder}/pid
+while :; do sleep 0.1; done
+"""
+"""A component that has a child process, and notes who of the two is asked to end."""
+
+
+@pytest.mark.parametrize(("name", "answer"), [("mlflow", ":"), ("postgres", "kill -9 $(cat {folder}/pid); exit")])
+def test_no_process_of_a_stopped_component_is_left(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, name: str, answer: str
+) -> None:
+    """Fails when `make down` leaves a child on its port, or PostgreSQL's children end before it can write its data."""
+    folder, component = stack.folder, replace(components.BY_NAME[name], stop_seconds=2)
+    script = folder / "component.sh"
+    script.write_text(SHELL.format(folder=folder, signal=component.stop_signal, answer=answer.format(folder=folder)))
+    monkeypatch.setattr(supervision, "COMPONENTS", (component,))
+    text = re.sub(r"(?m)^command=.*", f"command=/bin/sh {script}", supervision.configuration(stack))
+    monkeypatch.setattr(supervision, "configuration", lambda _: text)
+    server = supervision.start_supervisord(stack)
+    try:
+        server.start(name)
+        wait_until(lambda: (folder / "child").exists() and server.state(name).is_running)
+        child = psutil.Process(int((folder / "pid").read_text()))
+        server.stop(name)
+        wait_until(lambda: not child.is_running())
+    finally:
+        server.shut_down()
+        assert supervision.wait_gone(stack)
+    assert (folder / "asked").exists()
+    assert (folder / "asked-child").exists() is (name != "postgres"), "PostgreSQL ends its own, in order"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_folder_with_a_percent_sign_or_a_long_path_works(stack: Stack, tmp_path: Path) -> None:
@@ -230,15 +272,34 @@ def test_postgres_leaves_a_folder_that_its_user_cannot_enter(
 ) -> None:
     """Fails when a clone in /root stops PostgreSQL, whose user cannot enter that folder."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    account = pwd.getpwnam("nobody")
     monkeypatch.setattr(postgres, "can_enter", lambda path, _: not path.is_relative_to(tmp_path))
     server = postgres.server(stack)
     assert server.data.is_relative_to("/var/lib")
     assert server.programs.is_relative_to("/var/lib")
-    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "enters"),
+    [
+        (0o700, 1, 1, False),
+        (0o701, 1, 1, True),
+        (0o100, 2, 1, True),
+        (0o011, 2, 1, False),
+        (0o010, 1, 2, True),
+        (0o701, 1, 2, False),
+    ],
+)
+def test_who_can_enter_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, owner: int, group: int, enters: bool
+) -> None:
+    """Fails when PostgreSQL's files are put where its user cannot read them, and `make up` fails."""
+    account = pwd.struct_passwd(("database", "x", 2, 2, "", "/", "/bin/sh"))
     closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    assert not postgres.can_enter(closed / "inside", account) or closed.stat().st_uid == account.pw_uid
+    seen = {closed: SimpleNamespace(st_mode=stat.S_IFDIR | mode, st_uid=owner, st_gid=group)}
+    above = SimpleNamespace(st_mode=stat.S_IFDIR | 0o755, st_uid=0, st_gid=0)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(Path, "stat", lambda path, **_: seen.get(path, above))
+    assert postgres.can_enter(closed / "inside", account) is enters
 
 
 def test_the_doctor_says_how_to_mend_each(stack: Stack) -> None:
