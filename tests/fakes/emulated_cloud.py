@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,15 @@ def settings(**changes: object) -> dict[str, object]:
 def emulated(state: Path, **changes: object) -> Iterator["Api"]:
     with serving(state, settings(**changes)) as emulator:
         yield Api(emulator)
+        assert {event["event"] for event in emulator.events()} <= documented_events()
+
+
+def documented_events() -> set[str]:
+    """The events of the table in docs/emulator.md. No test may see the emulator log another one."""
+    text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
+    table = text.partition("| `event` |")[2].partition("\n\n")[0]
+    names = re.findall(r"^\| ([^|]*) \|", table, flags=re.MULTILINE)
+    return set(re.findall(r"`(.+?)`", " ".join(names)))
 
 
 class Api:
