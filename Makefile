@@ -39,7 +39,7 @@ DRY_RUN ?=
 RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
 STACK := $(RUN)python -m local_stack
-test_dags = $(1)/bin/python -m pytest --confcutdir tests/dags tests/dags$(2)
+test_dags = $(1)/bin/python -m pytest -o addopts=-ra --confcutdir tests/dags tests/dags$(2)
 # Runs each target in turn, also after a failure; the failed ones are named at the end.
 each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$target"; done; \
 	test -z "$$failed" || { echo "make $@: failed:$$failed" >&2; exit 1; }
@@ -173,17 +173,17 @@ test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator w
 	@$(call each,test-dags-airflow3 test-dags-airflow2)
 
 .PHONY: test-dags-airflow3
-test-dags-airflow3: .venv-airflow/.synced
+test-dags-airflow3: setup .venv-airflow/.synced
 	@echo "The DAGs on Airflow 3"
 	@$(call test_dags,.venv-airflow,)
 
 .PHONY: test-dags-airflow2
-test-dags-airflow2: .venv-airflow2/.synced
+test-dags-airflow2: setup .venv-airflow2/.synced
 	@echo "The DAGs on Airflow 2"
 	@$(call test_dags,.venv-airflow2,)
 
 .PHONY: test-dags-py312
-test-dags-py312: .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
+test-dags-py312: setup .venv-airflow-py312/.synced .venv-airflow2-py312/.synced ## Load the DAGs on Python 3.12 as well, on Airflow 3 and 2
 	@echo "The DAGs on Airflow 3 and Python 3.12"
 	@$(call test_dags,.venv-airflow-py312,/test_dags.py)
 	@echo "The DAGs on Airflow 2 and Python 3.12"

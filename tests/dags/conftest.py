@@ -6,13 +6,12 @@ These tests run in Airflow's environment (`make test-dags`); elsewhere they are 
 import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_cloud import BUCKET, QUICK, World
+from fake_cloud import BUCKET, EMULATOR_PYTHON, QUICK, Installation
 
 from emulator.client import Emulator, serving
 
@@ -57,15 +56,15 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         "timing": QUICK,
         "jobs": {"runner": "stub", "stub": {"command": command}},
     }
-    with serving(state, settings, python=sys.executable) as served:
+    with serving(state, settings, python=EMULATOR_PYTHON) as served:
         yield served
 
 
 @pytest.fixture
-def world(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def installation(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """An installation in that cloud, which must have no cluster left at the end."""
-    world = World(emulator, monkeypatch)
-    yield world
+    installation = Installation(emulator, monkeypatch)
+    yield installation
     emulator.clear_faults()
-    shutil.rmtree(world.output, ignore_errors=True)
+    shutil.rmtree(installation.output, ignore_errors=True)
     assert emulator.clusters() == [], "a cluster was left"

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fake_cloud import World
+from fake_cloud import Installation
 
 from emulator.client import Emulator
 
@@ -18,15 +18,15 @@ def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.Monk
     """Fails when the first run after `make apply env import-variables` fails."""
     emulator = Emulator(Path(os.environ["CONTRACT_CLOUD"]))
     content = json.loads(Path(os.environ["CONTRACT_VARIABLES"]).read_text(encoding="utf-8"))
-    world = World(emulator, monkeypatch)
+    installation = Installation(emulator, monkeypatch)
     # As make import-variables makes it: no folder, and no key for hosts. (The real one has no account's key either.)
     connection = emulator.connection()
     kept = ("endpoint", "service_account_json_path")
     connection["extra"] = {name: connection["extra"][name] for name in kept}
     monkeypatch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(connection))
     # The only setting that is not Terraform's: the emulator's buckets are folders.
-    world.variables = {**content["fraud_detection"], "storage_endpoint": f"file://{world.bucket.parent}"}
-    world.configure()
-    run = world.run()
+    installation.variables = {**content["fraud_detection"], "storage_endpoint": f"file://{installation.bucket.parent}"}
+    installation.configure()
+    run = installation.run()
     assert run.state == "success", run.tasks
     assert run.leaked == set()

@@ -17,6 +17,9 @@ import pytest
 from emulator.client import Emulator, wait_for
 
 ROOT = Path(__file__).parents[2]
+EMULATOR_PYTHON = str(ROOT / ".venv" / "bin" / "python")
+"""The emulator runs in its own environment: Airflow's lacks some of its packages."""
+
 BUCKET = "demo"
 QUICK = {
     "create_cluster": 0.3,
@@ -73,7 +76,7 @@ class Run:
         return set(self.clusters("CREATING")) - set(self.clusters("DELETED"))
 
 
-class World:
+class Installation:
     """An installation: the DAGs, the settings, and the emulator."""
 
     def __init__(self, emulator: Emulator, patch: pytest.MonkeyPatch) -> None:

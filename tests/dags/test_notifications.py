@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from fake_cloud import World
+from fake_cloud import Installation
 
 
 class Webhook(ThreadingHTTPServer):
@@ -57,12 +57,12 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     ],
 )
 def test_promotions_and_failures_are_told_and_nothing_else(
-    world: World, webhook: Webhook, capfd: pytest.CaptureFixture[str], word: str, said: str | None
+    installation: Installation, webhook: Webhook, capfd: pytest.CaptureFixture[str], word: str, said: str | None
 ) -> None:
     """Fails when a promotion or failure is not reported, a refusal is, or the webhook's secret is logged."""
-    world.configure(webhook_connection="fraud_detection_webhook")
-    world.jobs_do(word)
-    run = world.run()
+    installation.configure(webhook_connection="fraud_detection_webhook")
+    installation.jobs_do(word)
+    run = installation.run()
     assert run.state == ("failed" if word == "65" else "success")
     if said is None:
         assert webhook.texts == []
@@ -75,29 +75,31 @@ def test_promotions_and_failures_are_told_and_nothing_else(
 
 @pytest.mark.parametrize(("minutes", "told"), [(-5, 0), (5, 1)])
 def test_a_promotion_of_an_earlier_run_is_not_told_again(
-    world: World, webhook: Webhook, minutes: int, told: int
+    installation: Installation, webhook: Webhook, minutes: int, told: int
 ) -> None:
     """Fails when a run whose hour was already decided announces a new model that does not exist."""
-    world.configure(webhook_connection="fraud_detection_webhook")
+    installation.configure(webhook_connection="fraud_detection_webhook")
     began = datetime(2026, 5, 24, 10, tzinfo=UTC)
-    world.jobs_do(f"decided:{(began + timedelta(minutes=minutes)).isoformat()}")
-    run = world.run(at=began)
+    installation.jobs_do(f"decided:{(began + timedelta(minutes=minutes)).isoformat()}")
+    run = installation.run(at=began)
     assert run.state == "success"
     assert len(webhook.texts) == told
     assert run.xcom["outcome"]["repeated"] is not bool(told)
     assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(told)
 
 
-def test_nothing_is_told_unless_somebody_asks_for_it(world: World, webhook: Webhook) -> None:
+def test_nothing_is_told_unless_somebody_asks_for_it(installation: Installation, webhook: Webhook) -> None:
     """Fails when an installation without a webhook sends messages."""
-    world.jobs_do("65")
-    world.run()
+    installation.jobs_do("65")
+    installation.run()
     assert webhook.texts == []
 
 
-def test_a_webhook_that_is_away_does_not_fail_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_that_is_away_does_not_fail_the_run(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails when an outage of Slack fails a training run."""
     connection: dict[str, Any] = {"conn_type": "slackwebhook", "host": "http://127.0.0.1:9", "password": "T/B/x"}
     monkeypatch.setenv("AIRFLOW_CONN_FRAUD_DETECTION_WEBHOOK", json.dumps(connection))
-    world.configure(webhook_connection="fraud_detection_webhook")
-    assert world.run().state == "success"
+    installation.configure(webhook_connection="fraud_detection_webhook")
+    assert installation.run().state == "success"

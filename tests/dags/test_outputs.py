@@ -1,7 +1,6 @@
 """What the DAG reads of a job's results, from a folder and from object storage, and what it concludes."""
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 import requests
-from fake_cloud import load
+from fake_cloud import EMULATOR_PYTHON, load
 
 from emulator.client import serving
 
@@ -241,7 +240,7 @@ def test_the_token_is_that_of_the_machine_s_service_account(
         seen.append(headers["X-YaCloud-SubjectToken"])
         return SimpleNamespace(status_code=404)
 
-    with serving(tmp_path, {"port": 0, "metadata_port": 0}, python=sys.executable) as emulator:
+    with serving(tmp_path, {"port": 0, "metadata_port": 0}, python=EMULATOR_PYTHON) as emulator:
         monkeypatch.setenv("YC_METADATA_ADDR", emulator.cloud["metadata"])
         monkeypatch.setattr(outputs, "requests", SimpleNamespace(get=get, codes=requests.codes))
         assert outputs.RunOutputs("https://storage", "demo", "", {}).outcome("j") is None

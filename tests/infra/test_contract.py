@@ -105,6 +105,8 @@ def _run_the_dag(emulator: Emulator, variables: dict[str, Any], file: Path) -> N
             "-q",
             "-p",
             "no:cacheprovider",
+            "-o",
+            "addopts=",
             "--confcutdir",
             str(tests),
             str(tests / "contract.py"),
