@@ -16,7 +16,6 @@ import pytest
 from fake_cloud import ROOT, example_variables, load
 
 from deployment import bucket
-from deployment.paths import ARCHIVE
 
 NAMES = ("fraud_detection_training", "fraud_detection_cluster_reaper")
 
@@ -220,10 +219,11 @@ def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) 
 
 
 def test_the_job_is_where_it_is_uploaded(rendered: dict[str, dict[str, Any]]) -> None:
-    """Fails when a cluster starts and its main file, library, settings or archive is not where the DAG looks."""
-    uploaded = {name for name, _ in bucket.code_files()} | {ARCHIVE.name}
-    read = re.findall(r"s3a://my-fraud-detection/code/([\w.]+)", json.dumps(rendered, default=str))
-    assert set(read) == uploaded
+    """Fails when a cluster starts and its main file, library, settings or shutdown is not where the DAG looks."""
+    text = json.dumps(rendered, default=str)
+    read = set(re.findall(r"s3a://my-fraud-detection/code/4f1c/([\w.]+)", text))  # the folder of the revision
+    assert read == {name for name, _ in bucket.code_files()}
+    assert f"s3a://my-fraud-detection/code/{bucket.SHUTDOWN}" in text
 
 
 def test_names_fit_the_rules_of_the_cloud(rendered: dict[str, dict[str, Any]]) -> None:
