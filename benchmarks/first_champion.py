@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.cores import usable_cores
 from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
-from fraud_detection.model import fit as training
+from fraud_detection.model.fit import fit
 from fraud_detection.promotion import Evidence, decide, precondition_failure
-from fraud_detection.sampling import Rows, collect_rows
+from fraud_detection.sampling import TrainingData, collect_training_data
 from fraud_detection.schema import Difference, Floor, Metrics, Outcome
 from fraud_detection.settings import Settings, load_settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.time_windows import run_windows
-from fraud_detection.transactions import read_transactions
+from fraud_detection.transactions.reader import read_transactions
 from local_stack import seeding
 from local_stack.settings import DEFAULTS, ROOT
 
@@ -83,12 +84,12 @@ def starts(count: int) -> Iterator[Start]:
             yield Start(at, rows.holdout_span.frauds, dict(_judge_all(rows, settings, seed=number)))
 
 
-def _rows(spark: "SparkSession", data: Path, at: datetime, settings: Settings) -> Rows:
+def _rows(spark: "SparkSession", data: Path, at: datetime, settings: Settings) -> TrainingData:
     transactions = read_transactions(spark, settings.data, str(data), at)
-    return collect_rows(transactions, run_windows(at, settings.windows), settings)
+    return collect_training_data(transactions, run_windows(at, settings.windows), settings)
 
 
-def _judge_all(rows: Rows, settings: Settings, seed: int) -> Iterator[tuple[str, Judged]]:
+def _judge_all(rows: TrainingData, settings: Settings, seed: int) -> Iterator[tuple[str, Judged]]:
     """Each challenger with what the rule says of it."""
     fraud, amount = rows.training["fraud"].to_numpy(), rows.holdout["amount"].to_numpy(np.float64)
     random = np.random.default_rng(seed)
@@ -102,14 +103,14 @@ def _judge_all(rows: Rows, settings: Settings, seed: int) -> Iterator[tuple[str,
         yield name, _judge(rows, score, settings)
 
 
-def _trained(rows: Rows, fraud: NDArray[np.generic], settings: Settings) -> Scores:
+def _trained(rows: TrainingData, fraud: NDArray[np.generic], settings: Settings) -> Scores:
     numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
     labelled = rows.training.assign(fraud=fraud)
-    model = training.fit(labelled, rows.training_weights, settings.training, numeric, categorical)
+    model = fit(labelled, rows.training_weights, settings.training, numeric, categorical)
     return model.predict(rows.holdout).astype(np.float64)
 
 
-def _judge(rows: Rows, score: Callable[[], Scores], settings: Settings) -> Judged:
+def _judge(rows: TrainingData, score: Callable[[], Scores], settings: Settings) -> Judged:
     """The rule's verdict where no champion is in service, as a run asks for it."""
     evidence = Evidence(rows.training_span, rows.holdout_span, None)
     if verdict := precondition_failure(evidence, settings):
@@ -138,7 +139,7 @@ def report(found: list[Start], settings: Settings) -> Iterator[str]:
     yield ""
     yield "Written by `python -m benchmarks.first_champion`, which `make prove` runs: what it does is said at its top."
     yield ""
-    yield f"Revision {_revision()}; {training.real_cores()} cores. Seeds: {seeding.SEED} (the simulated bank),"
+    yield f"Revision {_revision()}; {usable_cores()} cores. Seeds: {seeding.SEED} (the simulated bank),"
     yield f"{settings.training.seed} (training), {settings.comparison.seed} (bootstrap), and for shuffled labels and"
     yield "random scores the number of the date, 0 to 59."
     yield f"Settings: `{DEFAULTS['TRAINING_SETTINGS']}`, {seeding.TRANSACTIONS_PER_DAY:,} transactions a day."

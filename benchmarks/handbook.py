@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.cores import usable_cores
 from fraud_detection.evaluation import metrics
 from fraud_detection.features import BASE_FEATURES, feature_names
-from fraud_detection.model import fit as training
-from fraud_detection.sampling import Rows, collect_rows
+from fraud_detection.model.fit import fit
+from fraud_detection.sampling import TrainingData, collect_training_data
 from fraud_detection.schema import Metrics
 from fraud_detection.settings import Settings, load_settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.time_windows import run_windows
-from fraud_detection.transactions import Transactions, read_transactions
+from fraud_detection.transactions.reader import Transactions, read_transactions
 
 CONFIG = Path(__file__).parents[1] / "conf" / "handbook.yaml"
 TRAINING_STARTS = tuple(datetime(2018, 7, 25, tzinfo=UTC) + timedelta(days=7 * fold) for fold in range(4))
@@ -37,7 +38,7 @@ HANDBOOK_MODEL = {
     "max_depth": 3,
     "learning_rate": 0.1,
     "base_score": 0.5,  # the default of the XGBoost that the figures were published with
-    "nthread": training.real_cores(),
+    "nthread": usable_cores(),
 }
 LEAK = 0.80
 """An honest model ends near AP .783 on these data; above this something of the future is in the features."""
@@ -101,20 +102,20 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rows(transactions: Transactions, settings: Settings, start: datetime, training_days: int) -> Rows:
+def _rows(transactions: Transactions, settings: Settings, start: datetime, training_days: int) -> TrainingData:
     """The fold's rows as a run would see them; a longer training window ends where the Handbook's 7 days end."""
     windows = settings.windows.model_copy(update={"training_window_days": training_days})
     settings = settings.model_copy(update={"windows": windows})
     as_of = start + timedelta(days=7 + windows.label_delay_days + windows.holdout_days + windows.label_delay_days)
-    return collect_rows(transactions, run_windows(as_of, windows), settings)
+    return collect_training_data(transactions, run_windows(as_of, windows), settings)
 
 
-def _product_model(rows: Rows, settings: Settings) -> Metrics:
-    model = training.fit(rows.training, rows.training_weights, settings.training, feature_names(settings))
+def _product_model(rows: TrainingData, settings: Settings) -> Metrics:
+    model = fit(rows.training, rows.training_weights, settings.training, feature_names(settings))
     return _measured(rows, model.predict(rows.holdout))
 
 
-def _handbook_model(rows: Rows) -> Metrics:
+def _handbook_model(rows: TrainingData) -> Metrics:
     import xgboost
 
     inputs = list(BASE_FEATURES)
@@ -123,7 +124,7 @@ def _handbook_model(rows: Rows) -> Metrics:
     return _measured(rows, booster.inplace_predict(rows.holdout[inputs].to_numpy(np.float32)))
 
 
-def _measured(rows: Rows, probability: NDArray[Any]) -> Metrics:
+def _measured(rows: TrainingData, probability: NDArray[Any]) -> Metrics:
     columns = rows.holdout
     found = metrics.evaluate(columns["day"], columns["customer_id"], columns["fraud"], probability)
     if found is None:

@@ -231,7 +231,9 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from fraud_detection.features import kernels
+    from fraud_detection.features.calendar import calendar_features
+    from fraud_detection.features.cards import card_features, to_cents
+    from fraud_detection.features.terminals import terminal_features
     from fraud_detection.labels import NEVER, known_at
 
     names = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD"]
@@ -242,15 +244,15 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
             table[name].to_numpy().astype(np.int64) for name in ("TRANSACTION_ID", "CUSTOMER_ID", "TERMINAL_ID")
         )
         times = table["TX_DATETIME"].to_numpy().astype("datetime64[us]").astype(np.int64)
-        cents, fraud = kernels.to_cents(table["TX_AMOUNT"].to_numpy()), table["TX_FRAUD"].to_numpy() == 1
+        cents, fraud = to_cents(table["TX_AMOUNT"].to_numpy()), table["TX_FRAUD"].to_numpy() == 1
         start = int(times.min())
-        first = kernels.card_features(cards, times, ids, cents, fraud, start, start, past=not base_only)
+        first = card_features(cards, times, ids, cents, fraud, start, start, past=not base_only)
         at = first.positions
         known = np.where(fraud[at], known_at(times[at], None, DELAY), NEVER)
-        second = kernels.terminal_features(
+        second = terminal_features(
             terminals[at], times[at], ids[at], known, first.unexplained, start, DELAY, frauds=not base_only
         )
-        features = first.features | second.features | kernels.calendar_features(times)
+        features = first.features | second.features | calendar_features(times)
         return {name: float(np.nansum(values)) for name, values in features.items()}
 
     yield compute

@@ -11,10 +11,25 @@ ROOT = Path(__file__).parents[1]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OTHER_ROOMS = ("src/fraud_simulation", "dags", "emulator", "local_stack", "deployment", "infra", "tests/fakes")
 
+PURE = (
+    "fraud_detection.evaluation",
+    "fraud_detection.promotion",
+    "fraud_detection.features.cards",
+    "fraud_detection.features.terminals",
+    "fraud_detection.model.model",
+)
 HEAVY = {"pyspark", "pysail", "mlflow", "airflow", "yandexcloud"}
 
 
-@pytest.mark.parametrize("module", ["fraud_detection.evaluation", "fraud_detection.features.kernels"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "fraud_detection.evaluation",
+        "fraud_detection.promotion",
+        "fraud_detection.features.cards",
+        "fraud_detection.features.terminals",
+    ],
+)
 def test_pure_rooms_load_no_engine(module: str) -> None:
     """Fails when a test or notebook that needs only the mathematics must wait for Spark or MLflow to load."""
     program = f"import sys, {module}; print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"

@@ -1,4 +1,4 @@
-"""When a label is known, and which label a transaction has at a moment: the one rule for split, features and profile.
+"""When a label is known, and which label a transaction has at a moment: the one rule for samples, features and profile.
 
 A label is known from `label_available_at` on where that is given, otherwise from the label delay after the transaction
 on; never before its transaction is over. A moment x sees what is known at x itself (known time <= x). Of several labels

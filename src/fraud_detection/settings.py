@@ -44,9 +44,8 @@ class Columns(_Section):
 
     @model_validator(mode="after")
     def _each_source_column_once(self) -> Self:
-        single = [self.transaction_id, self.transaction_time, self.amount, self.fraud]
-        single += [self.customer_id, self.terminal_id, self.label_available_at]
-        names = [name for name in single if name is not None] + [*self.extra_numeric, *self.extra_categorical]
+        extra = [*self.extra_numeric, *self.extra_categorical]
+        names = [source for _, source in self if isinstance(source, str)] + extra
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"columns used twice: {', '.join(twice)}; map each source column once")

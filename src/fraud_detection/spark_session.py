@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fraud_detection.cores import usable_cores
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.shapes import library_text
@@ -213,7 +214,7 @@ _LOCAL_SPARK = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
-    "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
+    "spark.sql.shuffle.partitions": str(usable_cores()),
     "spark.sql.catalogImplementation": "in-memory",
 }
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from fraud_detection import settings
-from fraud_detection.model.fit import Model, fit
+from fraud_detection.model.fit import fit
+from fraud_detection.model.model import Model
 from fraud_detection.registry import Leases, Registry
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import DecisionLog

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference_features import DAY, Transaction
 
-from fraud_detection.features import kernels
+from fraud_detection.features import timeline
+from fraud_detection.features.calendar import calendar_features
+from fraud_detection.features.cards import card_features
+from fraud_detection.features.definitions import CARD_FEATURES, LOOK_BACK
+from fraud_detection.features.terminals import terminal_features
+from fraud_detection.features.timeline import Floats, Ints, time_order
 from fraud_detection.labels import NEVER, Labels
 
 DELAY = 7 * DAY
@@ -58,15 +63,13 @@ def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY
     cards, terminals = _ints(row.card for row in rows), _ints(row.terminal for row in rows)
     labels = labels_of(rows, delay)
 
-    keep_from = start - delay - kernels.LOOK_BACK
+    keep_from = start - delay - LOOK_BACK
     known, until = labels.fraud_spans()
     fraud = (known != NEVER).any(axis=0)
-    first = kernels.card_features(cards, time, ids, cents, fraud, start, keep_from)
+    first = card_features(cards, time, ids, cents, fraud, start, keep_from)
     at = first.positions
     known, until = known[:, at], None if until is None else until[:, at]
-    second = kernels.terminal_features(
-        terminals[at], time[at], ids[at], known, first.unexplained, start, delay, until=until
-    )
+    second = terminal_features(terminals[at], time[at], ids[at], known, first.unexplained, start, delay, until=until)
     table = _by_id(ids[at], first.features) | _by_id(ids[at][second.positions], second.features)
     wanted = {row.id for row in rows if row.time >= start}
     return {name: {i: value for i, value in values.items() if i in wanted} for name, values in table.items()}
@@ -89,11 +92,11 @@ def _history(row: Transaction) -> str | None:
     )
 
 
-def _by_id(ids: kernels.Ints, features: dict[str, kernels.Floats]) -> Table:
+def _by_id(ids: Ints, features: dict[str, Floats]) -> Table:
     return {name: dict(zip(ids.tolist(), values.tolist(), strict=True)) for name, values in features.items()}
 
 
-def _ints(values: Iterable[int]) -> kernels.Ints:
+def _ints(values: Iterable[int]) -> Ints:
     return np.fromiter(values, dtype=np.int64)
 
 
@@ -148,7 +151,7 @@ def _corrected(row: Transaction, now: int, later: int) -> Transaction:
 def test_rows_beyond_the_look_back_do_not_matter(rows: list[Transaction], at: int) -> None:
     """Fails when a feature changes with the start of the history that a run reads."""
     start = rows[at % len(rows)].time
-    history = start - DELAY - 2 * kernels.LOOK_BACK
+    history = start - DELAY - 2 * LOOK_BACK
     kept = [row for row in rows if row.time >= history]
     wanted = [row for row in rows if row.time >= start]
     assert_identical(computed(kept, start), _of(computed(rows), wanted))
@@ -167,7 +170,7 @@ def test_values_do_not_depend_on_the_company_of_other_keys(data: st.DataObject) 
 
 
 def _of_cards(table: Table) -> Table:
-    return {name: table[name] for name in kernels.CARD_FEATURES}
+    return {name: table[name] for name in CARD_FEATURES}
 
 
 def _of(table: Table, rows: list[Transaction]) -> Table:
@@ -182,19 +185,19 @@ def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> 
     frauds = (random.random(600) < 0.2).tolist()
     rows = [Transaction(i, *row) for i, row in enumerate(zip(moments, cards, terminals, cents, frauds, strict=True))]
     whole = computed(rows)
-    monkeypatch.setattr(kernels, "_BLOCK_ROWS", 50)
+    monkeypatch.setattr(timeline, "BLOCK_ROWS", 50)
     assert_identical(_of(computed(rows), rows), _of(whole, rows))
-    monkeypatch.setattr(kernels, "_CODES", 200 * DAY)
+    monkeypatch.setattr(timeline, "_CODES", 200 * DAY)
     assert_identical(_of(computed(rows), rows), _of(whole, rows))
 
 
 def test_no_rows_give_no_features() -> None:
     """Fails when an empty partition stops the job."""
     none = np.zeros(0, dtype=np.int64)
-    found = kernels.card_features(none, none, none, none, none == 0, 0, 0)
+    found = card_features(none, none, none, none, none == 0, 0, 0)
     assert len(found.positions) == 0
     assert all(len(values) == 0 for values in found.features.values())
-    found = kernels.terminal_features(none, none, none, none, none == 0, 0, DELAY)
+    found = terminal_features(none, none, none, none, none == 0, 0, DELAY)
     assert len(found.positions) == 0
 
 
@@ -202,7 +205,7 @@ def test_string_ids_break_ties() -> None:
     """Fails when a card's transactions in the same second are not ordered by id, and their features vary."""
     same = np.zeros(3, dtype=np.int64)
     ids = np.array(["b", "c", "a"], dtype=object)
-    assert kernels.time_order(same, same, ids).tolist() == [2, 0, 1]
+    assert time_order(same, same, ids).tolist() == [2, 0, 1]
 
 
 def test_a_hot_card_is_not_quadratic() -> None:
@@ -215,11 +218,11 @@ def test_a_hot_card_is_not_quadratic() -> None:
     fraud = random.random(n) < 0.3
     key, ids = np.zeros(n, dtype=np.int64), np.arange(n)
     began = process_time()
-    cards = kernels.card_features(key, moments, ids, cents, fraud, BEGINNING, BEGINNING)
+    cards = card_features(key, moments, ids, cents, fraud, BEGINNING, BEGINNING)
     late = moments + random.integers(0, 30 * DAY, n)
     known = np.where(fraud, late, NEVER)
     until = np.where(fraud, late + random.integers(1, 30 * DAY, n), NEVER)
-    kernels.terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY, until=until)
+    terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY, until=until)
     assert process_time() - began < 10
 
 
@@ -228,6 +231,6 @@ def test_night_and_weekend_follow_the_calendar() -> None:
     moments = np.array(
         ["2018-04-07T06:59", "2018-04-06T07:00", "2018-04-09T00:00", "1969-12-28T23:59"], "datetime64[us]"
     )
-    found = kernels.calendar_features(moments.astype(np.int64))
+    found = calendar_features(moments.astype(np.int64))
     assert found["night"].tolist() == [1, 0, 1, 0]
     assert found["weekend"].tolist() == [1, 0, 0, 1]

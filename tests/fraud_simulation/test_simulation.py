@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.settings import Columns, Data
 from fraud_detection.spark_session import Engine, session
-from fraud_detection.transactions import read_transactions
+from fraud_detection.transactions.reader import read_transactions
 from fraud_simulation.command import create_data
 from fraud_simulation.demo import DEMO, DRIFT_DATE, regimes
 from fraud_simulation.dirt import Damage

@@ -1,21 +1,19 @@
 """Training: the same data give the same model on every machine, and a model names the columns that it lacks."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from fraud_detection import settings
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.model import fit as training
-from fraud_detection.model.fit import Model, fit, real_cores, sample, sample_rate
+from fraud_detection.model import fit as fitting
+from fraud_detection.model import model as trained
+from fraud_detection.model.fit import fit
+from fraud_detection.model.model import Model
+from fraud_detection.sampling import sample, sample_rate
 
 SMALL = settings.Training(trees=15, max_depth=3)
 NUMERIC = ("amount", "card_count_7d", "V1[€]=a<b%")
@@ -65,7 +63,7 @@ def test_the_number_of_cores_does_not_change_a_bit_of_the_model(
     """Fails when a model trained on the cluster cannot be reproduced on a developer machine."""
     models = []
     for cores in (1, 3):
-        monkeypatch.setattr(training, "real_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(fitting, "usable_cores", lambda cores=cores: cores)
         models.append(fit(table, None, SMALL, NUMERIC, CATEGORICAL).to_bytes())
     assert models[0] == models[1]
 
@@ -154,7 +152,7 @@ def test_no_rows_are_scored_as_no_rows(table: pd.DataFrame, model: Model) -> Non
 def test_rows_are_scored_alike_in_chunks(table: pd.DataFrame, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when scoring many rows in parts changes a score."""
     whole = model.predict(table)
-    monkeypatch.setattr(training, "_CHUNK_ROWS", 1000)
+    monkeypatch.setattr(trained, "_CHUNK_ROWS", 1000)
     assert np.array_equal(model.predict(table), whole)
 
 
@@ -187,41 +185,3 @@ def test_probabilities_stay_calibrated_under_sampling() -> None:
     assert rate < 0.3
     scores = fit(rows, weights, SMALL, NUMERIC, CATEGORICAL).predict(table)
     assert abs(scores.mean() / table["fraud"].mean() - 1) < 0.1
-
-
-@given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(1000, 10**6))
-def test_sample_rate_is_a_share_that_meets_the_limit(genuine: int, frauds: int, limit: int) -> None:
-    """Fails when the sampling rate drops every genuine transaction, or exceeds the limit of training rows."""
-    rate = sample_rate(genuine, frauds, limit)
-    assert 0.0 < rate <= 1.0
-    assert frauds + rate * genuine <= max(limit, frauds + limit // 2) + 1e-6 * limit
-    if genuine + frauds <= limit:
-        assert rate == 1.0
-
-
-@given(st.integers(0, 2**32), st.floats(0.05, 1.0))
-@hypothesis_settings(max_examples=30, deadline=None)
-def test_sampling_keeps_every_fraud_and_the_sum_of_weights(seed: int, rate: float) -> None:
-    """Fails when sampling loses frauds, or wrong weights shift every probability."""
-    random = np.random.default_rng(seed)
-    rows = pd.DataFrame({"fraud": (random.random(4000) < 0.05).astype(np.int8), "sample_hash": random.random(4000)})
-    kept, weights = sample(rows, rate)
-    weights = np.ones(len(kept)) if weights is None else weights
-    fraud = kept["fraud"].to_numpy() == 1
-    assert fraud.sum() == rows["fraud"].sum()
-    assert (weights[fraud] == 1.0).all()
-    genuine = int((rows["fraud"] == 0).sum())
-    five_deviations = 5 * math.sqrt(genuine * (1 - rate) / rate)
-    assert abs(weights[~fraud].sum() - genuine) <= five_deviations + 1e-6
-    again, _ = sample(kept, rate)
-    assert again.equals(kept)
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("9900000 100000", 8)]
-)
-def test_real_cores_are_those_of_the_container(monkeypatch: pytest.MonkeyPatch, quota: str, cores: int) -> None:
-    """Fails when training in a container starts more threads than it has cores, and takes many times as long."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: quota)
-    assert real_cores() == cores

@@ -21,7 +21,8 @@ import pytest
 from fakes.registry import NAME, T0, T1, T2, T3, World, decision, leases_in, model, publish, rows, world
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
-from fraud_detection.model.fit import FloatArray, Model
+from fraud_detection.model.encoding import FloatArray
+from fraud_detection.model.model import Model
 from fraud_detection.registry import Pin, Registry, commit
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention

@@ -10,7 +10,8 @@ import xgboost
 from fakes.registry import model, rows
 
 from fraud_detection import settings
-from fraud_detection.model.fit import Model, fit
+from fraud_detection.model.fit import fit
+from fraud_detection.model.model import Model
 from fraud_detection.registry.verification import FEWEST_ROWS, MOST_ROWS, generated_inputs
 
 Tree = dict[str, Any]

@@ -18,11 +18,11 @@ import pytest
 from conftest import SETTINGS, Job, T
 from spark_job import submit
 
-from fraud_detection.sampling import collect_rows
+from fraud_detection.sampling import collect_training_data
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.time_windows import run_windows
-from fraud_detection.transactions import read_transactions
+from fraud_detection.transactions.reader import read_transactions
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +155,7 @@ def describe(engine: Engine, worlds: dict[str, tuple[str, dict[str, Any]]]) -> d
             settings = Settings.model_validate(chosen)
             windows = run_windows(T, settings.windows)
             transactions = read_transactions(spark, settings.data, folder, CLOCK, T)
-            profile, rows = transactions.profile, collect_rows(transactions, windows, settings)
+            profile, rows = transactions.profile, collect_training_data(transactions, windows, settings)
             found[name] = {
                 "rows": profile.rows,
                 "rejected": profile.rejected,

@@ -29,7 +29,8 @@ from fraud_detection.errors import DataError, SettingsError
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import run_windows
-from fraud_detection.transactions import Transactions, read_transactions, write_quarantine
+from fraud_detection.transactions.quarantine import write_quarantine
+from fraud_detection.transactions.reader import Transactions, read_transactions
 
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 NOON = datetime.fromisoformat("2025-03-04T12:00")

@@ -1,8 +1,10 @@
 """Features of transactions: what was known about the card and the terminal at the time of each.
 
-`kernels` computes them in pure numpy; `plan` carries them out on an engine.
+`definitions` names them; `cards`, `terminals` and `calendar` compute them in pure numpy; `compute` is the Spark plan
+that calls these kernels on whole partitions.
 """
 
-from fraud_detection.features.compute import BASE_FEATURES, feature_names, source_columns, with_features
+from fraud_detection.features.compute import feature_names, with_features
+from fraud_detection.features.definitions import BASE_FEATURES, source_columns
 
 __all__ = ["BASE_FEATURES", "feature_names", "source_columns", "with_features"]

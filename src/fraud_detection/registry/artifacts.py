@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.model.fit import Model
+from fraud_detection.model.model import Model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.schema import Span
 

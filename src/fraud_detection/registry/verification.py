@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fraud_detection.model.fit import Model
+from fraud_detection.model.model import Model
 
 FEWEST_ROWS, MOST_ROWS = 1000, 4000
 """200 trees of depth 4 have at most 3,200 leaves. With fewer, each leaf has several rows; of more, some are drawn."""

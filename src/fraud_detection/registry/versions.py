@@ -14,7 +14,7 @@ import pandas as pd
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.masking import mask
-from fraud_detection.model.fit import Model
+from fraud_detection.model.model import Model
 from fraud_detection.registry.absence import last_champion, lost_champion, retirement_in_force
 from fraud_detection.registry.aliases import (
     Pin,

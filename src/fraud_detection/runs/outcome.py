@@ -22,7 +22,7 @@ from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import RunWindows
 
 if TYPE_CHECKING:
-    from fraud_detection.transactions import Profile
+    from fraud_detection.transactions.profile import Profile
 
 
 class RunOutcome(BaseModel):

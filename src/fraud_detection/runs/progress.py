@@ -12,7 +12,7 @@ from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome
 from fraud_detection.time_windows import RunWindows
 
 if TYPE_CHECKING:
-    from fraud_detection.transactions import Profile
+    from fraud_detection.transactions.profile import Profile
 
 Tell = Callable[[str, str], None]
 """Takes the name of a step and its line; the command line prints both."""

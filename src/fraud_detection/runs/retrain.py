@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
-from fraud_detection.model import fit as training
+from fraud_detection.model.fit import fit
+from fraud_detection.model.model import Model
 from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
 from fraud_detection.registry import Champion, Leases, Registry, Retirement
 from fraud_detection.registry.decision_log import DecisionLog
@@ -21,20 +22,16 @@ from fraud_detection.runs.outcome import measure_maturity
 from fraud_detection.runs.progress import Stopwatch, Tell
 from fraud_detection.runs.publication import Publication, publish, report_name
 from fraud_detection.runs.retired_columns import rows_for_champion
-from fraud_detection.sampling import Rows, collect_rows, hours_between
+from fraud_detection.sampling import TrainingData, collect_training_data, hours_between
 from fraud_detection.schema import Decision
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import RunWindows, history_before, run_windows, whole_hour
-from fraud_detection.transactions import (
-    REASONS,
-    Profile,
-    Transactions,
-    quarantine_file,
-    read_transactions,
-    write_quarantine,
-)
+from fraud_detection.transactions.profile import Profile
+from fraud_detection.transactions.quarantine import quarantine_file, write_quarantine
+from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.rules import REASONS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -63,7 +60,7 @@ class Comparison:
 
     verdict: Verdict
     evidence: Evidence
-    challenger: training.Model | None = None
+    challenger: Model | None = None
     champion_score: NDArray[np.float64] | None = None
     challenger_score: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
@@ -157,7 +154,7 @@ def _serving(registry: Registry) -> Serving:
 
 def _gather(
     request: Request, previous: Decision | None, output: Storage, watch: Stopwatch, tell: Tell
-) -> tuple[Profile, RunWindows, Rows]:
+) -> tuple[Profile, RunWindows, TrainingData]:
     """Read and check the input, and bring to the driver what the run needs of it."""
     settings = request.settings
     with watch("start engine"), session(request.engine) as spark:
@@ -166,7 +163,7 @@ def _gather(
         tell("data", narration.data_line(transactions.profile, windows))
         tell("split", narration.split_line(windows))
         with watch("features"):
-            rows = collect_rows(transactions, windows, settings)
+            rows = collect_training_data(transactions, windows, settings)
     tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
     return transactions.profile, windows, rows
 
@@ -198,7 +195,9 @@ def _read(
     return transactions, run_windows(as_of, settings.windows)
 
 
-def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Settings, watch: Stopwatch) -> Comparison:
+def _compare(
+    rows: TrainingData, serving: Serving, registry: Registry, settings: Settings, watch: Stopwatch
+) -> Comparison:
     """Train the challenger and let the promotion rule decide, unless something stands in the way of any decision."""
     champion = serving.champion
     evidence = Evidence(
@@ -216,7 +215,7 @@ def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Setting
         warnings = tuple(f"the champion is scored without the retired column {name}" for name in lost)
     with watch("train"):
         numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
-        challenger = training.fit(rows.training, rows.training_weights, settings.training, numeric, categorical)
+        challenger = fit(rows.training, rows.training_weights, settings.training, numeric, categorical)
     with watch("compare"):
         challenger_score = challenger.predict(rows.holdout).astype(np.float64)
         champion_score = champion.model.predict(champion_rows).astype(np.float64) if champion else None
@@ -225,7 +224,7 @@ def _compare(rows: Rows, serving: Serving, registry: Registry, settings: Setting
         return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score, warnings)
 
 
-def _holdout(rows: Rows) -> Holdout:
+def _holdout(rows: TrainingData) -> Holdout:
     columns = rows.holdout
     return Holdout(
         day=columns["day"].to_numpy(),
@@ -271,7 +270,7 @@ def _quarantine(request: Request, profile: Profile) -> str | None:
 def _decision(
     request: Request,
     windows: RunWindows,
-    rows: Rows,
+    rows: TrainingData,
     comparison: Comparison,
     serving: Serving,
     profile: Profile,
@@ -311,7 +310,7 @@ def _decision(
 def _report_data(
     request: Request,
     windows: RunWindows,
-    rows: Rows,
+    rows: TrainingData,
     comparison: Comparison,
     profile: Profile,
     rollback_command: str,

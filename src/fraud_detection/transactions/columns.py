@@ -41,20 +41,23 @@ class Field:
     kind: Kind
 
 
-_RESERVED = {
-    "transaction_id",
-    "transaction_time",
-    "amount",
-    "fraud",
-    "customer_id",
-    "terminal_id",
-    "label_available_at",
-    HISTORY,
-    EARLIER_HISTORY,
-    "sample_hash",
-    "reason",
-    "broken_line",
+CANONICAL = {
+    "transaction_id": Kind.ID,
+    "transaction_time": Kind.TIME,
+    "amount": Kind.AMOUNT,
+    "fraud": Kind.LABEL,
+    "customer_id": Kind.ID,
+    "terminal_id": Kind.ID,
+    "label_available_at": Kind.TIME,
 }
+"""The canonical columns in their order; `settings.Columns` maps each to a source column. Extra columns come after."""
+KEY = "transaction_id"
+OF_LABEL = ("fraud", "label_available_at")
+"""The columns that hold the label."""
+RETIRABLE = ("customer_id", "terminal_id")
+"""The columns that may be gone for good: a model knows them only by the features made of them."""
+RESERVED = {*CANONICAL, HISTORY, EARLIER_HISTORY, "sample_hash", "reason", "broken_line"}
+"""Names that no extra column may have."""
 
 
 def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
@@ -64,35 +67,32 @@ def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
         SettingsError: an extra column has the name of a canonical one.
     """
     extra = [*columns.extra_numeric, *columns.extra_categorical]
-    taken = sorted(name for name in extra if name.lower() in _RESERVED)  # engines do not tell names apart by case
+    taken = sorted(name for name in extra if name.lower() in RESERVED)  # engines do not tell names apart by case
     if taken:
         raise SettingsError(f"extra columns cannot be called {', '.join(taken)}: the system uses these names itself")
     alike = sorted(name for name in extra if [other.lower() for other in extra].count(name.lower()) > 1)
     if alike:
         raise SettingsError(f"extra columns must differ in more than case: {', '.join(alike)}; rename or leave out one")
-    mapped = [
-        ("transaction_id", columns.transaction_id, Kind.ID),
-        ("transaction_time", columns.transaction_time, Kind.TIME),
-        ("amount", columns.amount, Kind.AMOUNT),
-        ("fraud", columns.fraud, Kind.LABEL),
-        ("customer_id", columns.customer_id, Kind.ID),
-        ("terminal_id", columns.terminal_id, Kind.ID),
-        ("label_available_at", columns.label_available_at, Kind.TIME),
-    ]
-    mapped += [(name, name, Kind.NUMBER) for name in columns.extra_numeric]
-    mapped += [(name, name, Kind.CATEGORY) for name in columns.extra_categorical]
-    return tuple(Field(name, source, kind) for name, source, kind in mapped if source is not None)
+    numeric = (Field(name, name, Kind.NUMBER) for name in columns.extra_numeric)
+    categorical = (Field(name, name, Kind.CATEGORY) for name in columns.extra_categorical)
+    return (*_mapped(columns, tuple(CANONICAL)), *numeric, *categorical)
 
 
 def label_fields(labels: settings.LabelTable) -> tuple[Field, ...]:
     """The mapped columns of a label table."""
-    fields = (
-        Field("transaction_id", labels.transaction_id, Kind.ID),
-        Field("fraud", labels.fraud, Kind.LABEL),
+    return _mapped(labels, (KEY, *OF_LABEL))
+
+
+def feature_table_columns(columns: settings.Columns) -> tuple[str, ...]:
+    """The canonical columns of the Features table that are always there: which transaction it is, and its label."""
+    return tuple(
+        name for name in CANONICAL if name == "fraud" or (name not in OF_LABEL and getattr(columns, name) is not None)
     )
-    if labels.label_available_at is None:
-        return fields
-    return (*fields, Field("label_available_at", labels.label_available_at, Kind.TIME))
+
+
+def _mapped(columns: settings.Columns | settings.LabelTable, names: tuple[str, ...]) -> tuple[Field, ...]:
+    sources = {name: getattr(columns, name) for name in names}
+    return tuple(Field(name, source, CANONICAL[name]) for name, source in sources.items() if source is not None)
 
 
 def family(kind: Kind, source: pa.DataType) -> str | None:

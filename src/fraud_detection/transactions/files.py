@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from fraud_detection import storage
 from fraud_detection.errors import DataError
 from fraud_detection.shapes import column_names, library_text
-from fraud_detection.transactions.columns import EXPECTED, Field, Kind, family
+from fraud_detection.transactions.columns import CANONICAL, EXPECTED, RETIRABLE, Field, Kind, family
 
 
 class Format(StrEnum):
@@ -218,10 +218,6 @@ def _holds_values(names: Iterable[str]) -> bool:
     return any(re.fullmatch(r"[-+]?[\d.,:T -]*\d[\d.,:TZ -]*", name.strip()) for name in names)
 
 
-_NEEDED = ("transaction_id", "transaction_time", "amount", "fraud", "label_available_at")
-"""Columns that no model reads as such, or that there is no data without: they cannot be retired."""
-
-
 def _missing(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
     for field in fields:
         without = [file for file in files if field.source not in file.types]
@@ -276,9 +272,8 @@ def _advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
         return ""
     found = _some(column_names(list(files[0].types)), _SHOWN_COLUMNS)
     missing = [field.name for field in fields if field.source not in files[0].types]
-    gone = (
-        [] if set(_NEEDED).intersection(missing) else missing
-    )  # otherwise it is another table, or the names are wrong
+    needed = {*CANONICAL} - {*RETIRABLE}
+    gone = [] if needed.intersection(missing) else missing  # otherwise it is another table, or the names are wrong
     unmap = (
         f"\ngone for good: unmap it in data.columns, and set data.retired_columns: [{', '.join(gone)}]" if gone else ""
     )

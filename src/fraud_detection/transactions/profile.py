@@ -14,7 +14,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.time_windows import RunWindows, whole_hour
-from fraud_detection.transactions.columns import Field, Kind
+from fraud_detection.transactions.columns import OF_LABEL, Field, Kind
 from fraud_detection.transactions.label_table import known_by, label_text
 from fraud_detection.transactions.rules import EXPECTED
 from fraud_detection.transactions.view import View
@@ -281,14 +281,13 @@ def _columns(fields: tuple[Field, ...], *, of_table: bool) -> str:
 
 def _content(rows: DataFrame, fields: tuple[Field, ...], known: datetime | None) -> Column:
     """A hash of a row, with its labels as they were known at a moment (None: as they are)."""
-    label = {"fraud", "label_available_at"}
     dated = any(field.name == "label_available_at" for field in fields)
     counts = known_by(known) if dated and known is not None else F.lit(True)
     if HISTORY in rows.columns:
-        hashed = [_hashable(field) for field in fields if field.name not in label]
+        hashed = [_hashable(field) for field in fields if field.name not in OF_LABEL]
         hashed.append(_labels_as_text(rows, counts, EARLIER_HISTORY if known is not None else HISTORY))
     else:
-        hashed = [_hashable(field, counts if field.name in label else None) for field in fields]
+        hashed = [_hashable(field, counts if field.name in OF_LABEL else None) for field in fields]
     return F.xxhash64(*hashed).bitwiseAND(F.lit(0x7FFFFFFF))
 
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import HISTORY
-from fraud_detection.transactions.columns import Field, label_fields, transaction_fields
+from fraud_detection.transactions.columns import CANONICAL, KEY, OF_LABEL, Field, label_fields, transaction_fields
 from fraud_detection.transactions.faults import describe
 from fraud_detection.transactions.files import InputFile, find_files
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
@@ -72,8 +72,8 @@ class _Source:
     @property
     def all_fields(self) -> tuple[Field, ...]:
         """Of the joined table, in canonical order."""
-        labels = [field for field in self.label_fields if field.name != "transaction_id"]
-        place = {name: index for index, name in enumerate(_ORDER)}
+        labels = [field for field in self.label_fields if field.name != KEY]
+        place = {name: index for index, name in enumerate(CANONICAL)}
         return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
 
     @property
@@ -83,7 +83,6 @@ class _Source:
 
 
 _SENT_IDS = 200_000
-_ORDER = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "terminal_id", "label_available_at")
 
 
 def _source(data: settings.Data, input_path: str) -> _Source:
@@ -155,8 +154,8 @@ def _profile_labels(spark: SparkSession, source: _Source, view: View) -> LabelTa
         labels = labels.where(known_by(view.as_of))
     rows, superseded, without_id = _count_ids(labels)
     ids = typed_rows(spark, source.files, source.fields[:2])
-    lonely = without_transaction(labels.where(F.col("transaction_id").isNotNull()), ids.where(view.counts())).count()
-    return LabelTableProfile(rows, without_id, superseded, lonely)
+    orphan_labels = without_transaction(labels.where(F.col(KEY).isNotNull()), ids.where(view.counts())).count()
+    return LabelTableProfile(rows, without_id, superseded, orphan_labels)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class _Plan:
             rows = with_labels(rows, self._labels(with_source=with_source))
         elif source.dates_labels and self.view.as_of is not None:
             known = known_by(self.view.as_of)
-            rows = rows.withColumns({name: F.when(known, F.col(name)) for name in ("fraud", "label_available_at")})
+            rows = rows.withColumns({name: F.when(known, F.col(name)) for name in OF_LABEL})
         rows = rows.withColumn("reason", reason(source.all_fields, self.view.clock))
         return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
 
@@ -198,7 +197,7 @@ class _Plan:
     def rejected(self) -> DataFrame:
         """Bad rows as text under their source names, with the reason."""
         rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
-        labels = {field.name for field in self.source.label_fields if field.name != "transaction_id"}
+        labels = {field.name for field in self.source.label_fields if field.name != KEY}
         texts = [
             F.col(f"`source_{field.name}`").alias(
                 f"label_table_{field.source}" if field.name in labels else field.source

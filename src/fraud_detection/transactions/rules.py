@@ -7,7 +7,7 @@ from operator import or_
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
-from fraud_detection.transactions.columns import Field, Kind
+from fraud_detection.transactions.columns import OF_LABEL, Field, Kind
 
 REASONS = {
     "broken_line": "a CSV line with too few or too many fields",
@@ -78,7 +78,7 @@ def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFr
 
 def _place(field: Field) -> Column:
     column = F.col(f"`{field.name}`")
-    of_label = field.name in {"fraud", "label_available_at"}
+    of_label = field.name in OF_LABEL
     return column.asc_nulls_last() if of_label else column.asc_nulls_first()
 
 

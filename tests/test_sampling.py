@@ -1,5 +1,6 @@
-"""The split by time: a row on the wrong side, or a label from the future, makes every comparison invalid."""
+"""Which rows train and which compare: one on the wrong side, or a label of the future, invalidates a comparison."""
 
+import math
 import os
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +13,8 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from fraud_detection.labels import ever_fraud
-from fraud_detection.model.fit import sample
+from fraud_detection.sampling import holdout_rows, sample, sample_rate, training_rows
 from fraud_detection.settings import Settings
-from fraud_detection.split import holdout_rows, training_rows
 from fraud_detection.time_windows import RunWindows, run_windows
 
 AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
@@ -288,3 +288,31 @@ def test_the_handbooks_split_is_reproduced_exactly() -> None:
     holdout = holdout_rows(table, table[table["fraud"] == 1], windows, chosen)
     assert (len(training), training["fraud"].sum()) == (67_240, 598)
     assert (len(holdout), holdout["fraud"].sum()) == (58_264, 385)
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(1000, 10**6))
+def test_sample_rate_is_a_share_that_meets_the_limit(genuine: int, frauds: int, limit: int) -> None:
+    """Fails when the sampling rate drops every genuine transaction, or exceeds the limit of training rows."""
+    rate = sample_rate(genuine, frauds, limit)
+    assert 0.0 < rate <= 1.0
+    assert frauds + rate * genuine <= max(limit, frauds + limit // 2) + 1e-6 * limit
+    if genuine + frauds <= limit:
+        assert rate == 1.0
+
+
+@given(st.integers(0, 2**32), st.floats(0.05, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_sampling_keeps_every_fraud_and_the_sum_of_weights(seed: int, rate: float) -> None:
+    """Fails when sampling loses frauds, or wrong weights shift every probability."""
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame({"fraud": (random.random(4000) < 0.05).astype(np.int8), "sample_hash": random.random(4000)})
+    kept, weights = sample(rows, rate)
+    weights = np.ones(len(kept)) if weights is None else weights
+    fraud = kept["fraud"].to_numpy() == 1
+    assert fraud.sum() == rows["fraud"].sum()
+    assert (weights[fraud] == 1.0).all()
+    genuine = int((rows["fraud"] == 0).sum())
+    five_deviations = 5 * math.sqrt(genuine * (1 - rate) / rate)
+    assert abs(weights[~fraud].sum() - genuine) <= five_deviations + 1e-6
+    again, _ = sample(kept, rate)
+    assert again.equals(kept)

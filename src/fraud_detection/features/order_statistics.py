@@ -1,0 +1,108 @@
+"""Order statistics of any range of a sequence, many ranges at once. Pure numpy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection.features.timeline import Ints, Timeline
+
+_MOST_CENTS = 1 << 47  # above LARGEST_AMOUNT in cents; one for each row of a block still fits in an int64
+
+
+class WaveletMatrix:
+    """Order statistics of any range of a sequence of integers in [0, bound), O(log bound) each, vectorised.
+
+    Level by level from the highest bit, values are moved apart, those with a zero first, keeping their order
+    (Claude, Navarro, Ordonez: The wavelet matrix, 2015). `zeros[i]` counts the zero bits before position i.
+    """
+
+    def __init__(self, values: Ints, bound: int) -> None:
+        self.levels: list[tuple[int, NDArray[np.int32]]] = []
+        values = values.astype(np.int32)
+        for shift in reversed(range(max(bound - 1, 0).bit_length())):
+            is_zero = (values >> shift) & 1 == 0
+            zeros = np.zeros(len(values) + 1, dtype=np.int32)
+            np.cumsum(is_zero, out=zeros[1:])
+            self.levels.append((shift, zeros))
+            values = np.concatenate((values[is_zero], values[~is_zero]))
+
+    def kth_smallest(self, first: Ints, end: Ints, k: Ints) -> Ints:
+        """The k-th smallest (from 0) of the values in [first, end); k must be in [0, end - first)."""
+        low, high, k = first.astype(np.int32), end.astype(np.int32), k.astype(np.int32)
+        found = np.zeros(len(first), dtype=np.int32)
+        for shift, zeros in self.levels:
+            zeros_low, zeros_high = zeros[low], zeros[high]
+            count = zeros_high - zeros_low
+            one = k >= count
+            k -= np.where(one, count, 0)
+            found += one.astype(np.int32) << shift
+            low = np.where(one, low - zeros_low + zeros[-1], zeros_low)
+            high = np.where(one, high - zeros_high + zeros[-1], zeros_high)
+        return found.astype(np.int64)
+
+    def count_below(self, first: Ints, end: Ints, limit: Ints) -> Ints:
+        """How many of the values in [first, end) are below `limit`; limit may be anything up to the bound."""
+        below = np.zeros(len(first), dtype=np.int64)
+        all_below = limit >= 1 << len(self.levels)
+        below[all_below] = (end - first)[all_below]
+        for shift, zeros in self.levels:
+            low, high = zeros[first], zeros[end]
+            one = (limit >> shift) & 1 == 1
+            below += np.where(one & ~all_below, high - low, 0)
+            first = np.where(one, first - low + zeros[-1], low)
+            end = np.where(one, end - high + zeros[-1], high)
+        return below
+
+
+class RangeQuantiles:
+    """Quantiles of the amounts in any range of one card's rows."""
+
+    def __init__(self, line: Timeline, cents: Ints) -> None:
+        key_change = np.append(True, np.diff(line.base) != 0)
+        starts = np.flatnonzero(key_change)
+        keys = np.cumsum(key_change) - 1
+        by_amount = np.argsort(keys * _MOST_CENTS + cents)
+        self._sorted = cents[by_amount]
+        self._start = starts[keys]
+        rank = np.empty(len(cents), dtype=np.int64)
+        rank[by_amount] = np.arange(len(cents))
+        longest = int(np.diff(np.append(starts, len(cents))).max(initial=0))
+        self._ranks = WaveletMatrix(rank - self._start, longest)
+
+    def quantile(self, first: Ints, end: Ints, share: int, of: int) -> Ints:
+        """The smallest amount in [first, end) that share/of of the amounts do not exceed; -1 where the range is empty.
+
+        `end` is also a row of the card itself: the transaction whose past the range is.
+        """
+        return self.smallest(first, end, ((end - first) * share + of - 1) // of - 1)
+
+    def smallest(self, first: Ints, end: Ints, k: Ints) -> Ints:
+        """The k-th smallest amount (from 0) in [first, end), with `end` as above; -1 where k is negative."""
+        result = np.full(len(first), -1)
+        some = np.flatnonzero(k >= 0)
+        first, end, k = first[some], end[some], k[some]
+        result[some] = self._sorted[self._start[end] + self._ranks.kth_smallest(first, end, k)]
+        return result
+
+
+def count_by(moments: Ints, first: Ints, end: Ints, now: Ints) -> Ints:
+    """How many of the moments at the positions [first, end) have come by `now`."""
+    ranks = np.argsort(moments, kind="stable")
+    rank = np.empty_like(ranks)
+    rank[ranks] = np.arange(len(ranks))
+    limit = np.searchsorted(moments[ranks], now, side="right")
+    return WaveletMatrix(rank, len(ranks)).count_below(first, end, limit)
+
+
+def last_above(values: Ints, last: Ints, limit: Ints) -> Ints:
+    """Per query the largest position at most `last` whose value is above `limit`; there must be one."""
+    maxima = [values]  # maxima[k][i] is the largest of the 2^k values that end at i
+    while (1 << len(maxima)) <= len(values):
+        step = 1 << (len(maxima) - 1)
+        widest = maxima[-1].copy()
+        np.maximum(widest[step:], maxima[-1][:-step], out=widest[step:])
+        maxima.append(widest)
+    last = last.astype(np.int64)
+    for power in reversed(range(len(maxima))):
+        skip = maxima[power][last] <= limit
+        last[skip] -= 1 << power
+    return last
