@@ -86,7 +86,7 @@ class Labels:
             given = pd.to_datetime(rows["label_available_at"])
             available = np.where(given.isna(), NEVER, microseconds(given))
         history = pa.array(rows[HISTORY], pa.string(), from_pandas=True) if HISTORY in rows else None
-        return cls.of(microseconds(rows["transaction_time"]), fraud, available, history, _whole(delay))
+        return cls.of(microseconds(rows["transaction_time"]), fraud, available, history, _whole_microseconds(delay))
 
     def at(self, moment: int) -> Int8s:
         """The label of each transaction as it was known at a moment, (n,): 1, 0, UNKNOWN."""
@@ -145,5 +145,5 @@ def _events(history: pa.Array) -> tuple[Ints, Ints, Ints, Int8s]:
     return row, place, moment, label
 
 
-def _whole(delay: timedelta) -> int:
+def _whole_microseconds(delay: timedelta) -> int:
     return delay // timedelta(microseconds=1)

@@ -141,7 +141,7 @@ class Training(_Section):
     """The same data and settings give the same model, bit for bit."""
 
 
-class Comparison(_Section):
+class ComparisonSettings(_Section):
     """The promotion rule: when a challenger replaces the champion."""
 
     minimum_holdout_frauds: Annotated[int, Field(ge=1)] = 200
@@ -180,7 +180,7 @@ class Settings(_Section):
     data: Data = Data()
     windows: Windows = Windows()
     training: Training = Training()
-    comparison: Comparison = Comparison()
+    comparison: ComparisonSettings = ComparisonSettings()
 
     @field_validator("data", "windows", "training", "comparison", mode="before")
     @classmethod

@@ -71,7 +71,11 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
     """
     _preload(engine)
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
-    with _explained(engine), opened as spark, _explained(engine):  # inside first: a dead engine cannot be closed either
+    with (
+        _translate_errors(engine),
+        opened as spark,
+        _translate_errors(engine),
+    ):  # inside first: a dead engine cannot be closed either
         yield spark
 
 
@@ -110,7 +114,7 @@ _CONNECT_SECONDS = 60.0  # it takes a second; a busy machine has more to do
 
 
 @contextmanager
-def _explained(engine: Engine) -> Iterator[None]:
+def _translate_errors(engine: Engine) -> Iterator[None]:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 

@@ -12,14 +12,14 @@ from fraud_detection.evaluation import bootstrap as module
 from fraud_detection.evaluation.bootstrap import (
     first_champion_floor,
     floor_difference,
-    look_confidence,
     one_sided_confidence,
     paired_difference,
+    per_look_confidence,
 )
 from fraud_detection.evaluation.metrics import average_precision
 from fraud_detection.evaluation.slices import measure_slices, slice_masks
 from fraud_detection.schema import Difference
-from fraud_detection.settings import Comparison
+from fraud_detection.settings import ComparisonSettings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -161,7 +161,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 @pytest.mark.parametrize("looks", [1, 6])
 def test_equally_good_models_rarely_look_better(looks: int) -> None:
     """Fails when models that are only equally good are promoted more often than the confidence of all looks allows."""
-    confidence, worlds = look_confidence(0.9, looks), 200 // looks
+    confidence, worlds = per_look_confidence(0.9, looks), 200 // looks
     found = [_compare(_simulated(seed, 150, 0.0), confidence=confidence).low > 0 for seed in range(worlds * looks)]
     better = np.reshape(found, (worlds, looks)).any(axis=1)
     assert np.mean(better) <= 0.10
@@ -251,7 +251,7 @@ def test_slices_without_frauds_are_not_measured() -> None:
 def test_an_assessment_compares_with_the_champion_or_with_the_floor() -> None:
     """Fails when a first champion is not compared with ranking by amount, or a later one not with the champion."""
     fraud, champion, challenger, card = _simulated(6, 200, 0.6)
-    rule = Comparison(resamples=100, planned_looks=10)
+    rule = ComparisonSettings(resamples=100, planned_looks=10)
     holdout = Holdout(np.arange(len(fraud)) % 7, fraud, np.ones(len(fraud)), card.astype(str), card < 50)
     champion, challenger = 1 / (1 + np.exp(-champion)), 1 / (1 + np.exp(-challenger))
     both, first = assess(holdout, champion, challenger, rule), assess(holdout, None, challenger, rule)

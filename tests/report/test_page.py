@@ -184,7 +184,7 @@ def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
     assert page.row("Average precision")[1:] == ["0.612", "0.641", "+0.029 better"]
     assert page.row("Card precision@100")[1:] == ["0.298", "0.311", "+0.013 better"]
     assert page.row("Brier score mean")[1:] == ["0.00400", "0.00380", "−0.00020 (−5.0 %) better"]
-    assert page.row("ROC AUC shown, does not gate")[1:] == ["0.9712", "0.9706", "−0.0006 worse"]
+    assert page.row("ROC AUC reported; not a check")[1:] == ["0.9712", "0.9706", "−0.0006 worse"]
 
 
 def test_difference_has_its_interval_confidence_and_pairing() -> None:
@@ -202,7 +202,7 @@ def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
     page = Page(render(first, evidence(champion_score=None, amount=np.linspace(1, 2, 5_000))))
     text = page.texts["difference"]
     assert "minus the floor 0.280 (2 times ranking by amount, 0.140): +0.361, 90 % interval [+0.100, +0.620]" in text
-    assert "judged once, one-sided at 95 %, which is the lower end of a two-sided 90 % interval" in text
+    assert "tested once, one-sided at 95 %, which is the lower end of a two-sided 90 % interval" in text
     assert "planned runs" not in text
     assert "minimum effect" not in text
     assert "ranking by amount alone" in page.texts["precision-recall"]
@@ -265,14 +265,14 @@ def test_slices_and_features_are_shown() -> None:
     assert page.row("amount")[-1] == "75 %"
 
 
-def test_facts_and_the_way_back() -> None:
+def test_details_and_rollback() -> None:
     """Fails when the report lacks the rollback command, or the run and version that it is about."""
     page = Page(render(decision(), evidence()))
-    assert "bring v12 back" in page.texts["way-back"]
+    assert "bring v12 back" in page.texts["rollback"]
     # By its number: later, the previous champion may be another.
-    assert 'fraud-detection rollback --output out --to 12 --reason "…"' in page.texts["way-back"]
-    for fact in ("2026-05-24 00:00 UTC", "fraud_detection", "v13", "4f0c2d6f", "sha256:9b1c", "together 4.6"):
-        assert fact in page.texts["facts"]
+    assert 'fraud-detection rollback --output out --to 12 --reason "…"' in page.texts["rollback"]
+    for fact in ("2026-05-24 00:00 UTC", "fraud_detection", "v13", "4f0c2d6f", "sha256:9b1c", "total 4.6"):
+        assert fact in page.texts["details"]
 
 
 @pytest.mark.parametrize("champion_version", [None, 12])
@@ -286,7 +286,7 @@ def test_page_of_a_promotion_before_its_version_is_registered(champion_version: 
 def test_refusal_says_that_nothing_changed() -> None:
     """Fails when the report of a refusal does not say that the champion is unchanged, and somebody rolls it back."""
     refused = decision(decision=Outcome.REFUSED, version=None)
-    assert "This run changed nothing: v12 stays in service." in Page(render(refused, evidence())).texts["way-back"]
+    assert "This run changed nothing: v12 stays in service." in Page(render(refused, evidence())).texts["rollback"]
 
 
 def test_page_of_a_run_that_measured_nothing_is_complete() -> None:

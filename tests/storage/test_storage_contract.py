@@ -37,7 +37,7 @@ def test_an_object_is_read_back_as_it_was_written(output: Storage, root: str) ->
     """Fails when a report is not where the run said that it is."""
     place = output.write("reports/a.html", b"1")
     assert output.read("reports/a.html") == b"1"
-    assert place == output.place("reports/a.html") == f"{root}/reports/a.html".replace("s3://", "s3a://")
+    assert place == output.url("reports/a.html") == f"{root}/reports/a.html".replace("s3://", "s3a://")
     assert storage.open_input(place).read() == b"1"
 
 
@@ -98,7 +98,7 @@ def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Stor
     assert output.names("absent/") == []
 
 
-def test_an_empty_place_has_no_names(output: Storage) -> None:
+def test_an_empty_folder_has_no_names(output: Storage) -> None:
     """Fails when `fraud-detection decisions` fails before the first run."""
     assert output.names() == []
 
@@ -115,7 +115,7 @@ def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage,
     for name in ("in/b.csv", "in/2024/05/a.csv", "in/_SUCCESS", "in/.crc", "in/_temporary/c.csv", "in/2024/.part.csv"):
         output.write(name, b"x")
     output.write("in2/of_others.csv", b"x")
-    found = [output.place("in/2024/05/a.csv"), output.place("in/b.csv")]
+    found = [output.url("in/2024/05/a.csv"), output.url("in/b.csv")]
     assert storage.input_files(f"{root}/in") == found
     assert storage.input_files(f"{root}/in/") == found
     assert storage.input_files(found[1]) == [found[1]]

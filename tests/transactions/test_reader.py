@@ -686,9 +686,9 @@ def test_too_many_broken_lines_in_a_label_table_stop_the_run(spark: SparkSession
     """Fails when bad rows of a label table do not count towards the limit, and training goes on without labels."""
     data = with_label_table(tmp_path, [label(1, 1), label("", 1)], [row(1), row(2)])
     profile = read(spark, tmp_path, **data).profile
-    profile.demand_share(0.5)
+    profile.require_share(0.5)
     with pytest.raises(DataError, match="1 of 2 rows"):
-        profile.demand_share(0.4)
+        profile.require_share(0.4)
 
 
 # Profile and quarantine
@@ -737,9 +737,9 @@ def test_too_many_bad_rows_stop_the_run_with_counts_and_shapes(spark: SparkSessi
     """Fails when a run goes on with too many bad rows, or stops without saying how many there are and where to look."""
     write_parquet(tmp_path / "a.parquet", [row(n) for n in range(9)] + [row(9, amount=-3.5)])
     profile = read(spark, tmp_path).profile
-    profile.demand_share(0.1)
+    profile.require_share(0.1)
     with pytest.raises(DataError, match=r"1 of 10 rows \(10.00%\)[^~]*bad_amount 1 \(amount: -9\.9\)") as caught:
-        profile.demand_share(0.09, "output/quarantine/1/rejected.csv")
+        profile.require_share(0.09, "output/quarantine/1/rejected.csv")
     assert "output/quarantine/1/rejected.csv" in str(caught.value)
 
 
@@ -748,7 +748,7 @@ def test_an_input_of_bad_rows_only_stops_the_run_whatever_is_allowed(spark: Spar
     write_parquet(tmp_path / "a.parquet", [row(1, amount=-3.5)])
     found = read(spark, tmp_path)
     assert write_quarantine(found, open_folder(str(tmp_path / "out")), "run.csv") is not None
-    for stop in (lambda: found.profile.demand_share(1.0), lambda: found.profile.default_as_of):
+    for stop in (lambda: found.profile.require_share(1.0), lambda: found.profile.default_as_of):
         with pytest.raises(DataError, match=r"amount: -9\.9"):
             stop()
 

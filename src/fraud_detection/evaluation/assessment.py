@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike
 from fraud_detection.evaluation.bootstrap import (
     first_champion_floor,
     floor_difference,
-    look_confidence,
     one_sided_confidence,
     paired_difference,
+    per_look_confidence,
 )
 from fraud_detection.evaluation.metrics import average_precision, evaluate
 from fraud_detection.evaluation.slices import Mask, SliceMetrics, measure_slices, slice_masks
 from fraud_detection.schema import Difference, Floor, Metrics
-from fraud_detection.settings import Comparison
+from fraud_detection.settings import ComparisonSettings
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Assessment:
 
 
 def assess(
-    holdout: Holdout, champion_score: ArrayLike | None, challenger_score: ArrayLike, rule: Comparison
+    holdout: Holdout, champion_score: ArrayLike | None, challenger_score: ArrayLike, rule: ComparisonSettings
 ) -> Assessment:
     """Measure both models (probabilities of fraud for the rows of the hold-out) and their difference."""
     card = None if holdout.card is None else np.unique(np.asarray(holdout.card), return_inverse=True)[1]
@@ -65,7 +65,7 @@ def assess(
         )
         champion, floor = None, _floor(holdout, rule.first_champion_floor)
     else:
-        confidence = look_confidence(rule.confidence, rule.planned_looks)
+        confidence = per_look_confidence(rule.confidence, rule.planned_looks)
         difference = paired_difference(
             holdout.fraud, champion_score, challenger_score, card, confidence, rule.resamples, rule.seed
         )

@@ -8,7 +8,7 @@ the same rows, so what makes a resample hard for both cancels out.
 The interval is value ± t * bootstrap standard error, with t the quantile of Student's distribution for as many degrees
 of freedom as there are cards with frauds, less one: few such cards say little, however many frauds they have. Quantiles
 of the resamples themselves would take hundreds of thousands of them at the confidences that hourly looks demand (see
-`look_confidence`).
+`per_look_confidence`).
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Hashes = NDArray[np.uint64]
 _CHUNK_WEIGHTS = 4_000_000  # weights held at once: 32 MB, whatever the number of cards
 
 
-def look_confidence(confidence: float, planned_looks: int) -> float:
+def per_look_confidence(confidence: float, planned_looks: int) -> float:
     """The confidence that each look needs so that all of them together keep `confidence`.
 
     Who retrains every hour looks 720 times a month, and looking often enough finds a lucky moment: at 95 % each,

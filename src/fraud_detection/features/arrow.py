@@ -17,13 +17,13 @@ def with_computed(rows: pa.Table, result: ComputedFeatures) -> pa.Table:
     return table
 
 
-def times(column: pa.ChunkedArray) -> Ints:
+def times_of(column: pa.ChunkedArray) -> Ints:
     """Times as microseconds since 1970."""
     times: Ints = _as_microseconds(column).to_numpy()
     return times
 
 
-def label_times(column: pa.ChunkedArray) -> Ints:
+def label_times_of(column: pa.ChunkedArray) -> Ints:
     """Likewise; null is NEVER."""
     times: Ints = _as_microseconds(column).fill_null(NEVER).to_numpy()
     return times
@@ -33,21 +33,21 @@ def _as_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
 
 
-def codes(column: pa.ChunkedArray) -> Ints:
+def codes_of(column: pa.ChunkedArray) -> Ints:
     """Keys of any type as small integers."""
     codes: Ints = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     return codes
 
 
-def ids(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[Any]]:
+def ids_of(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[Any]]:
     """Ids of any type as they are."""
     ids: np.ndarray[Any, np.dtype[Any]] = column.to_numpy()
     return ids
 
 
-def sample_hash(ids: pa.ChunkedArray) -> Floats:
+def sample_hashes(ids: pa.ChunkedArray) -> Floats:
     """A number in [0, 1) from each id, evenly spread and the same on every engine and machine."""
     import pandas as pd
 
-    hashes = pd.util.hash_array(ids(ids), categorize=False)
+    hashes = pd.util.hash_array(ids_of(ids), categorize=False)
     return (hashes >> np.uint64(11)) * 2.0**-53  # 53 bits: all that a double holds below 1

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fraud_detection.cores import usable_cores
 from fraud_detection.errors import SettingsError
-from fraud_detection.features.arrow import codes, ids, label_times, sample_hash, times, with_computed
+from fraud_detection.features.arrow import codes_of, ids_of, label_times_of, sample_hashes, times_of, with_computed
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features, to_cents
 from fraud_detection.features.definitions import CARD_FEATURES, CARD_WINDOW_FEATURES, feature_columns
@@ -114,9 +114,9 @@ class _Work:
     def cards(self, rows: pa.Table) -> pa.Table:
         """Rows since `keep_from` with the card features of those since `start`."""
         result = card_features(
-            codes(rows["customer_id"]),
-            times(rows["transaction_time"]),
-            ids(rows["transaction_id"]),
+            codes_of(rows["customer_id"]),
+            times_of(rows["transaction_time"]),
+            ids_of(rows["transaction_id"]),
             to_cents(rows["amount"].to_numpy()),
             (self._labels(rows).fraud_spans()[0] != NEVER).any(axis=0),
             self.start,
@@ -135,9 +135,9 @@ class _Work:
         has_card = _UNEXPLAINED in rows.column_names
         unexplained = rows[_UNEXPLAINED].to_numpy() if has_card else (known != NEVER).any(axis=0)
         result = terminal_features(
-            codes(rows["terminal_id"]),
-            times(rows["transaction_time"]),
-            ids(rows["transaction_id"]),
+            codes_of(rows["terminal_id"]),
+            times_of(rows["transaction_time"]),
+            ids_of(rows["transaction_id"]),
             known,
             unexplained,
             self.start,
@@ -149,16 +149,16 @@ class _Work:
 
     def _labels(self, rows: pa.Table) -> Labels:
         columns = rows.column_names
-        available = label_times(rows["label_available_at"]) if "label_available_at" in columns else None
+        available = label_times_of(rows["label_available_at"]) if "label_available_at" in columns else None
         history = rows[HISTORY].combine_chunks() if HISTORY in columns else None
         fraud = rows["fraud"].cast(pa.int8()).fill_null(UNKNOWN).to_numpy()
-        return Labels.of(times(rows["transaction_time"]), fraud, available, history, self.label_delay)
+        return Labels.of(times_of(rows["transaction_time"]), fraud, available, history, self.label_delay)
 
     def finish(self, rows: pa.Table) -> pa.Table:
         """Add what a row says by itself."""
-        for name, values in calendar_features(times(rows["transaction_time"])).items():
+        for name, values in calendar_features(times_of(rows["transaction_time"])).items():
             rows = rows.append_column(name, pa.array(values))
-        return rows.append_column("sample_hash", pa.array(sample_hash(rows["transaction_id"])))
+        return rows.append_column("sample_hash", pa.array(sample_hashes(rows["transaction_id"])))
 
 
 def _stage(work: Callable[[pa.Table], pa.Table], schema: "StructType") -> Stage:

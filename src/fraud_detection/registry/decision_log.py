@@ -115,10 +115,10 @@ class DecisionLog:
         elif _INTERVENTION.fullmatch(stem):
             entry = self._read(name, Intervention)
         else:
-            place = self._storage.place(name)
-            raise FraudDetectionError(f"{place} is not named like a decision (20180822T000000Z.json); move it away")
+            url = self._storage.url(name)
+            raise FraudDetectionError(f"{url} is not named like a decision (20180822T000000Z.json); move it away")
         if entry is None:
-            raise FraudDetectionError(f"{self._storage.place(name)} vanished while the history was read; read it again")
+            raise FraudDetectionError(f"{self._storage.url(name)} vanished while the history was read; read it again")
         return entry
 
     def _read(self, name: str, kind: type[_Entry]) -> _Entry | None:
@@ -131,13 +131,13 @@ class DecisionLog:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole file"
             raise FraudDetectionError(
-                f"{self._storage.place(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
+                f"{self._storage.url(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
                 f" ({len(content)} bytes found); restore it from a copy, or move it away to go on without it"
             ) from error
         expected = f"decisions/{entry.model_name}/{_stamp_of(entry)}.json"
         if expected != name:
             raise FraudDetectionError(
-                f"{self._storage.place(name)} holds what belongs into {expected}; rename it, or move it away"
+                f"{self._storage.url(name)} holds what belongs into {expected}; rename it, or move it away"
             )
         return entry
 

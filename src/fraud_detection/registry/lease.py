@@ -128,7 +128,7 @@ class Leases:
         place = self._storage.place(self._name(newest.generation))
         return ServiceUnavailableError(
             f"another process is in the last steps of {self._model_name}: {newest.holder}, since"
-            f" {newest.acquired_at:%Y-%m-%d %H:%M:%S} UTC ({place}); run the same command again when it has ended"
+            f" {newest.acquired_at:%Y-%m-%d %H:%M:%S} UTC ({url}); run the same command again when it has ended"
         )
 
     def _newest(self) -> LeaseRecord | None:

@@ -1,4 +1,4 @@
-"""The page: a decision and its evidence, put into words and charts."""
+"""The page: a decision and its measurements in words and charts."""
 
 import math
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.promotion.checks import CHECKS, Relation
 from fraud_detection.report import plots, wording
+from fraud_detection.report.data import ReportData
 from fraud_detection.report.drawing import Drawing, draw
-from fraud_detection.report.evidence import ReportData
 from fraud_detection.schema import Check, Decision, Metrics, Outcome
 
 TOP_FEATURES = 15
 
 
-def render(decision: Decision, evidence: ReportData) -> str:
+def render(decision: Decision, data: ReportData) -> str:
     """One HTML page without scripts or anything to fetch; the same input gives the same text.
 
-    What the evidence lacks is left out or named as missing, so every outcome has a whole page.
+    What the data lack is left out or named as missing, so every outcome has a complete page.
     """
-    return render_drawing(decision, draw(decision, evidence))
+    return render_drawing(decision, draw(decision, data))
 
 
-def render_drawing(decision: Decision, evidence: Drawing) -> str:
-    """The page of evidence that is drawn already; see `render`."""
-    comparison = evidence.comparison
+def render_drawing(decision: Decision, drawing: Drawing) -> str:
+    """The page of charts that are drawn already; see `render`."""
+    comparison = drawing.comparison
     checks = _check_rows(decision.checks)
     first = decision.champion_version is None
     minimum_effect = comparison.minimum_effect if comparison and not first else None
     return _template().render(
         d=decision,
-        evidence=evidence,
+        drawing=drawing,
         comparison=comparison,
         verdict=_verdict(decision),
         opponent=_opponent(decision),
@@ -39,14 +39,14 @@ def render_drawing(decision: Decision, evidence: Drawing) -> str:
         forest=plots.forest(decision.difference, minimum_effect) if decision.difference else None,
         checks=checks,
         check_summary=_check_summary(checks),
-        curve_names=_curve_names(decision, evidence),
-        precision_recall=evidence.precision_recall,
-        calibration=evidence.calibration,
+        curve_names=_curve_names(decision, drawing),
+        precision_recall=drawing.precision_recall,
+        calibration=drawing.calibration,
         row_height=plots.ROW_HEIGHT,
-        timeline=evidence.timeline,
+        timeline=drawing.timeline,
         spans=_span_rows(decision),
-        importances=_importance_rows(evidence),
-        way_back=_way_back(decision, evidence),
+        importances=_importance_rows(drawing),
+        rollback=_rollback(decision, drawing),
         total_seconds=sum(decision.seconds.values()),
     )
 
@@ -95,7 +95,7 @@ def _verdict(decision: Decision) -> _Verdict:
 
 
 def _opponent(decision: Decision) -> str:
-    """What the average precision of the challenger is measured against."""
+    """What the average precision of the challenger is compared with."""
     if decision.champion_version is not None:
         return f"that of champion v{decision.champion_version}"
     if decision.floor is None:  # a decision of an earlier release
@@ -116,16 +116,16 @@ class _MetricRow:
 
 _METRICS = (
     # attribute, label, note, decimals, whether more is better
-    ("average_precision", "Average precision", "area under the precision–recall curve; decides", 3, True),
+    ("average_precision", "Average precision", "area under the precision–recall curve; the primary metric", 3, True),
     (
         "card_precision_at_100",
         "Card precision@100",
-        "share of compromised cards among a day's 100 most suspicious",
+        "share of compromised cards among the 100 most suspicious of a day",
         3,
         True,
     ),
     ("brier", "Brier score", "mean squared error of the probability; lower is better", 5, False),
-    ("roc_auc", "ROC AUC", "shown, does not gate", 4, True),
+    ("roc_auc", "ROC AUC", "reported; not a check", 4, True),
 )
 
 
@@ -184,7 +184,7 @@ def _check_summary(rows: list[_CheckRow]) -> str:
     return ", ".join(part for part in parts if not part.startswith("0 "))
 
 
-def _curve_names(decision: Decision, evidence: Drawing) -> dict[str, str]:
+def _curve_names(decision: Decision, drawing: Drawing) -> dict[str, str]:
     version = f" v{decision.version}" if decision.version is not None else ""
     names = {
         "champion": f"champion v{decision.champion_version}" if decision.champion_version is not None else "champion",
@@ -196,8 +196,8 @@ def _curve_names(decision: Decision, evidence: Drawing) -> dict[str, str]:
     for role, metrics in (("champion", decision.champion), ("challenger", decision.challenger)):
         if metrics is not None:
             names[f"{role}_ap"] = f"{names[role]}, AP {wording.number(metrics.average_precision)}"
-    if evidence.fraud_rate is not None:
-        names["prevalence"] = f"prevalence {wording.percent(evidence.fraud_rate)}"
+    if drawing.fraud_rate is not None:
+        names["prevalence"] = f"prevalence {wording.percent(drawing.fraud_rate)}"
     return names
 
 
@@ -220,7 +220,7 @@ def _span_rows(decision: Decision) -> list[_SpanRow]:
         ("training", "Training", training.start, training.end, training),
         ("gap", "Gap, for labels to mature", training.end, holdout.start, None),
         ("holdout", "Hold-out", holdout.start, holdout.end, holdout),
-        ("delay", "Label delay, until T", holdout.end, decision.as_of, None),
+        ("delay", "Label delay, to the as-of time", holdout.end, decision.as_of, None),
     ):
         counts = (wording.MISSING,) * 3
         if span is not None:
@@ -239,35 +239,35 @@ class _ImportanceRow:
     width: float
 
 
-def _importance_rows(evidence: Drawing) -> list[_ImportanceRow]:
-    total = sum(evidence.importances.values())
+def _importance_rows(drawing: Drawing) -> list[_ImportanceRow]:
+    total = sum(drawing.importances.values())
     if total <= 0:
         return []
-    ranked = sorted(evidence.importances.items(), key=lambda item: (-item[1], item[0]))[:TOP_FEATURES]
+    ranked = sorted(drawing.importances.items(), key=lambda item: (-item[1], item[0]))[:TOP_FEATURES]
     return [
         _ImportanceRow(name, wording.share(gain, total), round(100 * gain / ranked[0][1], 1)) for name, gain in ranked
     ]
 
 
 @dataclass(frozen=True)
-class _WayBack:
+class _Rollback:
     sentence: str
     command: str | None
 
 
-def _way_back(decision: Decision, evidence: Drawing) -> _WayBack:
-    command = evidence.rollback_command or "fraud-detection rollback"
+def _rollback(decision: Decision, drawing: Drawing) -> _Rollback:
+    command = drawing.rollback_command or "fraud-detection rollback"
     old, retired = decision.champion_version, decision.retired_version
     if retired is not None:
         sentence = f"v{retired} was retired before this run. To bring it back:"
-        return _WayBack(sentence, f'{command} --to {retired} --reason "…"')
+        return _Rollback(sentence, f'{command} --to {retired} --reason "…"')
     if decision.decision is Outcome.PROMOTED and old is None:
-        return _WayBack("This is the first champion: there is no earlier version to go back to.", None)
+        return _Rollback("This is the first champion: there is no earlier version to roll back to.", None)
     if decision.decision is Outcome.PROMOTED:
         new = f"v{decision.version}" if decision.version is not None else "the new version"
         sentence = f"To take {new} out of service and bring v{old} back:"
-        return _WayBack(sentence, f'{command} --to {old} --reason "…"')
+        return _Rollback(sentence, f'{command} --to {old} --reason "…"')
     if old is None:
-        return _WayBack("Nothing was changed, and no model is in service to go back from.", None)
-    sentence = f"This run changed nothing: v{old} stays in service. To go back to the champion before v{old}:"
-    return _WayBack(sentence, f'{command} --reason "…"')
+        return _Rollback("This run changed nothing, and no model is in service.", None)
+    sentence = f"This run changed nothing: v{old} stays in service. To roll back to the champion before v{old}:"
+    return _Rollback(sentence, f'{command} --reason "…"')

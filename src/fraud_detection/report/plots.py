@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.evaluation import metrics
 from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_curve
-from fraud_detection.report.evidence import DailyCounts, FloatArray
+from fraud_detection.report.data import DailyCounts, FloatArray
 from fraud_detection.report.wording import duration, number, percent, signed
 from fraud_detection.schema import Decision, Difference
 

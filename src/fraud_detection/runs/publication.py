@@ -22,7 +22,7 @@ class Publication(BaseModel):
 
 
 def report_name(decision: Decision) -> str:
-    """The report's place in the output folder."""
+    """The report's name in the output folder."""
     return f"reports/{decision.model_name}/{decision.as_of:%Y%m%dT%H%M%SZ}/report.html"
 
 

@@ -186,12 +186,12 @@ def _read(
 
     transactions = read(as_of)
     quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))
-    transactions.profile.demand_share(settings.data.max_rejected_share, quarantine)
+    transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
     if as_of is None:
         as_of = transactions.profile.default_as_of
         if transactions.profile.reaches(as_of):
             transactions = read(as_of)
-            transactions.profile.demand_share(settings.data.max_rejected_share, quarantine)
+            transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
     return transactions, run_windows(as_of, settings.windows)
 
 
@@ -261,9 +261,7 @@ def _has_changed(profile: Profile, decision: Decision) -> bool:
 def _quarantine(request: Request, profile: Profile) -> str | None:
     """Where the run's rejected rows are; None where there are none."""
     return (
-        open_folder(request.output).place(quarantine_file(request.clock))
-        if profile.rejected or profile.future
-        else None
+        open_folder(request.output).url(quarantine_file(request.clock)) if profile.rejected or profile.future else None
     )
 
 
@@ -304,7 +302,7 @@ def _decision(
         code_revision=code_revision(),
         data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
     )
-    return decision.model_copy(update={"report": open_folder(request.output).place(report_name(decision))})
+    return decision.model_copy(update={"report": open_folder(request.output).url(report_name(decision))})
 
 
 def _report_data(

@@ -1,4 +1,4 @@
-"""Where files come from and where results go: the one place that knows what a path or a URL means.
+"""Where files come from and where results go: the only module that knows what a path or a URL means.
 
 Reading: `input_files` lists what an input path holds and `open_input` opens one of its files. Writing: a `Storage` is a
 folder in which every object appears whole or not at all, also when the process is killed or the disk is full. A path is

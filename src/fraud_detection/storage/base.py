@@ -8,16 +8,16 @@ class Storage(ABC):
     """A folder of objects. Names inside it are relative, with forward slashes, and never leave it.
 
     Every method raises `ServiceUnavailableError` (exit code 75) where the storage cannot be reached, and another
-    `FraudDetectionError` where it refuses: a full disk or a missing permission is not mended by trying again.
+    `FraudDetectionError` where it refuses: trying again does not fix a full disk or a missing permission.
     """
 
     @abstractmethod
-    def place(self, name: str) -> str:
-        """Where `name` is, for people."""
+    def url(self, name: str) -> str:
+        """The path or the URL of `name`."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> str:
-        """Write or replace one object, and return its place. Readers see the old content or the new, never a part."""
+        """Write or replace one object atomically, and return its path or URL. Readers never see a part of it."""
 
     @abstractmethod
     def write_once(self, name: str, content: bytes) -> bool:

@@ -27,28 +27,28 @@ _UMASK = _umask()  # read once, at import: it can only be read by setting it, wh
 
 
 class DiskFolder(Storage):
-    """A folder on disk, made by the first write.
+    """A folder on disk, created by the first write.
 
-    Every method raises `FraudDetectionError` (exit code 1) when the operating system refuses: a full disk or a missing
-    permission is not mended by trying again, so it is not reported as temporary.
+    Every method raises `FraudDetectionError` (exit code 1) when the operating system refuses: trying again does not fix
+    a full disk or a missing permission, so it is not reported as temporary.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def place(self, name: str) -> str:
+    def url(self, name: str) -> str:
         return str(self._path(name))
 
     def write(self, name: str, content: bytes) -> str:
         path = self._path(name)
-        with _translated(path, "write"), _temporary_file(path, content) as temporary:
+        with _translate_errors("write", path), _temporary_file(path, content) as temporary:
             temporary.replace(path)
             _flush_folder(path.parent)
         return str(path)
 
     def write_once(self, name: str, content: bytes) -> bool:
         path = self._path(name)
-        with _translated(path, "write"), _temporary_file(path, content) as temporary:
+        with _translate_errors("write", path), _temporary_file(path, content) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -58,7 +58,7 @@ class DiskFolder(Storage):
 
     def read(self, name: str) -> bytes | None:
         path = self._path(name)
-        with _translated(path, "read"):
+        with _translate_errors("read", path):
             try:
                 return path.read_bytes()
             except FileNotFoundError:
@@ -67,7 +67,7 @@ class DiskFolder(Storage):
     def names(self, prefix: str = "") -> list[str]:
         found = []
         top = self._root.joinpath(*PurePosixPath(prefix.rpartition("/")[0]).parts)  # not through everything else
-        with _translated(self._root, "list"):
+        with _translate_errors("list", self._root):
             for folder, folders, files in os.walk(top):
                 folders[:] = [name for name in folders if _TEMPORARY not in name]
                 found += [Path(folder, name) for name in files if _TEMPORARY not in name]
@@ -97,13 +97,13 @@ def files_on_disk(root: Path) -> list[Path]:
     return [Path(info.path) for info in inside if info.type == pyarrow.fs.FileType.File]
 
 
-def open_on_disk(place: str) -> pa.NativeFile:
+def open_on_disk(path: str) -> pa.NativeFile:
     """Open a file for reading at any offset; OSError as the operating system says."""
-    return pyarrow.fs.LocalFileSystem().open_input_file(place)
+    return pyarrow.fs.LocalFileSystem().open_input_file(path)
 
 
 @contextmanager
-def _translated(path: Path, verb: str) -> Iterator[None]:
+def _translate_errors(verb: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

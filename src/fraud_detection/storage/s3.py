@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from fraud_detection.errors import DataError, ServiceUnavailableError, SettingsError
 from fraud_detection.storage.base import Storage, parts_of
-from fraud_detection.storage.session import client, explained
+from fraud_detection.storage.session import client, translate_errors
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _WRITER = "writer"
@@ -43,15 +43,15 @@ class Address:
         return cls(bucket, key.strip("/"))
 
     @property
-    def place(self) -> str:
-        return self.place_of(self.key)
+    def url(self) -> str:
+        return self.url_of(self.key)
 
     @property
     def prefix(self) -> str:
         """What the keys of all objects inside begin with."""
         return f"{self.key}/" if self.key else ""
 
-    def place_of(self, key: str) -> str:
+    def url_of(self, key: str) -> str:
         """The URL of a key of this bucket, as Spark takes it."""
         return f"s3a://{self.bucket}/{key}"
 
@@ -66,24 +66,24 @@ class BucketFolder(Storage):
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    def place(self, name: str) -> str:
-        return self._address.place_of(self._key(name))
+    def url(self, name: str) -> str:
+        return self._address.url_of(self._key(name))
 
     def write(self, name: str, content: bytes) -> str:
-        place = self.place(name)
-        with explained("write", place):
+        url = self.url(name)
+        with translate_errors("write", url):
             client().put_object(**self._object(name, content))
-        return place
+        return url
 
     def write_once(self, name: str, content: bytes) -> bool:
         """See `Storage`: the storage itself refuses to replace the object (If-None-Match)."""
-        with explained("write", self.place(name)):
+        with translate_errors("write", self.url(name)):
             return self._put_once(name, content)
 
     def read(self, name: str) -> bytes | None:
         from botocore.exceptions import ClientError
 
-        with explained("read", self.place(name)):
+        with translate_errors("read", self.url(name)):
             try:
                 answer = client().get_object(Bucket=self._address.bucket, Key=self._key(name))
             except ClientError as error:
@@ -123,7 +123,7 @@ class BucketFolder(Storage):
         return {"Bucket": self._address.bucket, "Key": self._key(name), "Body": content, "ContentMD5": digest}
 
     def _key(self, name: str) -> str:
-        return self._address.prefix + "/".join(parts_of(name, self._address.place))
+        return self._address.prefix + "/".join(parts_of(name, self._address.url))
 
 
 def objects_at(address: Address) -> list[str]:
@@ -132,20 +132,20 @@ def objects_at(address: Address) -> list[str]:
     Raises:
         DataError: nothing is there.
     """
-    place = address.place
+    url = address.url
     if address.key and _exists(address):
         return [address.key]
     try:
         keys = _keys(address.bucket, address.prefix)
     except SettingsError as error:  # there is no such bucket
-        raise DataError(f"input {place} does not exist: {error}") from error
+        raise DataError(f"input {url} does not exist: {error}") from error
     if not keys:
-        raise DataError(f"input {place} does not exist; expected a CSV or Parquet file, or a folder with such files")
+        raise DataError(f"input {url} does not exist; expected a CSV or Parquet file, or a folder with such files")
     return sorted(keys)
 
 
 def open_object(address: Address) -> pa.NativeFile:
-    """Open an object for reading at any offset; see `places.open_input`."""
+    """Open an object for reading at any offset; see `urls.open_input`."""
     return pa.PythonFile(io.BufferedReader(_ObjectReader(address), _READ_AHEAD), mode="r")
 
 
@@ -193,14 +193,14 @@ class _ObjectReader(io.RawIOBase):
     def _still_there(self) -> Iterator[None]:
         from botocore.exceptions import ClientError
 
-        place = self._address.place
-        with explained("read", place):
+        url = self._address.url
+        with translate_errors("read", url):
             try:
                 yield
             except ClientError as error:
                 if _code(error) in {"NoSuchKey", "404", "PreconditionFailed", "412"}:
                     raise ServiceUnavailableError(
-                        f"{place} was replaced or removed while it was read; run this again when its writer is done"
+                        f"{url} was replaced or removed while it was read; run this again when its writer is done"
                     ) from error
                 raise
 
@@ -208,7 +208,7 @@ class _ObjectReader(io.RawIOBase):
 def _exists(address: Address) -> bool:
     from botocore.exceptions import ClientError
 
-    with explained("read", address.place):
+    with translate_errors("read", address.url):
         try:
             client().head_object(Bucket=address.bucket, Key=address.key)
         except ClientError as error:
@@ -220,7 +220,7 @@ def _exists(address: Address) -> bool:
 
 def _keys(bucket: str, prefix: str) -> list[str]:
     """The keys of all objects that begin with `prefix`, without the empty objects that stand for folders."""
-    with explained("list", f"s3a://{bucket}/{prefix}"):
+    with translate_errors("list", f"s3a://{bucket}/{prefix}"):
         pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
 

@@ -75,7 +75,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def explained(verb: str, place: str) -> Iterator[None]:
+def translate_errors(verb: str, url: str) -> Iterator[None]:
     """Turn what boto3 raises into an error that says what to do.
 
     Raises:
@@ -86,7 +86,7 @@ def explained(verb: str, place: str) -> Iterator[None]:
     try:
         yield
     except failures() as error:
-        raise explanation(error, f"cannot {verb} {place}") from error
+        raise explanation(error, f"cannot {verb} {url}") from error
 
 
 def explanation(error: Exception, what: str) -> FraudDetectionError:
@@ -149,7 +149,7 @@ def _environment() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _client(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401
-    with explained("open", "the object storage"):
+    with translate_errors("open", "the object storage"):
         return _session(environment).create_client("s3", endpoint_url=endpoint())
 
 

@@ -51,7 +51,7 @@ def local_path(url: str) -> Path:
 
 
 def input_files(url: str) -> list[str]:
-    """The places of all files at an input path, sorted: the file itself, or all under the folder at any depth.
+    """The paths or URLs of all files at an input path, sorted: the file itself, or all under the folder at any depth.
 
     Names that begin with `_` or `.` are left out, files and folders: they are markers and half-written files of others.
     Places in an object storage begin with `s3a://`, whichever way they were asked for.
@@ -62,19 +62,19 @@ def input_files(url: str) -> list[str]:
     """
     if is_object(url):
         address = Address.parse(url)
-        return [address.place_of(key) for key in objects_at(address) if not _is_hidden(address.inside(key))]
+        return [address.url_of(key) for key in objects_at(address) if not _is_hidden(address.inside(key))]
     root = local_path(url).absolute()
     return sorted(str(path) for path in files_on_disk(root) if not _is_hidden(path.relative_to(root).as_posix()))
 
 
-def open_input(place: str) -> pa.NativeFile:
-    """Open one of the places that `input_files` gave, for reading at any offset.
+def open_input(path: str) -> pa.NativeFile:
+    """Open one of the files that `input_files` gave, for reading at any offset.
 
     Raises:
         OSError: as the operating system says.
         FraudDetectionError: the object storage refuses, or cannot be reached.
     """
-    return open_object(Address.parse(place)) if is_object(place) else open_on_disk(place)
+    return open_object(Address.parse(path)) if is_object(path) else open_on_disk(path)
 
 
 def _is_hidden(name: str) -> bool:

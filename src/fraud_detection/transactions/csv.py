@@ -52,7 +52,7 @@ def csv_schema(fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:
     return pa.schema(columns)
 
 
-def csv_batches(place: str, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
+def csv_batches(path: str, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
     """Read one file. `defect` names what a typed value can no longer tell: broken_line or unparseable_time.
 
     An amount or a number that is none becomes +inf and a label that is none becomes 2, values that the checks refuse; a
@@ -75,7 +75,7 @@ def csv_batches(place: str, fields: tuple[Field, ...], *, with_source: bool) -> 
         strings_can_be_null=True,
         null_values=[""],
     )
-    with open_csv_text(place) as stream:
+    with open_csv_text(path) as stream:
         try:
             reader = pyarrow.csv.open_csv(
                 stream,
@@ -84,7 +84,7 @@ def csv_batches(place: str, fields: tuple[Field, ...], *, with_source: bool) -> 
                 convert_options=convert,
             )
         except pa.ArrowInvalid:
-            if has_rows(place):
+            if has_rows(path):
                 raise
             return  # PyArrow takes a header that no line end follows for nothing
         for batch in reader:

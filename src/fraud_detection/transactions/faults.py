@@ -8,6 +8,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 from fraud_detection import shapes
 from fraud_detection.transactions.columns import Field, Kind
 from fraud_detection.transactions.csv import MISSING
+from fraud_detection.transactions.rules import is_infinite
 
 MOST_LABELS = 10
 """So many distinct values of the label column are shown as they are; of a column with more only shapes."""
@@ -72,7 +73,7 @@ def _faults(fields: tuple[Field, ...], *, with_lines: bool) -> list[_Fault]:
         _at("future_time", time),
         _Fault(_is("duplicate_id"), F.lit(by_name["transaction_id"].source), _nothing()),
     ]
-    found += [_at("bad_number", field, _is_infinite(field)) for field in fields if field.kind is Kind.NUMBER]
+    found += [_at("bad_number", field, is_infinite(field)) for field in fields if field.kind is Kind.NUMBER]
     if late is not None:
         found += [
             _Fault(_is("label_before_transaction"), F.lit(f"{late.source} before {time.source}"), _nothing()),
@@ -97,10 +98,6 @@ def _nothing() -> Column:
 
 def _when_null(field: Field) -> Column:
     return F.when(F.col(f"`{field.name}`").isNull(), field.source)
-
-
-def _is_infinite(field: Field) -> Column:
-    return F.abs(F.col(f"`{field.name}`")) == float("inf")
 
 
 def _shape(value: Column) -> Column:

@@ -42,7 +42,7 @@ _SHOWN_COLUMNS = 40
 class InputFile:
     """One file with the types of its columns; CSV columns are all text."""
 
-    place: str
+    path: str
     format: Format
     types: dict[str, pa.DataType]
     layout: str = ""
@@ -62,12 +62,12 @@ def find_files(url: str, fields: tuple[Field, ...], leave_out: str | None = None
         DataError: there is no such file, files cannot be read, or columns are missing or of an unexpected type.
     """
     others = set(storage.input_files(leave_out)) if leave_out is not None else set()
-    places = [place for place in storage.input_files(url) if place not in others]
-    known = [place for place in places if _format(place) is not None]
+    paths = [path for path in storage.input_files(url) if path not in others]
+    known = [path for path in paths if _format(path) is not None]
     if not known:
-        found = f"found {_some(places, _SHOWN_FILES)}" if places else "found no file"
+        found = f"found {_some(paths, _SHOWN_FILES)}" if paths else "found no file"
         raise DataError(f"input {url} holds no data: {found}; expected files named {', '.join(_SUFFIXES)}")
-    if len({_format(place) for place in known}) > 1:
+    if len({_format(path) for path in known}) > 1:
         raise DataError(
             f"input {url} mixes CSV and Parquet files: {_some(known, _SHOWN_FILES)}; keep one kind in one folder"
         )
@@ -82,30 +82,30 @@ def find_files(url: str, fields: tuple[Field, ...], leave_out: str | None = None
     return files
 
 
-def parquet_file(place: str) -> pq.ParquetFile:
+def parquet_file(path: str) -> pq.ParquetFile:
     """Open a Parquet file; times in the old INT96 form come as microseconds, as they were meant."""
-    return pq.ParquetFile(storage.open_input(place), coerce_int96_timestamp_unit="us")
+    return pq.ParquetFile(storage.open_input(path), coerce_int96_timestamp_unit="us")
 
 
-def _format(place: str) -> Format | None:
-    name = place.lower()
+def _format(path: str) -> Format | None:
+    name = path.lower()
     return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def _open(place: str) -> InputFile | str:
+def _open(path: str) -> InputFile | str:
     """The file, or what is wrong with it."""
     try:
-        if _format(place) is Format.CSV:
-            names = csv_header(place)
-            return InputFile(place, Format.CSV, dict.fromkeys(names, pa.string()), repeated=_repeated(names))
-        with parquet_file(place) as file:
+        if _format(path) is Format.CSV:
+            names = csv_header(path)
+            return InputFile(path, Format.CSV, dict.fromkeys(names, pa.string()), repeated=_repeated(names))
+        with parquet_file(path) as file:
             layout = str(file.schema).partition("\n")[2]  # without the address of the object
             repeated = _repeated(file.schema_arrow.names)
-            return InputFile(place, Format.PARQUET, _parquet_types(file), layout, repeated, _constant_columns(file))
+            return InputFile(path, Format.PARQUET, _parquet_types(file), layout, repeated, _constant_columns(file))
     except (DataError, OSError) as error:
-        return f"{place}: {error}"
+        return f"{path}: {error}"
     except pa.ArrowException as error:
-        return f"{place}: not a whole {_format(place)} file, it may be truncated: {_first_line(error)}"
+        return f"{path}: not a whole {_format(path)} file, it may be truncated: {_first_line(error)}"
 
 
 def _parquet_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:
@@ -133,26 +133,26 @@ def _repeated(names: list[str]) -> frozenset[str]:
     return frozenset(name for name in names if names.count(name) > 1)
 
 
-def csv_header(place: str) -> list[str]:
+def csv_header(path: str) -> list[str]:
     """The column names of a CSV file, as its first line gives them.
 
     Raises:
         DataError: the file is empty or is not UTF-8 text.
         OSError: it cannot be read.
     """
-    start = _start(place)
+    start = _start(path)
     if not start.strip():
         raise DataError("the file is empty; expected a line with column names")
     return _fields(_lines(start)[0])
 
 
-def has_rows(place: str) -> bool:
+def has_rows(path: str) -> bool:
     """Whether a CSV file has anything after its header."""
-    return len(_lines(_start(place))) > 1
+    return len(_lines(_start(path))) > 1
 
 
-def _start(place: str) -> bytes:
-    with open_csv_text(place) as stream:
+def _start(path: str) -> bytes:
+    with open_csv_text(path) as stream:
         return bytes(stream.read(_HEADER_BYTES))
 
 
@@ -176,10 +176,10 @@ def _fields(line: str, separator: str = ",") -> list[str]:
     return next(csv.reader([line], delimiter=separator))
 
 
-def open_csv_text(place: str) -> pa.NativeFile:
+def open_csv_text(path: str) -> pa.NativeFile:
     """Open a CSV file, decompressed where its name says that it is compressed."""
-    raw = storage.open_input(place)
-    return pa.CompressedInputStream(raw, "gzip") if place.lower().endswith(".gz") else raw
+    raw = storage.open_input(path)
+    return pa.CompressedInputStream(raw, "gzip") if path.lower().endswith(".gz") else raw
 
 
 def _column_problems(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> list[str]:
@@ -194,9 +194,9 @@ def _headless(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterab
     """Why a CSV file has not one of the mapped columns, where its first lines show it."""
     for file in files:
         if file.format is Format.CSV and not _has_some(file, fields):
-            why = _why_headless(_lines(_start(file.place)), {field.source for field in fields})
+            why = _why_headless(_lines(_start(file.path)), {field.source for field in fields})
             if why is not None:
-                yield f"{file.place}: {why}"
+                yield f"{file.path}: {why}"
 
 
 def _has_some(file: InputFile, fields: tuple[Field, ...]) -> bool:
@@ -249,7 +249,7 @@ def _disagreeing(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Ite
         having = [file for file in files if field.source in file.types and _family(file, field) not in {None, "any"}]
         other = [file for file in having if _family(file, field) != _family(having[0], field)]
         if field.kind is Kind.ID and other:
-            pair = (f"{file.types[field.source]} in {file.place}" for file in (having[0], other[0]))
+            pair = (f"{file.types[field.source]} in {file.path}" for file in (having[0], other[0]))
             yield f"files disagree on the type of {_named(field)}: {', '.join(pair)}"
 
 
@@ -264,7 +264,7 @@ def _named(field: Field) -> str:
 
 
 def _where(some: list[InputFile], files: tuple[InputFile, ...]) -> str:
-    return f", in {len(some)} of {len(files)} files, such as {some[0].place}" if len(files) > 1 else ""
+    return f", in {len(some)} of {len(files)} files, such as {some[0].path}" if len(files) > 1 else ""
 
 
 def _advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
@@ -296,6 +296,6 @@ def first_unreadable(files: tuple[InputFile, ...], read: Callable[[InputFile], o
             read(file)
         except (pa.ArrowException, OSError) as error:
             if "UTF8" in str(error):
-                return f"{file.place}: not UTF-8 text; save the file as UTF-8"
-            return f"{file.place}: cannot be read to its end, it may be truncated or damaged: {_first_line(error)}"
+                return f"{file.path}: not UTF-8 text; save the file as UTF-8"
+            return f"{file.path}: cannot be read to its end, it may be truncated or damaged: {_first_line(error)}"
     return None

@@ -94,7 +94,7 @@ class Profile:
         rows = np.column_stack([self.hours.astype(np.int64), self.transactions_by_hour, content])[used]
         return f"{self.columns}-{hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()}"
 
-    def demand_share(self, max_share: float, quarantine: str | None = None) -> None:
+    def require_share(self, max_share: float, quarantine: str | None = None) -> None:
         """Stop the run when more than `max_share` of the rows, or of the rows of the label table, cannot be used.
 
         Raises:
@@ -132,7 +132,7 @@ class Profile:
 
     def _good_span(self) -> tuple[datetime, datetime]:
         if self.span is None:
-            self.demand_share(0.0)
+            self.require_share(0.0)
             raise DataError("no row is good")
         return self.span
 

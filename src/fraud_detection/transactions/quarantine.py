@@ -1,4 +1,4 @@
-"""Bad rows put aside, for the owner of the data to look at and to correct."""
+"""Quarantined rows: bad rows, kept for the owner of the data to look at and to correct."""
 
 import io
 from datetime import datetime
@@ -25,7 +25,7 @@ def quarantine_file(clock: datetime) -> str:
 
 
 def write_quarantine(transactions: Transactions, output: Storage, name: str) -> str | None:
-    """Write the rejected rows to the file `name`, whole or not at all, and return its place.
+    """Write the rejected rows to the file `name`, whole or not at all, and return its path or URL.
 
     None where no row was rejected. At most `MAX_ROWS` are written.
 

@@ -15,7 +15,7 @@ from fraud_detection.transactions.files import InputFile, find_files
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.rules import reason, with_duplicates
-from fraud_detection.transactions.table import data_errors, typed_rows
+from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
 
@@ -45,7 +45,7 @@ def read_transactions(
     Transactions at or after `as_of` and labels known later do not exist for the result, whatever is wrong with them.
     Where `as_of` is None, everything counts, and transactions later than `clock` are rejected.
 
-    How much was rejected is not judged here: write the quarantine first, then call `profile.demand_share`.
+    How much was rejected is not judged here: write the quarantine first, then call `profile.require_share`.
 
     Args:
         clock: aware, like the other moments.
@@ -56,7 +56,10 @@ def read_transactions(
         SettingsError: an extra column has the name of a canonical one.
     """
     source = _source(data, input_path)
-    with data_errors(source.files, source.fields), data_errors(source.label_files, source.label_fields):
+    with (
+        translate_read_errors(source.files, source.fields),
+        translate_read_errors(source.label_files, source.label_fields),
+    ):
         return _checked(spark, source, View(clock, as_of, earlier))
 
 

@@ -57,7 +57,7 @@ def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
     )
     if "label_available_at" in names:
         found = found.when(F.col("label_available_at") < time, "label_before_transaction")
-    numbers = [_is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
+    numbers = [is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
     return found.when(reduce(or_, numbers), "bad_number") if numbers else found
 
 
@@ -82,5 +82,6 @@ def _place(field: Field) -> Column:
     return column.asc_nulls_last() if of_label else column.asc_nulls_first()
 
 
-def _is_infinite(field: Field) -> Column:
+def is_infinite(field: Field) -> Column:
+    """Whether an extra number is not finite."""
     return F.abs(F.col(f"`{field.name}`")) == float("inf")

@@ -83,7 +83,7 @@ def typed_rows(
 
 
 @contextmanager
-def data_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterator[None]:
+def translate_read_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterator[None]:
     """Turn an engine's failure over a file that cannot be read into a `DataError` that names the file.
 
     The engines do not say which file it was, or not in words for people: each file is read again here to find it. A
@@ -122,7 +122,7 @@ def _read_by_engine(spark: SparkSession, files: list[InputFile], fields: tuple[F
     schema = T.StructType([T.StructField(name, kind) for name, kind in types.items() if kind is not None])
     # Times before 1582 are rejected later; by default Spark would stop at the first one.
     reader = spark.read.option("datetimeRebaseMode", "CORRECTED").option("int96RebaseMode", "CORRECTED")
-    rows = reader.schema(schema).parquet(*(file.place for file in files))
+    rows = reader.schema(schema).parquet(*(file.path for file in files))
     absent = F.lit(None).cast("string")  # a column of nulls without a type
     return rows.select(*((F.col(f"`{f.source}`") if types[f.source] else absent).alias(f.name) for f in fields))
 
@@ -132,7 +132,7 @@ def _read_by_pyarrow(
 ) -> DataFrame:
     schema = _batch_schema(files[0], fields, with_source=with_source)
     needed = {field.source for field in fields}
-    slim = [InputFile(f.place, f.format, {name: f.types[name] for name in needed}) for f in files]
+    slim = [InputFile(f.path, f.format, {name: f.types[name] for name in needed}) for f in files]
     tasks = min(len(files), _TASKS)
     read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
     return spark.range(0, tasks, 1, tasks).mapInArrow(without_values(read), _engine_schema(schema))
@@ -152,10 +152,10 @@ def _reader(
 
 def _batches(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
     if file.format is Format.CSV:
-        yield from csv_batches(file.place, fields, with_source=with_source)
+        yield from csv_batches(file.path, fields, with_source=with_source)
         return
     schema = _batch_schema(file, fields, with_source=False)
-    with parquet_file(file.place) as opened:
+    with parquet_file(file.path) as opened:
         for batch in opened.iter_batches(_BATCH, columns=[field.source for field in fields]):
             # Not `safe`: nanoseconds are cut to microseconds.
             columns = [batch.column(field.source).cast(schema.field(field.name).type, safe=False) for field in fields]
@@ -194,7 +194,7 @@ def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...
 
     Of objects only Apache Spark does: Sail signs with access keys and cannot show a token of Yandex Cloud.
     """
-    if storage.is_object(file.place) and not _is_apache_spark(spark):
+    if storage.is_object(file.path) and not _is_apache_spark(spark):
         return False
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
@@ -202,7 +202,7 @@ def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...
     # Engines do not tell names apart by case.
     names = Counter(name.casefold() for name in file.types)
     alone = all(names[field.source.casefold()] == 1 for field in fields)
-    return known and whole and alone and _PLAIN_NAME.fullmatch(file.place) is not None
+    return known and whole and alone and _PLAIN_NAME.fullmatch(file.path) is not None
 
 
 def _engine_type(source: pa.DataType) -> T.DataType | None:

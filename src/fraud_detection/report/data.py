@@ -24,7 +24,7 @@ class DailyCounts:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The evidence of one run. A run that stopped early gives what it has; the page says what is missing.
+    """The measurements of one run. A run that stopped early gives what it has; the page says what is missing.
 
     `fraud` (0/1), the two scores (probabilities) and `amount` are one-dimensional over the same rows: the hold-out.
     `amount` draws the ranking by amount alone, which the first champion is measured against.
