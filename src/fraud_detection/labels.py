@@ -33,7 +33,7 @@ WAS_FRAUD = "=1"
 """In `label_history` where the transaction was a fraud at some time."""
 TIME_DIGITS = 19
 NEVER = np.iinfo(np.int64).max
-"""The known time of a label that there is not."""
+"""The known time of an absent label."""
 UNKNOWN = -1
 """The label of a transaction whose label is not known."""
 

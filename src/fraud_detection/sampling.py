@@ -91,7 +91,7 @@ def training_rows(features: pd.DataFrame, windows: RunWindows, settings: Setting
 def holdout_rows(
     features: pd.DataFrame, recent_frauds: pd.DataFrame, windows: RunWindows, settings: Settings
 ) -> pd.DataFrame:
-    """Rows of [holdout_start, holdout_end), labelled with what is known at T, without cards known as compromised.
+    """Rows of [holdout_start, holdout_end), labelled as known at the as-of time, without known compromised cards.
 
     A card that is already known as compromised is blocked, not scored. So of each day of the hold-out (a 24-hour block
     d from its start) those cards are left out that had a fraud since `holdout_start - known_card_window_days` which was
@@ -157,7 +157,7 @@ def hours_between(profile: Profile, start: datetime, end: datetime) -> NDArray[n
 
 
 def _sample_rate(profile: Profile, windows: RunWindows, settings: Settings) -> float:
-    """Windows begin and end on whole hours, so the counts by hour tell beforehand how much to sample."""
+    """Windows begin and end on whole hours, so the sampling rate follows from the counts by hour."""
     hours = hours_between(profile, windows.training_start, windows.training_end)
     frauds = int(profile.frauds_by_hour[hours].sum())
     genuine = int(profile.transactions_by_hour[hours].sum()) - frauds
@@ -175,7 +175,7 @@ def _training_transactions(profile: Profile, windows: RunWindows, settings: Sett
 def _collect(transactions: Transactions, windows: RunWindows, settings: Settings, rate: float) -> pd.DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
-    # Frauds before the hold-out tell which cards are known as compromised.
+    # Frauds before the hold-out show which cards are known as compromised.
     known_cards_from = windows.holdout_start - timedelta(days=settings.windows.known_card_window_days)
     start = min(windows.training_start, known_cards_from)
     time, frauds = F.col("transaction_time"), F.col("fraud") == 1

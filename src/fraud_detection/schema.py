@@ -54,7 +54,7 @@ class Floor(_Result):
 
     @property
     def origin(self) -> str:
-        """Which of the two the floor is, in words."""
+        """Which of the two bounds the floor is."""
         if self.average_precision < self.multiple * self.amount_average_precision:
             return f"half the way from ranking by amount, {self.amount_average_precision:.3f}, to 1"
         return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
@@ -70,7 +70,7 @@ class Check(_Result):
 
 
 class Decision(_Result):
-    """The outcome of one run, for one model name and one T."""
+    """The recorded result of one run, for one model name and one as-of time."""
 
     decision: Outcome
     reason: str
@@ -94,4 +94,4 @@ class Decision(_Result):
     retired_version: int | None = None  # the champion that was retired before this run, which found none in service
     committed_at: datetime | None = None  # when it came into force; None in decisions of earlier releases
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
-    data_fingerprint: str | None = None  # of the data it rests on, as they were known at T; None in old decisions
+    data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions

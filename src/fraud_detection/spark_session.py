@@ -67,15 +67,12 @@ def session(engine: Engine) -> "Iterator[SparkSession]":
     Raises:
         SettingsError: the engine is not installed.
         ServiceUnavailableError: the object storage failed while the engine read from it.
-        FraudDetectionError: the engine does not start, or fails inside the block, and no one there knew why.
+        FraudDetectionError: the engine does not start, or fails inside the block for a reason not known there.
     """
     _preload(engine)
     opened = _sail_session() if engine is Engine.SAIL else _spark_session()
-    with (
-        _translate_errors(engine),
-        opened as spark,
-        _translate_errors(engine),
-    ):  # inside first: a dead engine cannot be closed either
+    # The inner one comes first: closing a dead engine fails, too.
+    with _translate_errors(engine), opened as spark, _translate_errors(engine):
         yield spark
 
 
@@ -83,7 +80,7 @@ def s3a_properties(classpath: Path) -> dict[str, str]:
     """Spark's properties for s3a:// on this machine; a cluster has its own.
 
     Args:
-        classpath: a folder with the jars of S3A, made by `make s3a`.
+        classpath: a folder with the jars of S3A, created by `make s3a`.
     """
     from fraud_detection.storage.session import DEFAULT_REGION, endpoint  # late: --help needs no storage
 
@@ -110,7 +107,7 @@ _TEMPORARY = re.compile(
 _REFUSED = re.compile(r"FraudDetectionError: (cannot .*)|java\.nio\.file\.(AccessDeniedException: .*)")
 
 
-_CONNECT_SECONDS = 60.0  # it takes a second; a busy machine has more to do
+_CONNECT_SECONDS = 60.0  # normally one second; longer on a busy machine
 
 
 @contextmanager
@@ -127,7 +124,7 @@ def _translate_errors(engine: Engine) -> Iterator[None]:
 def _storage_error(text: str) -> FraudDetectionError | None:
     """What an engine's failure means where the object storage was its cause; the engine wraps it in its own."""
     if _NO_S3A in text:
-        return SettingsError("Spark has no S3A to read s3a:// with; run: make s3a, and set S3A_CLASSPATH to its folder")
+        return SettingsError("Spark cannot read s3a:// without S3A; run: make s3a, and set S3A_CLASSPATH to its folder")
     if found := _REFUSED.search(text):
         return FraudDetectionError(f"the engine cannot read its input: {found[1] or found[2]}")
     if found := _TEMPORARY.search(text):

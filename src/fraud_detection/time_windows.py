@@ -1,8 +1,8 @@
-"""Which span of time plays which part in one run.
+"""The spans of time of one run.
 
-    history_start … training_start ── training_end │ gap: label delay │ holdout_start ── holdout_end │ label delay │ T
+    history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ label delay │ as_of
 
-Every span is half open: its start belongs to it, its end does not.
+The gap is as long as the label delay. Every span is half open: its start belongs to it, its end does not.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ LOOK_BACK_DAYS = 30
 
 @dataclass(frozen=True)
 class RunWindows:
-    """The spans of a run at time T (`as_of`), all in UTC on whole hours.
+    """The spans of a run, all in UTC on whole hours.
 
-    With label delay D and hold-out length W: the hold-out is [T-D-W, T-D), so that its labels have matured at T;
-    training ends D before the hold-out begins, so that every training label was known by then.
+    With label delay D and hold-out length W: the hold-out is [as_of-D-W, as_of-D), so that its labels have matured
+    at `as_of`; training ends D before the hold-out begins, so that every training label was known by then.
     """
 
     as_of: datetime

@@ -337,7 +337,7 @@ def test_a_truncated_parquet_file_is_refused_by_name(spark: SparkSession, tmp_pa
     whole = (tmp_path / "b.parquet").read_bytes()
     (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
     message = refusal(spark, tmp_path)
-    assert "b.parquet: not a whole parquet file" in message
+    assert "b.parquet: not a complete parquet file" in message
     assert "a.parquet" not in message
 
 

@@ -52,7 +52,7 @@ def assess(
     """Measure both models (probabilities of fraud for the rows of the hold-out) and their difference."""
     card = None if holdout.card is None else np.unique(np.asarray(holdout.card), return_inverse=True)[1]
     if champion_score is None:
-        # No incumbent can be wronged: one judgement, whose risk is not shared with later looks.
+        # There is no champion to displace: one test, whose error rate is not shared with later looks.
         difference = floor_difference(
             holdout.fraud,
             holdout.amount,

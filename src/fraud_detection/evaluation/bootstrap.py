@@ -1,4 +1,4 @@
-"""How much better one score ranks the same hold-out than another, and how sure that is.
+"""How much better one score ranks the same hold-out than another, with a confidence interval.
 
 The difference is one of average precision (AP). Its uncertainty comes from a paired bootstrap over cards: a resample
 draws as many cards as there are, with replacement, and takes all rows of a card as often as the card was drawn, for
@@ -7,7 +7,7 @@ the same rows, so what makes a resample hard for both cancels out.
 
 The interval is value ± t * bootstrap standard error, with t the quantile of Student's distribution for as many degrees
 of freedom as there are cards with frauds, less one: few such cards say little, however many frauds they have. Quantiles
-of the resamples themselves would take hundreds of thousands of them at the confidences that hourly looks demand (see
+of the resamples themselves would take hundreds of thousands of them at the confidence of an hourly look (see
 `per_look_confidence`).
 """
 
@@ -30,9 +30,9 @@ _CHUNK_WEIGHTS = 4_000_000  # weights held at once: 32 MB, whatever the number o
 def per_look_confidence(confidence: float, planned_looks: int) -> float:
     """The confidence that each look needs so that all of them together keep `confidence`.
 
-    Who retrains every hour looks 720 times a month, and looking often enough finds a lucky moment: at 95 % each,
-    some 18 false promotions. So the risk 1 - confidence is split evenly over the planned looks (Bonferroni), which
-    holds whatever the looks have in common: 1 - (1 - confidence) / planned_looks.
+    Hourly retraining takes 720 looks a month; at 95 % each, some 18 of them would promote by chance. So the family-wise
+    error rate 1 - confidence is shared by the planned looks, 1 - (1 - confidence) / planned_looks, which holds for any
+    dependence between them (Bonferroni, 1936).
     """
     return 1.0 - (1.0 - confidence) / planned_looks
 

@@ -1,4 +1,4 @@
-"""Parts of the hold-out in which a challenger must not be worse, however well it does on the whole."""
+"""Parts of the hold-out in which a challenger must not be worse, even if it is better overall."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def new_cards(
 ) -> Mask:
     """Whether each row's card was seen for the first time less than `new_card_days` before the row.
 
-    Where the data does not reach back that far, nobody can tell a new card from an old one, and no row counts as new.
+    Where the data does not reach back that far, new and old cards cannot be distinguished, and no row counts as new.
 
     Args:
         transaction_time: of each row.

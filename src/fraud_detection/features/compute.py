@@ -45,7 +45,7 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     names = feature_columns(columns)
     own = {*RESERVED, *names, _UNEXPLAINED}
     extra = {*columns.extra_numeric, *columns.extra_categorical}
-    clash = sorted(name for name in extra if name.lower() in own)  # engines do not tell names apart by case
+    clash = sorted(name for name in extra if name.lower() in own)  # engines ignore the case of names
     if clash:
         raise SettingsError(f"extra columns named like columns of the features table: {', '.join(clash)}; rename them")
     return (*names, *columns.extra_numeric)
@@ -104,7 +104,7 @@ def with_features(
 
 @dataclass(frozen=True)
 class _Work:
-    """What the engine's workers are told; times in microseconds since 1970. Each method makes one table of another."""
+    """The work of the engine's workers; times in microseconds since 1970. Each method turns one table into another."""
 
     start: int
     keep_from: int
@@ -178,7 +178,7 @@ def _by_key(rows: "DataFrame", key: str) -> "DataFrame":
     """All rows of a key in one partition.
 
     Apache Spark sizes the partitions itself (AQE, from spark.sql.shuffle.partitions down). The embedded Sail, a Spark
-    Connect server in this process, takes the number it is told: one for each core.
+    Connect server in this process, uses the number given here: one for each core.
     """
     if type(rows).__module__.startswith("pyspark.sql.connect"):
         return rows.repartition(usable_cores(), key)

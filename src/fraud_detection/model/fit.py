@@ -58,7 +58,7 @@ def fit(
     parameters = {
         "objective": "binary:logistic",
         "tree_method": "hist",
-        "max_bin": training.max_bin,  # the default of 256 bins cannot tell large amounts apart
+        "max_bin": training.max_bin,  # the default of 256 bins does not separate large amounts
         "max_depth": training.max_depth,
         "learning_rate": training.learning_rate,
         "seed": training.seed,
@@ -70,7 +70,7 @@ def fit(
 def _vocabulary(rows: pd.DataFrame, categorical: tuple[str, ...], max_categories: int) -> Iterator[str]:
     """Inputs `column=value` for each column's most frequent values; equally frequent ones by their value.
 
-    The names of inputs are shown, so a value of a few rows is none of them: it may be a person's, and teaches nothing.
+    The names of inputs are shown, so rare values are left out: one may identify a person, and it adds no signal.
     """
     for column in categorical:
         counts = rows[column].dropna().astype(str).value_counts()

@@ -104,7 +104,7 @@ class Leases:
         return LeaseLostError(
             f"the lease on the last steps of {self._model_name} ended before they were done: it was held from"
             f" {record.acquired_at:%Y-%m-%d %H:%M:%S} to {record.expires_at:%H:%M:%S} UTC"
-            f" ({self._storage.place(self._name(record.generation))}), and another process may have taken over; run the"
+            f" ({self._storage.url(self._name(record.generation))}), and another process may have taken over; run the"
             " same command again: it completes what is left"
         )
 
@@ -125,7 +125,7 @@ class Leases:
                 raise self._busy(newest)
 
     def _busy(self, newest: LeaseRecord) -> ServiceUnavailableError:
-        place = self._storage.place(self._name(newest.generation))
+        url = self._storage.url(self._name(newest.generation))
         return ServiceUnavailableError(
             f"another process is in the last steps of {self._model_name}: {newest.holder}, since"
             f" {newest.acquired_at:%Y-%m-%d %H:%M:%S} UTC ({url}); run the same command again when it has ended"
@@ -140,7 +140,7 @@ class Leases:
             return LeaseRecord.model_validate_json(content)
         except ValidationError as error:
             raise FraudDetectionError(
-                f"{self._storage.place(names[-1])} is not a readable lease: {error.errors()[0]['msg']}; move it away"
+                f"{self._storage.url(names[-1])} is not a readable lease: {error.errors()[0]['msg']}; move it away"
             ) from error
 
     def _name(self, generation: int) -> str:

@@ -1,6 +1,6 @@
 """The geometry of the charts: data in, positions out; `charts.html.j2` draws them as inline SVG.
 
-Across, positions are percentages of the plot's width and down they are pixels, so that a chart fills a desk and a
+Across, positions are percentages of the plot's width and down they are pixels, so that a chart fills a desktop and a
 phone alike while its text and strokes keep their size. Curves cannot be given in percent: they are paths in a box
 1000 units wide that is stretched to the plot.
 """
@@ -20,7 +20,7 @@ from fraud_detection.report.wording import duration, number, percent, signed
 from fraud_detection.schema import Decision, Difference
 
 CURVE_POINTS = 300
-"""A curve is thinned to at most this many points; a phone has fewer pixels across, a desk hardly more."""
+"""A curve is thinned to at most this many points; a phone has fewer pixels across, a desktop hardly more."""
 
 MOST_BARS = 180
 """More days than this are drawn as means over several days."""
@@ -244,7 +244,7 @@ def _wilson(hits: int, rows: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def timeline(decision: Decision, daily: DailyCounts | None) -> Timeline | None:
-    """The windows of a run from the start of training to T; None where they do not follow each other."""
+    """The windows of a run from the start of training to the as-of time; None where they do not follow each other."""
     edges = [decision.training.start, decision.training.end, decision.holdout.start, decision.holdout.end]
     moments = [_seconds(moment) for moment in (*edges, decision.as_of)]
     if sorted(moments) != moments or moments[0] == moments[-1]:

@@ -1,4 +1,4 @@
-"""Numbers and names as a person reads them."""
+"""Numbers and names in human-readable form."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -61,7 +61,7 @@ def percent(value: float) -> str:
 
 
 def confidence(value: float) -> str:
-    """A level near one, with as many digits as it takes to tell it from one: 95 %, 99.993 %."""
+    """A level near one, with enough digits to differ from one: 95 %, 99.993 %."""
     doubt = (1 - value) * 100
     decimals = 2 if doubt >= 0.1 else min(6, -math.floor(math.log10(max(doubt, 1e-6))))
     return f"{_trimmed(number(value * 100, decimals))} %"

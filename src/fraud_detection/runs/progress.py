@@ -58,7 +58,7 @@ def data_line(profile: "Profile", windows: RunWindows) -> str:
     """What was read: transactions, frauds, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
     rejected = sum(profile.rejected.values())
-    aside = f" · {rejected:,} rows put aside" if rejected else ""
+    aside = f" · {rejected:,} rows quarantined" if rejected else ""
     return f"{transactions:,} transactions · {frauds:,} frauds{aside} · labels mature to {_day(windows.holdout_end)}"
 
 

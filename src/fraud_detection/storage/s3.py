@@ -1,4 +1,4 @@
-"""A folder in an object storage: every object is one PUT, which the storage makes appear whole or not at all."""
+"""A folder in an object storage: every object is one PUT, which is atomic."""
 
 import base64
 import hashlib
@@ -101,7 +101,7 @@ class BucketFolder(Storage):
         """Put it, or find that it is there.
 
         When the storage has written the object and its answer is lost, the repeated request finds the object there: the
-        mark of the writer tells that it was this one.
+        mark of the writer shows that it was this one.
         """
         from botocore.exceptions import ClientError
 

@@ -29,7 +29,7 @@ EXPECTED = {
     Kind.NUMBER: "number or boolean",
     Kind.CATEGORY: "text, integer or boolean",
 }
-"""The source types that each kind takes, for people."""
+"""The source types that each kind takes, as messages name them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
         SettingsError: an extra column has the name of a canonical one.
     """
     extra = [*columns.extra_numeric, *columns.extra_categorical]
-    taken = sorted(name for name in extra if name.lower() in RESERVED)  # engines do not tell names apart by case
+    taken = sorted(name for name in extra if name.lower() in RESERVED)  # engines ignore the case of names
     if taken:
         raise SettingsError(f"extra columns cannot be called {', '.join(taken)}: the system uses these names itself")
     alike = sorted(name for name in extra if [other.lower() for other in extra].count(name.lower()) > 1)

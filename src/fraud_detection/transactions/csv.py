@@ -53,7 +53,7 @@ def csv_schema(fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:
 
 
 def csv_batches(path: str, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
-    """Read one file. `defect` names what a typed value can no longer tell: broken_line or unparseable_time.
+    """Read one file. `defect` names what a typed value does not show: broken_line or unparseable_time.
 
     An amount or a number that is none becomes +inf and a label that is none becomes 2, values that the checks refuse; a
     missing value stays null.

@@ -1,7 +1,7 @@
 """The files of an input, checked before any engine reads them.
 
-Engines cannot be asked: one reads a path that does not exist as an empty table, another takes the types of the first
-file for those of all. So headers and footers are read here, and everything that is wrong with them is told at once.
+Engines do not check them: one reads a path that does not exist as an empty table, another assumes the types of the
+first file for all. So headers and footers are read here, and all their problems are reported at once.
 """
 
 import codecs
@@ -31,7 +31,7 @@ class Format(StrEnum):
 
 _SUFFIXES = {".csv": Format.CSV, ".csv.gz": Format.CSV, ".parquet": Format.PARQUET, ".pq": Format.PARQUET}
 _HEADER_BYTES = 1 << 20
-_READERS = 8  # footers are small and far away on object storage
+_READERS = 8  # footers are small, and each is a request to an object storage
 _SHOWN_FILES = 3
 _SEARCHED_LINES = 20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -46,7 +46,7 @@ class InputFile:
     format: Format
     types: dict[str, pa.DataType]
     layout: str = ""
-    """Equal for files that may be read together: types that differ in columns nobody asked for stop an engine, too."""
+    """Equal for files that can be read together: engines stop over types that differ, even in unread columns."""
     repeated: frozenset[str] = frozenset()
     """Names that several columns have; only a mapped one does harm."""
     constant: frozenset[str] = frozenset()
@@ -105,7 +105,7 @@ def _open(path: str) -> InputFile | str:
     except (DataError, OSError) as error:
         return f"{path}: {error}"
     except pa.ArrowException as error:
-        return f"{path}: not a whole {_format(path)} file, it may be truncated: {_first_line(error)}"
+        return f"{path}: not a complete {_format(path)} file; it may be truncated: {_first_line(error)}"
 
 
 def _parquet_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:

@@ -1,4 +1,4 @@
-"""What was read, in plain numbers: counts by hour, what was rejected and why, and what looks odd."""
+"""The profile of the input: counts by hour, what was rejected and why, and warnings."""
 
 import hashlib
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Profile:
     content_by_hour: NDArray[np.int64]  # sums of hashes of all values
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
-    future: int  # rows later than the clock and T: they count as nothing, but somebody should know
+    future: int  # rows later than the clock and the as-of time: not used, but worth a warning
     label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
     labels: LabelTableProfile | None  # None without a label table
 
@@ -78,7 +78,7 @@ class Profile:
         return self.latest >= (moment - _EPOCH) // timedelta(microseconds=1)
 
     def fingerprint(self, start: datetime, end: datetime) -> str:
-        """Of the good transactions in [start, end), whole hours, with the labels known at the run's T.
+        """Of the good transactions in [start, end), whole hours, with the labels known at the as-of time.
 
         Equal for equal rows whatever the files, their order and the engine. The part before the hyphen names the
         columns.
@@ -113,7 +113,7 @@ class Profile:
         raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\ncorrect the input, or data.max_rejected_share")
 
     def warnings(self, data: settings.Data, run: RunWindows, quarantine: str | None = None) -> tuple[str, ...]:
-        """What the owner of the data should look at, though the run can go on. Rows after the run's T do not count.
+        """What the owner of the data should check, although the run goes on. Rows after the as-of time do not count.
 
         Args:
             data: the settings.
@@ -133,7 +133,7 @@ class Profile:
     def _good_span(self) -> tuple[datetime, datetime]:
         if self.span is None:
             self.require_share(0.0)
-            raise DataError("no row is good")
+            raise DataError("the input has no valid row")
         return self.span
 
     def _counted(self, reason: str) -> str:
@@ -150,7 +150,7 @@ class Profile:
     def _future_rows(self) -> str | None:
         if not self.future:
             return None
-        return f"{self.future:,} rows are later than the clock of the run; they are quarantined and count as nothing"
+        return f"{self.future:,} rows are later than the clock of the run; they are quarantined and not used"
 
     def _hours_without_rows(self, run: RunWindows) -> str | None:
         start = max(whole_hour(self.first), run.history_start)

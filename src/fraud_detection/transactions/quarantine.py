@@ -11,7 +11,7 @@ from fraud_detection.storage import Storage
 from fraud_detection.transactions.reader import Transactions
 
 MAX_ROWS = 500_000
-"""Enough to see what is wrong; the report has the exact counts."""
+"""The most rows that are written; the report has the exact counts."""
 
 
 # OWASP, CSV Injection. A spreadsheet may overlook white space before the sign, and takes the wide form for the sign.

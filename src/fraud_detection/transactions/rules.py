@@ -1,4 +1,4 @@
-"""What makes a row bad. Each bad row has exactly one reason: the first that applies, in the order of `REASONS`."""
+"""The rules that a row has to meet. Each bad row has one reason: the first that applies, in the order of `REASONS`."""
 
 from datetime import UTC, datetime
 from functools import reduce
@@ -24,7 +24,7 @@ REASONS = {
 EXPECTED = {
     "broken_line": "as many fields as the header has",
     "null_id": "an id; where cards are not always known, leave customer_id out",
-    "unparseable_time": "2025-03-04T12:30:00 or alike, of 1970 or later",
+    "unparseable_time": "2025-03-04T12:30:00 or similar, from 1970 on",
     "future_time": "a time before the clock of the run",
     "bad_amount": "a plain number from 0 to 10^12, such as 1234.56",
     "bad_label": "0, 1 or empty",
@@ -32,7 +32,7 @@ EXPECTED = {
     "bad_number": "a plain finite number, or empty",
     "duplicate_id": "each transaction once",
 }
-"""What a row has to hold instead, for people who fix the data."""
+"""What a row has to hold instead; messages show it."""
 
 MAX_AMOUNT = 1e12
 """No card transaction in any currency is larger; features count in whole cents, which must fit 64 bits."""
@@ -41,7 +41,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
-    """Why a row of `reading.typed_rows` is bad by itself; null for a good one. `with_duplicates` comes after."""
+    """Why a row of `table.typed_rows` is bad by itself; null for a good one. `with_duplicates` comes after."""
     names = {field.name for field in fields}
     ids = [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
@@ -65,7 +65,8 @@ def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFr
     """Give all but one of the good rows with the same transaction id the reason duplicate_id.
 
     The first by all canonical columns in their order is kept, null first, but a known label before none: a copy that
-    came with a label of later than T leaves the label there was. Rows equal in all columns are the same row.
+    came with a label from after the as-of time does not replace the earlier label. Rows equal in all columns are the
+    same row.
     Only the ids in `repeated` are looked at: a window over all rows would cost far more than everything else.
     """
     alone = rows.join(repeated, "transaction_id", "left_anti")

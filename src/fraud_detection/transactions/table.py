@@ -64,9 +64,9 @@ _CANONICAL_TYPES = {
 def typed_rows(
     spark: SparkSession, files: tuple[InputFile, ...], fields: tuple[Field, ...], *, with_source: bool = False
 ) -> DataFrame:
-    """All rows in canonical columns and `defect` (see `text.csv_batches`; null for Parquet).
+    """All rows in canonical columns and `defect` (see `csv.csv_batches`; null for Parquet).
 
-    A label that is neither 0, 1 nor null is 2; NaN is null, except as an amount. `with_source` adds what the files
+    Invalid labels are encoded as 2; NaN is null, except as an amount. `with_source` adds what the files
     said, as text: `source_<name>` for each column and, for CSV, `broken_line`.
     """
     ids = _id_type(files, fields)
@@ -86,8 +86,8 @@ def typed_rows(
 def translate_read_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterator[None]:
     """Turn an engine's failure over a file that cannot be read into a `DataError` that names the file.
 
-    The engines do not say which file it was, or not in words for people: each file is read again here to find it. A
-    failure that no file explains is the engine's own and passes on.
+    The engines do not name the file, or not in a readable message: each file is read again here to find it. A failure
+    that no file explains is the engine's own and is raised unchanged.
     """
     try:
         yield
@@ -199,7 +199,7 @@ def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
     whole = file.constant.isdisjoint(field.source for field in fields)
-    # Engines do not tell names apart by case.
+    # Engines ignore the case of names.
     names = Counter(name.casefold() for name in file.types)
     alone = all(names[field.source.casefold()] == 1 for field in fields)
     return known and whole and alone and _PLAIN_NAME.fullmatch(file.path) is not None

@@ -1,4 +1,4 @@
-"""Which part of the input counts: what had happened, and was known, at a moment."""
+"""The part of the input that counts: what had happened, and was known, at the as-of time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +17,11 @@ class View:
 
     @property
     def rejects_future(self) -> bool:
-        """Whether transactions later than the clock are bad rows of this run; otherwise they lie after its T anyway."""
+        """Whether transactions later than the clock are bad rows; otherwise they lie after the as-of time."""
         return self.as_of is None or self.as_of > self.clock
 
     def counts(self) -> Column:
-        """The rows before T, those whose time nobody can read, and those of the future, which are warned of."""
+        """The rows before the as-of time, those without a readable time, and those of the future (a warning)."""
         if self.as_of is None:
             return F.lit(True)
         time = F.col("transaction_time")
