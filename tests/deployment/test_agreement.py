@@ -1,72 +1,12 @@
-"""variables.json, the DAGs' templates and Terraform's outputs must name the same settings."""
+"""The job is uploaded to where the DAGs and Terraform look for it."""
 
 import json
 import re
 
 from deployment import bucket
-from deployment.environment import OUTPUTS
-from deployment.paths import ROOT, VARIABLES_EXAMPLE
+from deployment.paths import ROOT
 
 DAGS, TERRAFORM = ROOT / "dags", ROOT / "infra" / "outputs.tf"
-VARIABLE = "fraud_detection"
-
-
-def of_the_example() -> set[str]:
-    return set(json.loads(VARIABLES_EXAMPLE.read_text(encoding="utf-8"))[VARIABLE])
-
-
-def of_the_dags() -> set[str]:
-    """The settings that the DAGs' templates read."""
-    found: set[str] = set()
-    for path in DAGS.glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r"\bsetting\(\s*[\"'](\w+)[\"']", text))
-        found |= set(re.findall(rf"var\.json\.{VARIABLE}\.get\(\s*[\"'](\w+)[\"']", text))
-        found |= set(re.findall(rf"var\.json\.{VARIABLE}\.(?!get\b)(\w+)", text))
-    return found
-
-
-def outputs() -> dict[str, str]:
-    """Terraform's outputs: name and body."""
-    text = TERRAFORM.read_text(encoding="utf-8")
-    return {
-        match[1]: match[2] for match in re.finditer(r'^output "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
-    }
-
-
-def keys(body: str, *way: str) -> set[str]:
-    """The keys of the object in an output's `value`, or of one nested in it."""
-    block = body.partition("value")[2].partition("{")[2]
-    for name in way:
-        block = re.split(rf"\b{name}\s*=\s*\{{", block, maxsplit=1)[1]
-    depth, found = 0, set[str]()
-    for line in block.splitlines():
-        match = re.match(r"\s*(\w+)\s*=", line)
-        if depth == 0 and match:
-            found.add(match[1])
-        depth += line.count("{") - line.count("}")
-        if depth < 0:
-            break
-    return found
-
-
-def test_variables_dags_and_terraform_name_the_same_settings() -> None:
-    """Fails when a DAG reads a setting that Terraform or the example does not give, or one of them has no effect."""
-    example, dags, terraform = of_the_example(), of_the_dags(), keys(outputs()["variables"], VARIABLE)
-    assert len(example) > 20, "the example is not read"
-    assert sorted(dags ^ example) == [], "in the DAGs or in variables.json.example, not in both"
-    assert sorted(terraform ^ example) == [], "in Terraform's output or in variables.json.example, not in both"
-
-
-def test_every_name_of_env_comes_from_an_output_that_terraform_has() -> None:
-    """Fails when `make env` stops at a missing Terraform output after the whole cloud has been created."""
-    there = outputs()
-    for name, way in OUTPUTS.items():
-        assert way[0] in there, f"{name}: Terraform has no output {way[0]}"
-        if len(way) == 2 and "{" in there[way[0]].partition("value")[2] and " for " not in there[way[0]]:
-            assert way[1] in keys(there[way[0]]), f"{name}: {way[0]} has no {way[1]}"
-        if way[0] == "variables":
-            assert way[2] in keys(there["variables"], VARIABLE), f"{name}: variables has no {way[2]}"
 
 
 def test_the_job_is_uploaded_to_where_dag_and_terraform_look_for_it() -> None:

@@ -110,6 +110,20 @@ def _planned(plan: dict[str, Any]) -> Iterator[Resource]:
             yield Resource(change["address"], change["type"], change["name"], change["change"]["after"])
 
 
+def sensitive(block: dict[str, Any], values: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The sensitive attributes of a resource that have a value, by their paths; `block` is of its schema."""
+    for name, attribute in block.get("attributes", {}).items():
+        value = values.get(name) if isinstance(values, dict) else None
+        if attribute.get("sensitive") and value:
+            yield f"{path}.{name}", value
+        if "nested_type" in attribute and value:
+            yield from sensitive(attribute["nested_type"], value, f"{path}.{name}")
+    for name, nested in block.get("block_types", {}).items():
+        found = (values or {}).get(name) or []
+        for value in found if isinstance(found, list) else [found]:
+            yield from sensitive(nested["block"], value, f"{path}.{name}")
+
+
 @cache
 def outcome() -> Outcome:
     """Run `terraform test`, once for all tests."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from terraform_runs import (
-    INFRA,
     PASSWORD,
     ROOT,
     VARIABLES,
@@ -18,8 +17,13 @@ from terraform_runs import (
     Run,
     outcome,
     planned_change,
+    sensitive,
     terraform,
 )
+
+from deployment import environment
+from deployment.paths import VARIABLES_EXAMPLE
+from deployment.settings import read_env
 
 BASTION = ["203.0.113.7/32"]  # as in infra/tests/variants.tftest.hcl
 PRIVATE_NETWORKS = ["10.20.0.0/16", "192.168.4.0/24"]
@@ -183,27 +187,13 @@ def test_the_widest_roles_are_granted_nowhere(tests: Outcome) -> None:
                 assert not str(role).startswith(("storage.", "lockbox.", "kms.", "iam.")), resource.address
 
 
-def _sensitive(block: dict[str, Any], values: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """The sensitive attributes of a resource that have a value."""
-    for name, attribute in block.get("attributes", {}).items():
-        value = values.get(name) if isinstance(values, dict) else None
-        if attribute.get("sensitive") and value:
-            yield f"{path}.{name}", value
-        if "nested_type" in attribute and value:
-            yield from _sensitive(attribute["nested_type"], value, f"{path}.{name}")
-    for name, nested in block.get("block_types", {}).items():
-        found = (values or {}).get(name) or []
-        for value in found if isinstance(found, list) else [found]:
-            yield from _sensitive(nested["block"], value, f"{path}.{name}")
-
-
 def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
     """Fails when a plan in CI's log shows a password, except Airflow's, which is documented."""
     found = dict(
         pair
         for resource in planned.resources
         if resource.type in tests.schema
-        for pair in _sensitive(tests.schema[resource.type]["block"], resource.values, resource.address)
+        for pair in sensitive(tests.schema[resource.type]["block"], resource.values, resource.address)
     )
     job = found.pop("module.mlflow_server.yandex_lockbox_secret_version.job.entries.text_value", None)
     assert job == "job", "the one text that is not made by a script is the user's name"
@@ -263,15 +253,6 @@ def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
             if "deletion_protection" in attributes:
                 protected = str(resource.values["deletion_protection"]).lower() == "true"
                 assert protected is (run.name != "variants/unprotected"), f"{run.name}: {resource.address}"
-
-
-def test_every_output_of_a_module_is_used() -> None:
-    """Fails when a module's output does not reach the root module, where the DAG or the operator needs it."""
-    root = "".join(path.read_text() for path in INFRA.glob("*.tf"))
-    for path in INFRA.glob("modules/*/outputs.tf"):
-        module = path.parent.name.replace("-", "_")
-        for name in re.findall(r'^output "(\w+)"', path.read_text(), flags=re.MULTILINE):
-            assert f"module.{module}.{name}" in root, f"nobody takes {name} of {module}"
 
 
 @pytest.fixture(scope="module")
@@ -384,6 +365,14 @@ def test_the_dags_get_exactly_the_settings_they_know(applied: Run) -> None:
     assert {name: type(value) for name, value in given.items()} == {name: type(value) for name, value in known.items()}
 
 
+def test_make_env_takes_the_outputs_of_terraform(applied: Run, tmp_path: Path) -> None:
+    """Fails when `make env` stops at a missing Terraform output after the whole cloud has been created."""
+    outputs = {name: {"value": value, "sensitive": False} for name, value in applied.outputs.items()}
+    environment.write(outputs, tmp_path / ".env", tmp_path / "variables.json", VARIABLES_EXAMPLE)
+    assert set(environment.OUTPUTS) <= set(read_env(tmp_path / ".env"))
+    assert json.loads((tmp_path / "variables.json").read_text()) == applied.outputs["variables"]
+
+
 def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: Outcome) -> None:
     """Fails when Airflow 2 refuses `make import-variables`, or loses an option of airflow.cfg."""
     [two] = tests.runs["variants/airflow_2"].of("yandex_airflow_cluster")
@@ -406,11 +395,3 @@ def test_managed_airflow_gets_the_providers_that_the_dags_are_tested_with(applie
     assert {name.split("==")[0] for name in packages} == {
         f"apache-airflow-providers-{name}" for name in ("common-compat", "slack", "yandex")
     }
-
-
-def test_no_script_of_the_infrastructure_hides_an_error() -> None:
-    """Fails when a failed step of an infrastructure script goes unnoticed."""
-    scripts = [path for path in INFRA.rglob("*.sh") if ".terraform" not in path.parts]
-    assert len(scripts) >= 3
-    for path in scripts:
-        assert "set -euo pipefail" in Path(path).read_text(), path
