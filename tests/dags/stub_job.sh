@@ -8,9 +8,11 @@
 # A plan that is used up says 0.
 set -eu
 plan=$1 outcomes=$2
+until mkdir "$plan.lock" 2>/dev/null; do sleep 0.05; done # jobs of two runs may begin at once
 said=$(sed -n 1p "$plan")
 sed 1d "$plan" > "$plan.rest"
 mv "$plan.rest" "$plan"
+rmdir "$plan.lock"
 mkdir -p "$outcomes"
 failed() {
     printf '{"decision": null, "reason": null, "version": null, "as_of": null, "difference": null, "report": null, "exit_code": %s, "error": "as planned", "retry": %s}' "$1" "$2"

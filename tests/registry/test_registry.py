@@ -26,6 +26,7 @@ from fraud_detection.model.model import Model
 from fraud_detection.registry import Pin, Registry, commit
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.registry.lease import LeaseLostError
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 
@@ -427,10 +428,12 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
 
 
 def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a run that promotes at the same moment overrides an operator's rollback."""
+    """Fails when a run that stands still while it promotes overrides an operator's rollback afterwards."""
     served.record(Outcome.PROMOTED, T1, seed=1)
-    with rollback_just_before(commit.set_champion, served, None, monkeypatch):
-        decided = served.record(Outcome.PROMOTED, T2, seed=2)
+    with rollback_just_before(commit.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
+        served.record(Outcome.PROMOTED, T2, seed=2)
+    decided = served.log.find(T2)
+    assert decided is not None
     assert (decided.decision, decided.version) == (Outcome.PROMOTED, 3)  # the rollback completed it, then left it
     assert served.versions() == [1, 2, 3]
     assert served.aliases() == {"champion": 2, "previous_champion": 3}
@@ -446,10 +449,13 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
     def refuse(*_arguments: object) -> None:
         raise FraudDetectionError("the intent's artifacts are gone")
 
-    monkeypatch.setattr(Registry, "complete_open_intents", refuse)
-    with rollback_just_before(commit.set_champion, served, 1, monkeypatch):
-        champion = served.client.get_registered_model(NAME).aliases["champion"]
-        decided = served.record_as_it_is(decision(Outcome.PROMOTED, T2, champion_version=int(champion)), seed=2)
+    champion = served.client.get_registered_model(NAME).aliases["champion"]
+    promotion = decision(Outcome.PROMOTED, T2, champion_version=int(champion))
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "complete_open_intents", refuse)
+        with rollback_just_before(commit.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
+            served.record_as_it_is(promotion, seed=2)
+    (decided,) = world(served.output).registry.complete_open_intents(T2)
     assert failed(decided) == ["not_pinned"]
     assert served.versions() == [1, 2]
     assert served.aliases() == {"champion": 1, "previous_champion": 2}
@@ -805,7 +811,12 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["decisions", "mlartifacts", "mlflow.db"]
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
+        "decisions",
+        "leases",
+        "mlartifacts",
+        "mlflow.db",
+    ]
 
 
 def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(tmp_path: Path) -> None:
