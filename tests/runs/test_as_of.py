@@ -183,6 +183,7 @@ def described(transactions: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     shown = {name: (str(path), chosen) for name, (path, chosen) in worlds.items()}
     (folder / "worlds.json").write_text(json.dumps(shown), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_CONNECT_MODE_ENABLED"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     command = [sys.executable, __file__, str(folder / "worlds.json")]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
     assert ran.returncode == 0, ran.stderr[-3000:]
