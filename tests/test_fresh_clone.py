@@ -73,6 +73,7 @@ def test_what_a_machine_lacks_is_skipped_unless_it_is_demanded(
 ) -> None:
     """Fails when a newcomer's first `make test` is red, or `make test-extra` is green without running a test."""
     command = [sys.executable, "-m", "pytest", "-m", "needs", "-p", "no:cacheprovider", "tests/test_shell_scripts.py"]
+    (tmp_path / "git").symlink_to(shutil.which("git") or "/usr/bin/git")
     environment = _environment(PATH=str(tmp_path), TEST_EXTRA=demanded)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout

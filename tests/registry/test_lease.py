@@ -75,6 +75,15 @@ def test_a_lease_that_was_never_released_is_taken_over_when_it_has_expired(lease
         assert error.value.exit_code == 75
 
 
+def test_a_wait_for_a_lease_names_its_holder_once(leases: Leases, caplog: pytest.LogCaptureFixture) -> None:
+    """Fails when a command that waits for minutes after a kill says nothing, or repeats itself each second."""
+    leases._acquire("the run of 12:00")
+    with leases.hold("the run of 13:00"):
+        pass
+    (record,) = caplog.records
+    assert "waiting: the run of 12:00 is in the last steps of fraud_detection since" in record.getMessage()
+
+
 def test_an_expired_lease_is_not_used_although_nobody_has_taken_it_over(leases: Leases, clock: Clock) -> None:
     """Fails when a process that stood still goes on at the moment at which another takes over."""
     with leases.hold("a run") as held:

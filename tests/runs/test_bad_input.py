@@ -222,6 +222,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow  # the next run waits for the lease that the first could not release
 def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_path: Path) -> None:
     """Fails when a full disk leaves half-written results, or a state that the next run cannot complete."""
     (tiny_disk / "filler").write_bytes(b"x" * 30_000)

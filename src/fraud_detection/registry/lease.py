@@ -12,6 +12,7 @@ A lease cannot stop a process that stands still inside a single request to MLflo
 it afterwards. Such a process learns of it before its next step: see `commit.exclusive`.
 """
 
+import logging
 import os
 import socket
 import time
@@ -32,6 +33,7 @@ PATIENCE = 2 * (DURATION + CLOCK_SKEW)
 """How long to wait for another holder: longer than a killed one can block, whatever it was doing."""
 _RENEW_AFTER = DURATION / 4
 _POLL_SECONDS = 1.0
+_LOGGER = logging.getLogger(__name__)
 
 
 class LeaseLostError(ServiceUnavailableError):
@@ -110,6 +112,7 @@ class Leases:
 
     def _acquire(self, holder: str) -> "Lease":
         deadline = self.clock() + PATIENCE
+        waiting_for = None
         while True:
             newest, now = self._newest(), self.clock()
             if newest is None or newest.is_free(now):
@@ -120,9 +123,21 @@ class Leases:
                 if self._storage.write_once(self._name(generation), _content(record)):
                     return Lease(self, record)
             elif now < deadline:
+                if waiting_for != newest.generation:
+                    waiting_for = newest.generation
+                    self._log_wait(newest)
                 self._sleep(_POLL_SECONDS)
             else:
                 raise self._busy(newest)
+
+    def _log_wait(self, newest: LeaseRecord) -> None:
+        _LOGGER.warning(
+            "waiting: %s is in the last steps of %s since %s UTC; should it be dead, its lease ends at %s UTC",
+            newest.holder,
+            self._model_name,
+            f"{newest.acquired_at:%Y-%m-%d %H:%M:%S}",
+            f"{newest.expires_at + CLOCK_SKEW:%H:%M:%S}",
+        )
 
     def _busy(self, newest: LeaseRecord) -> ServiceUnavailableError:
         url = self._storage.url(self._name(newest.generation))
