@@ -191,7 +191,7 @@ test-dags-py312: setup .venv-airflow-py312/.synced .venv-airflow2-py312/.synced 
 
 .PHONY: test-cloud
 test-cloud: setup .venv-airflow/.synced ## Run the tests of the deployment, also with a real Airflow
-	@$(RUN)pytest tests/deployment
+	@$(RUN)pytest -m "not stack" tests/deployment
 
 .PHONY: test-extra
 test-extra: setup ## Run the tests that make test may skip (needs shellcheck, ps, the jars of S3A, HANDBOOK_DATA=FILE)
@@ -264,7 +264,7 @@ MLFLOW_REQUIREMENTS := infra/modules/mlflow-server/files/requirements.txt
 .PHONY: test-infra
 test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .venv-mlflow-machine/.synced ## Test infra/ without a cloud (needs terraform, and go if Terraform's registry is unavailable)
 	@infra/tests/provider.sh
-	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest tests/infra
+	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest -m "not stack" tests/infra
 	@.venv-infra/bin/checkov --config-file infra/tests/checkov.yaml
 
 .PHONY: benchmark

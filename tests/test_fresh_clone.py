@@ -67,6 +67,7 @@ def test_a_variable_that_nobody_set_is_not_handed_on_empty(project: Path) -> Non
     assert handed == ["not handed on"] * 2 + ["a file.parquet"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("demanded", "code", "told"), [("", 0, "skipped"), ("1", 1, "error")])
 def test_what_a_machine_lacks_is_skipped_unless_it_is_demanded(
     demanded: str, code: int, told: str, tmp_path: Path

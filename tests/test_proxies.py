@@ -58,6 +58,7 @@ def _environment(proxy: str, no_proxy: str) -> dict[str, str]:
     return cleared | dict.fromkeys(PROXIES, proxy) | {"no_proxy": no_proxy}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("no_proxy", ["", "corp.example", "*"])
 def test_the_embedded_engine_is_reached_without_a_proxy(
     tmp_path: Path, transactions: Path, silent: Silent, no_proxy: str
@@ -69,6 +70,7 @@ def test_the_embedded_engine_is_reached_without_a_proxy(
     assert silent.taken == [], "nothing of a run on one machine is the proxy's business"
 
 
+@pytest.mark.slow
 def test_a_closed_port_for_a_proxy_is_no_obstacle(tmp_path: Path, transactions: Path, closed: str) -> None:
     """Fails when a proxy that is down ends a run that does not need it."""
     ran = retrain(tmp_path, transactions, environment=_environment(closed, ""))

@@ -156,6 +156,7 @@ def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genu
     assert rows["transaction_id"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 @given(feature_tables(), feature_tables(), st.booleans(), st.data())
 @settings(max_examples=100, deadline=None)
 def test_what_comes_after_t_changes_nothing_at_t(

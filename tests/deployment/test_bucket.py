@@ -69,6 +69,7 @@ def test_the_job_lies_where_the_dag_looks_for_it(s3: Server) -> None:
     assert not [name for name in names if name.endswith(".pyc")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survived", range(4))
 def test_an_upload_that_breaks_off_leaves_the_earlier_revision_in_use(
     s3: Server, archive: Path, monkeypatch: pytest.MonkeyPatch, survived: int
@@ -99,6 +100,7 @@ def test_an_upload_that_breaks_off_leaves_the_earlier_revision_in_use(
     assert s3.content(f"code/{earlier['folder']}/retraining.yaml") != b"changed: true"  # a run may still be using it
 
 
+@pytest.mark.slow
 def test_what_is_unchanged_is_not_sent_again(s3: Server, data: Path) -> None:
     """Fails when each deployment uploads everything again, also the 147 MB of the archive."""
     for _ in range(2):

@@ -100,6 +100,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"{url} does not answer: {log.read_text(errors='replace')[-3000:]}")
 
 
+@pytest.mark.slow
 def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Started, tmp_path: Path) -> None:
     """Fails when the DAGs read outdated settings after an import, or another variable is lost."""
     airflow = Airflow(started.url, USER, PASSWORD)

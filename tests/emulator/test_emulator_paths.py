@@ -50,6 +50,7 @@ def job_of(state: Path) -> tuple[str, str]:
     return api.job_status(cluster.id, job_id), api.emulator.log(job_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "variables", "state"),
     [

@@ -102,6 +102,7 @@ def test_a_creation_under_way_goes_on_after_a_restart(emulator: Restartable) -> 
     assert cluster.status == cluster_pb2.Cluster.RUNNING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_of_a_job_outlives_the_emulator(emulator: Restartable, number: signal.Signals) -> None:
     """Fails when a killed stack leaves Spark running and writing to the bucket."""

@@ -180,6 +180,7 @@ def _hash(path: Path) -> str:
     return f"--hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+@pytest.mark.slow
 def test_the_machine_installs_what_was_tested_and_nothing_more(installation: Installation) -> None:
     """Fails when MLflow's machine installs a changed package, one without a hash, or another one that it asks for."""
     wheel = installation.folder / "small-1.0-py3-none-any.whl"

@@ -214,6 +214,7 @@ while :; do sleep 0.1; done
 """A component that has a child process, and notes who of the two is asked to end."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "answer"), [("mlflow", ":"), ("postgres", "kill -9 $(cat {folder}/pid); exit")])
 def test_no_process_of_a_stopped_component_is_left(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, name: str, answer: str

@@ -323,6 +323,7 @@ def pairs(points: int, thin: int) -> Iterator[tuple[int, int]]:
         yield from ((first, second) for second in range(points) if (first + second) % thin == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize("frozen", [False, True], ids=["alive", "frozen"])
 @pytest.mark.parametrize("order", [(T1, T2), (T2, T1)], ids=["older-first", "newer-first"])
@@ -382,6 +383,7 @@ def test_a_promotion_and_a_rollback_interleaved_anywhere_agree_with_the_log(
         stage.assert_agrees()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("steps")
 def test_two_promotions_interleaved_on_an_object_storage_agree_with_the_log(
     server: Server, monkeypatch: pytest.MonkeyPatch

@@ -130,6 +130,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_user_without_name_and_home_can_use_the_command_line(tmp_path: Path) -> None:
     """Fails when every command that opens MLflow ends in a stack trace in a container whose user has no name."""
     (tmp_path / "settings.yaml").touch()

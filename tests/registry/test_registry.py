@@ -524,6 +524,7 @@ def two(served: World) -> World:
     return served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_it", STATES)
 def test_a_rollback_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
     """Fails when an operator cannot roll back because of what an earlier command or run left behind."""
@@ -536,6 +537,7 @@ def test_a_rollback_leaves_every_state(two: World, break_it: Callable[[World], N
     assert set(fresh.aliases().values()) <= {1, 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_it", STATES)
 def test_an_unpin_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
     """Fails when promotion stays off because of what an earlier command or run left behind."""
@@ -549,6 +551,7 @@ def test_an_unpin_leaves_every_state(two: World, break_it: Callable[[World], Non
     assert fresh.registry.champion() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("break_it", STATES)
 def test_a_retirement_leaves_every_state(two: World, break_it: Callable[[World], None]) -> None:
     """Fails when no command can retire a champion that cannot be compared with."""
@@ -800,6 +803,7 @@ here.registry.rollback(None, "r", "anna")
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(tmp_path: Path) -> None:
     """Fails when MLflow's migrations and warnings are printed into the output of `--json`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}

@@ -128,7 +128,7 @@ def _of_the_decision(found: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in found.items()
-        if name not in {"seconds", "run_id", "decided_at", "committed_at", "report"}
+        if name not in {"seconds", "run_id", "decided_at", "committed_at", "report", "code_revision"}
     }
 
 

@@ -237,6 +237,7 @@ def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_pat
     assert (again.exit_code, again.json["decision"], again.json["version"]) == (0, "promoted", 1)
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_without_a_stack_trace(tmp_path: Path) -> None:
     """Fails when the installed command, unlike the tests' process, shows a stack trace or another exit code."""
     command = [str(Path(sys.executable).with_name("fraud-detection")), "retrain", "--input", str(tmp_path / "none")]
