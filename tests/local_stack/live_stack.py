@@ -1,6 +1,7 @@
 """A running stack: its commands, its services, and training runs during which a fault is injected."""
 
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 import yaml
 
 from deployment.airflow import Airflow
+from deployment.bucket import CURRENT
 from deployment.http import HttpError, basic, call
 from emulator.client import Emulator
 from local_stack import airflow, mlflow
@@ -159,7 +161,9 @@ class Run:
         """Store the settings of this run alone; something else triggers it."""
         stack = self.live.stack
         settings = yaml.safe_load((ROOT / stack.training_settings).read_text())
-        (stack.bucket / "code" / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
+        code = stack.bucket / "code"
+        revision = code / json.loads((code / CURRENT).read_text())["folder"]
+        (revision / "retraining.yaml").write_text(yaml.safe_dump({**settings, "model_name": self.model}))
         configure(
             stack,
             self.live.api,
