@@ -26,6 +26,7 @@ def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.Monk
     monkeypatch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(connection))
     # The only setting that is not Terraform's: the emulator's buckets are folders.
     installation.variables = {**content["fraud_detection"], "storage_endpoint": f"file://{installation.bucket.parent}"}
+    installation.upload("4f1c")
     installation.configure()
     run = installation.run()
     assert run.state == "success", run.tasks

@@ -169,7 +169,7 @@ class Installation:
 
     def upload(self, folder: str) -> None:
         """Let runs that start from now on take the code in this folder."""
-        path = self.bucket / "code" / "current.json"
+        path = self.bucket.parent / self.variables["code_uri"].removeprefix("s3a://") / "current.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"revision": "4f1c", "folder": folder, "venv": "venvs/9b1c.tar.gz"}))
 

@@ -137,7 +137,7 @@ def test_the_cluster_is_labelled_as_the_project(contract: Contract) -> None:
     """Fails when a cluster's labels hide its costs, or hide it from the reaper."""
     [tagged] = [one for one in contract.terraform.of("yandex_logging_group") if "dataproc" in one.address]
     labels = contract.cluster["labels"]
-    assert set(labels) == {"project", "run", "lifetime-minutes"}
+    assert set(labels) == {"project", "run", "lifetime-minutes", "idle-minutes"}
     assert labels["project"] == contract.settings["project"] == tagged.values["labels"]["project"]
     assert contract.cluster["name"] == f"{labels['project']}-{labels['run']}-1"
 
@@ -176,8 +176,8 @@ def test_the_job_reads_and_writes_the_buckets_of_terraform(contract: Contract) -
     """Fails when the job looks for its code, data, MLflow or password in another place than Terraform created."""
     buckets, job = contract.terraform.outputs["bucket_names"], contract.job["pysparkJob"]
     code = f"s3a://{buckets['code']}/code"
-    assert job["mainPythonFileUri"] == f"{code}/fraud_detection_model.py"
-    assert job["archiveUris"] == [f"{code}/venv.tar.gz#venv"]
+    assert job["mainPythonFileUri"] == f"{code}/4f1c/fraud_detection_model.py"
+    assert job["archiveUris"] == [f"{code}/venvs/9b1c.tar.gz#venv"]
     options = dict(zip(job["args"][::2], job["args"][1::2], strict=True))
     assert options["--input"] == f"s3a://{buckets['input']}/input_data"
     assert options["--output"] == f"s3a://{buckets['output']}/output_data"
