@@ -93,7 +93,7 @@ def _send(
 
 def _session(url: str) -> requests.Session:
     """A session for one service. A service on this machine is called directly: without a proxy, and without retries,
-    since whoever starts it polls it.
+    since its caller polls it.
     """
     session = requests.Session()
     session.trust_env = False  # a password in ~/.netrc would replace the Authorization header

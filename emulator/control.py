@@ -19,7 +19,7 @@ from emulator.iam import Caller
 from emulator.lockbox import Lockbox
 
 SERVICE = "emulator.Control"
-CONTROL = Caller("control", "control", "")  # whoever holds the control token
+CONTROL = Caller("control", "control", "")  # any holder of the control token
 
 
 def to_json(value: object) -> bytes:

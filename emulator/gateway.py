@@ -58,7 +58,7 @@ class Gateway:
     excuses: Callable[[Violation, Message], bool]  # broken rules that the real API is known not to hold
 
     def handler(self, service: Service) -> grpc.GenericRpcHandler:
-        """Handlers of all methods of a service; those not emulated answer UNIMPLEMENTED to whoever may call."""
+        """Handlers of all methods of a service; those not emulated answer UNIMPLEMENTED to any caller with access."""
         methods = {
             method.name: grpc.unary_unary_rpc_method_handler(
                 self._behaviour(service, method),

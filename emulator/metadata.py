@@ -76,7 +76,7 @@ class MetadataServer:
         return {"access_token": token, "expires_in": int(expires - time.time()), "token_type": "Bearer"}
 
     def payload(self, secret_id: str, authorization: str | None) -> tuple[HTTPStatus, dict[str, object]]:
-        """The answer of `GET /lockbox/v1/secrets/ID/payload`, to whoever has a token."""
+        """The answer of `GET /lockbox/v1/secrets/ID/payload`, for a caller with a token."""
         caller, code = ANONYMOUS, grpc.StatusCode.OK
         try:
             caller = self._iam.authenticate(authorization)

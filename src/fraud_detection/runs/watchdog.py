@@ -24,7 +24,7 @@ class Watchdog:
 
     Args:
         minutes: without progress; then the stacks of all threads go to standard error.
-        report: takes the error that names the phase, and tells whoever has to know. It runs in a thread of its own.
+        report: takes the error that names the phase, and passes it on. It runs in a thread of its own.
     """
 
     def __init__(self, minutes: float, report: Callable[[StalledError], None]) -> None:
