@@ -1,5 +1,6 @@
 """supervisord: its configuration, its start, what runs under it, and an end that leaves nothing behind."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -47,7 +48,8 @@ def socket_path(stack: Stack) -> Path:
     path = stack.run / "supervisor.sock"
     if len(str(path)) <= _LONGEST_SOCKET_PATH:
         return path
-    return Path(tempfile.gettempdir()) / f"fraud-detection-{os.getuid()}-{stack.folder.stat().st_ino:x}.sock"
+    name = hashlib.sha256(os.fsencode(stack.folder.resolve())).hexdigest()[:16]  # of a folder that need not exist yet
+    return Path(tempfile.gettempdir()) / f"fraud-detection-{os.getuid()}-{name}.sock"
 
 
 def configuration(stack: Stack) -> str:

@@ -386,10 +386,11 @@ def test_dag_files_of_an_earlier_release_are_deleted(
     assert (dags / "fraud_detection_training.py").is_file()
 
 
-def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path) -> None:
-    """Fails when `make status` or `make down` fails before the first `make up`."""
+@pytest.mark.parametrize("folder", ["stack", "long" * 30])
+def test_status_and_down_of_a_stack_that_was_never_up(tmp_path: Path, folder: str) -> None:
+    """Fails when `make status` or `make down` fails before the first `make up`, also in a folder with a long path."""
     env = tmp_path / ".env"
-    env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
+    env.write_text(f"STACK_FOLDER={tmp_path / folder}\n")
     status = CliRunner().invoke(main, ["status", "--env", str(env)])
     assert status.exit_code == 0, status.output
     assert status.stdout.count("stopped") == len(components.COMPONENTS)
