@@ -22,6 +22,7 @@ import click
 from fraud_detection import __version__
 from fraud_detection.errors import FraudDetectionError, SettingsError, StalledError
 from fraud_detection.masking import mask
+from fraud_detection.outputs import DATABASE
 from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import load_settings
 from fraud_detection.shapes import stack_trace
@@ -339,7 +340,7 @@ def default_tracking_uri(output: str) -> str:
     """
     if "://" in output:
         raise SettingsError(f"--output {output} is not on disk and cannot hold MLflow's database; give --tracking-uri")
-    return f"sqlite:///{Path(output) / 'mlflow.db'}"
+    return f"sqlite:///{Path(output) / DATABASE}"
 
 
 def current_person() -> str:

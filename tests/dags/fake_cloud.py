@@ -1,6 +1,6 @@
 """Shared by the DAG tests: an installation with its settings, its runs, and what the emulated cloud recorded."""
 
-import importlib
+import importlib.util
 import json
 import sys
 import time
@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +44,19 @@ def load(name: str) -> Any:
     for module in [module for module in sys.modules if module == name or module.startswith("fraud_detection_common")]:
         del sys.modules[module]
     return importlib.import_module(name)
+
+
+def library_outputs() -> ModuleType:
+    """The library's names of objects: one file of the standard library alone, so Airflow's environment can load it."""
+    spec = importlib.util.spec_from_file_location("library_outputs", ROOT / "src" / "fraud_detection" / "outputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+OUTPUTS = library_outputs()
 
 
 @dataclass
@@ -157,9 +170,9 @@ class Installation:
         """Write the maturity counts of the last job: `h1=5` are five frauds that mature an hour after `as_of`."""
         hours = {(as_of + timedelta(hours=int(name[1:]))).isoformat(): count for name, count in frauds.items()}
         content = {"model_name": "fraud_detection", "as_of": as_of.isoformat(), "frauds": hours}
-        self.leave("maturity/fraud_detection.json", content)
+        self.leave(OUTPUTS.maturity_file("fraud_detection"), content)
         decision = {"decision": "refused", "version": None, "champion_version": 12}
-        self.leave(f"decisions/fraud_detection/{as_of:%Y%m%dT%H%M%SZ}.json", decision)
+        self.leave(OUTPUTS.decision_file("fraud_detection", as_of), decision)
 
     def leave(self, name: str, content: dict[str, Any]) -> None:
         """Write an object to the output folder."""

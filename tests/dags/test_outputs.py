@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 import requests
-from fake_cloud import EMULATOR_PYTHON, load
+from fake_cloud import EMULATOR_PYTHON, OUTPUTS, load
 
 from emulator.client import serving
 
@@ -97,7 +97,7 @@ def measure_freshness(*arguments: Any, **options: Any) -> Any:
 
 
 def _decision(as_of: datetime) -> str:
-    return f"decisions/m/{as_of:%Y%m%dT%H%M%SZ}.json"
+    return str(OUTPUTS.decision_file("m", as_of))
 
 
 def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
@@ -106,13 +106,13 @@ def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
     for kind, counts in (("frauds", {1: 3, 2: 7}), ("transactions", transactions)):
         if counts is not None:
             content[kind] = {(T + timedelta(hours=hours)).isoformat(): count for hours, count in counts.items()}
-    leave("maturity/m.json", content)
+    leave(OUTPUTS.maturity_file("m"), content)
 
 
 def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
     """Fails when the DAG cannot read how its job ended."""
     assert results.outcome("a job") is None
-    leave("outcomes/a job.json", {"exit_code": 65})
+    leave(OUTPUTS.outcome_file("a job"), {"exit_code": 65})
     assert results.outcome("a job") == {"exit_code": 65}
 
 
@@ -120,13 +120,13 @@ def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> 
     """Fails when the check takes a rollback, or another model's decision, for the last decision."""
     assert results.last_decision("m", T) is None
     for hours in range(-3, 4):
-        leave(f"decisions/m/{T + timedelta(hours=hours):%Y%m%dT%H%M%SZ}.json")
-    leave("decisions/m/20260601T091500123456Z-rollback.json")
-    leave("decisions/another/20270101T000000Z.json")
+        leave(_decision(T + timedelta(hours=hours)))
+    leave(OUTPUTS.intervention_file("m", "rollback", datetime(2026, 6, 1, 9, 15, 0, 123456, tzinfo=UTC)))
+    leave(OUTPUTS.decision_file("another", datetime(2027, 1, 1, tzinfo=UTC)))
     assert results.last_decision("m", T) == T + timedelta(hours=3)
     assert results.last_decision("m", T + timedelta(hours=3)) == T + timedelta(hours=3)
     assert results.last_decision("m", T + timedelta(hours=4)) is None
-    assert len(results.names("decisions/m/")) == 8
+    assert len(results.names(OUTPUTS.decisions_folder("m"))) == 8
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_a_retired_champion_is_none(results: Any, leave: Any) -> None:
     """Fails when the successor of a retired champion must wait for new frauds."""
     _matured(leave, transactions={1: 40})
     leave(_decision(T), {"version": 2, "champion_version": 1})
-    leave(f"decisions/m/{T - timedelta(hours=2):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
-    leave(f"decisions/m/{T + timedelta(minutes=20):%Y%m%dT%H%M%S}123456Z-rollback.json")
+    leave(OUTPUTS.intervention_file("m", "retire-champion", T - timedelta(hours=2)))
+    leave(OUTPUTS.intervention_file("m", "rollback", T + timedelta(minutes=20)))
     assert not measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
-    leave(f"decisions/m/{T + timedelta(minutes=30):%Y%m%dT%H%M%S}123456Z-retire-champion.json")
+    leave(OUTPUTS.intervention_file("m", "retire-champion", T + timedelta(minutes=30)))
     assert measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
 
 

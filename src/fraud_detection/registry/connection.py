@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.masking import MASK, mask
+from fraud_detection.outputs import ARTIFACTS
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import sqlite
 from fraud_detection.storage import is_object, session
@@ -154,7 +155,7 @@ class Connection:
         chosen = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")
         if chosen:
             return chosen.replace("s3a://", "s3://", 1)  # the name that MLflow knows
-        return (self._sqlite_file.parent / "mlartifacts").as_uri()
+        return (self._sqlite_file.parent / ARTIFACTS).as_uri()
 
     @property
     def _sqlite_file(self) -> Path | None:

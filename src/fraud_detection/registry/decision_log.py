@@ -6,19 +6,23 @@
 It is the history: MLflow keeps no record of where an alias pointed before.
 """
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.outputs import (
+    DECISIONS,
+    decision_file,
+    decisions_folder,
+    intervention_file,
+    is_decision,
+    is_intervention,
+)
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import Storage
-
-_DECISION = re.compile(r"\d{8}T\d{6}Z")
-_INTERVENTION = re.compile(r"\d{8}T\d{12}Z-(rollback|unpin|retire-champion)")
 
 
 class Action(StrEnum):
@@ -54,7 +58,7 @@ class DecisionLog:
     def __init__(self, storage: Storage, model_name: str) -> None:
         self._storage = storage
         self._model_name = model_name
-        self._folder = f"decisions/{model_name}/"
+        self._folder = decisions_folder(model_name)
 
     def find(self, as_of: datetime) -> Decision | None:
         """The decision of the run at `as_of`, or None.
@@ -62,7 +66,7 @@ class DecisionLog:
         Raises:
             FraudDetectionError: it is there and cannot be read.
         """
-        return self._read(f"{self._folder}{_stamp(as_of)}.json", Decision)
+        return self._read(decision_file(self._model_name, as_of), Decision)
 
     def previous(self, as_of: datetime | None) -> Decision | None:
         """The decision of the newest T before `as_of`, or of the newest at all; None where there is none.
@@ -70,21 +74,22 @@ class DecisionLog:
         Raises:
             FraudDetectionError: it is there and cannot be read.
         """
-        stamps = [name.removeprefix(self._folder).removesuffix(".json") for name in self._storage.names(self._folder)]
-        before = [stamp for stamp in stamps if _DECISION.fullmatch(stamp) and (not as_of or stamp < _stamp(as_of))]
-        return self._read(f"{self._folder}{max(before)}.json", Decision) if before else None
+        end = decision_file(self._model_name, as_of) if as_of else None
+        names = filter(is_decision, self._storage.names(self._folder))
+        before = [name for name in names if end is None or name < end]
+        return self._read(max(before), Decision) if before else None
 
     def write(self, decision: Decision) -> bool:
         """Write the decision once; False, and nothing written, where this model has decided at that T before."""
-        return self._write_once(f"{self._folder}{_stamp(decision.as_of)}.json", decision)
+        return self._write_once(_name(decision), decision)
 
     def find_intervention(self, action: Action, pinned_at: datetime) -> Intervention | None:
         """What was done about the pin set at `pinned_at`, or None."""
-        return self._read(self._intervention_name(action, pinned_at), Intervention)
+        return self._read(intervention_file(self._model_name, action, pinned_at), Intervention)
 
     def write_intervention(self, intervention: Intervention) -> bool:
         """Write it once for each pin; False where that was done before."""
-        return self._write_once(self._intervention_name(intervention.action, intervention.pinned_at), intervention)
+        return self._write_once(_name(intervention), intervention)
 
     def history(self) -> tuple[Entry, ...]:
         """Every decision and intervention, in the order in which they came into force.
@@ -93,11 +98,11 @@ class DecisionLog:
             FraudDetectionError: an object is broken; it is named.
         """
         entries = [self._entry(name) for name in self._storage.names(self._folder) if name.endswith(".json")]
-        return tuple(sorted(entries, key=lambda entry: (_moment(entry), _stamp_of(entry))))
+        return tuple(sorted(entries, key=lambda entry: (_moment(entry), _name(entry))))
 
     def other_models(self) -> tuple[str, ...]:
         """The other model names that have decisions in the same storage, sorted."""
-        names = {name.split("/")[1] for name in self._storage.names("decisions/") if name.endswith(".json")}
+        names = {name.split("/")[1] for name in self._storage.names(DECISIONS) if name.endswith(".json")}
         return tuple(sorted(names - {self._model_name}))
 
     def last_change(self) -> Entry | None:
@@ -109,10 +114,9 @@ class DecisionLog:
         return next((entry for entry in reversed(self.history()) if _changes_service(entry)), None)
 
     def _entry(self, name: str) -> Entry:
-        stem = name.removeprefix(self._folder).removesuffix(".json")
-        if _DECISION.fullmatch(stem):
+        if is_decision(name):
             entry: Entry | None = self._read(name, Decision)
-        elif _INTERVENTION.fullmatch(stem):
+        elif is_intervention(name):
             entry = self._read(name, Intervention)
         else:
             url = self._storage.url(name)
@@ -134,7 +138,7 @@ class DecisionLog:
                 f"{self._storage.url(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
                 f" ({len(content)} bytes found); restore it from a copy, or move it away to go on without it"
             ) from error
-        expected = f"decisions/{entry.model_name}/{_stamp_of(entry)}.json"
+        expected = _name(entry)
         if expected != name:
             raise FraudDetectionError(
                 f"{self._storage.url(name)} holds what belongs into {expected}; rename it, or move it away"
@@ -143,9 +147,6 @@ class DecisionLog:
 
     def _write_once(self, name: str, entry: Entry) -> bool:
         return self._storage.write_once(name, entry.model_dump_json(indent=2).encode())
-
-    def _intervention_name(self, action: Action, pinned_at: datetime) -> str:
-        return f"{self._folder}{_exact_stamp(pinned_at)}-{action}.json"
 
 
 def _changes_service(entry: Entry) -> bool:
@@ -160,15 +161,7 @@ def _moment(entry: Entry) -> datetime:
     return entry.at
 
 
-def _stamp_of(entry: Entry) -> str:
+def _name(entry: Entry) -> str:
     if isinstance(entry, Decision):
-        return _stamp(entry.as_of)
-    return f"{_exact_stamp(entry.pinned_at)}-{entry.action}"
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _exact_stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        return decision_file(entry.model_name, entry.as_of)
+    return intervention_file(entry.model_name, entry.action, entry.pinned_at)

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.outputs import lease_file, leases_folder
 from fraud_detection.storage import Storage
 
 DURATION = timedelta(minutes=2)
@@ -76,7 +77,6 @@ class Leases:
     ) -> None:
         self._storage = storage
         self._model_name = model_name
-        self._folder = f"leases/{model_name}/"
         self._sleep = sleep
         self.clock = clock
 
@@ -147,7 +147,7 @@ class Leases:
         )
 
     def _newest(self) -> LeaseRecord | None:
-        names = self._storage.names(self._folder)
+        names = self._storage.names(leases_folder(self._model_name))
         content = self._storage.read(names[-1]) if names else None
         if content is None:
             return None
@@ -159,7 +159,7 @@ class Leases:
             ) from error
 
     def _name(self, generation: int) -> str:
-        return f"{self._folder}{generation:08d}.json"
+        return lease_file(self._model_name, generation)
 
 
 class Lease:

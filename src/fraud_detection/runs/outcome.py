@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.outputs import maturity_file, outcome_file
 from fraud_detection.revision import code_revision
 from fraud_detection.schema import Decision, Difference, Outcome
 from fraud_detection.storage import Storage, open_folder
@@ -93,7 +94,7 @@ def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -
 
 def write_maturity(storage: Storage, maturity: Maturity) -> None:
     """Write it in place of what an earlier run wrote, unless a later T has been written meanwhile."""
-    name = f"maturity/{maturity.model_name}.json"
+    name = maturity_file(maturity.model_name)
     with suppress(ValidationError):
         written = storage.read(name)
         if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
@@ -136,7 +137,7 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
 
 
 def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
-    open_folder(output).write(f"outcomes/{run_name}.json", outcome.model_dump_json(indent=2).encode())
+    open_folder(output).write(outcome_file(run_name), outcome.model_dump_json(indent=2).encode())
 
 
 def _naive(moment: datetime) -> datetime:

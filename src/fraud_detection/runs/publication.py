@@ -6,6 +6,7 @@ one. It holds no row of data.
 
 from pydantic import BaseModel, ConfigDict
 
+from fraud_detection.outputs import report_file
 from fraud_detection.report import Drawing, render_drawing
 from fraud_detection.runs.outcome import Maturity, write_maturity
 from fraud_detection.schema import Decision
@@ -19,11 +20,6 @@ class Publication(BaseModel):
 
     drawing: Drawing
     maturity: Maturity
-
-
-def report_name(decision: Decision) -> str:
-    """The report's name in the output folder."""
-    return f"reports/{decision.model_name}/{decision.as_of:%Y%m%dT%H%M%SZ}/report.html"
 
 
 def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, bytes]:
@@ -42,6 +38,6 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
     """
     publication = Publication.model_validate_json(content)
     page = render_drawing(decision, publication.drawing).encode()
-    storage.write(report_name(decision), page)
+    storage.write(report_file(decision.model_name, decision.as_of), page)
     write_maturity(storage, publication.maturity)
     return {"report.html": page}

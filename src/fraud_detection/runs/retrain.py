@@ -12,6 +12,7 @@ from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
 from fraud_detection.model.fit import fit
 from fraud_detection.model.model import Model
+from fraud_detection.outputs import quarantine_file, report_file
 from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
 from fraud_detection.registry import Champion, Leases, Registry, Retirement
 from fraud_detection.registry.decision_log import DecisionLog
@@ -20,7 +21,7 @@ from fraud_detection.revision import code_revision
 from fraud_detection.runs import progress as narration
 from fraud_detection.runs.outcome import measure_maturity
 from fraud_detection.runs.progress import Stopwatch, Tell
-from fraud_detection.runs.publication import Publication, publish, report_name
+from fraud_detection.runs.publication import Publication, publish
 from fraud_detection.runs.retired_columns import rows_for_champion
 from fraud_detection.sampling import TrainingData, collect_training_data, hours_between
 from fraud_detection.schema import Decision
@@ -29,7 +30,7 @@ from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import RunWindows, history_before, run_windows, whole_hour
 from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.quarantine import quarantine_file, write_quarantine
+from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_transactions
 from fraud_detection.transactions.rules import REASONS
 
@@ -278,7 +279,7 @@ def _decision(
     """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
     assessment, champion, retirement = comparison.evidence.assessment, serving.champion, serving.retirement
     reason = comparison.verdict.reason
-    decision = Decision(
+    return Decision(
         decision=comparison.verdict.outcome,
         reason=f"{reason}; {retirement.text}" if retirement else reason,
         version=None,
@@ -297,12 +298,11 @@ def _decision(
         rejected=profile.rejected,
         warnings=warnings,
         seconds=watch.seconds,
-        report=None,
+        report=open_folder(request.output).url(report_file(request.settings.model_name, windows.as_of)),
         retired_version=retirement.version if retirement else None,
         code_revision=code_revision(),
         data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
     )
-    return decision.model_copy(update={"report": open_folder(request.output).url(report_name(decision))})
 
 
 def _report_data(

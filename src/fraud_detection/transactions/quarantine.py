@@ -1,7 +1,6 @@
 """Quarantined rows: bad rows, kept for the owner of the data to look at and to correct."""
 
 import io
-from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,11 +16,6 @@ MAX_ROWS = 500_000
 # OWASP, CSV Injection. A spreadsheet may overlook white space before the sign, and takes the wide form for the sign.
 _FORMULA = r"^(\s*[=+\-@＝＋－＠]|[\t\r\n'])"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-
-
-def quarantine_file(clock: datetime) -> str:
-    """The name under the output folder of the rejected rows of the run that began at `clock`."""
-    return f"quarantine/{clock:%Y%m%dT%H%M%SZ}/rejected.csv"
 
 
 def write_quarantine(transactions: Transactions, output: Storage, name: str) -> str | None:

@@ -1,0 +1,81 @@
+"""Names of the objects under the output folder. docs/storage.md says when each is written and by whom.
+
+Writers and readers take every name from here. The DAGs, which cannot import the library, repeat the names that they
+read; `tests/dags/test_outputs.py` compares them with these.
+"""
+
+import re
+from datetime import UTC, datetime
+
+DATABASE = "mlflow.db"
+"""Of the embedded MLflow, on disk only."""
+ARTIFACTS = "mlartifacts"
+"""Folder of the embedded MLflow, beside its database."""
+DECISIONS = "decisions/"
+"""Folder of the decisions and interventions of all models."""
+
+_DECISION = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z\.json")
+_INTERVENTION = re.compile(r"decisions/[^/]+/\d{8}T\d{12}Z-(rollback|unpin|retire-champion)\.json")
+
+
+def decisions_folder(model_name: str) -> str:
+    """Folder of the decisions and interventions of one model."""
+    return f"{DECISIONS}{model_name}/"
+
+
+def decision_file(model_name: str, as_of: datetime) -> str:
+    """The decision of one as-of time."""
+    return f"{decisions_folder(model_name)}{_second(as_of)}.json"
+
+
+def intervention_file(model_name: str, action: str, pinned_at: datetime) -> str:
+    """What a person did to the model in service, by the time of the pin or retirement."""
+    return f"{decisions_folder(model_name)}{_microsecond(pinned_at)}-{action}.json"
+
+
+def is_decision(name: str) -> bool:
+    """Whether this is the name of a decision."""
+    return _DECISION.fullmatch(name) is not None
+
+
+def is_intervention(name: str) -> bool:
+    """Whether this is the name of an intervention."""
+    return _INTERVENTION.fullmatch(name) is not None
+
+
+def leases_folder(model_name: str) -> str:
+    """Folder of the leases of one model."""
+    return f"leases/{model_name}/"
+
+
+def lease_file(model_name: str, generation: int) -> str:
+    """One generation of the lease; names sort like generations."""
+    return f"{leases_folder(model_name)}{generation:08d}.json"
+
+
+def report_file(model_name: str, as_of: datetime) -> str:
+    """The report of the run at one as-of time."""
+    return f"reports/{model_name}/{_second(as_of)}/report.html"
+
+
+def maturity_file(model_name: str) -> str:
+    """When the known frauds and transactions of a model's data mature."""
+    return f"maturity/{model_name}.json"
+
+
+def outcome_file(run_name: str) -> str:
+    """How a run ended."""
+    return f"outcomes/{run_name}.json"
+
+
+def quarantine_file(clock: datetime) -> str:
+    """The rejected rows of the run that began at `clock`."""
+    return f"quarantine/{_second(clock)}/rejected.csv"
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _microsecond(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")

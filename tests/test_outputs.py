@@ -1,0 +1,48 @@
+"""The names of the objects under the output folder."""
+
+import inspect
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from fraud_detection import outputs
+
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+PINNED_AT = datetime(2026, 3, 1, 9, 15, 0, 123456, tzinfo=UTC)
+EXAMPLES = {
+    "decision_file": outputs.decision_file("MODEL", AS_OF),
+    "intervention_file": outputs.intervention_file("MODEL", "rollback", PINNED_AT),
+    "lease_file": outputs.lease_file("MODEL", 12),
+    "report_file": outputs.report_file("MODEL", AS_OF),
+    "maturity_file": outputs.maturity_file("MODEL"),
+    "outcome_file": outputs.outcome_file("NAME"),
+    "quarantine_file": outputs.quarantine_file(datetime(2026, 3, 1, 0, 15, tzinfo=UTC)),
+}
+
+
+def test_the_table_of_the_documentation_names_every_object() -> None:
+    """Fails when docs/storage.md lacks an object below `--output`, or names one that no run writes."""
+    functions = {name for name, _ in inspect.getmembers(outputs, inspect.isfunction) if name.endswith("_file")}
+    assert EXAMPLES.keys() == functions
+    page = (Path(__file__).parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| object \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
+    named = {word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    assert named - {"-unpin", "-retire-champion"} == {*EXAMPLES.values(), outputs.DATABASE, outputs.ARTIFACTS}
+
+
+def test_a_time_is_named_in_utc() -> None:
+    """Fails when the same as-of time, given in another time zone, has a decision of another name."""
+    moscow = AS_OF.astimezone(timezone(timedelta(hours=3)))
+    assert outputs.decision_file("MODEL", moscow) == EXAMPLES["decision_file"]
+
+
+def test_the_name_says_whether_it_is_a_decision_or_an_intervention() -> None:
+    """Fails when a rollback is taken for a decision, or a stray file for either."""
+    decision, intervention = EXAMPLES["decision_file"], EXAMPLES["intervention_file"]
+    assert outputs.is_decision(decision)
+    assert not outputs.is_decision(intervention)
+    assert outputs.is_intervention(intervention)
+    assert not outputs.is_intervention(decision)
+    for stray in (f"{decision}.bak", decision.replace("MODEL/", "MODEL/old/"), "decisions/MODEL/notes.json"):
+        assert not outputs.is_decision(stray)
+        assert not outputs.is_intervention(stray)
