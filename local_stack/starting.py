@@ -287,7 +287,7 @@ def _report_verdict(stack: Stack, api: Airflow, progress: Progress) -> None:
     if decision is None:
         progress.report("verdict", "no run has decided yet")
     else:
-        outcome = decision.decision.value.replace("_", " ")
+        outcome = decision.outcome.value.replace("_", " ")
         progress.report("verdict", f"{outcome} at {decision.as_of:%Y-%m-%d %H:%M} UTC: {decision.reason}")
         if decision.report is not None:
             report = stack.buckets / decision.report.removeprefix("s3a://")

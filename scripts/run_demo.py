@@ -75,11 +75,11 @@ def _summarise(output: Path, decisions: list[Decision], seconds: float) -> None:
     click.secho(f"\n{len(decisions)} runs in {seconds:.0f} s; the history:", bold=True)
     for line in history_table(DecisionLog(open_folder(str(output)), decisions[0].model_name).history()):
         click.echo(line)
-    promotions = [decision for decision in decisions if decision.decision is Outcome.PROMOTED]
+    promotions = [decision for decision in decisions if decision.outcome is Outcome.PROMOTED]
     shown = {
         "a first champion": any(decision.champion_version is None for decision in promotions),
         "a promotion over a champion": any(decision.champion_version is not None for decision in promotions),
-        "a refusal": any(decision.decision is Outcome.REFUSED for decision in decisions),
+        "a refusal": any(decision.outcome is Outcome.REFUSED for decision in decisions),
     }
     missing = [what for what, seen in shown.items() if not seen]
     if missing:

@@ -59,7 +59,7 @@ def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """The result of a command: its exit code and its output."""
 
     exit_code: int
@@ -72,14 +72,14 @@ class Outcome:
         return found
 
 
-Job = Callable[..., Outcome]
+Job = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def job(tmp_path: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Run one command in this process, with its own output folder; each option can be replaced."""
 
-    def run(verb: str = "retrain", settings: dict[str, Any] | None = None, **options: object) -> Outcome:
+    def run(verb: str = "retrain", settings: dict[str, Any] | None = None, **options: object) -> CommandResult:
         config = tmp_path / "retraining.yaml"
         config.write_text(yaml.safe_dump(SETTINGS if settings is None else settings), encoding="utf-8")
         given: dict[str, object] = {"config": config, "output": tmp_path / "output"}
@@ -89,7 +89,7 @@ def job(tmp_path: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch) -> 
         words = [word for name, value in given.items() for word in _option(name, value)]
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the whole process
         result = CliRunner().invoke(main, [verb, *words], catch_exceptions=False)
-        return Outcome(result.exit_code, result.stdout, result.stderr)
+        return CommandResult(result.exit_code, result.stdout, result.stderr)
 
     return run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import SETTINGS, Outcome, T
+from conftest import SETTINGS, CommandResult, T
 
 CLI = "from fraud_detection.cli import main; main()"
 
@@ -28,7 +28,7 @@ def retrain(
     settings: Mapping[str, Any] = SETTINGS,
     environment: Mapping[str, str] | None = None,
     deadline: float = 900.0,
-) -> Outcome:
+) -> CommandResult:
     """One run in `folder`. At the deadline its threads' stacks are printed, it is killed, and the test fails."""
     given = ["--config", str(settings_file(folder, settings)), "--input", str(transactions)]
     given += ["--output", str(folder / "output"), "--as-of", T.isoformat(), "--json", *options]
@@ -46,4 +46,4 @@ def retrain(
         process.send_signal(signal.SIGABRT)
         _, stderr = process.communicate()
         raise AssertionError(f"the run stood still for {deadline:.0f} s:\n{stderr[-5000:]}") from None
-    return Outcome(process.returncode, stdout, stderr)
+    return CommandResult(process.returncode, stdout, stderr)

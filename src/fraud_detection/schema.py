@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Result(BaseModel):
@@ -70,9 +70,14 @@ class Check(_Result):
 
 
 class Decision(_Result):
-    """The recorded result of one run, for one model name and one as-of time."""
+    """The recorded result of one run, for one model name and one as-of time.
 
-    decision: Outcome
+    Its outcome is stored and printed under the key "decision".
+    """
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    outcome: Outcome = Field(alias="decision")
     reason: str
     version: int | None  # the version this run registered
     champion_version: int | None  # the version in service when the run compared

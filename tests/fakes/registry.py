@@ -105,7 +105,7 @@ class World:
         return self.record_as_it_is(given, seed)
 
     def record_as_it_is(self, given: Decision, seed: int = 1) -> Decision:
-        promoting = given.decision is Outcome.PROMOTED
+        promoting = given.outcome is Outcome.PROMOTED
         return self.registry.record(
             given,
             challenger=model(seed) if promoting else None,
@@ -131,7 +131,7 @@ def world(output: Path, template: World | None = None) -> World:
 def publish(decided: Decision, content: bytes) -> dict[str, bytes]:
     """Return the report of a final decision, as a run does."""
     assert content == b"published"
-    return {"report.html": f"{decided.decision} {decided.version}".encode()}
+    return {"report.html": f"{decided.outcome} {decided.version}".encode()}
 
 
 @cache
@@ -167,7 +167,7 @@ def decision(outcome: Outcome, as_of: datetime, champion_version: int | None = N
     span = Span(start=as_of - timedelta(days=30), end=as_of - timedelta(days=14), transactions=600, frauds=60)
     metrics = Metrics(average_precision=0.7, roc_auc=0.9, card_precision_at_100=0.3, brier=0.01)
     known: dict[str, Any] = {
-        "decision": outcome,
+        "outcome": outcome,
         "reason": "better by average precision",
         "version": None,
         "champion_version": champion_version,

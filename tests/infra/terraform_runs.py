@@ -87,7 +87,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TerraformReport:
     """The outcome of all of Terraform's tests, and the provider's schema of resources."""
 
     summary: dict[str, Any]
@@ -125,7 +125,7 @@ def sensitive(block: dict[str, Any], values: Any, path: str) -> Iterator[tuple[s
 
 
 @cache
-def outcome() -> Outcome:
+def outcome() -> TerraformReport:
     """Run `terraform test`, once for all tests."""
     if "TEST_INFRA" not in os.environ:
         pytest.skip("Terraform's tests run by: make test-infra")
@@ -134,7 +134,7 @@ def outcome() -> Outcome:
     return _tests("test", "-json", "-verbose")
 
 
-def _tests(*words: str) -> Outcome:
+def _tests(*words: str) -> TerraformReport:
     done = terraform(*words)
     runs: dict[str, Run] = {}
     schema: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def _tests(*words: str) -> Outcome:
                 actions = {change["address"]: tuple(change["change"]["actions"]) for change in changes}
                 name = f"{Path(message['@testfile']).name.split('.')[0]}/{message['@testrun']}"
                 runs[name] = Run(name, tuple(resources), outputs, json.dumps(found), actions)
-    return Outcome(summary, runs, schema, done.stdout + done.stderr)
+    return TerraformReport(summary, runs, schema, done.stdout + done.stderr)
 
 
 def applied_as(cloud: Mapping[str, Mapping[str, object]], variables: str) -> Run:

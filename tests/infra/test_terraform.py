@@ -12,9 +12,9 @@ from terraform_runs import (
     PASSWORD,
     ROOT,
     VARIABLES,
-    Outcome,
     Resource,
     Run,
+    TerraformReport,
     outcome,
     planned_change,
     sensitive,
@@ -36,30 +36,30 @@ ACCOUNTS = {
 
 
 @pytest.fixture(scope="module")
-def tests() -> Outcome:
+def tests() -> TerraformReport:
     """All runs of Terraform's own tests."""
     return outcome()
 
 
 @pytest.fixture(scope="module")
-def applied(tests: Outcome) -> Run:
+def applied(tests: TerraformReport) -> Run:
     """The defaults, applied."""
     return tests.runs["defaults/apply"]
 
 
 @pytest.fixture(scope="module")
-def planned(tests: Outcome) -> Run:
+def planned(tests: TerraformReport) -> Run:
     """The defaults, planned: values that the cloud would generate are not known yet."""
     return tests.runs["defaults/plan"]
 
 
-def test_terraforms_own_tests_pass(tests: Outcome) -> None:
+def test_terraforms_own_tests_pass(tests: TerraformReport) -> None:
     """Fails when a documented variant of the infrastructure cannot be created, or a wrong variable is accepted."""
     assert tests.summary["status"] == "pass", tests.log[-5000:]
     assert tests.summary["passed"] >= 40
 
 
-def test_configuration_is_formatted_and_valid(tests: Outcome) -> None:
+def test_configuration_is_formatted_and_valid(tests: TerraformReport) -> None:
     """Fails when `terraform apply` stops at an invalid configuration, or uses something deprecated."""
     formatted = terraform("fmt", "-check", "-recursive", "-diff")
     assert formatted.returncode == 0, formatted.stdout
@@ -68,7 +68,7 @@ def test_configuration_is_formatted_and_valid(tests: Outcome) -> None:
     assert "deprecated" not in valid.stdout.lower()
 
 
-def test_everything_bears_the_projects_labels(tests: Outcome) -> None:
+def test_everything_bears_the_projects_labels(tests: TerraformReport) -> None:
     """Fails when the bill does not show which costs belong to this project."""
     checked = 0
     for run in tests.runs.values():
@@ -89,7 +89,7 @@ def _rules(run: Run, direction: str) -> Iterator[tuple[Resource, dict[str, Any]]
             yield group, rule
 
 
-def test_nothing_is_open_to_the_internet(tests: Outcome) -> None:
+def test_nothing_is_open_to_the_internet(tests: TerraformReport) -> None:
     """Fails when MLflow, PostgreSQL or a cluster accepts connections from the internet."""
     allowed = {"variants/bastion": BASTION, "variants/private_networks": PRIVATE_NETWORKS}
     for run in tests.runs.values():
@@ -107,7 +107,7 @@ def test_nothing_is_open_to_the_internet(tests: Outcome) -> None:
             assert not group.values.get("egress")
 
 
-def test_only_the_bastion_has_a_public_address(tests: Outcome) -> None:
+def test_only_the_bastion_has_a_public_address(tests: TerraformReport) -> None:
     """Fails when MLflow or PostgreSQL gets a public address."""
     for run in tests.runs.values():
         public = {
@@ -176,7 +176,7 @@ def test_every_grant_is_in_the_documents(applied: Run) -> None:
     assert set(_grants(applied)) == _documented_grants()
 
 
-def test_the_widest_roles_are_granted_nowhere(tests: Outcome) -> None:
+def test_the_widest_roles_are_granted_nowhere(tests: TerraformReport) -> None:
     """Fails when one leaked key gives access to the whole folder."""
     for run in tests.runs.values():
         for resource in run.resources:
@@ -187,7 +187,7 @@ def test_the_widest_roles_are_granted_nowhere(tests: Outcome) -> None:
                 assert not str(role).startswith(("storage.", "lockbox.", "kms.", "iam.")), resource.address
 
 
-def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
+def test_no_secret_is_in_a_plan(tests: TerraformReport, planned: Run) -> None:
     """Fails when a plan in CI's log shows a password, except Airflow's, which is documented."""
     found = dict(
         pair
@@ -201,7 +201,7 @@ def test_no_secret_is_in_a_plan(tests: Outcome, planned: Run) -> None:
     assert planned.text.count(PASSWORD) == 1  # which Terraform itself does not show to people
 
 
-def test_no_secret_is_in_the_state(tests: Outcome) -> None:
+def test_no_secret_is_in_the_state(tests: TerraformReport) -> None:
     """Fails when Terraform's state holds a key or password that should be in Lockbox only."""
     for run in tests.runs.values():
         for key in run.of("yandex_iam_service_account_static_access_key"):
@@ -222,7 +222,7 @@ def test_no_secret_is_in_the_state(tests: Outcome) -> None:
         assert PASSWORD not in json.dumps(run.outputs)
 
 
-def test_buckets_are_private_versioned_and_encrypted(tests: Outcome, applied: Run) -> None:
+def test_buckets_are_private_versioned_and_encrypted(tests: TerraformReport, applied: Run) -> None:
     """Fails when card data can be read by anybody, or is lost by one wrong upload."""
     planned = tests.runs["defaults/plan"].of("yandex_storage_bucket")  # once applied, the mock has made an acl up
     assert len(planned) == 4
@@ -245,7 +245,7 @@ def test_buckets_are_private_versioned_and_encrypted(tests: Outcome, applied: Ru
     assert len(used) == 4
 
 
-def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
+def test_protection_is_on_unless_it_is_switched_off(tests: TerraformReport) -> None:
     """Fails when a mistaken `terraform destroy` deletes the registry and its backups."""
     for run in tests.runs.values():
         for resource in run.resources:
@@ -256,7 +256,7 @@ def test_protection_is_on_unless_it_is_switched_off(tests: Outcome) -> None:
 
 
 @pytest.fixture(scope="module")
-def needs(tests: Outcome) -> Callable[[str], set[str]]:
+def needs(tests: TerraformReport) -> Callable[[str], set[str]]:
     """From a resource to all that Terraform makes before it."""
     done = terraform("graph")
     assert done.returncode == 0, done.stderr
@@ -286,7 +286,7 @@ def _payloads(run: Run) -> dict[str, str]:
     return found
 
 
-def test_no_secret_stays_empty(tests: Outcome) -> None:
+def test_no_secret_stays_empty(tests: TerraformReport) -> None:
     """Fails when a secret has no version, and a machine that reads it, such as MLflow's, waits for ever."""
     for run in tests.runs.values():
         if run.actions:  # ids are not known before an apply
@@ -311,7 +311,7 @@ def test_a_machine_starts_after_the_secrets_that_it_reads(applied: Run, needs: C
     assert checked == 4
 
 
-def test_a_change_of_the_database_user_leaves_mlflows_machine_alone(tests: Outcome) -> None:
+def test_a_change_of_the_database_user_leaves_mlflows_machine_alone(tests: TerraformReport) -> None:
     """Fails when switching deletion_protection replaces MLflow's machine, and MLflow is down for minutes."""
     plan = planned_change("  deletion_protection = false")
     assert plan.actions["module.postgres.yandex_mdb_postgresql_user.mlflow"] == ("update",)
@@ -349,7 +349,7 @@ def test_what_is_needed_is_made_first_and_destroyed_last(needs: Callable[[str], 
         ("folder_id", "my-folder", "yc resource-manager folder list"),
     ],
 )
-def test_a_wrong_variable_says_what_is_right(tests: Outcome, variable: str, value: str, message: str) -> None:
+def test_a_wrong_variable_says_what_is_right(tests: TerraformReport, variable: str, value: str, message: str) -> None:
     """Fails when a wrong variable ends in the cloud's error instead of a message that says what is expected."""
     words = [f"-var={name}={found}" for name, found in {**VARIABLES, variable: value}.items()]
     done = terraform("plan", "-input=false", "-no-color", "-refresh=false", "-lock=false", *words)
@@ -373,7 +373,7 @@ def test_make_env_takes_the_outputs_of_terraform(applied: Run, tmp_path: Path) -
     assert json.loads((tmp_path / "variables.json").read_text()) == applied.outputs["variables"]
 
 
-def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: Outcome) -> None:
+def test_airflow_2_takes_a_password_at_its_api_and_keeps_its_own_options(tests: TerraformReport) -> None:
     """Fails when Airflow 2 refuses `make import-variables`, or loses an option of airflow.cfg."""
     [two] = tests.runs["variants/airflow_2"].of("yandex_airflow_cluster")
     backends = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session"

@@ -25,7 +25,7 @@ REPORT = "fraud-detection/output_data/reports/fraud_detection/20260901T100000Z/r
 def _decision(as_of: datetime) -> Decision:
     span = Span(start=as_of - timedelta(days=14), end=as_of - timedelta(days=7), transactions=50_000, frauds=400)
     return Decision(
-        decision=Outcome.REFUSED,
+        outcome=Outcome.REFUSED,
         reason="average precision -0.051 [-0.110, +0.008] against the floor 0.260",
         version=None,
         champion_version=None,
@@ -188,7 +188,7 @@ def test_a_component_that_does_not_start_fails_up_and_shows_the_others(machine: 
 
 def test_a_lost_champion_is_no_refusal(machine: Machine) -> None:
     """Fails when `make up` succeeds and announces a first champion although the one in service has disappeared."""
-    machine.log.write(_decision(NOW).model_copy(update={"decision": Outcome.PROMOTED, "version": 3}))
+    machine.log.write(_decision(NOW).model_copy(update={"outcome": Outcome.PROMOTED, "version": 3}))
     done = machine.up()
     assert done.exit_code == 1
     assert "the champion is lost: version 3 of fraud_detection should be in service" in done.output

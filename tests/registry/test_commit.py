@@ -53,9 +53,9 @@ def assert_settled(here: World, decided: dict[datetime, Outcome], champion: int,
     """Assert one decision per as-of time, one version per promotion, correct aliases, and nothing left open."""
     expected = {T0: Outcome.PROMOTED} | decided
     history = [entry for entry in here.log.history() if isinstance(entry, Decision)]
-    assert {entry.as_of: entry.decision for entry in history} == expected
+    assert {entry.as_of: entry.outcome for entry in history} == expected
     assert len(history) == len(expected)
-    promoted = [entry.version for entry in history if entry.decision is Outcome.PROMOTED]
+    promoted = [entry.version for entry in history if entry.outcome is Outcome.PROMOTED]
     assert here.versions() == sorted(v for v in promoted if v is not None)
     aliases = {"champion": champion} | ({} if previous is None else {"previous_champion": previous})
     assert here.aliases() == aliases
@@ -163,7 +163,7 @@ def test_a_promotion_killed_before_any_change_is_completed_by_the_run_of_the_sam
     """Fails when Airflow's retry of a killed task loses the promoted model or registers it twice."""
     promote = partial(World.record, outcome=Outcome.PROMOTED, as_of=T1)
     for here in killed_at_every_change(with_champion, tmp_path, kill_before_change, promote):
-        assert next_run(here, T1, Outcome.PROMOTED).decision is Outcome.PROMOTED
+        assert next_run(here, T1, Outcome.PROMOTED).outcome is Outcome.PROMOTED
         assert_settled(world(here.output), {T1: Outcome.PROMOTED}, champion=2, previous=1)
 
 
@@ -216,7 +216,7 @@ def test_a_killed_rollback_is_finished_and_never_undone(
         fresh = world(here.output)
         begun = fresh.registry.pinned() is not None
         if then == "a run":
-            outcome = next_run(here, T2, Outcome.PROMOTED).decision
+            outcome = next_run(here, T2, Outcome.PROMOTED).outcome
             assert outcome is (Outcome.REFUSED if begun else Outcome.PROMOTED)
         elif interventions(fresh.log):  # only its lease is left
             with pytest.raises(FraudDetectionError, match="was rolled back already"):
@@ -322,7 +322,7 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
     other = here.client.create_model_version(NAME, here.client.get_model_version(NAME, "1").source)
     here.client.set_registered_model_alias(NAME, "champion", other.version)
     (completed,) = world(here.output).registry.complete_open_intents(T2)
-    assert (completed.decision, completed.version) == (Outcome.REFUSED, None)
+    assert (completed.outcome, completed.version) == (Outcome.REFUSED, None)
     assert [(c.name, c.value, c.limit) for c in completed.checks if not c.passed] == [("champion_unchanged", 3, 1)]
     assert here.versions() == [1, 3]  # the refused version is gone
     assert here.aliases() == {"champion": 3}

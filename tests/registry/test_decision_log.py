@@ -9,7 +9,7 @@ from fakes.registry import NAME, T1, T2, decision
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
-from fraud_detection.schema import Outcome
+from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 
 
@@ -38,6 +38,16 @@ def test_a_decision_is_read_back_as_it_was_written(log: DecisionLog, tmp_path: P
     assert log.write(given)
     assert log.find(T1) == given
     assert (tmp_path / "decisions" / NAME / "20180822T000000Z.json").is_file()
+
+
+def test_a_stored_decision_stays_byte_for_byte_as_it_is(log: DecisionLog, tmp_path: Path) -> None:
+    """Fails when an upgrade changes the stored form of decisions, and the DAGs or a user's scripts cannot read them."""
+    stored = (Path(__file__).parent / "decision.json").read_text(encoding="utf-8").rstrip("\n")
+    given = Decision.model_validate_json(stored)
+    assert given.outcome is Outcome.PROMOTED
+    assert log.write(given)
+    assert (tmp_path / "decisions" / NAME / "20260524T100000Z.json").read_text(encoding="utf-8") == stored
+    assert log.history() == (given,)
 
 
 def test_a_decision_from_before_the_floor_was_recorded_is_read(log: DecisionLog, tmp_path: Path) -> None:

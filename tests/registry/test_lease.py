@@ -272,7 +272,7 @@ class Stage:
         for entry in self.log.history():
             if isinstance(entry, Intervention):
                 serving = entry.to_version
-            elif entry.decision is Outcome.PROMOTED:
+            elif entry.outcome is Outcome.PROMOTED:
                 assert entry.champion_version == serving  # it replaced the model that it was compared with
                 serving = entry.version
         for run in self.client.runs.values():
@@ -346,10 +346,10 @@ def test_two_promotions_interleaved_anywhere_leave_one_champion_that_the_log_nam
         assert frozen or not errors
         stage.resume()
         stage.assert_agrees()
-        outcomes = sorted(found.decision for found in stage.decided(*order))
+        outcomes = sorted(found.outcome for found in stage.decided(*order))
         assert outcomes == [Outcome.PROMOTED, Outcome.REFUSED], (first, second)
-        (promoted,) = [found for found in stage.decided(*order) if found.decision is Outcome.PROMOTED]
-        (refused,) = [found for found in stage.decided(*order) if found.decision is Outcome.REFUSED]
+        (promoted,) = [found for found in stage.decided(*order) if found.outcome is Outcome.PROMOTED]
+        (refused,) = [found for found in stage.decided(*order) if found.outcome is Outcome.REFUSED]
         assert sorted(stage.client.versions) == [1, 2, promoted.version]
         assert stage.client.aliases == {"champion": promoted.version, "previous_champion": 2}
         failed = [(check.name, check.value) for check in refused.checks if not check.passed]
@@ -401,7 +401,7 @@ def test_two_promotions_interleaved_on_an_object_storage_agree_with_the_log(
             finish(other, one)
             stage.resume()
             stage.assert_agrees()
-            outcomes = sorted(found.decision for found in stage.decided(T1, T2))
+            outcomes = sorted(found.outcome for found in stage.decided(T1, T2))
             assert outcomes == [Outcome.PROMOTED, Outcome.REFUSED]
 
 

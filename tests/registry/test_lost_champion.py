@@ -15,7 +15,7 @@ import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import SETTINGS, Job, Outcome, T
+from conftest import SETTINGS, CommandResult, Job, T
 
 from fraud_detection.cli import main
 
@@ -142,7 +142,7 @@ RESTORED_BY_ROLLBACK: dict[Callable[[Path], None], int] = {
 }
 
 
-def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> CommandResult:
     """Lose the champion, and return the result of the run that notices it."""
 
     def paid(*_: object) -> None:

@@ -183,7 +183,7 @@ def test_a_model_that_scores_differently_once_registered_is_not_promoted(served:
         parameters={},
         tags={},
     )
-    assert (decided.decision, decided.version) == (Outcome.REFUSED, None)
+    assert (decided.outcome, decided.version) == (Outcome.REFUSED, None)
     assert failed(decided) == ["registered_model_identical"]
     assert "scores 3 of " in decided.reason
     assert served.log.find(T1) == decided
@@ -237,7 +237,7 @@ def test_a_champion_that_changed_since_the_comparison_is_not_replaced(served: Wo
     stale = decision(Outcome.PROMOTED, T2, champion_version=1)
     served.record(Outcome.PROMOTED, T1, seed=1)
     decided = served.record_as_it_is(stale, seed=2)
-    assert decided.decision is Outcome.REFUSED
+    assert decided.outcome is Outcome.REFUSED
     assert failed(decided) == ["champion_unchanged"]
     assert decided.reason == "the champion changed during the run: compared with version 1, now version 2 serves"
     assert served.aliases() == {"champion": 2, "previous_champion": 1}
@@ -434,7 +434,7 @@ def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch
         served.record(Outcome.PROMOTED, T2, seed=2)
     decided = served.log.find(T2)
     assert decided is not None
-    assert (decided.decision, decided.version) == (Outcome.PROMOTED, 3)  # the rollback completed it, then left it
+    assert (decided.outcome, decided.version) == (Outcome.PROMOTED, 3)  # the rollback completed it, then left it
     assert served.versions() == [1, 2, 3]
     assert served.aliases() == {"champion": 2, "previous_champion": 3}
     assert [type(entry) for entry in served.log.history()] == [Decision, Decision, Decision, Intervention]

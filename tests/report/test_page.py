@@ -89,7 +89,7 @@ CHECKS = (
 def decision(**changes: Any) -> Decision:
     windows = run_windows(T, Settings().windows)
     values: dict[str, Any] = {
-        "decision": Outcome.PROMOTED,
+        "outcome": Outcome.PROMOTED,
         "reason": "average precision rose by 0.029",
         "version": 13,
         "champion_version": 12,
@@ -145,7 +145,7 @@ def nothing_decided(**changes: Any) -> Decision:
         "warnings": (),
         "seconds": {},
     }
-    return decision(**{**unused, "decision": Outcome.NO_DECISION, "reason": "no frauds in the hold-out", **changes})
+    return decision(**{**unused, "outcome": Outcome.NO_DECISION, "reason": "no frauds in the hold-out", **changes})
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def nothing_decided(**changes: Any) -> Decision:
             "FIRST CHAMPION v1",
             "The first model in service.",
         ),
-        ({"decision": Outcome.REFUSED, "version": None}, "REFUSED", "v12 stays in service."),
-        ({"decision": Outcome.NO_DECISION, "version": None}, "NO DECISION", "v12 stays in service."),
+        ({"outcome": Outcome.REFUSED, "version": None}, "REFUSED", "v12 stays in service."),
+        ({"outcome": Outcome.NO_DECISION, "version": None}, "NO DECISION", "v12 stays in service."),
         (
-            {"decision": Outcome.REFUSED, "version": None, "champion_version": None, "champion": None},
+            {"outcome": Outcome.REFUSED, "version": None, "champion_version": None, "champion": None},
             "REFUSED",
             "No model is in service yet.",
         ),
@@ -285,7 +285,7 @@ def test_page_of_a_promotion_before_its_version_is_registered(champion_version: 
 
 def test_refusal_says_that_nothing_changed() -> None:
     """Fails when the report of a refusal does not say that the champion is unchanged, and somebody rolls it back."""
-    refused = decision(decision=Outcome.REFUSED, version=None)
+    refused = decision(outcome=Outcome.REFUSED, version=None)
     assert "This run changed nothing: v12 stays in service." in Page(render(refused, evidence())).texts["rollback"]
 
 

@@ -106,7 +106,7 @@ class Completion:
     @property
     def promoting(self) -> bool:
         """There is still something to bring into service."""
-        return self.decision.decision is Outcome.PROMOTED and not self.written
+        return self.decision.outcome is Outcome.PROMOTED and not self.written
 
     @property
     def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
@@ -115,7 +115,7 @@ class Completion:
     def refuse(self, check: Check, reason: str) -> None:
         """Refuse after all, because of a late check."""
         checks = _merged(self.decision.checks, check)
-        update = {"decision": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
+        update = {"outcome": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
         self.decision = self.decision.model_copy(update=update)
 
 
@@ -231,7 +231,7 @@ def write_decision(run: Completion) -> None:
 
 def discard_version(run: Completion) -> None:
     """Delete a version that was registered and then refused: each version that stays has been in service."""
-    if run.intent.model is None or (_own(run) and run.decision.decision is Outcome.PROMOTED):
+    if run.intent.model is None or (_own(run) and run.decision.outcome is Outcome.PROMOTED):
         return
     champion = service(run.connection, run.name).champion
     for version in _versions(run):
@@ -263,7 +263,7 @@ def close_intent(run: Completion) -> None:
     """Nothing is left to do."""
     from mlflow.entities import RunTag
 
-    outcome = run.decision.decision.value if _own(run) else SUPERSEDED
+    outcome = run.decision.outcome.value if _own(run) else SUPERSEDED
     run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)], synchronous=True)
 
 

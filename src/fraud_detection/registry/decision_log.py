@@ -151,7 +151,7 @@ class DecisionLog:
 
 def _changes_service(entry: Entry) -> bool:
     if isinstance(entry, Decision):
-        return entry.decision is Outcome.PROMOTED
+        return entry.outcome is Outcome.PROMOTED
     return entry.action is not Action.UNPIN
 
 

@@ -496,7 +496,7 @@ class Registry:
 
 
 def _winner(decision: Decision, challenger: Model | None) -> _Winner | None:
-    if decision.decision is not Outcome.PROMOTED:
+    if decision.outcome is not Outcome.PROMOTED:
         return None
     if challenger is None:
         raise ValueError("a promotion needs the challenger")

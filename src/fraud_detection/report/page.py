@@ -79,7 +79,7 @@ def _verdict(decision: Decision) -> _Verdict:
     nothing = "No model is in service yet." if retired is None else f"No model is in service: v{retired} was retired."
     stays = f"v{in_service} stays in service." if in_service is not None else nothing
     new = f" v{decision.version}" if decision.version is not None else ""  # before it is registered it has no number
-    match decision.decision:
+    match decision.outcome:
         case Outcome.PROMOTED if retired is not None:
             succeeded = f"It succeeds v{retired}, which was retired."
             return _Verdict("promoted", "✓", f"PROMOTED as{new}" if new else "PROMOTED", succeeded)
@@ -261,9 +261,9 @@ def _rollback(decision: Decision, drawing: Drawing) -> _Rollback:
     if retired is not None:
         sentence = f"v{retired} was retired before this run. To bring it back:"
         return _Rollback(sentence, f'{command} --to {retired} --reason "…"')
-    if decision.decision is Outcome.PROMOTED and old is None:
+    if decision.outcome is Outcome.PROMOTED and old is None:
         return _Rollback("This is the first champion: there is no earlier version to roll back to.", None)
-    if decision.decision is Outcome.PROMOTED:
+    if decision.outcome is Outcome.PROMOTED:
         new = f"v{decision.version}" if decision.version is not None else "the new version"
         sentence = f"To take {new} out of service and bring v{old} back:"
         return _Rollback(sentence, f'{command} --to {old} --reason "…"')

@@ -113,7 +113,7 @@ def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows:
 
 def _ended(decision: Decision) -> RunOutcome:
     shared = decision.model_dump(
-        include={"decision", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"}
+        include={"outcome", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"}
     )
     return RunOutcome(**shared, exit_code=0, error=None, retry=False)
 

@@ -138,9 +138,9 @@ def _difference(difference: Difference, floor: Floor | None, *, first: bool) -> 
 
 
 def _outcome(decision: Decision) -> str:
-    if decision.decision is Outcome.PROMOTED:
+    if decision.outcome is Outcome.PROMOTED:
         return f"PROMOTED as v{decision.version}"
-    return decision.decision.value.replace("_", " ").upper()
+    return decision.outcome.value.replace("_", " ").upper()
 
 
 def _counts(span: Span) -> str:

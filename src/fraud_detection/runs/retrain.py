@@ -280,7 +280,7 @@ def _decision(
     assessment, champion, retirement = comparison.evidence.assessment, serving.champion, serving.retirement
     reason = comparison.verdict.reason
     return Decision(
-        decision=comparison.verdict.outcome,
+        outcome=comparison.verdict.outcome,
         reason=f"{reason}; {retirement.text}" if retirement else reason,
         version=None,
         champion_version=champion.version if champion else None,
