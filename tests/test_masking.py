@@ -81,7 +81,7 @@ def test_an_address_is_read_or_refused_without_its_password(tmp_path: Path, addr
     registry = Registry(
         address, NAME, log, leases=leases_in(tmp_path), publish=lambda *_: {}, config="c.yaml", output=output
     )
-    command = registry.command_without_reason("rollback")
+    command = registry.commands.without_reason("rollback")
     assert not is_shown(command)
 
 

@@ -240,7 +240,7 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
         done = registry.rollback(version, reason, current_person())
     before = "none" if done.from_version is None else f"v{done.from_version}"
     tell("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
-    tell("next", f"automatic promotion resumes with: {registry.command('unpin')}")
+    tell("next", f"automatic promotion resumes with: {registry.commands.unpin}")
 
 
 @main.command()
@@ -275,7 +275,7 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
     with _naming_other_models(config, output):
         done = registry.retire(version, reason, current_person())
     tell("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
-    back = registry.command("rollback", "--to", "VERSION")
+    back = registry.commands.rollback()
     tell("next", f"fraud-detection retrain trains a successor; a version comes back with: {back}")
 
 

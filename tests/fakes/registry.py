@@ -15,7 +15,7 @@ import pandas as pd
 from fraud_detection import settings
 from fraud_detection.model.fit import fit
 from fraud_detection.model.model import Model
-from fraud_detection.registry import Leases, Registry
+from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.registry.lease import Lease, LeaseRecord
@@ -86,7 +86,7 @@ class World:
 
     @property
     def connection(self) -> Connection:
-        return self.registry._connection
+        return self.registry._context.connection
 
     def versions(self) -> list[int]:
         return sorted(int(version.version) for version in self.client.search_model_versions(f"name = '{NAME}'"))
@@ -108,10 +108,12 @@ class World:
         promoting = given.outcome is Outcome.PROMOTED
         return self.registry.record(
             given,
-            challenger=model(seed) if promoting else None,
-            publication=b"published",
-            parameters={"training": {"trees": 5}, "model_name": NAME},
-            tags={"code_version": "0.1.0"},
+            RunRecord(
+                challenger=model(seed) if promoting else None,
+                publication=b"published",
+                parameters={"training": {"trees": 5}, "model_name": NAME},
+                tags={"code_version": "0.1.0"},
+            ),
         )
 
 

@@ -18,7 +18,7 @@ import pytest
 from fakes.registry import NAME, T0, T1, T2, Killed, World, decision, lease_records, model, rows, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import commit, versions
+from fraud_detection.registry import commit, recording
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 from fraud_detection.schema import Decision, Outcome
 
@@ -45,7 +45,7 @@ def here(tmp_path: Path, with_champion: World) -> World:
 def next_run(here: World, as_of: datetime, outcome: Outcome = Outcome.REFUSED) -> Decision:
     """The job's first and last calls to the registry in a run."""
     fresh = world(here.output)  # another process: nothing is remembered
-    fresh.registry.complete_open_intents(as_of)
+    fresh.registry.resume_open_intents(as_of)
     return fresh.log.find(as_of) or fresh.record(outcome, as_of)
 
 
@@ -186,7 +186,7 @@ def test_a_completion_killed_before_any_change_is_completed_by_the_next(
 
 
 def _complete(here: World, as_of: datetime) -> None:
-    here.registry.complete_open_intents(as_of)
+    here.registry.resume_open_intents(as_of)
 
 
 @pytest.fixture(scope="session")
@@ -243,7 +243,7 @@ def test_a_killed_unpin_is_finished(
         with pytest.raises(Killed):
             here.registry.unpin("mended", "anna")
         fresh = world(here.output)
-        fresh.registry.complete_open_intents(T2)
+        fresh.registry.resume_open_intents(T2)
         logged = survived > 1  # the first change is the lease
         assert (fresh.registry.pinned() is None) is logged
         assert interventions(fresh.log) == [Action.ROLLBACK, *([Action.UNPIN] if logged else [])]
@@ -296,7 +296,7 @@ def test_a_run_of_another_moment_that_may_be_alive_is_left_alone(here: World) ->
     next_run(here, T2)
     status = {run.info.run_id: run.info.status for run in here.runs()}
     assert [status[run.run_id] for run in (alive, old, foreign)] == ["RUNNING", "KILLED", "RUNNING"]
-    here.registry.complete_open_intents(T1)
+    here.registry.resume_open_intents(T1)
     assert here.client.get_run(alive.run_id).info.status == "KILLED"
 
 
@@ -305,7 +305,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
 ) -> None:
     """Fails when an upgrade between a kill and the next run loses the promotion."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(versions, "generated_inputs", lambda model: model.inputs_of(rows().head(50)))
+        patched.setattr(recording, "generated_inputs", lambda model: model.inputs_of(rows().head(50)))
         patched.setattr(commit, "PROTOCOL", killed_before(commit.register_version, 3))
         here.record(Outcome.PROMOTED, T1)
     next_run(here, T2)
@@ -321,7 +321,7 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
         here.record(Outcome.PROMOTED, T1)
     other = here.client.create_model_version(NAME, here.client.get_model_version(NAME, "1").source)
     here.client.set_registered_model_alias(NAME, "champion", other.version)
-    (completed,) = world(here.output).registry.complete_open_intents(T2)
+    (completed,) = world(here.output).registry.resume_open_intents(T2)
     assert (completed.outcome, completed.version) == (Outcome.REFUSED, None)
     assert [(c.name, c.value, c.limit) for c in completed.checks if not c.passed] == [("champion_unchanged", 3, 1)]
     assert here.versions() == [1, 3]  # the refused version is gone
@@ -335,7 +335,7 @@ def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeyp
         here.record(Outcome.PROMOTED, T1)
     refusal = decision(Outcome.REFUSED, T1, champion_version=1, run_id="another")
     assert here.log.write(refusal)
-    assert world(here.output).registry.complete_open_intents(T2) == (refusal,)
+    assert world(here.output).registry.resume_open_intents(T2) == (refusal,)
     assert_settled(here, {T1: Outcome.REFUSED}, champion=1, previous=None)
     assert {run.data.tags[commit.OUTCOME_TAG] for run in here.runs()} == {"promoted", commit.SUPERSEDED}
 
@@ -350,11 +350,11 @@ def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
     (run,) = [run for run in here.runs() if run.data.tags.get(commit.INTENT_TAG) == commit.OPEN]
     Path(run.info.artifact_uri.removeprefix("file://"), commit.INTENT_FILE).unlink()
     with pytest.raises(FraudDetectionError, match=f"mlflow runs delete --run-id {run.info.run_id}"):
-        here.registry.complete_open_intents(T2)
+        here.registry.resume_open_intents(T2)
     with pytest.raises(FraudDetectionError, match="no previous champion"):
         _rollback(here)
     here.client.delete_run(run.info.run_id)
-    assert here.registry.complete_open_intents(T2) == ()
+    assert here.registry.resume_open_intents(T2) == ()
 
 
 def test_the_model_of_the_killed_run_is_the_one_in_service(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ def test_a_run_that_broke_off_before_its_intent_is_ended_by_the_next_one_of_its_
     broken = here.client.create_run(
         here.connection.experiment_id, tags={"fraud_detection.model": NAME, "fraud_detection.as_of": T2.isoformat()}
     )
-    here.registry.complete_open_intents(None)
+    here.registry.resume_open_intents(None)
     decided = here.record(Outcome.REFUSED, T2)
     assert here.client.get_run(broken.info.run_id).info.status == "KILLED"
     assert here.client.get_run(decided.run_id).info.status == "FINISHED"

@@ -15,8 +15,8 @@ from fakes.object_storage import KEY, SECRET, Server, serving
 from fakes.registry import NAME, T0, T1, T2, decision, publish
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.registry import Leases, Registry, commit, versions
-from fraud_detection.registry.artifacts import Facts
+from fraud_detection.registry import Leases, Registry, champion, commit
+from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 from fraud_detection.registry.lease import CLOCK_SKEW, DURATION, PATIENCE, Lease
 from fraud_detection.schema import Decision, Outcome
@@ -221,7 +221,7 @@ class Stage:
         self.log = DecisionLog(storage(), NAME)
         for version, as_of in ((1, T0 - timedelta(hours=1)), (2, T0)):
             given = decision(Outcome.PROMOTED, as_of, champion_version=version - 1 or None, decided_at=self.clock.now())
-            tags = Facts(as_of, given.training, "sha").as_tags()
+            tags = ModelVersionTags(as_of, given.training, "sha").as_tags()
             self.client.create_model_version(NAME, "", run_id=f"run-{version}", tags=tags)
             assert self.log.write(given.model_copy(update={"version": version, "run_id": f"run-{version}"}))
         self.client.aliases = {"champion": 2, "previous_champion": 1}
@@ -239,7 +239,7 @@ class Stage:
         _pausing(storage, "write", "write_once")
         leases = Leases(storage, NAME, clock=self.clock.now, sleep=self._sleep)
         made = Registry("sqlite:////unused/mlflow.db", NAME, DecisionLog(storage, NAME), leases=leases, publish=publish)
-        vars(made._connection).update(client=self.client, experiment_id="0")
+        vars(made._context.connection).update(client=self.client, experiment_id="0")
         return made
 
     def promotion(self, as_of: datetime) -> Callable[[], Decision]:
@@ -249,13 +249,13 @@ class Stage:
         model = commit.LoggedModel(model_id="m", sha256="sha")
         intent = commit.Intent(decision=given, model=model, publishes=True)
         run = self.client.add_run(run_id, **{commit.INTENT_TAG: commit.OPEN, "intent": intent.model_dump_json()})
-        ends = self.registry()._ends
-        return lambda: commit.apply_intent(ends, run, intent, SAMPLE)
+        context = self.registry()._context
+        return lambda: commit.apply_intent(context, run, intent, SAMPLE)
 
     def resume(self) -> None:
         """What the next run begins with."""
         self._frozen = True
-        self.registry().complete_open_intents()
+        self.registry().resume_open_intents()
 
     def decided(self, *moments: datetime) -> list[Decision]:
         found = [self.log.find(as_of) for as_of in moments]
@@ -285,12 +285,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of models are out of this: they score as expected. Processes stop before each step."""
     model = SimpleNamespace(predict=lambda rows: SAMPLE[commit.SCORE].to_numpy()[: len(rows)])
     monkeypatch.setattr(commit, "load_model", lambda *_: model)
-    monkeypatch.setattr(versions, "load_model", lambda *_: model)
+    monkeypatch.setattr(champion, "load_model", lambda *_: model)
     monkeypatch.setattr(commit, "download", _artifact)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
-    def pausing(step: Callable[[commit.Completion], None]) -> Callable[[commit.Completion], None]:
-        def paused(run: commit.Completion) -> None:
+    def pausing(step: Callable[[commit.Commit], None]) -> Callable[[commit.Commit], None]:
+        def paused(run: commit.Commit) -> None:
             Process.point()
             step(run)
 

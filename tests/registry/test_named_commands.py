@@ -50,12 +50,12 @@ def two(tmp_path: Path, _two: World) -> World:
     return here
 
 
-def _champion_without_facts(here: World) -> None:
+def _champion_without_tags(here: World) -> None:
     here.client.delete_model_version_tag(NAME, "2", "sha256")
     here.registry.champion()
 
 
-def _rollback_to_one_without_facts(here: World) -> None:
+def _rollback_to_one_without_tags(here: World) -> None:
     here.client.delete_model_version_tag(NAME, "1", "sha256")
     here.registry.rollback(None, "worse", "anna")
 
@@ -88,8 +88,8 @@ def _retire_another(here: World) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        _champion_without_facts,
-        _rollback_to_one_without_facts,
+        _champion_without_tags,
+        _rollback_to_one_without_tags,
         _rollback_twice,
         _rollback_without_previous,
         _garbled_tag,
@@ -115,7 +115,7 @@ def test_a_named_command_finds_this_registry(two: World, harm: Callable[[World],
 def test_an_unloadable_target_of_a_rollback_does_not_name_it_for_retirement(two: World) -> None:
     """Fails when the message proposes to retire the rollback's target instead of the champion."""
     with pytest.raises(FraudDetectionError) as raised:
-        _rollback_to_one_without_facts(two)
+        _rollback_to_one_without_tags(two)
     assert "retire-champion" in str(raised.value)
     assert "--version 2" in str(raised.value)
     assert "--version 1" not in str(raised.value)

@@ -23,7 +23,7 @@ from fakes.registry import NAME, T0, T1, T2, T3, World, decision, leases_in, mod
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.model.encoding import FloatArray
 from fraud_detection.model.model import Model
-from fraud_detection.registry import Pin, Registry, commit
+from fraud_detection.registry import Pin, Registry, RunRecord, commit, recording, rollback
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 from fraud_detection.registry.lease import LeaseLostError
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 @pytest.fixture(scope="session")
 def _empty(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = world(tmp_path_factory.mktemp("empty"))
-    made.registry.complete_open_intents()
+    made.registry.resume_open_intents()
     (made.output / "decisions").mkdir()
     return made
 
@@ -176,13 +176,7 @@ def test_a_model_that_scores_differently_once_registered_is_not_promoted(served:
             return scores
 
     given = decision(Outcome.PROMOTED, T1, champion_version=1)
-    decided = served.registry.record(
-        given,
-        challenger=Other(model(1).booster, model(1).inputs),
-        publication=None,
-        parameters={},
-        tags={},
-    )
+    decided = served.registry.record(given, RunRecord(challenger=Other(model(1).booster, model(1).inputs)))
     assert (decided.outcome, decided.version) == (Outcome.REFUSED, None)
     assert failed(decided) == ["registered_model_identical"]
     assert "scores 3 of " in decided.reason
@@ -220,7 +214,7 @@ def test_registered_files_that_cannot_be_loaded_are_not_promoted(
 ) -> None:
     """Fails when model files damaged during the upload are promoted, and serving cannot load them."""
 
-    def break_file(run: commit.Completion) -> None:
+    def break_file(run: commit.Commit) -> None:
         commit.register_version(run)
         artifact(served, 2, "model.ubj").write_bytes(b"{L")
 
@@ -257,7 +251,7 @@ def test_many_and_long_settings_are_logged(empty: World) -> None:
     columns = [f"column_{i:04}" for i in range(2000)]
     parameters = {"data": {"columns": columns, "empty": {}}, "more": {f"p{i}": i for i in range(250)}}
     given = decision(Outcome.NO_DECISION, T1, champion=None, challenger=None, difference=None)
-    empty.registry.record(given, challenger=None, publication=None, parameters=parameters, tags={})
+    empty.registry.record(given, RunRecord(parameters=parameters))
     (run,) = empty.runs()
     assert len(run.data.params) == 252
     assert run.data.params["more.p249"] == "249"
@@ -377,13 +371,15 @@ def test_a_rollback_can_name_any_version(served: World) -> None:
 def test_a_rollback_that_makes_no_sense_is_explained(served: World) -> None:
     """Fails when a mistyped rollback or unpin changes the champion, or does not say which versions exist."""
     rollback = served.registry.rollback
-    with pytest.raises(FraudDetectionError, match=r"no previous champion; .* there are: 1; the champion is version 1"):
+    with pytest.raises(
+        FraudDetectionError, match=r"no previous champion; .* existing versions: 1; the champion is version 1"
+    ):
         rollback(None, "r", "anna")
     served.record(Outcome.PROMOTED, T1)
-    with pytest.raises(FraudDetectionError, match="has no version 7; there are: 1, 2"):
+    with pytest.raises(FraudDetectionError, match="has no version 7; existing versions: 1, 2"):
         rollback(7, "r", "anna")
     with pytest.raises(
-        FraudDetectionError, match=r"version 2 of fraud_detection is in service already.*there are: 1, 2"
+        FraudDetectionError, match=r"version 2 of fraud_detection is in service already.*existing versions: 1, 2"
     ):
         rollback(2, "r", "anna")
     with pytest.raises(FraudDetectionError, match="is not pinned"):
@@ -416,7 +412,7 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
     """An operator rolls back just before a run's next step."""
     original = commit.PROTOCOL
 
-    def pulled_brake(run: commit.Completion) -> None:
+    def pulled_brake(run: commit.Commit) -> None:
         monkeypatch.setattr(commit, "PROTOCOL", original)
         world(here.output).registry.rollback(to, "alerts doubled", "anna")
         step(run)
@@ -452,10 +448,10 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
     champion = served.client.get_registered_model(NAME).aliases["champion"]
     promotion = decision(Outcome.PROMOTED, T2, champion_version=int(champion))
     with monkeypatch.context() as patched:
-        patched.setattr(Registry, "complete_open_intents", refuse)
+        patched.setattr(rollback, "resume_open_intents", refuse)
         with rollback_just_before(commit.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
             served.record_as_it_is(promotion, seed=2)
-    (decided,) = world(served.output).registry.complete_open_intents(T2)
+    (decided,) = world(served.output).registry.resume_open_intents(T2)
     assert failed(decided) == ["not_pinned"]
     assert served.versions() == [1, 2]
     assert served.aliases() == {"champion": 1, "previous_champion": 2}
@@ -571,7 +567,7 @@ def test_a_run_leaves_a_state_that_it_can(two: World, break_it: Callable[[World]
     """Fails when an alias that names a missing version ends every later run."""
     break_it(two)
     fresh = world(two.output)
-    assert fresh.registry.complete_open_intents(T2) == ()
+    assert fresh.registry.resume_open_intents(T2) == ()
     champion = fresh.registry.champion()
     assert champion is not None
     assert fresh.record(Outcome.REFUSED, T2).champion_version == champion.version
@@ -582,7 +578,7 @@ def test_a_run_leaves_a_state_that_it_can(two: World, break_it: Callable[[World]
     [
         (
             rolled_back_to_a_missing_version,
-            r"version 9 .* does not exist; there are: 1, 2; .*rollback .*--to VERSION.*unpin",
+            r"version 9 .* does not exist; existing versions: 1, 2; .*rollback .*--to VERSION.*unpin",
         ),
         (tag_is_garbled, r"is not a pin: 'yes please'.*fraud-detection unpin.*fraud-detection rollback .*--to VERSION"),
         (intent_is_lost, r"mlflow runs delete --run-id"),
@@ -592,7 +588,7 @@ def test_a_run_that_cannot_go_on_names_the_commands(two: World, break_it: Callab
     """Fails when no command in the message of a failed run removes the cause."""
     break_it(two)
     with pytest.raises(FraudDetectionError, match=says):
-        world(two.output).registry.complete_open_intents(T2)
+        world(two.output).registry.resume_open_intents(T2)
 
 
 def test_a_promotion_ends_the_retirement(served: World) -> None:
@@ -662,7 +658,7 @@ def test_an_mlflow_that_is_not_there_can_be_tried_again(tmp_path: Path) -> None:
         pass
     registry = registry_at(f"http://anna:s3cr3t@{gone}", tmp_path)
     with pytest.raises(ServiceUnavailableError) as raised:
-        registry.complete_open_intents()  # imports MLflow, which takes its own time
+        registry.resume_open_intents()  # imports MLflow, which takes its own time
     begun = monotonic()
     with pytest.raises(ServiceUnavailableError):
         registry.champion()
@@ -703,7 +699,7 @@ def test_what_the_service_answers_decides_whether_to_try_again(
     """Fails when wrong credentials are retried every hour, or a restarting MLflow counts as a permanent failure."""
     with server(status, body) as host:
         registry = registry_at(f"http://anna:s3cr3t@{host}", tmp_path)
-        for call in (registry.champion, registry.complete_open_intents):
+        for call in (registry.champion, registry.resume_open_intents):
             with pytest.raises(FraudDetectionError) as raised:
                 call()
             assert type(raised.value) is kind
@@ -739,9 +735,9 @@ def test_a_wrong_address_is_named_without_its_password() -> None:
 def test_no_password_reaches_the_parameters_of_a_run(tmp_path: Path) -> None:
     """Fails when a password in a parameter's value is shown to everybody who may read MLflow."""
     registry = registry_at("http://anna:s3cr3t@mlflow.example", tmp_path)
-    assert registry._value("retrain --tracking-uri http://anna:s3cr3t@mlflow.example") == (
-        "retrain --tracking-uri http://***@mlflow.example"
-    )
+    assert recording.loggable(
+        registry._context.connection, "retrain --tracking-uri http://anna:s3cr3t@mlflow.example"
+    ) == ("retrain --tracking-uri http://***@mlflow.example")
 
 
 def test_a_database_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
@@ -763,7 +759,7 @@ def test_a_deleted_experiment_is_explained(empty: World) -> None:
     """Fails when a deleted MLflow experiment breaks a run without saying how to restore it."""
     empty.client.delete_experiment(empty.connection.experiment_id)
     with pytest.raises(FraudDetectionError, match="mlflow experiments restore --experiment-id"):
-        world(empty.output).registry.complete_open_intents()
+        world(empty.output).registry.resume_open_intents()
 
 
 def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty: World) -> None:
@@ -772,7 +768,7 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(here.output)
     registry = registry_at("sqlite:///mlflow.db", here.output)
     given = decision(Outcome.PROMOTED, T1)
-    registry.record(given, challenger=model(), publication=None, parameters={}, tags={})
+    registry.record(given, RunRecord(challenger=model()))
     monkeypatch.chdir("/")
     assert registry_at(here.tracking_uri, here.output).champion() is not None
     assert artifact(here, 1, "model.ubj").name == "model.ubj"
@@ -795,7 +791,7 @@ from pathlib import Path
 from fakes.registry import T1, T2, world
 from fraud_detection.schema import Outcome
 here = world(Path(sys.argv[1]))
-here.registry.complete_open_intents(T1)
+here.registry.resume_open_intents(T1)
 here.record(Outcome.PROMOTED, T1)
 here.registry.champion()
 here.record(Outcome.PROMOTED, T2, seed=2)
@@ -837,7 +833,7 @@ def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(tmp_path: Pat
     sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            world(tmp_path).registry.complete_open_intents()
+            world(tmp_path).registry.resume_open_intents()
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", interrupt)
     assert not (tmp_path / "mlflow.db").exists()
@@ -864,5 +860,5 @@ def test_a_full_disk_is_explained_and_the_next_run_goes_on(served: World) -> Non
     assert served.aliases() == {"champion": 1}
     assert served.log.find(T2) is None
     fresh = world(served.output)
-    assert fresh.registry.complete_open_intents(T2) == ()
+    assert fresh.registry.resume_open_intents(T2) == ()
     assert fresh.record(Outcome.PROMOTED, T3).version == 2

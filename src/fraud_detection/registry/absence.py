@@ -7,8 +7,8 @@ decision log and the registry are asked only where no champion is in service, wh
 from dataclasses import dataclass
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry.aliases import Command, Retirement, Service, listed
-from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.aliases import Retirement, Service, listed, service
+from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 
 
@@ -52,33 +52,46 @@ def last_champion(now: Service, log: DecisionLog) -> LastChampion | None:
     return None
 
 
-def lost_champion(
-    connection: Connection, name: str, now: Service, last: LastChampion, command: Command
-) -> FraudDetectionError:
+def require_no_loss(context: Context) -> Service:
+    """What is in service.
+
+    Raises:
+        FraudDetectionError: no champion is, although one was promoted and not retired.
+    """
+    now = service(context.connection, context.name)
+    if now.champion is None and retirement_in_force(now, context.log) is None:
+        last = last_champion(now, context.log)
+        if last is not None:
+            raise _lost_champion(context, now, last)
+    return now
+
+
+def _lost_champion(context: Context, now: Service, last: LastChampion) -> FraudDetectionError:
     """The error for a champion that should be in service and is not: what is missing, and how to restore it."""
-    version, at = str(last.version), f"in MLflow at {connection.shown_uri}"
-    give_up = command("retire-champion", "--version", version)
-    give_up = f"give it up, so that the next run trains a successor from the start: {give_up}"
+    name, commands = context.name, context.commands
+    version, at = last.version, f"in MLflow at {context.connection.shown_uri}"
+    retire = commands.retire_champion(version)
     if last.version in now.versions:
         found = f"{name} has no alias champion {at}"
-        ways = f"put it back: {command('rollback', '--to', version)}, then: {command('unpin')}"
+        ways = f"put it back: {commands.rollback(version)}, then: {commands.unpin}"
     elif now.versions:
-        found = f"version {version} of {name} does not exist {at}; there are: {listed(now.versions)}"
-        other = str(now.versions[-1])
-        ways = f"put another version into service: {command('rollback', '--to', other)}, then: {command('unpin')}"
+        found = f"version {version} of {name} does not exist {at}; existing versions: {listed(now.versions)}"
+        other = commands.rollback(now.versions[-1])
+        ways = f"put another version into service: {other}, then: {commands.unpin}"
     else:
         found = f"no version of {name} exists {at}" if now.exists else f"there is no registered model {name} {at}"
-        ways = _rename(connection, name, last) or "check --tracking-uri, and restore the registry from a copy"
+        ways = _rename(context, last) or "check --tracking-uri, and restore the registry from a copy"
     return FraudDetectionError(
         f"the champion is lost: {found}, but version {version} should be in service ({last.source}); nothing was"
-        f" trained; {ways}; or {give_up}"
+        f" trained; {ways}; or give it up, so that the next run trains a successor from the start: {retire}"
     )
 
 
-def _rename(connection: Connection, name: str, last: LastChampion) -> str | None:
+def _rename(context: Context, last: LastChampion) -> str | None:
     """How to give the registered model its name back, where it is there under another."""
     if last.run_id is None:
         return None
+    connection, name = context.connection, context.name
     found = {version.name for version in connection.client.search_model_versions(f"run_id = '{last.run_id}'")} - {name}
     if len(found) != 1:
         return None

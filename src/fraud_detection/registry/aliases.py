@@ -1,12 +1,12 @@
 """What MLflow says is in service: two aliases, and the tag of the last rollback or retirement."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fraud_detection.commands import Commands
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.connection import Connection
 
@@ -14,9 +14,6 @@ CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
 PIN_TAG = "fraud_detection.pin"
 """Holds a pin or a retirement, whichever came last."""
-
-Command = Callable[..., str]
-"""Makes a command line of a verb and its further words; see `Registry.command`."""
 
 
 class _Change(BaseModel):
@@ -65,7 +62,7 @@ class Service:
     unreadable_tag: str | None = None
     """The tag's text where it is neither a pin nor a retirement."""
 
-    def require_readable_tag(self, command: Command) -> None:
+    def require_readable_tag(self, commands: Commands) -> None:
         """Stop where nobody can say whether a version is pinned.
 
         Raises:
@@ -74,7 +71,7 @@ class Service:
         if self.unreadable_tag is not None:
             raise FraudDetectionError(
                 f"the registered model's tag {PIN_TAG} is not a pin: {self.unreadable_tag[:100]!r}; remove it:"
-                f" {command('unpin')}, or pin a version: {command('rollback', '--to', 'VERSION')}"
+                f" {commands.unpin}, or pin a version: {commands.rollback()}"
             )
 
 
@@ -126,7 +123,7 @@ def delete_change(connection: Connection, name: str) -> None:
     connection.client.delete_registered_model_tag(name, PIN_TAG)
 
 
-def apply_pin(connection: Connection, name: str, pin: Pin, command: Command) -> None:
+def apply_pin(connection: Connection, name: str, pin: Pin, commands: Commands) -> None:
     """Put the pinned version into service.
 
     Raises:
@@ -135,9 +132,8 @@ def apply_pin(connection: Connection, name: str, pin: Pin, command: Command) -> 
     now = service(connection, name)
     if pin.to_version not in now.versions:
         raise FraudDetectionError(
-            f"version {pin.to_version} of {name} is pinned by {pin.who} and does not exist; there are:"
-            f" {listed(now.versions)}; pin another: {command('rollback', '--to', 'VERSION')}, or remove the pin:"
-            f" {command('unpin')}"
+            f"version {pin.to_version} of {name} is pinned by {pin.who} and does not exist; existing versions:"
+            f" {listed(now.versions)}; pin another: {commands.rollback()}, or remove the pin: {commands.unpin}"
         )
     connection.client.set_registered_model_alias(name, CHAMPION, str(pin.to_version))
     if pin.from_version in now.versions:

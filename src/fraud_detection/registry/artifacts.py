@@ -22,8 +22,8 @@ _EXAMPLE_ROWS = 5
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known about a version beside its file: kept as tags, set in the moment that the version is made."""
+class ModelVersionTags:
+    """What is known about a version beside its file. MLflow sets the tags in the request that creates the version."""
 
     as_of: datetime
     training: Span

@@ -6,7 +6,7 @@ repeated: it looks at what is there already. The next run repeats the steps of a
 holder of the model's lease takes these steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.promotion.checks import failure, measure
-from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, Command, apply_pin, delete_change, service
-from fraud_detection.registry.artifacts import Facts, download, load_model
+from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, apply_pin, delete_change, service
+from fraud_detection.registry.artifacts import ModelVersionTags, download, load_model
 from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.decision_log import DecisionLog
-from fraud_detection.registry.lease import Lease, LeaseLostError, Leases
+from fraud_detection.registry.context import Context
+from fraud_detection.registry.lease import Lease, LeaseLostError
 from fraud_detection.schema import Check, Decision, Outcome
 
 INTENT_FILE = "intent.json"
@@ -36,7 +36,7 @@ INTENT_TAG = "fraud_detection.intent"
 OUTCOME_TAG = "fraud_detection.outcome"
 OPEN, CLOSED = "open", "closed"
 SUPERSEDED = "superseded"
-"""Outcome of a run whose T another run had decided before."""
+"""Outcome of a run whose as-of time another run had decided before."""
 
 
 class LoggedModel(BaseModel):
@@ -58,43 +58,28 @@ class Intent(BaseModel):
     publishes: bool = False  # whether there is a publication file; runs of earlier releases have none
 
 
-Publish = Callable[[Decision, bytes], Mapping[str, bytes]]
-"""Publishes a decision that is final, from the content of the publication file; gives files for the MLflow run."""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """Where a decision goes."""
-
-    connection: Connection
-    log: DecisionLog
-    leases: Leases
-    publish: Publish
-    command: Command
-    """Makes the commands that an error names."""
-
-
 @dataclass
-class Completion:
-    """An intent on its way through the steps."""
+class Commit:
+    """The state of an intent between two steps."""
 
-    connection: Connection
-    log: DecisionLog
+    context: Context
     lease: Lease
     run_id: str
     root: str  # of the MLflow run's artifacts
     intent: Intent
     sample: pd.DataFrame | None
-    publish: Publish
-    command: Command
     decision: Decision
-    """As intended, until a late check refuses; as written down, once it is."""
+    """As intended, until a late check refuses; as in the decision log, once it is written."""
     written: bool = False
     version: int | None = None
 
     @property
     def name(self) -> str:
-        return self.intent.decision.model_name
+        return self.context.name
+
+    @property
+    def connection(self) -> Connection:
+        return self.context.connection
 
     @property
     def model(self) -> LoggedModel:
@@ -110,7 +95,7 @@ class Completion:
 
     @property
     def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
-        return self.connection.client
+        return self.context.connection.client
 
     def refuse(self, check: Check, reason: str) -> None:
         """Refuse after all, because of a late check."""
@@ -119,20 +104,20 @@ class Completion:
         self.decision = self.decision.model_copy(update=update)
 
 
-def recall_decision(run: Completion) -> None:
+def recall_decision(run: Commit) -> None:
     """Take the decision that is written down already, by this run before it was killed, or by another."""
-    found = run.log.find(run.intent.decision.as_of)
+    found = run.context.log.find(run.intent.decision.as_of)
     if found is not None:
         run.decision, run.written = found, True
 
 
-def recall_version(run: Completion) -> None:
+def recall_version(run: Commit) -> None:
     """Find the version that the run registered before it was killed."""
     if run.promoting:
         run.version = next(iter(_versions(run)), None)
 
 
-def check_service(run: Completion) -> None:
+def check_service(run: Commit) -> None:
     """Refuse where the champion is no longer the one compared with, or a person has pinned one.
 
     Where this version is in service all the same, the pinned one is put back.
@@ -141,12 +126,12 @@ def check_service(run: Completion) -> None:
         return
     compared = run.decision.champion_version
     now = service(run.connection, run.name)
-    now.require_readable_tag(run.command)
+    now.require_readable_tag(run.context.commands)
     moved = run.version is not None and now.champion == run.version
     if now.pin is not None:
         if moved:
-            apply_pin(run.connection, run.name, now.pin, run.command)
-        reason = f"{now.pin.text}; automatic promotion resumes with: {run.command('unpin')}"
+            apply_pin(run.connection, run.name, now.pin, run.context.commands)
+        reason = f"{now.pin.text}; automatic promotion resumes with: {run.context.commands.unpin}"
         run.refuse(measure("not_pinned", now.pin.to_version), reason)
     elif not moved:
         check = measure("champion_unchanged", now.champion, champion=compared)
@@ -154,7 +139,7 @@ def check_service(run: Completion) -> None:
             run.refuse(check, failure(check, run.decision))
 
 
-def register_version(run: Completion) -> None:
+def register_version(run: Commit) -> None:
     """Make the logged model a version, unless the run has one already.
 
     A request that is sent twice may make two: the oldest stays.
@@ -168,7 +153,7 @@ def register_version(run: Completion) -> None:
         run.client.delete_model_version(run.name, str(version))
 
 
-def verify_version(run: Completion) -> None:
+def verify_version(run: Commit) -> None:
     """Refuse where the registered files do not score exactly what the compared model scored."""
     if not run.promoting or run.version is None:
         return
@@ -189,19 +174,19 @@ def verify_version(run: Completion) -> None:
         run.refuse(check, reason)
 
 
-def set_previous_champion(run: Completion) -> None:
+def set_previous_champion(run: Commit) -> None:
     """Remember the champion that is about to leave, for a rollback."""
     if run.promoting and run.decision.champion_version is not None:
         _set_alias(run, PREVIOUS_CHAMPION, run.decision.champion_version)
 
 
-def set_champion(run: Completion) -> None:
+def set_champion(run: Commit) -> None:
     """Bring the version into service."""
     if run.promoting and run.version is not None:
         _set_alias(run, CHAMPION, run.version)
 
 
-def end_retirement(run: Completion) -> None:
+def end_retirement(run: Commit) -> None:
     """Remove the retirement that left the place which the version has taken."""
     if not run.promoting:
         return
@@ -210,7 +195,7 @@ def end_retirement(run: Completion) -> None:
         delete_change(run.connection, run.name)
 
 
-def write_decision(run: Completion) -> None:
+def write_decision(run: Commit) -> None:
     """Write the decision down. From here on it stands."""
     if run.written:
         return
@@ -224,12 +209,12 @@ def write_decision(run: Completion) -> None:
         )
         update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
         run.decision = run.decision.model_copy(update=update)
-    if not run.log.write(run.decision):
+    if not run.context.log.write(run.decision):
         recall_decision(run)
     run.written = True
 
 
-def discard_version(run: Completion) -> None:
+def discard_version(run: Commit) -> None:
     """Delete a version that was registered and then refused: each version that stays has been in service."""
     if run.intent.model is None or (_own(run) and run.decision.outcome is Outcome.PROMOTED):
         return
@@ -239,13 +224,13 @@ def discard_version(run: Completion) -> None:
             run.client.delete_model_version(run.name, str(version))
 
 
-def publish_decision(run: Completion) -> None:
+def publish_decision(run: Commit) -> None:
     """Write the report, which names the version, and what else the run leaves outside of MLflow."""
     if not run.intent.publishes or not _own(run):
         return
     content = _artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
     try:
-        files = run.publish(run.decision, content)
+        files = run.context.publish(run.decision, content)
     except ValidationError as error:
         cause = f"{PUBLICATION_FILE} is broken: {error.errors()[0]['msg']}"
         raise _lost(run.connection, run.run_id, cause) from error
@@ -253,13 +238,13 @@ def publish_decision(run: Completion) -> None:
         run.client.log_text(run.run_id, file.decode(), name)
 
 
-def close_run(run: Completion) -> None:
+def close_run(run: Commit) -> None:
     """Log the decision that stands, and end the MLflow run."""
     run.client.log_text(run.run_id, run.decision.model_dump_json(indent=2), "decision.json")
     run.client.set_terminated(run.run_id, "FINISHED")
 
 
-def close_intent(run: Completion) -> None:
+def close_intent(run: Commit) -> None:
     """Nothing is left to do."""
     from mlflow.entities import RunTag
 
@@ -267,7 +252,7 @@ def close_intent(run: Completion) -> None:
     run.client.log_batch(run.run_id, tags=[RunTag(OUTCOME_TAG, outcome), RunTag(INTENT_TAG, CLOSED)], synchronous=True)
 
 
-PROTOCOL: tuple[Callable[[Completion], None], ...] = (
+PROTOCOL: tuple[Callable[[Commit], None], ...] = (
     recall_decision,
     recall_version,
     check_service,  # early: a version that is registered and then refused has to be deleted again
@@ -287,7 +272,7 @@ PROTOCOL: tuple[Callable[[Completion], None], ...] = (
 
 
 @contextmanager
-def exclusive(ends: Ends, name: str, purpose: str) -> Iterator[Lease]:
+def exclusive(context: Context, purpose: str) -> Iterator[Lease]:
     """Hold the lease of a model name during the block; `purpose` tells other processes what they wait for.
 
     Should the lease be lost, a request that was sent too late may have moved the champion after another process had
@@ -297,29 +282,29 @@ def exclusive(ends: Ends, name: str, purpose: str) -> Iterator[Lease]:
         ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
     """
     try:
-        with ends.leases.hold(purpose) as lease:
+        with context.leases.hold(purpose) as lease:
             yield lease
     except LeaseLostError:
-        with ends.leases.hold(f"{purpose}, restoring the champion") as lease:
-            _restore_champion(ends, name, lease)
+        with context.leases.hold(f"{purpose}, restoring the champion") as lease:
+            _restore_champion(context, lease)
         raise
 
 
-def _restore_champion(ends: Ends, name: str, lease: Lease) -> None:
-    last = ends.log.last_change()
+def _restore_champion(context: Context, lease: Lease) -> None:
+    last, client = context.log.last_change(), context.connection.client
     if last is None:
         return
     logged = last.version if isinstance(last, Decision) else last.to_version
-    serving = service(ends.connection, name).champion
+    serving = service(context.connection, context.name).champion
     lease.require_held()
     if logged is None:
-        ends.connection.client.delete_registered_model_alias(name, CHAMPION)
+        client.delete_registered_model_alias(context.name, CHAMPION)
     elif logged != serving:
-        ends.connection.client.set_registered_model_alias(name, CHAMPION, str(logged))
+        client.set_registered_model_alias(context.name, CHAMPION, str(logged))
 
 
 def apply_intent(
-    ends: Ends,
+    context: Context,
     mlflow_run: Any,  # noqa: ANN401
     intent: Intent,
     sample: pd.DataFrame | None = None,
@@ -327,7 +312,7 @@ def apply_intent(
     """Apply an intent, from wherever it was left, and return the decision that stands.
 
     Args:
-        ends: where the decision goes.
+        context: the registry.
         mlflow_run: the run whose intent it is.
         intent: what to do.
         sample: content of the verification file, where it is at hand.
@@ -336,21 +321,18 @@ def apply_intent(
         ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
     """
     info, as_of = mlflow_run.info, intent.decision.as_of
-    with exclusive(ends, intent.decision.model_name, f"the run of {as_of:%Y-%m-%d %H:%M} UTC") as lease:
-        closed = ends.connection.client.get_run(info.run_id).data.tags.get(INTENT_TAG) == CLOSED
-        settled = ends.log.find(as_of) if closed else None
+    with exclusive(context, f"the run of {as_of:%Y-%m-%d %H:%M} UTC") as lease:
+        closed = context.connection.client.get_run(info.run_id).data.tags.get(INTENT_TAG) == CLOSED
+        settled = context.log.find(as_of) if closed else None
         if settled is not None:  # by another process, while this one waited
             return settled
-        run = Completion(
-            connection=ends.connection,
-            log=ends.log,
+        run = Commit(
+            context=context,
             lease=lease,
             run_id=info.run_id,
             root=info.artifact_uri,
             intent=intent,
             sample=sample,
-            publish=ends.publish,
-            command=ends.command,
             decision=intent.decision,
         )
         for step in PROTOCOL:
@@ -359,23 +341,23 @@ def apply_intent(
         return run.decision
 
 
-def resume_intent(ends: Ends, mlflow_run: Any) -> Decision:  # noqa: ANN401
+def resume_intent(context: Context, mlflow_run: Any) -> Decision:  # noqa: ANN401
     """Apply the open intent of a run that was killed."""
-    connection = ends.connection
+    connection = context.connection
     content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
     try:
         intent = Intent.model_validate_json(content)
     except ValidationError as error:
         cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
         raise _lost(connection, mlflow_run.info.run_id, cause) from error
-    return apply_intent(ends, mlflow_run, intent)
+    return apply_intent(context, mlflow_run, intent)
 
 
-def _own(run: Completion) -> bool:
+def _own(run: Commit) -> bool:
     return run.decision.run_id == run.run_id
 
 
-def _verification(run: Completion) -> pd.DataFrame:
+def _verification(run: Commit) -> pd.DataFrame:
     return pd.read_parquet(BytesIO(_artifact(run.connection, run.root, VERIFICATION_FILE, run.run_id)))
 
 
@@ -396,23 +378,23 @@ def _lost(connection: Connection, run_id: str, cause: str) -> FraudDetectionErro
     )
 
 
-def _versions(run: Completion) -> list[int]:
+def _versions(run: Commit) -> list[int]:
     """The versions made from the run's model, oldest first."""
     found = run.client.search_model_versions(f"name = '{run.name}' and run_id = '{run.run_id}'")
     return sorted(int(version.version) for version in found)
 
 
-def _create_version(run: Completion) -> None:
+def _create_version(run: Commit) -> None:
     from mlflow.exceptions import MlflowException
 
-    facts = Facts(run.decision.as_of, run.decision.training, run.model.sha256)
+    tags = ModelVersionTags(run.decision.as_of, run.decision.training, run.model.sha256)
     create = partial(
         run.client.create_model_version,
         run.name,
         f"models:/{run.model.model_id}",
         run_id=run.run_id,
         model_id=run.model.model_id,
-        tags=facts.as_tags(),
+        tags=tags.as_tags(),
     )
     try:
         create()
@@ -424,7 +406,7 @@ def _create_version(run: Completion) -> None:
         create()
 
 
-def _create_registered_model(run: Completion) -> None:
+def _create_registered_model(run: Commit) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -434,7 +416,7 @@ def _create_registered_model(run: Completion) -> None:
             raise
 
 
-def _set_alias(run: Completion, alias: str, version: int) -> None:
+def _set_alias(run: Commit, alias: str, version: int) -> None:
     run.client.set_registered_model_alias(run.name, alias, str(version))
 
 

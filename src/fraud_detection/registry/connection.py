@@ -22,7 +22,7 @@ from fraud_detection.outputs import ARTIFACTS
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import sqlite
 from fraud_detection.storage import is_object, session
-from fraud_detection.yandex import lockbox as credentials
+from fraud_detection.yandex.lockbox import take_from_lockbox
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -92,7 +92,7 @@ class Connection:
         if self._sqlite_file is not None:
             sqlite.prepare(self._sqlite_file)
         elif not _database(self.uri):
-            credentials.take_from_lockbox()
+            take_from_lockbox()
 
         return mlflow.MlflowClient(self.uri, self.uri)  # or MLFLOW_REGISTRY_URI would name another registry
 
@@ -127,19 +127,19 @@ class Connection:
         _ = self.experiment_id
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn what MLflow and its storage raise into an error that says what to do.
+    def translate_errors(self) -> Iterator[None]:
+        """Translate what MLflow and its storage raise into an error that names the next step.
 
         Raises:
-            ServiceUnavailableError: the service does not answer; later it may.
-            FraudDetectionError: it answers, and refuses.
+            ServiceUnavailableError: the service does not answer.
+            FraudDetectionError: the service refuses.
         """
         import_mlflow(self.uri)
         _make_global(self.uri)
         try:
             yield
         except _failures(self.uri) as error:
-            raise self._explanation(error) from None  # the original text may hold the address with its password
+            raise self._translated(error) from None  # the original text may hold the address with its password
 
     def masked(self, text: str) -> str:
         """The text without user and password of any address, nor the password of this one standing alone."""
@@ -161,7 +161,7 @@ class Connection:
     def _sqlite_file(self) -> Path | None:
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
 
-    def _explanation(self, error: Exception) -> FraudDetectionError:
+    def _translated(self, error: Exception) -> FraudDetectionError:
         if "boto3" in sys.modules and isinstance(error, session.failures()):
             return session.explanation(error, f"artifacts of MLflow at {self.shown_uri}")
         text = self.masked(" ".join(str(error).partition("[SQL:")[0].split()))[:_LONGEST_CAUSE]

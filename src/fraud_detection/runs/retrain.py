@@ -14,7 +14,7 @@ from fraud_detection.model.fit import fit
 from fraud_detection.model.model import Model
 from fraud_detection.outputs import quarantine_file, report_file
 from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
-from fraud_detection.registry import Champion, Leases, Registry, Retirement
+from fraud_detection.registry import Champion, Leases, Registry, Retirement, RunRecord
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.report import DailyCounts, ReportData, draw
 from fraud_detection.revision import code_revision
@@ -105,7 +105,7 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     comparison = _compare(rows, serving, registry, settings, watch)
     warnings = _warnings(request, profile, windows, previous) + comparison.warnings
     decision = _decision(request, windows, rows, comparison, serving, profile, warnings, watch)
-    way_back = registry.command_without_reason("rollback")
+    way_back = registry.commands.without_reason("rollback")
     evidence = _report_data(request, windows, rows, comparison, profile, way_back)
     publication = Publication(
         drawing=draw(decision, evidence), maturity=measure_maturity(settings.model_name, profile, windows)
@@ -113,14 +113,16 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     with watch("register"):
         decision = registry.record(
             decision,
-            challenger=comparison.challenger,
-            publication=publication.model_dump_json().encode(),
-            parameters=settings.model_dump(mode="json"),
-            tags={
-                "data": str(decision.data_fingerprint),
-                "engine": request.engine.value,
-                "code": str(decision.code_revision),
-            },
+            RunRecord(
+                challenger=comparison.challenger,
+                publication=publication.model_dump_json().encode(),
+                parameters=settings.model_dump(mode="json"),
+                tags={
+                    "data": str(decision.data_fingerprint),
+                    "engine": request.engine.value,
+                    "code": str(decision.code_revision),
+                },
+            ),
         )
     for warning in warnings:
         tell("warning", warning)
@@ -142,7 +144,7 @@ def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
 
 def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
     """Complete what was interrupted, and stop where the champion is lost, before the run is paid for."""
-    completed = registry.complete_open_intents(as_of)
+    completed = registry.resume_open_intents(as_of)
     if as_of is None or log.find(as_of) is None:
         registry.require_no_loss()
     return completed
@@ -211,7 +213,7 @@ def _compare(
         return Comparison(verdict, evidence)
     warnings: tuple[str, ...] = ()
     if champion:
-        retire = registry.command("retire-champion", "--version", str(champion.version))
+        retire = registry.commands.retire_champion(champion.version)
         champion_rows, lost = rows_for_champion(champion, rows.holdout, settings.data.retired_columns, retire)
         warnings = tuple(f"the champion is scored without the retired column {name}" for name in lost)
     with watch("train"):

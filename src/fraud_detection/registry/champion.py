@@ -1,0 +1,48 @@
+"""A version of the registered model, loaded."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.model.model import Model
+from fraud_detection.registry.artifacts import ModelVersionTags, load_model
+from fraud_detection.registry.context import Context
+from fraud_detection.schema import Span
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in service, and what it was trained on."""
+
+    version: int
+    run_id: str
+    model: Model
+    as_of: datetime
+    training: Span
+
+
+def load_version(context: Context, version: int, serving: int | None) -> Champion:
+    """Load a version from its native file.
+
+    Args:
+        context: the registry.
+        version: which one.
+        serving: the version in service, which the error names as the one to retire.
+
+    Raises:
+        FraudDetectionError: its file or its tags are missing or broken.
+    """
+    connection, name, commands = context.connection, context.name, context.commands
+    found = connection.client.get_model_version(name, str(version))
+    try:
+        tags = ModelVersionTags.from_tags(found.tags)
+        model = load_model(connection, name, version, tags.sha256)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        without_another = "" if serving is None else f"; if there is none: {commands.retire_champion(serving)}"
+        raise FraudDetectionError(
+            f"version {version} of {name} in MLflow at {connection.shown_uri} cannot be loaded: {error}; restore its"
+            f" artifacts, or put another version into service: {commands.rollback()}{without_another}"
+        ) from error
+    return Champion(version, str(found.run_id), model, tags.as_of, tags.training)

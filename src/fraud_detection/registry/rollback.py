@@ -1,0 +1,218 @@
+"""What a person does to the model in service: roll back, unpin, retire; and the finishing of what was killed.
+
+A command first sets the tag of the registered model, then moves the aliases, then writes into the decision log. From
+the tag on nothing is promoted, and the next run or command finishes what is left.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry.absence import last_champion, require_no_loss, retirement_in_force
+from fraud_detection.registry.aliases import (
+    Pin,
+    Retirement,
+    Service,
+    apply_pin,
+    apply_retirement,
+    delete_change,
+    listed,
+    service,
+    set_change,
+)
+from fraud_detection.registry.champion import load_version
+from fraud_detection.registry.commit import exclusive
+from fraud_detection.registry.context import Context
+from fraud_detection.registry.decision_log import Action, Intervention
+from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
+from fraud_detection.schema import Decision
+
+
+def rollback(context: Context, to: int | None, reason: str, who: str) -> Intervention:
+    """Put an earlier version into service, and pin it; see `Registry.rollback`."""
+    finished = _finish_what_is_possible(context)
+    if finished is not None and finished.action is Action.ROLLBACK and to in (None, finished.to_version):
+        return finished  # requested before, and killed half-way
+    with context.connection.translate_errors(), exclusive(context, f"rollback by {who}") as lease:
+        now = service(context.connection, context.name)
+        target = _rollback_target(context, now, to)
+        load_version(context, target, now.champion)
+        pin = Pin(at=lease.now(), who=who, reason=reason, from_version=now.champion, to_version=target)
+        lease.require_held()
+        set_change(context.connection, context.name, pin)
+        return _finish(context, pin, lease)
+
+
+def retire(context: Context, version: int, reason: str, who: str) -> Intervention:
+    """Take the champion out of service without another; see `Registry.retire`."""
+    finished = _finish_what_is_possible(context)
+    if finished is not None and finished.action is Action.RETIRE and finished.from_version == version:
+        return finished  # requested before, and killed half-way
+    with context.connection.translate_errors(), exclusive(context, f"retire-champion by {who}") as lease:
+        now = service(context.connection, context.name)
+        _require_to_be_champion(context, now, version)
+        retirement = Retirement(at=lease.now(), who=who, reason=reason, version=version)
+        if now.exists:
+            lease.require_held()
+            set_change(context.connection, context.name, retirement)
+        return _finish(context, retirement, lease)
+
+
+def unpin(context: Context, reason: str, who: str) -> Intervention:
+    """Let automatic promotion resume; see `Registry.unpin`."""
+    _finish_what_is_possible(context)
+    with context.connection.translate_errors(), exclusive(context, f"unpin by {who}") as lease:
+        now = service(context.connection, context.name)
+        if now.pin is None and now.unreadable_tag is None:
+            raise FraudDetectionError(f"{context.name} is not pinned; automatic promotion is on")
+        at = lease.now()
+        version = now.champion if now.pin is None else now.pin.to_version
+        record = Intervention(
+            action=Action.UNPIN,
+            model_name=context.name,
+            at=at,
+            who=who,
+            reason=reason,
+            from_version=version,
+            to_version=version,
+            pinned_at=at if now.pin is None else now.pin.at,
+        )
+        lease.require_held()
+        context.log.write_intervention(record)
+        lease.require_held()
+        delete_change(context.connection, context.name)
+        return record
+
+
+def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decision, ...]:
+    """Finish what killed runs and commands left unfinished; see `Registry.resume_open_intents`."""
+    with context.connection.translate_errors():
+        _finish_change(context)
+        decided = resume_open_intents(context)
+        end_abandoned_runs(context, as_of)
+        return decided
+
+
+def _finish_change(context: Context) -> Intervention | None:
+    """Finish the rollback, retirement or unpin that was killed half-way.
+
+    Returns:
+        The rollback or retirement that came into force.
+    """
+    if _unfinished_change(context) is None:
+        return None
+    with exclusive(context, "finishing a person's command") as lease:
+        change = _unfinished_change(context)  # another process may have finished it meanwhile
+        if change is None:
+            return None
+        if _is_unpinned(context, change):
+            lease.require_held()
+            delete_change(context.connection, context.name)
+            return None
+        return _finish(context, change, lease)
+
+
+def _finish_what_is_possible(context: Context) -> Intervention | None:
+    """Finish what was killed, as far as possible: no person's command may depend on an earlier one, or on a run.
+
+    Returns:
+        The rollback or retirement that came into force.
+    """
+    finished = None
+    with suppress(FraudDetectionError), context.connection.translate_errors():
+        finished = _finish_change(context)
+    with suppress(FraudDetectionError):
+        resume_all(context)
+    return finished
+
+
+def _unfinished_change(context: Context) -> Pin | Retirement | None:
+    now = service(context.connection, context.name)
+    now.require_readable_tag(context.commands)
+    change = now.pin or now.retirement
+    if change is None or _is_unpinned(context, change):
+        return change
+    return change if context.log.find_intervention(_action(change), change.at) is None else None
+
+
+def _is_unpinned(context: Context, change: Pin | Retirement) -> bool:
+    return context.log.find_intervention(Action.UNPIN, change.at) is not None
+
+
+def _finish(context: Context, change: Pin | Retirement, lease: Lease) -> Intervention:
+    """Move the aliases as a person has decided, and write it into the decision log."""
+    lease.require_held()
+    if isinstance(change, Pin):
+        apply_pin(context.connection, context.name, change, context.commands)
+    elif service(context.connection, context.name).exists:
+        apply_retirement(context.connection, context.name, change)
+    record = _intervention(context.name, change)
+    lease.require_held()
+    context.log.write_intervention(record)
+    return record
+
+
+def _rollback_target(context: Context, now: Service, to: int | None) -> int:
+    name, commands = context.name, context.commands
+    if not now.versions:
+        require_no_loss(context)
+        raise FraudDetectionError(f"{name} has no champion to roll back; train one: {commands.retrain}")
+    if to is None and now.pin is not None:
+        raise FraudDetectionError(
+            f"{name} was rolled back already: {now.pin.text}; automatic promotion resumes with:"
+            f" {commands.unpin}; another version: {commands.rollback()}"
+        )
+    target = now.previous_champion if to is None else to
+    found = listed(now.versions)
+    if target is None:
+        champion = "none" if now.champion is None else f"version {now.champion}"
+        raise FraudDetectionError(
+            f"{name} has no previous champion; name a version: {commands.rollback()}; existing versions: {found};"
+            f" the champion is {champion}"
+        )
+    if target == now.champion:
+        raise FraudDetectionError(
+            f"version {target} of {name} is in service already; name another with --to; existing versions: {found}"
+        )
+    if target not in now.versions:
+        raise FraudDetectionError(f"{name} has no version {target}; existing versions: {found}")
+    return target
+
+
+def _require_to_be_champion(context: Context, now: Service, version: int) -> None:
+    """Stop unless this is the champion in service, or the lost one."""
+    name, serving = context.name, now.champion
+    if serving is None:
+        retired = retirement_in_force(now, context.log)
+        if retired is not None:
+            raise FraudDetectionError(
+                f"{name} has no champion to retire: {retired.text}; train a successor: {context.commands.retrain}"
+            )
+        last = last_champion(now, context.log)
+        if last is None:
+            raise FraudDetectionError(f"{name} has no champion to retire; train one: {context.commands.retrain}")
+        serving = last.version
+    if version != serving:
+        raise FraudDetectionError(
+            f"version {version} of {name} is not the champion: {serving} is; to retire it:"
+            f" {context.commands.retire_champion(serving)}"
+        )
+
+
+def _action(change: Pin | Retirement) -> Action:
+    return Action.ROLLBACK if isinstance(change, Pin) else Action.RETIRE
+
+
+def _intervention(name: str, change: Pin | Retirement) -> Intervention:
+    pin = change if isinstance(change, Pin) else None
+    return Intervention(
+        action=_action(change),
+        model_name=name,
+        at=change.at,
+        who=change.who,
+        reason=change.reason,
+        from_version=change.version if isinstance(change, Retirement) else change.from_version,
+        to_version=None if pin is None else pin.to_version,
+        pinned_at=change.at,
+    )
