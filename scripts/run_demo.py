@@ -11,7 +11,7 @@ from time import perf_counter
 
 import click
 
-from fraud_detection.cli import default_tracking_uri, tell
+from fraud_detection.cli import default_tracking_uri, print_step
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.progress import history_table
@@ -43,7 +43,7 @@ def main(folder: Path, engine: str) -> None:
         try:
             decisions.append(_run(source, output, as_of, Engine(engine)))
         except FraudDetectionError as error:
-            tell("error", str(error), err=True)
+            print_step("error", str(error), err=True)
             sys.exit(error.exit_code)
     _summarise(output, decisions, perf_counter() - begun)
 
@@ -52,7 +52,7 @@ def _simulate(source: Path) -> None:
     click.secho(f"simulate {DEMO.days} days from {DEMO.start} into {source}", bold=True)
     shutil.rmtree(source, ignore_errors=True)
     counts = [len(table) for _, table in write_days(DEMO.world, source, DEMO.start, DEMO.days)]
-    tell("simulated", f"{sum(counts):,} transactions in {len(counts)} files")
+    print_step("simulated", f"{sum(counts):,} transactions in {len(counts)} files")
 
 
 def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decision:
@@ -66,8 +66,8 @@ def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decisio
         engine=engine,
         clock=datetime.now(UTC),
     )
-    decision = retrain(request, tell)
-    tell("seconds", f"{sum(decision.seconds.values()):.1f}")
+    decision = retrain(request, print_step)
+    print_step("seconds", f"{sum(decision.seconds.values()):.1f}")
     return decision
 
 
@@ -83,7 +83,7 @@ def _summarise(output: Path, decisions: list[Decision], seconds: float) -> None:
     }
     missing = [what for what, seen in shown.items() if not seen]
     if missing:
-        tell("error", f"the demo should have shown {', '.join(missing)}; please report this as a bug", err=True)
+        print_step("error", f"the demo should have shown {', '.join(missing)}; please report this as a bug", err=True)
         sys.exit(1)
     click.echo(f"\nopen {promotions[-1].report} in a browser to see why v{promotions[-1].version} was promoted")
 

@@ -175,8 +175,8 @@ def retrain(
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
     from fraud_detection.runs.outcome import (  # they import the engines: late, for a quick --help
-        handed_over,
-        write_failure,
+        record_failure,
+        record_run_outcome,
     )
     from fraud_detection.runs.progress import Stopwatch
     from fraud_detection.runs.retrain import Request, retrain
@@ -184,9 +184,9 @@ def retrain(
     def give_up(error: StalledError) -> None:
         _show(error, as_json=as_json)
         with suppress(FraudDetectionError):  # the storage may be what stands still
-            write_failure(output, run_name, error)
+            record_failure(output, run_name, error)
 
-    with handed_over(output, run_name) as hand_over:
+    with record_run_outcome(output, run_name) as record_decision:
         request = Request(
             settings=load_settings(config),
             config=str(config),
@@ -199,8 +199,8 @@ def retrain(
         )
         with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
             watch = Stopwatch(watchdog.progress)
-            decision = retrain(request, lambda step, line: tell(step, line, err=as_json), watch)
-        hand_over(decision)
+            decision = retrain(request, lambda step, line: print_step(step, line, err=as_json), watch)
+        record_decision(decision)
     if as_json:
         click.echo(decision.model_dump_json(indent=2))
 
@@ -239,8 +239,8 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
     with _naming_other_models(config, output):
         done = registry.rollback(version, reason, current_person())
     before = "none" if done.from_version is None else f"v{done.from_version}"
-    tell("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
-    tell("next", f"automatic promotion resumes with: {registry.commands.unpin}")
+    print_step("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
+    print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
 
 
 @main.command()
@@ -254,7 +254,7 @@ def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> N
     with _naming_other_models(config, output):
         done = _registry(config, output, tracking_uri).unpin(reason, current_person())
     pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"
-    tell("unpin", f"{pinned} is no longer pinned; the next run may promote")
+    print_step("unpin", f"{pinned} is no longer pinned; the next run may promote")
 
 
 @main.command("retire-champion")
@@ -274,9 +274,9 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
     registry = _registry(config, output, tracking_uri)
     with _naming_other_models(config, output):
         done = registry.retire(version, reason, current_person())
-    tell("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
+    print_step("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
     back = registry.commands.rollback()
-    tell("next", f"fraud-detection retrain trains a successor; a version comes back with: {back}")
+    print_step("next", f"{registry.commands.retrain} trains a successor; to restore a version: {back}")
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":
@@ -327,7 +327,7 @@ def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry"
     )
 
 
-def tell(step: str, line: str, err: bool = False) -> None:
+def print_step(step: str, line: str, err: bool = False) -> None:
     """Print one step of a run; colours vanish where the output is not a terminal."""
     click.echo(f"{click.style(f'{step:<12}', fg='cyan')}{mask(line)}", err=err)
 

@@ -90,7 +90,7 @@ def test_a_pinned_champion_stays_and_the_reason_says_so_first() -> None:
     """Fails when the next hour promotes a model although a rollback has pinned the champion."""
     verdict = decide(replace(_with(difference=DIFFERENCE.model_copy(update={"low": -0.1})), pinned_version=3), SETTINGS)
     assert verdict.outcome is Outcome.REFUSED
-    assert "pinned by a rollback (fraud-detection unpin); the lower bound" in verdict.reason
+    assert "pinned by a rollback; the lower bound" in verdict.reason
 
 
 def test_limits_are_inclusive_where_they_are_margins() -> None:

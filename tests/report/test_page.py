@@ -130,6 +130,7 @@ def evidence(**changes: Any) -> ReportData:
         "data_fingerprint": "sha256:9b1c",
         "reasons": {"negative_amount": "an amount below zero"},
         "rollback_command": "fraud-detection rollback --output out",
+        "unpin_command": 'fraud-detection unpin --output out --reason "…"',
     }
     return ReportData(**{**values, **changes})
 
@@ -271,6 +272,7 @@ def test_details_and_rollback() -> None:
     assert "bring v12 back" in page.texts["rollback"]
     # By its number: later, the previous champion may be another.
     assert 'fraud-detection rollback --output out --to 12 --reason "…"' in page.texts["rollback"]
+    assert 'resumes after: fraud-detection unpin --output out --reason "…"' in page.texts["rollback"]
     for fact in ("2026-05-24 00:00 UTC", "fraud_detection", "v13", "4f0c2d6f", "sha256:9b1c", "total 4.6"):
         assert fact in page.texts["details"]
 

@@ -23,7 +23,7 @@ def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
     return found
 
 
-def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
+def test_a_decision_is_recorded_for_the_scheduler(job: Job, tmp_path: Path) -> None:
     """Fails when the schedule cannot read the decision, and shows a green run without saying what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
@@ -32,7 +32,7 @@ def test_a_decision_is_handed_over(job: Job, tmp_path: Path) -> None:
     assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
 
 
-def test_a_moment_that_is_decided_already_is_handed_over_again(job: Job, tmp_path: Path) -> None:
+def test_a_repeated_run_records_the_same_decision(job: Job, tmp_path: Path) -> None:
     """Fails when a retry of a decided run reports another outcome to the schedule."""
     job(run_name="run-1")
     job(run_name="run-2")
@@ -59,9 +59,7 @@ def test_a_service_that_cannot_be_reached_is_worth_another_try(job: Job, tmp_pat
     assert (found["decision"], found["exit_code"], found["retry"]) == (None, 75, True)
 
 
-def test_a_defect_is_handed_over_without_what_it_says(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_is_recorded_without_its_message(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a bug looks like a lost node and is retried, or its message reveals a secret."""
 
     def broken(*_: object) -> None:

@@ -140,7 +140,12 @@ def test_rolling_back_pins_and_unpinning_resumes(job: Job, tmp_path: Path) -> No
     back = job("rollback", reason="v2 declines good customers")
     assert back.exit_code == 0, back.stderr
     assert "champion is v1 (was v2)" in back.stdout
-    pinned = job(json=True, settings=easy, as_of=_hours_later(2)).json
+    ran = job(json=True, settings=easy, as_of=_hours_later(2))
+    pinned = ran.json
+    unpin = (
+        f"fraud-detection unpin --config {tmp_path}/retraining.yaml --output {tmp_path}/output --tracking-uri sqlite:"
+    )
+    assert f"automatic promotion resumes with: {unpin}" in ran.stderr
     assert (pinned["decision"], pinned["champion_version"]) == ("refused", 1)
     assert [check["passed"] for check in pinned["checks"] if check["name"] == "not_pinned"] == [False]
 

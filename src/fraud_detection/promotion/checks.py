@@ -181,7 +181,7 @@ _DEFINITIONS = (
         "No version is pinned by a rollback",
         Relation.EQUAL,
         limit=Limit.NONE,
-        failure=lambda *_: "the champion is pinned by a rollback (fraud-detection unpin)",
+        failure=lambda *_: "the champion is pinned by a rollback",
     ),
     CheckDefinition(
         "champion_unchanged",

@@ -50,6 +50,8 @@ class ReportData:
     data_fingerprint: str | None = None
     rollback_command: str | None = None
     """`fraud-detection rollback` with this run's --config, --output and --tracking-uri; --to and --reason are added."""
+    unpin_command: str | None = None
+    """The complete `fraud-detection unpin`."""
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not describe the same rows.

@@ -34,6 +34,7 @@ class Drawing:
     importances: Mapping[str, float]
     data_fingerprint: str | None
     rollback_command: str | None
+    unpin_command: str | None = None  # publications of earlier releases have none
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -58,6 +59,7 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         importances=data.importances,
         data_fingerprint=data.data_fingerprint,
         rollback_command=data.rollback_command,
+        unpin_command=data.unpin_command,
     )
 
 

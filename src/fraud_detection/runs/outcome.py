@@ -1,9 +1,9 @@
-"""What a run leaves for the schedule that started it: how it ended, and how much will have matured by when.
+"""What a run leaves for its scheduler: how it ended, and how many frauds mature in which hour.
 
-    outcomes/<run name>.json        written at every end that a program can notice, good or bad
+    outcomes/<run name>.json        written on every exit except a kill
     maturity/<model name>.json      known frauds and transactions, by the hour in which they mature
 
-A schedule sees of a job no more than whether it failed, and can look into neither its data nor its exit code.
+The scheduler of a cluster sees only whether a job failed, neither its data nor its exit code.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,25 +39,27 @@ class RunOutcome(BaseModel):
     report: str | None
     exit_code: int
     error: str | None
-    retry: bool  # whether the same run can end better at another time
-    code_revision: str | None = None  # of the program that decided or failed; files of old have none
-    decided_at: datetime | None = None  # before this run began where it found the hour decided; files of old have none
+    retry: bool  # whether the same run may succeed later
+    code_revision: str | None = None  # of the program that decided or failed; missing in files of earlier releases
+    # Before this run began if it found the hour decided. Missing in files of earlier releases.
+    decided_at: datetime | None = None
 
 
 class Maturity(BaseModel):
-    """When what a run has seen becomes old enough to decide with."""
+    """When what a run has seen matures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_name: str
-    as_of: datetime  # T of the run
-    frauds: dict[datetime, int]  # the first T at which the frauds of an hour of transactions count; those after T alone
+    as_of: datetime  # of the run
+    # By the first as-of time at which the frauds of an hour of transactions count; only times after that of the run.
+    frauds: dict[datetime, int]
     transactions: dict[datetime, int] | None = None  # likewise of all transactions; earlier releases did not write it
 
 
 @contextmanager
-def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decision], None]]:
-    """Write the outcome of the block, which gives its decision to the function it gets. Without a name write none."""
+def record_run_outcome(output: str, run_name: str | None) -> Iterator[Callable[[Decision], None]]:
+    """Record how the block ends; it passes its decision to the function that it gets. Without a name record nothing."""
     if run_name is None:
         yield lambda _: None
         return
@@ -65,10 +67,10 @@ def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decisio
     try:
         yield decided.append
     except FraudDetectionError as error:
-        with suppress(FraudDetectionError):  # what went wrong first is what must be told
-            write_failure(output, run_name, error)
+        with suppress(FraudDetectionError):  # the first error is the one to report
+            record_failure(output, run_name, error)
         raise
-    except Exception as error:  # a bug ends the job as well, with Python's own exit code
+    except Exception as error:  # a defect ends the job as well, with Python's own exit code
         with suppress(FraudDetectionError):
             _write(output, run_name, _failed(error, 1))
         raise
@@ -76,14 +78,14 @@ def handed_over(output: str, run_name: str | None) -> Iterator[Callable[[Decisio
         _write(output, run_name, _ended(decision))
 
 
-def write_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
-    """Write the outcome of a run that ends with this error. Without a name write none."""
+def record_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
+    """Record that a run ends with this error. Without a name record nothing."""
     if run_name is not None:
         _write(output, run_name, _failed(error, error.exit_code))
 
 
 def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -> Maturity:
-    """When the frauds and transactions mature that a run at T has seen and not yet used."""
+    """When the frauds and transactions mature that the run has seen and not yet used."""
     return Maturity(
         model_name=model_name,
         as_of=windows.as_of,
@@ -93,7 +95,7 @@ def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -
 
 
 def write_maturity(storage: Storage, maturity: Maturity) -> None:
-    """Write it in place of what an earlier run wrote, unless a later T has been written meanwhile."""
+    """Replace what an earlier run wrote, unless a run with a later as-of time has written meanwhile."""
     name = maturity_file(maturity.model_name)
     with suppress(ValidationError):
         written = storage.read(name)
@@ -103,8 +105,8 @@ def write_maturity(storage: Storage, maturity: Maturity) -> None:
 
 
 def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
-    """The counts of the hours that have not matured at T, by the T from which they have."""
-    # The transactions of [hour, hour + 1) are all before T − label delay from T = hour + 1 + label delay on.
+    """The counts of the hours that have not matured at the as-of time, by the as-of time at which they have."""
+    # The transactions of [hour, hour + 1) are all before as_of − label delay from as_of = hour + 1 + label delay on.
     delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
     young = (counts > 0) & (hours >= np.datetime64(_naive(windows.holdout_end), "h"))
     begun = hours[young].astype("datetime64[s]").tolist()
@@ -127,7 +129,7 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
         difference=None,
         report=None,
         exit_code=exit_code,
-        # What a defect says of itself may hold anything, a password too: it stays in the log.
+        # The message of a defect may contain anything, a password too: it stays in the log.
         error=str(error)
         if isinstance(error, FraudDetectionError)
         else f"{type(error).__name__}; see the log of the job",

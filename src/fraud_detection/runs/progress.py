@@ -1,4 +1,4 @@
-"""What a run tells people while it goes: one short line a step, the same on a terminal, in a log and in the demo."""
+"""Progress of a run: one short line per step, the same on a terminal, in a log and in the demo."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from fraud_detection.commands import Commands
 from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, Intervention
 from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
@@ -14,15 +15,15 @@ from fraud_detection.time_windows import RunWindows
 if TYPE_CHECKING:
     from fraud_detection.transactions.profile import Profile
 
-Tell = Callable[[str, str], None]
-"""Takes the name of a step and its line; the command line prints both."""
+Progress = Callable[[str, str], None]
+"""Reports a step of a run by its name and a line; the command line prints both."""
 
 
 class Stopwatch:
     """Wall seconds by phase, in the order the phases began; a phase does not count what runs inside it as another."""
 
     def __init__(self, on_phase: Callable[[str], None] = lambda _: None) -> None:
-        """`on_phase` is told the phase whenever one begins or ends."""
+        """`on_phase` gets the phase whenever one begins or ends."""
         self._on_phase = on_phase
         self._seconds: dict[str, float] = {}
         self._running: list[str] = []
@@ -58,8 +59,10 @@ def data_line(profile: "Profile", windows: RunWindows) -> str:
     """What was read: transactions, frauds, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
     rejected = sum(profile.rejected.values())
-    aside = f" · {rejected:,} rows quarantined" if rejected else ""
-    return f"{transactions:,} transactions · {frauds:,} frauds{aside} · labels mature to {_day(windows.holdout_end)}"
+    quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
+    return (
+        f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(windows.holdout_end)}"
+    )
 
 
 def split_line(windows: RunWindows) -> str:
@@ -75,30 +78,43 @@ def rows_line(training: Span, holdout: Span, features: int) -> str:
     return f"{features} features · training {_counts(training)} · hold-out {_counts(holdout)}"
 
 
-def completed_line(decision: Decision) -> str:
-    """A decision that an earlier run had not finished registering."""
+def resumed_line(decision: Decision) -> str:
+    """A decision of an earlier run that was interrupted while it was registered."""
     return f"the run of {_day(decision.as_of)}, which was interrupted: {_outcome(decision)}"
 
 
-def tell_verdict(decision: Decision, tell: Tell) -> None:
-    """The comparison, the decision and the report, a line each."""
+def report_decision(decision: Decision, progress: Progress) -> None:
+    """Report the comparison, the decision and the report, a line each."""
     if decision.champion is not None:
-        tell("champion", _metrics(decision.champion_version, decision.champion))
+        progress("champion", _metrics(decision.champion_version, decision.champion))
     if decision.challenger is not None:
-        tell("challenger", _metrics(None, decision.challenger))
+        progress("challenger", _metrics(None, decision.challenger))
     if decision.difference is not None:
-        tell("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
-    tell("decision", f"{_outcome(decision)} · {explain_decision(decision)}")
+        progress("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
+    progress("decision", f"{_outcome(decision)} · {explain_decision(decision)}")
     if decision.report is not None:
-        tell("report", decision.report)
+        progress("report", decision.report)
+
+
+def report_pin(decision: Decision, commands: Commands, progress: Progress) -> None:
+    """Report how automatic promotion resumes, if a pin stopped it."""
+    if any(check.name == "not_pinned" and not check.passed for check in decision.checks):
+        progress("next", f"automatic promotion resumes with: {commands.unpin}")
 
 
 def history_table(history: tuple[Entry, ...]) -> list[str]:
-    """The decision log as aligned lines: what each run decided, and what people did in between."""
-    head = ("T", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
-    rows = [head, *(_decision_row(entry) if isinstance(entry, Decision) else _person_row(entry) for entry in history)]
+    """The decision log as aligned lines: what each run decided, and what users did in between."""
+    head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
+    rows = [
+        head,
+        *(_decision_row(entry) if isinstance(entry, Decision) else _intervention_row(entry) for entry in history),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)] + [0]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    return _decision_row(entry) if isinstance(entry, Decision) else _intervention_row(entry)
 
 
 def _decision_row(decision: Decision) -> tuple[str, ...]:
@@ -114,7 +130,7 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def _person_row(done: Intervention) -> tuple[str, ...]:
+def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
     return (f"{done.at:%Y-%m-%d %H:%M}", done.action.upper(), change, "", "", "", f"{done.who}: {done.reason}")

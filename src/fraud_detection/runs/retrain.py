@@ -1,4 +1,4 @@
-"""The story of one run, top to bottom: read, split, train, compare, decide, record, report."""
+"""One run, top to bottom: read, split, train, compare, decide, record, report."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.commands import Commands
 from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.features import feature_names
 from fraud_detection.model.fit import fit
@@ -18,9 +19,17 @@ from fraud_detection.registry import Champion, Leases, Registry, Retirement, Run
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.report import DailyCounts, ReportData, draw
 from fraud_detection.revision import code_revision
-from fraud_detection.runs import progress as narration
 from fraud_detection.runs.outcome import measure_maturity
-from fraud_detection.runs.progress import Stopwatch, Tell
+from fraud_detection.runs.progress import (
+    Progress,
+    Stopwatch,
+    data_line,
+    report_decision,
+    report_pin,
+    resumed_line,
+    rows_line,
+    split_line,
+)
 from fraud_detection.runs.publication import Publication, publish
 from fraud_detection.runs.retired_columns import rows_for_champion
 from fraud_detection.sampling import TrainingData, collect_training_data, hours_between
@@ -40,31 +49,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What one run is asked to do."""
+    """The options of one run."""
 
     settings: Settings
     config: str
-    """Where the settings came from; named in the command line that goes back."""
+    """The settings file, for the commands that messages name."""
     input_path: str
     output: str
     tracking_uri: str
     as_of: datetime | None
-    """T (aware, floored to the hour); None is the first whole hour after the newest transaction."""
+    """As-of time (aware, floored to the hour); None is the first whole hour after the newest transaction."""
     engine: Engine
     clock: datetime
-    """The time of day, aware: transactions later than it are rejected."""
+    """The current time, aware: transactions later than it are rejected."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The challenger and its champion on the hold-out; a run that stops early leaves out what it did not get to."""
+class InputData:
+    """What the run needs of its input."""
 
-    verdict: Verdict
-    evidence: Evidence
-    challenger: Model | None = None
-    champion_score: NDArray[np.float64] | None = None
-    challenger_score: NDArray[np.float64] | None = None
-    warnings: tuple[str, ...] = ()
+    profile: Profile
+    windows: RunWindows
+    rows: TrainingData
+    quarantine: str | None
+    """Path or URL of the rejected rows; None if there are none."""
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,22 @@ class Serving:
     retirement: Retirement | None
 
 
-def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Decision:
+@dataclass(frozen=True)
+class Comparison:
+    """Champion and challenger on the hold-out; a run that stops early has no challenger and no scores."""
+
+    verdict: Verdict
+    evidence: Evidence
+    challenger: Model | None = None
+    champion_score: NDArray[np.float64] | None = None
+    challenger_score: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None) -> Decision:
     """Train a challenger on matured labels, compare it with the champion, and bring the decision into force.
 
-    A T that is decided already is not decided again: its decision is returned.
+    An as-of time that is decided already is not decided again: its decision is returned.
 
     Raises:
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
@@ -91,42 +112,27 @@ def retrain(request: Request, tell: Tell, watch: Stopwatch | None = None) -> Dec
     as_of = request.as_of and whole_hour(request.as_of)
     # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
     with watch("open registry"):
-        for completed in _open_registry(registry, log, as_of):
-            tell("completed", narration.completed_line(completed))
+        for resumed in _open_registry(registry, log, as_of):
+            progress("completed", resumed_line(resumed))
     if not (as_of and log.find(as_of)):
-        previous = log.previous(as_of)
-        profile, windows, rows = _gather(request, previous, output, watch, tell)
-        as_of = windows.as_of
+        data = _read_input(request, log.previous(as_of), output, progress, watch)
+        as_of = data.windows.as_of
     if earlier := log.find(as_of):
-        return _already_decided(earlier, tell)
+        return _already_decided(earlier, progress)
 
     with watch("load champion"):
         serving = _serving(registry)
-    comparison = _compare(rows, serving, registry, settings, watch)
-    warnings = _warnings(request, profile, windows, previous) + comparison.warnings
-    decision = _decision(request, windows, rows, comparison, serving, profile, warnings, watch)
-    way_back = registry.commands.without_reason("rollback")
-    evidence = _report_data(request, windows, rows, comparison, profile, way_back)
-    publication = Publication(
-        drawing=draw(decision, evidence), maturity=measure_maturity(settings.model_name, profile, windows)
-    )
+    comparison = _compare(data, serving, settings, registry.commands, watch)
+    proposed = _decision(request, data, serving, comparison, watch.seconds)
+    drawing = draw(proposed, _report_data(data, comparison, settings, registry.commands))
+    maturity = measure_maturity(settings.model_name, data.profile, data.windows)
+    record = _run_record(request, proposed, comparison, Publication(drawing=drawing, maturity=maturity))
     with watch("register"):
-        decision = registry.record(
-            decision,
-            RunRecord(
-                challenger=comparison.challenger,
-                publication=publication.model_dump_json().encode(),
-                parameters=settings.model_dump(mode="json"),
-                tags={
-                    "data": str(decision.data_fingerprint),
-                    "engine": request.engine.value,
-                    "code": str(decision.code_revision),
-                },
-            ),
-        )
-    for warning in warnings:
-        tell("warning", warning)
-    narration.tell_verdict(decision, tell)
+        decision = registry.record(proposed, record)
+    for warning in proposed.warnings:
+        progress("warning", warning)
+    report_decision(decision, progress)
+    report_pin(decision, registry.commands, progress)
     return decision.model_copy(update={"seconds": watch.seconds})
 
 
@@ -143,44 +149,36 @@ def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
 
 
 def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
-    """Complete what was interrupted, and stop where the champion is lost, before the run is paid for."""
-    completed = registry.resume_open_intents(as_of)
+    """Resume what was interrupted, and stop if the champion is lost, before the run costs anything."""
+    resumed = registry.resume_open_intents(as_of)
     if as_of is None or log.find(as_of) is None:
         registry.require_no_loss()
-    return completed
+    return resumed
 
 
-def _serving(registry: Registry) -> Serving:
-    champion, pin = registry.champion(), registry.pinned()
-    return Serving(champion, pin.to_version if pin else None, None if champion else registry.retirement())
-
-
-def _gather(
-    request: Request, previous: Decision | None, output: Storage, watch: Stopwatch, tell: Tell
-) -> tuple[Profile, RunWindows, TrainingData]:
+def _read_input(
+    request: Request, previous: Decision | None, output: Storage, progress: Progress, watch: Stopwatch
+) -> InputData:
     """Read and check the input, and bring to the driver what the run needs of it."""
     settings = request.settings
     with watch("start engine"), session(request.engine) as spark:
         with watch("read and check"):
-            transactions, windows = _read(spark, request, previous, output)
-        tell("data", narration.data_line(transactions.profile, windows))
-        tell("split", narration.split_line(windows))
+            transactions, windows = _read_transactions(spark, request, previous, output)
+        profile = transactions.profile
+        progress("data", data_line(profile, windows))
+        progress("split", split_line(windows))
         with watch("features"):
             rows = collect_training_data(transactions, windows, settings)
-    tell("features", narration.rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
-    return transactions.profile, windows, rows
+    progress("features", rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
+    quarantine = output.url(quarantine_file(request.clock)) if profile.rejected or profile.future else None
+    warnings = profile.warnings(settings.data, windows, quarantine) + _history_warnings(profile, windows, previous)
+    return InputData(profile, windows, rows, quarantine, warnings)
 
 
-def _already_decided(decision: Decision, tell: Tell) -> Decision:
-    tell("decided", f"T {decision.as_of:%Y-%m-%d %H:%M} was decided before; nothing new is registered")
-    narration.tell_verdict(decision, tell)
-    return decision
-
-
-def _read(
+def _read_transactions(
     spark: "SparkSession", request: Request, previous: Decision | None, output: Storage
 ) -> tuple[Transactions, RunWindows]:
-    """Read the input as it was known at T, put bad rows aside, and lay out the run's windows."""
+    """Read the input as it was known at the as-of time, quarantine bad rows, and lay out the run's windows."""
     settings, as_of = request.settings, request.as_of and whole_hour(request.as_of)
 
     def read(as_of: datetime | None) -> Transactions:
@@ -198,11 +196,44 @@ def _read(
     return transactions, run_windows(as_of, settings.windows)
 
 
-def _compare(
-    rows: TrainingData, serving: Serving, registry: Registry, settings: Settings, watch: Stopwatch
-) -> Comparison:
-    """Train the challenger and let the promotion rule decide, unless something stands in the way of any decision."""
-    champion = serving.champion
+def _history_warnings(profile: Profile, windows: RunWindows, previous: Decision | None) -> tuple[str, ...]:
+    """What is unusual about the data before this run."""
+    found: tuple[str, ...] = ()
+    if previous is not None and previous.as_of < windows.as_of and _has_changed(profile, previous):
+        found += (
+            f"the data of the decision at {previous.as_of:%Y-%m-%d %H:%M} have changed since: rows or labels from"
+            " before that time arrived late, were removed, or were corrected without a new label time; with today's"
+            " data the decision could have been different",
+        )
+    if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
+        found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
+    return found
+
+
+def _has_changed(profile: Profile, decision: Decision) -> bool:
+    """Whether the data of an earlier decision are not what they were; unknown counts as no."""
+    if decision.data_fingerprint is None:
+        return False
+    start = history_before(decision.training.start, decision.as_of - decision.holdout.end)
+    now = profile.earlier_fingerprint(start, decision.holdout.end)
+    comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
+    return comparable and now != decision.data_fingerprint
+
+
+def _already_decided(decision: Decision, progress: Progress) -> Decision:
+    progress("decided", f"{decision.as_of:%Y-%m-%d %H:%M} was decided before; nothing new is registered")
+    report_decision(decision, progress)
+    return decision
+
+
+def _serving(registry: Registry) -> Serving:
+    champion, pin = registry.champion(), registry.pinned()
+    return Serving(champion, pin.to_version if pin else None, None if champion else registry.retirement())
+
+
+def _compare(data: InputData, serving: Serving, settings: Settings, commands: Commands, watch: Stopwatch) -> Comparison:
+    """Train the challenger and apply the promotion rule, unless a precondition of any decision fails."""
+    champion, rows = serving.champion, data.rows
     evidence = Evidence(
         training=rows.training_span,
         holdout=rows.holdout_span,
@@ -213,7 +244,7 @@ def _compare(
         return Comparison(verdict, evidence)
     warnings: tuple[str, ...] = ()
     if champion:
-        retire = registry.commands.retire_champion(champion.version)
+        retire = commands.retire_champion(champion.version)
         champion_rows, lost = rows_for_champion(champion, rows.holdout, settings.data.retired_columns, retire)
         warnings = tuple(f"the champion is scored without the retired column {name}" for name in lost)
     with watch("train"):
@@ -238,101 +269,58 @@ def _holdout(rows: TrainingData) -> Holdout:
     )
 
 
-def _warnings(request: Request, profile: Profile, windows: RunWindows, previous: Decision | None) -> tuple[str, ...]:
-    found = profile.warnings(request.settings.data, windows, _quarantine(request, profile))
-    if previous is not None and previous.as_of < windows.as_of and _has_changed(profile, previous):
-        found += (
-            f"the data that the decision at {previous.as_of:%Y-%m-%d %H:%M} rests on have changed since: rows or labels"
-            " of before that moment came late, went, or were corrected without a new label time; on today's data it"
-            " might have been another decision",
-        )
-    if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
-        found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
-    return found
-
-
-def _has_changed(profile: Profile, decision: Decision) -> bool:
-    """Whether the data of an earlier decision are not what they were; unknown counts as no."""
-    if decision.data_fingerprint is None:
-        return False
-    start = history_before(decision.training.start, decision.as_of - decision.holdout.end)
-    now = profile.earlier_fingerprint(start, decision.holdout.end)
-    comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
-    return comparable and now != decision.data_fingerprint
-
-
-def _quarantine(request: Request, profile: Profile) -> str | None:
-    """Where the run's rejected rows are; None where there are none."""
-    return (
-        open_folder(request.output).url(quarantine_file(request.clock)) if profile.rejected or profile.future else None
-    )
-
-
 def _decision(
-    request: Request,
-    windows: RunWindows,
-    rows: TrainingData,
-    comparison: Comparison,
-    serving: Serving,
-    profile: Profile,
-    warnings: tuple[str, ...],
-    watch: Stopwatch,
+    request: Request, data: InputData, serving: Serving, comparison: Comparison, seconds: dict[str, float]
 ) -> Decision:
     """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
     assessment, champion, retirement = comparison.evidence.assessment, serving.champion, serving.retirement
-    reason = comparison.verdict.reason
+    reason, model_name, windows = comparison.verdict.reason, request.settings.model_name, data.windows
     return Decision(
         outcome=comparison.verdict.outcome,
         reason=f"{reason}; {retirement.text}" if retirement else reason,
         version=None,
         champion_version=champion.version if champion else None,
-        model_name=request.settings.model_name,
+        model_name=model_name,
         as_of=windows.as_of,
         decided_at=request.clock,
         run_id=None,
-        training=rows.training_span,
-        holdout=rows.holdout_span,
+        training=data.rows.training_span,
+        holdout=data.rows.holdout_span,
         champion=assessment.champion if assessment else None,
         challenger=assessment.challenger if assessment else None,
         difference=assessment.difference if assessment else None,
         floor=assessment.floor if assessment else None,
         checks=comparison.verdict.checks,
-        rejected=profile.rejected,
-        warnings=warnings,
-        seconds=watch.seconds,
-        report=open_folder(request.output).url(report_file(request.settings.model_name, windows.as_of)),
+        rejected=data.profile.rejected,
+        warnings=data.warnings + comparison.warnings,
+        seconds=seconds,
+        report=open_folder(request.output).url(report_file(model_name, windows.as_of)),
         retired_version=retirement.version if retirement else None,
         code_revision=code_revision(),
-        data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
+        data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
     )
 
 
-def _report_data(
-    request: Request,
-    windows: RunWindows,
-    rows: TrainingData,
-    comparison: Comparison,
-    profile: Profile,
-    rollback_command: str,
-) -> ReportData:
-    measured = comparison.evidence.assessment
+def _report_data(data: InputData, comparison: Comparison, settings: Settings, commands: Commands) -> ReportData:
+    measured, holdout = comparison.evidence.assessment, data.rows.holdout
     scored = comparison.challenger_score is not None
     return ReportData(
-        fraud=rows.holdout["fraud"].to_numpy() if scored else None,
+        fraud=holdout["fraud"].to_numpy() if scored else None,
         champion_score=comparison.champion_score,
         challenger_score=comparison.challenger_score,
-        amount=rows.holdout["amount"].to_numpy() if scored else None,
-        windows=windows,
-        settings=request.settings,
-        daily=_daily(profile, windows),
-        rows_read=profile.rows,
-        faults=profile.faults,
-        quarantine=_quarantine(request, profile),
+        amount=holdout["amount"].to_numpy() if scored else None,
+        windows=data.windows,
+        settings=settings,
+        daily=_daily(data.profile, data.windows),
+        rows_read=data.profile.rows,
+        faults=data.profile.faults,
+        quarantine=data.quarantine,
         slices=measured.slices if measured else (),
         importances=comparison.challenger.importance() if comparison.challenger else {},
-        data_fingerprint=profile.fingerprint(windows.history_start, windows.holdout_end),
+        data_fingerprint=data.profile.fingerprint(data.windows.history_start, data.windows.holdout_end),
         reasons=REASONS,
-        rollback_command=rollback_command,
+        rollback_command=commands.without_reason("rollback"),
+        unpin_command=commands.unpin,
     )
 
 
@@ -344,3 +332,16 @@ def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
         return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
 
     return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
+
+
+def _run_record(request: Request, decision: Decision, comparison: Comparison, publication: Publication) -> RunRecord:
+    return RunRecord(
+        challenger=comparison.challenger,
+        publication=publication.model_dump_json().encode(),
+        parameters=request.settings.model_dump(mode="json"),
+        tags={
+            "data": str(decision.data_fingerprint),
+            "engine": request.engine.value,
+            "code": str(decision.code_revision),
+        },
+    )
