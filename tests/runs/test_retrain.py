@@ -171,7 +171,7 @@ def test_decisions_lists_the_history(job: Job) -> None:
     job()
     job(as_of=_hours_later(1))
     lines = job("decisions").stdout.splitlines()
-    assert lines[0].startswith("T ")
+    assert lines[0].startswith("as of ")
     assert "2026-03-01 00:00" in lines[1]
     assert "PROMOTED as v1" in lines[1]
     assert "REFUSED" in lines[2]
