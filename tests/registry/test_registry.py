@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from fakes.registry import NAME, T0, T1, T2, T3, World, decision, leases_in, model, publish, rows, world
 
+from fraud_detection.cli import default_tracking_uri
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.model.encoding import FloatArray
 from fraud_detection.model.model import Model
@@ -773,6 +774,14 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert registry_at(here.tracking_uri, here.output).champion() is not None
     assert artifact(here, 1, "model.ubj").name == "model.ubj"
     assert (here.output / "mlartifacts").is_dir()
+
+
+@pytest.mark.parametrize("folder", ["a%20b", "a?b", "a%2fb"])
+def test_an_output_folder_whose_database_mlflow_cannot_open_is_refused(tmp_path: Path, folder: str) -> None:
+    """Fails when `--output a%20b` or `--output a?b` ends in an error without a next step, or in another folder."""
+    with pytest.raises(SettingsError, match=r"contains \? or .* %20; rename the folder, or choose another --output"):
+        registry_at(default_tracking_uri(str(tmp_path / folder)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_services_in_one_process_do_not_mix(served: World, tmp_path: Path, _empty: World) -> None:

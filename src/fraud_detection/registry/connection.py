@@ -259,8 +259,13 @@ def _checked(uri: str) -> str:
     expected = "expected http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"
     if scheme == "sqlite":
         path = uri.removeprefix("sqlite:///")
-        if path in ("", uri) or "?" in path or path.startswith(":memory:"):
+        if path in ("", uri) or path.startswith(":memory:"):
             raise SettingsError(f"--tracking-uri {' '.join(uri.split())} is not an SQLite file; {expected}")
+        if re.search(r"\?|%[0-9A-Fa-f]{2}", path):  # MLflow reads the path as it is, SQLAlchemy decodes it
+            raise SettingsError(
+                f"MLflow cannot open the database {path}: its path contains ? or an encoded character such as %20;"
+                f" rename the folder, or choose another --output or --tracking-uri; {expected}"
+            )
         return f"sqlite:///{Path(path).absolute()}"
     if scheme not in ("http", "https") and not ("://" in uri and _database(uri)):
         found = scheme if "://" in uri and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) else "a path"

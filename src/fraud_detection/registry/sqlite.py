@@ -12,10 +12,10 @@ _MAGIC = b"SQLite format 3\0"
 
 
 def prepare(file: Path) -> None:
-    """Make MLflow's database where there is none, whole or not at all.
+    """Create MLflow's database if it does not exist, whole or not at all.
 
-    MLflow would migrate an empty file in place, through 60 revisions; killed on the way, it leaves a database that it
-    can neither use nor mend. And it would try a file that it cannot open ten times, for minutes.
+    MLflow would migrate an empty file in place, through 60 revisions; killed half-way, it leaves a database that it
+    can neither use nor repair. And it would try a file that it cannot open ten times, for minutes.
 
     Raises:
         FraudDetectionError: the file is something else, or cannot be read and written.
@@ -39,7 +39,7 @@ def _check(file: Path) -> None:
     if begin not in (b"", _MAGIC):
         raise FraudDetectionError(
             f"{file} is not an SQLite database (it begins with {begin!r}); restore it from a copy, or move it away to"
-            " begin anew"
+            " start with an empty one"
         )
 
 
