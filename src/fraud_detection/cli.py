@@ -183,7 +183,7 @@ def retrain(
 
     def give_up(error: StalledError) -> None:
         _show(error, as_json=as_json)
-        with suppress(FraudDetectionError):  # the storage may be what stands still
+        with suppress(FraudDetectionError):  # the storage may be what hangs
             record_failure(output, run_name, error)
 
     with record_run_outcome(output, run_name) as record_decision:

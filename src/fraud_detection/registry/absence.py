@@ -1,7 +1,7 @@
 """Why no champion is in service: none was ever promoted, it was retired, or it was lost.
 
-A lost champion must not be taken for "none yet": the next challenger would be promoted without a comparison. The
-decision log and the registry are asked only where no champion is in service, which is rare.
+A lost champion must not look like "none yet": the next challenger would be promoted without a comparison. The
+decision log and the registry are read only if no champion is in service, which is rare.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class LastChampion:
     source: str
     """How it is known."""
     run_id: str | None = None
-    """The MLflow run that registered it, where the decision log knows."""
+    """The MLflow run that registered it, if the decision log names it."""
 
 
 def retirement_in_force(now: Service, log: DecisionLog) -> Retirement | None:
     """The retirement that left no champion in service, or None.
 
-    The registry keeps it as a tag; where it has lost the whole model, the decision log has it.
+    The registry keeps it as a tag; if the whole registered model is lost, the decision log has it.
     """
     if now.retirement is not None:
         return now.retirement
@@ -37,7 +37,7 @@ def retirement_in_force(now: Service, log: DecisionLog) -> Retirement | None:
 
 
 def last_champion(now: Service, log: DecisionLog) -> LastChampion | None:
-    """The version that was last put into service as far as the decision log or the registry knows, or None."""
+    """The version that was last put into service according to the decision log or the registry, or None."""
     last = log.last_change()
     if isinstance(last, Intervention) and last.to_version is not None:
         return LastChampion(last.to_version, f"the {last.action} of {last.at:%Y-%m-%d %H:%M} UTC put it there")
@@ -88,7 +88,7 @@ def _lost_champion(context: Context, now: Service, last: LastChampion) -> FraudD
 
 
 def _rename(context: Context, last: LastChampion) -> str | None:
-    """How to give the registered model its name back, where it is there under another."""
+    """How to rename the registered model back, if it exists under another name."""
     if last.run_id is None:
         return None
     connection, name = context.connection, context.name
@@ -97,4 +97,4 @@ def _rename(context: Context, last: LastChampion) -> str | None:
         return None
     uri, other = connection.shown_uri, found.pop()
     program = f"import mlflow; mlflow.MlflowClient('{uri}', '{uri}').rename_registered_model('{other}', '{name}')"
-    return f'it is there under the name {other}; rename it back: python -c "{program}"'
+    return f'it exists under the name {other}; rename it back: python -c "{program}"'

@@ -1,4 +1,4 @@
-"""What MLflow says is in service: two aliases, and the tag of the last rollback or retirement."""
+"""What is in service according to MLflow: two aliases, and the tag of the last rollback or retirement."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ PIN_TAG = "fraud_detection.pin"
 
 
 class _Change(BaseModel):
-    """What a person decides about the model in service. The tag is set before an alias moves, so it is the intent."""
+    """A user's decision about the model in service. The tag is set before an alias moves, so it is the intent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,7 +27,7 @@ class _Change(BaseModel):
 
 
 class Pin(_Change):
-    """A person's choice of version; no run promotes another until it is removed."""
+    """A user's choice of version; no run promotes another until it is removed."""
 
     from_version: int | None  # None: no champion was in service
     to_version: int
@@ -49,21 +49,21 @@ class Retirement(_Change):
 
 @dataclass(frozen=True)
 class Service:
-    """The registered model at one moment; aliases are None where there is none, or where their version is missing."""
+    """The registered model at one time. An alias is None if it is not set, or if its version is missing."""
 
     exists: bool
     versions: tuple[int, ...] = ()
     champion: int | None = None
     previous_champion: int | None = None
     missing_champion: int | None = None
-    """The version that the alias `champion` names, where it does not exist."""
+    """The version that the alias `champion` names, if it does not exist."""
     pin: Pin | None = None
     retirement: Retirement | None = None
     unreadable_tag: str | None = None
-    """The tag's text where it is neither a pin nor a retirement."""
+    """The tag's text, if it is neither a pin nor a retirement."""
 
     def require_readable_tag(self, commands: Commands) -> None:
-        """Stop where nobody can say whether a version is pinned.
+        """Stop if it is unknown whether a version is pinned.
 
         Raises:
             FraudDetectionError: the tag is not one that this program wrote.
@@ -139,7 +139,7 @@ def apply_pin(connection: Connection, name: str, pin: Pin, commands: Commands) -
     if pin.from_version in now.versions:
         connection.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(pin.from_version))
     elif now.previous_champion in (None, pin.to_version):
-        connection.client.delete_registered_model_alias(name, PREVIOUS_CHAMPION)  # it would name a missing version
+        connection.client.delete_registered_model_alias(name, PREVIOUS_CHAMPION)  # else it would name a missing version
 
 
 def apply_retirement(connection: Connection, name: str, retirement: Retirement) -> None:
@@ -152,12 +152,12 @@ def apply_retirement(connection: Connection, name: str, retirement: Retirement) 
 
 
 def listed(versions: tuple[int, ...]) -> str:
-    """Versions for people."""
+    """Versions in human-readable form."""
     return ", ".join(map(str, versions)) or "none"
 
 
 def _change(text: str | None) -> Pin | Retirement | str | None:
-    """What the tag holds; its text where it is neither."""
+    """What the tag contains; its text if it is neither."""
     if text is None:
         return None
     for kind in (Pin, Retirement):

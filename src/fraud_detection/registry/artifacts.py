@@ -1,4 +1,4 @@
-"""A model as MLflow keeps it: XGBoost's own file with a description, never a pickle."""
+"""Models as MLflow artifacts: XGBoost's own file with a description, never a pickle."""
 
 import hashlib
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def log_model(connection: Connection, run_id: str, model: Model, inputs: pd.Data
     the model twice more: registration verifies it anyway.
 
     Args:
-        connection: where to.
+        connection: the MLflow service.
         run_id: the run.
         model: the model.
         inputs: generated rows as the bare booster takes them; the first few become the example.
@@ -121,7 +121,7 @@ def download(connection: Connection, root: str, name: str) -> bytes:
     """The content of one artifact under a root.
 
     Raises:
-        FraudDetectionError: it is not there.
+        FraudDetectionError: it does not exist.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -133,7 +133,7 @@ def download(connection: Connection, root: str, name: str) -> bytes:
             return Path(repository.download_artifacts(name, folder)).read_bytes()
     except (MlflowException, OSError) as error:
         if name in {Path(file.path).name for file in repository.list_artifacts()}:
-            raise  # it is there; the service failed
+            raise  # it exists; the service failed
         raise FraudDetectionError(f"{name} is missing under {connection.masked(root)}") from error
 
 

@@ -1,8 +1,8 @@
-"""How a decision comes into force: a fixed row of steps, each of which may be the last before the process is killed.
+"""How a decision comes into force: a fixed sequence of steps. The process may be killed between any two of them.
 
-MLflow offers no transactions and no compare-and-set. So a run first writes down what it is going to do (its intent: the
+MLflow offers no transactions and no compare-and-set. So a run first records what it is going to do (its intent: the
 decision, and for a promotion generated rows to verify the registered model with), and then does it. Every step can be
-repeated: it looks at what is there already. The next run repeats the steps of any intent that is still open. Only the
+repeated: it checks what exists already. The next run repeats the steps of any intent that is still open. Only the
 holder of the model's lease takes these steps.
 """
 
@@ -90,7 +90,7 @@ class Commit:
 
     @property
     def promoting(self) -> bool:
-        """There is still something to bring into service."""
+        """Whether there is still something to bring into service."""
         return self.decision.outcome is Outcome.PROMOTED and not self.written
 
     @property
@@ -98,14 +98,14 @@ class Commit:
         return self.context.connection.client
 
     def refuse(self, check: Check, reason: str) -> None:
-        """Refuse after all, because of a late check."""
+        """Refuse because of a late check."""
         checks = _merged(self.decision.checks, check)
         update = {"outcome": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
         self.decision = self.decision.model_copy(update=update)
 
 
 def recall_decision(run: Commit) -> None:
-    """Take the decision that is written down already, by this run before it was killed, or by another."""
+    """Take the decision that is in the log already, written by this run before it was killed, or by another."""
     found = run.context.log.find(run.intent.decision.as_of)
     if found is not None:
         run.decision, run.written = found, True
@@ -118,9 +118,9 @@ def recall_version(run: Commit) -> None:
 
 
 def check_service(run: Commit) -> None:
-    """Refuse where the champion is no longer the one compared with, or a person has pinned one.
+    """Refuse if the champion is no longer the one compared with, or if a version is pinned.
 
-    Where this version is in service all the same, the pinned one is put back.
+    If this version is in service already, the pinned one is put back.
     """
     if not run.promoting:
         return
@@ -154,7 +154,7 @@ def register_version(run: Commit) -> None:
 
 
 def verify_version(run: Commit) -> None:
-    """Refuse where the registered files do not score exactly what the compared model scored."""
+    """Refuse if the registered files do not score exactly what the compared model scored."""
     if not run.promoting or run.version is None:
         return
     rows = _verification(run) if run.sample is None else run.sample
@@ -175,7 +175,7 @@ def verify_version(run: Commit) -> None:
 
 
 def set_previous_champion(run: Commit) -> None:
-    """Remember the champion that is about to leave, for a rollback."""
+    """Keep the champion that is about to be replaced, for a rollback."""
     if run.promoting and run.decision.champion_version is not None:
         _set_alias(run, PREVIOUS_CHAMPION, run.decision.champion_version)
 
@@ -187,7 +187,7 @@ def set_champion(run: Commit) -> None:
 
 
 def end_retirement(run: Commit) -> None:
-    """Remove the retirement that left the place which the version has taken."""
+    """Remove the retirement whose place the version has taken."""
     if not run.promoting:
         return
     retirement = service(run.connection, run.name).retirement
@@ -196,7 +196,7 @@ def end_retirement(run: Commit) -> None:
 
 
 def write_decision(run: Commit) -> None:
-    """Write the decision down. From here on it stands."""
+    """Write the decision to the log. From here on it stands."""
     if run.written:
         return
     run.decision = run.decision.model_copy(update={"committed_at": run.lease.now()})
@@ -225,7 +225,7 @@ def discard_version(run: Commit) -> None:
 
 
 def publish_decision(run: Commit) -> None:
-    """Write the report, which names the version, and what else the run leaves outside of MLflow."""
+    """Publish the report, which names the version, and what else the run leaves outside MLflow."""
     if not run.intent.publishes or not _own(run):
         return
     content = _artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
@@ -245,7 +245,7 @@ def close_run(run: Commit) -> None:
 
 
 def close_intent(run: Commit) -> None:
-    """Nothing is left to do."""
+    """Close the intent: nothing is left to do."""
     from mlflow.entities import RunTag
 
     outcome = run.decision.outcome.value if _own(run) else SUPERSEDED
@@ -315,7 +315,7 @@ def apply_intent(
         context: the registry.
         mlflow_run: the run whose intent it is.
         intent: what to do.
-        sample: content of the verification file, where it is at hand.
+        sample: content of the verification file, if it is at hand.
 
     Raises:
         ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
@@ -399,7 +399,7 @@ def _create_version(run: Commit) -> None:
     try:
         create()
     except MlflowException as error:
-        # MLflow's basic-auth does not tell who may not read a model from who asks for one that is not there.
+        # For a model that does not exist, MLflow's basic-auth answers as for one that the user may not read.
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
             raise
         _create_registered_model(run)
@@ -421,5 +421,5 @@ def _set_alias(run: Commit, alias: str, version: int) -> None:
 
 
 def _merged(checks: tuple[Check, ...], *late: Check) -> tuple[Check, ...]:
-    """All checks, each name once: what was checked again late counts as found then."""
+    """All checks, each name once: a late result replaces an earlier one."""
     return tuple({check.name: check for check in (*checks, *late)}.values())

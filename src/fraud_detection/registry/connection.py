@@ -1,6 +1,6 @@
-"""One MLflow service: an SQLite file with artifacts beside it, or a server with an artifact root of its own.
+"""A connection to one MLflow: an SQLite file with artifacts beside it, or a server with its own artifact root.
 
-Nothing here prints, and no address leaves this module with a password in it.
+Nothing here prints, and no message contains an address with its password.
 """
 
 import errno
@@ -30,15 +30,15 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Every failure arrives as an exception, too; the log would add its stack trace.
+    # Every failure is raised as an exception as well; the log would add its stack trace.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    # A refused connection is known after 3 seconds, a silent server after a minute; MLflow's own limits make it hours.
+    # A refused connection fails after 3 seconds, a silent server after a minute; with MLflow's limits after hours.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "PGCONNECT_TIMEOUT": "20",  # of a PostgreSQL that MLflow reads by itself; libpq would wait for ever
+    "PGCONNECT_TIMEOUT": "20",  # of a PostgreSQL that MLflow reads directly; libpq would wait for ever
 }
-"""What MLflow reads from the environment; a value that is already there stays."""
+"""What MLflow reads from the environment; a variable that is already set stays."""
 
 _LONGEST_CAUSE = 500
 _NOT_ALLOWED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
@@ -85,7 +85,7 @@ class Connection:
 
     @cached_property
     def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
-        """The `MlflowClient`; making it opens the database, and creates it at the first time."""
+        """The `MlflowClient`; creating it opens the database, and creates that if it does not exist."""
         import_mlflow(self.uri)
         import mlflow
 
@@ -98,9 +98,9 @@ class Connection:
 
     @cached_property
     def experiment_id(self) -> str:
-        """The experiment, created at the first time: where the server keeps artifacts, or for an SQLite file beside it.
+        """The experiment, created if it does not exist; its artifacts are the server's, or beside the SQLite file.
 
-        `MLFLOW_DEFAULT_ARTIFACT_ROOT`, which MLflow's server reads, tells of another place for an SQLite file's.
+        `MLFLOW_DEFAULT_ARTIFACT_ROOT`, which MLflow's server reads too, sets another artifact root for an SQLite file.
         """
         from mlflow.exceptions import MlflowException
 
@@ -109,7 +109,7 @@ class Connection:
             try:
                 self.client.create_experiment(self._experiment, artifact_location=self._artifact_root)
             except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run has created it meanwhile
                     raise
             found = self.client.get_experiment_by_name(self._experiment)
         if found.lifecycle_stage != "active":
@@ -123,7 +123,7 @@ class Connection:
         return str(found.experiment_id)
 
     def open_artifacts(self) -> None:
-        """Be ready to read and write artifacts, wherever the experiment keeps them."""
+        """Prepare to read and write the artifacts of the experiment."""
         _ = self.experiment_id
 
     @contextmanager
@@ -139,7 +139,7 @@ class Connection:
         try:
             yield
         except _failures(self.uri) as error:
-            raise self._translated(error) from None  # the original text may hold the address with its password
+            raise self._translated(error) from None  # the original text may contain the address with its password
 
     def masked(self, text: str) -> str:
         """The text without user and password of any address, nor the password of this one standing alone."""
@@ -188,7 +188,7 @@ class Connection:
 
 
 def _failures(uri: str) -> tuple[type[Exception], ...]:
-    """What MLflow and its storage raise; of libraries that are not loaded nothing can have come."""
+    """What MLflow and its storage raise; libraries that are not loaded cannot have raised anything."""
     from mlflow.exceptions import MlflowException
 
     kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
@@ -202,7 +202,7 @@ def _failures(uri: str) -> tuple[type[Exception], ...]:
 def _make_global(uri: str) -> None:
     """Let MLflow resolve models:/ here: its SQL registry does so through the address of the whole process.
 
-    MLflow would hand the address on in the environment, with its password and to whatever reads MLFLOW_TRACKING_URI.
+    MLflow would put the address, with its password, into the environment, for whatever reads MLFLOW_TRACKING_URI.
     """
     import mlflow
 
@@ -246,14 +246,14 @@ _ADDRESS = re.compile(
     r"(?P<rest>[/?#][^@]*)?"
 )
 _SHORTEST_SECRET = 4
-"""A shorter password is hidden with its address alone: everywhere else its letters are part of other words."""
+"""A shorter password is hidden only in its address: elsewhere its letters are part of other words."""
 
 
 def _checked(uri: str) -> str:
-    """The address with an absolute path, and with every sign of user and password encoded that means something else.
+    """The address with an absolute path, and with the special characters of user and password encoded.
 
     Raises:
-        SettingsError: it is not that of an MLflow service.
+        SettingsError: it is not the address of an MLflow service.
     """
     scheme = uri.split(":", 1)[0]
     expected = "expected http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"
@@ -284,7 +284,7 @@ def _checked(uri: str) -> str:
 
 
 def _why_not_read(uri: str) -> str:
-    """What is wrong with an address that cannot be taken apart. It is not repeated: it may hold a password."""
+    """What is wrong with an address that cannot be parsed. It is not repeated: it may contain a password."""
     _, _, after = uri.partition("://")
     if "@" in after:
         return (
@@ -305,7 +305,7 @@ def _encoded(userinfo: str | None) -> str:
 
 
 def _spellings(uri: str) -> list[str]:
-    """User and password of a checked address in every form that an error can hold, the longest first."""
+    """User and password of a checked address in every form that an error can contain, the longest first."""
     found = _ADDRESS.fullmatch(uri)
     if found is None or not found["userinfo"]:
         return []

@@ -1,7 +1,7 @@
-"""The decision log: one object a decision, written once, in the output storage.
+"""The decision log: one object per decision, written once, in the output folder.
 
-    decisions/<model name>/20180822T000000Z.json                    what the run at that T decided
-    decisions/<model name>/20180823T091500123456Z-rollback.json     what a person did to the model in service
+    decisions/<model name>/20180822T000000Z.json                    what the run at that as-of time decided
+    decisions/<model name>/20180823T091500123456Z-rollback.json     what a user did to the model in service
 
 It is the history: MLflow keeps no record of where an alias pointed before.
 """
@@ -26,7 +26,7 @@ from fraud_detection.storage import Storage
 
 
 class Action(StrEnum):
-    """What a person can do to the model in service."""
+    """What a user can do to the model in service."""
 
     ROLLBACK = "rollback"
     UNPIN = "unpin"
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 
 class Intervention(BaseModel):
-    """What a person did, why, and which version was in service before and after."""
+    """What a user did, why, and which version was in service before and after."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class Intervention(BaseModel):
     reason: str
     from_version: int | None  # None: no champion was in service
     to_version: int | None  # None: no champion is in service
-    pinned_at: datetime  # names the pin that a rollback set or an unpin removed; of a retirement its own moment
+    pinned_at: datetime  # of the pin that a rollback set or an unpin removed; of a retirement its own time
 
 
 Entry = Decision | Intervention
@@ -53,7 +53,7 @@ _Entry = TypeVar("_Entry", Decision, Intervention)
 
 
 class DecisionLog:
-    """The decisions of one model name, and the interventions of people between them."""
+    """The decisions of one model name, and the interventions of users between them."""
 
     def __init__(self, storage: Storage, model_name: str) -> None:
         self._storage = storage
@@ -69,7 +69,7 @@ class DecisionLog:
         return self._read(decision_file(self._model_name, as_of), Decision)
 
     def previous(self, as_of: datetime | None) -> Decision | None:
-        """The decision of the newest T before `as_of`, or of the newest at all; None where there is none.
+        """The newest decision before `as_of`, or the newest of all; None if there is none.
 
         Raises:
             FraudDetectionError: it is there and cannot be read.
@@ -80,7 +80,7 @@ class DecisionLog:
         return self._read(max(before), Decision) if before else None
 
     def write(self, decision: Decision) -> bool:
-        """Write the decision once; False, and nothing written, where this model has decided at that T before."""
+        """Write the decision once. False, and nothing is written, if this as-of time is decided already."""
         return self._write_once(_name(decision), decision)
 
     def find_intervention(self, action: Action, pinned_at: datetime) -> Intervention | None:
@@ -88,7 +88,7 @@ class DecisionLog:
         return self._read(intervention_file(self._model_name, action, pinned_at), Intervention)
 
     def write_intervention(self, intervention: Intervention) -> bool:
-        """Write it once for each pin; False where that was done before."""
+        """Write it once for each pin; False if it was written before."""
         return self._write_once(_name(intervention), intervention)
 
     def history(self) -> tuple[Entry, ...]:

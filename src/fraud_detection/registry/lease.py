@@ -1,15 +1,15 @@
-"""One writer at a time: an expiring lease on the steps that bring a decision or a person's command into force.
+"""One writer at a time: an expiring lease on the steps that bring a decision or a user's command into force.
 
     leases/<model name>/00000012.json       the twelfth lease: who holds it, until when, and when it was released
 
-MLflow has no compare-and-set, and Airflow's `max_active_runs` does not know of a run that a person starts by hand. A
-generation is an object that is written once (exclusive create on disk, If-None-Match on S3), so of two processes that
-want the same generation one gets it. The newest generation counts. Once it is released or has expired, the next holder
-writes the generation after it. Nothing is deleted, since the job's account may write and not delete: one small object
-stays for each decision, like those of the decision log.
+MLflow has no compare-and-set, and Airflow's `max_active_runs` does not know of a run that is started by hand. A
+generation is an object that is written once (exclusive create on disk, If-None-Match on S3), so only one of two
+processes that want the same generation gets it. The newest generation counts. Once it is released or has expired, the
+next holder writes the generation after it. Nothing is deleted, since the job's account may write and not delete: one
+small object stays for each decision, like those of the decision log.
 
-A lease cannot stop a process that stands still inside a single request to MLflow for longer than the lease and sends
-it afterwards. Such a process learns of it before its next step: see `commit.exclusive`.
+A lease cannot stop a process that hangs inside a single request to MLflow for longer than the lease and sends it
+afterwards. Such a process notices before its next step: see `commit.exclusive`.
 """
 
 import logging
@@ -170,11 +170,11 @@ class Lease:
         self._record = record
 
     def now(self) -> datetime:
-        """The time by the clock that the lease goes by."""
+        """The time on the clock of the lease."""
         return self._leases.clock()
 
     def require_held(self) -> None:
-        """Call before every step that changes something; renews the lease where a part of it is over.
+        """Call before every step that changes something; renews the lease when a part of it has passed.
 
         Raises:
             LeaseLostError: the lease has expired, or another process has taken over.
@@ -187,8 +187,8 @@ class Lease:
             self._leases.write(self._record)
 
     def release(self) -> None:
-        """Let the next process begin at once."""
-        with suppress(FraudDetectionError):  # the work is done, or has failed already; the lease ends by itself
+        """Let the next process start at once."""
+        with suppress(FraudDetectionError):  # the work is done, or has failed already; the lease expires by itself
             self._leases.write(self._record.model_copy(update={"released_at": self.now()}))
 
 

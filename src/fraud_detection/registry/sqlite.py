@@ -49,7 +49,7 @@ def _create(file: Path) -> None:
         _migrate(temporary)
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
-        with suppress(FileExistsError):  # another run was quicker, with the same tables
+        with suppress(FileExistsError):  # another run has created it meanwhile, with the same tables
             os.link(temporary, file)
 
 
@@ -66,4 +66,4 @@ def _migrate(file: Path) -> None:
 
 
 def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:  # noqa: ANN401  (SQLAlchemy decides the types)
-    connection.execute("PRAGMA synchronous = OFF")  # the file is thrown away unless it is finished
+    connection.execute("PRAGMA synchronous = OFF")  # the file is deleted unless it is complete

@@ -1,7 +1,7 @@
-"""Rows made up from a model's own trees: to verify a registered model with, and to show what it takes.
+"""Rows generated from a model's own trees, to verify a registered model and as its input example.
 
-They hold nothing of the data. Each row is led to one leaf of one tree: an input on the leaf's path is drawn between the
-thresholds that lead there, or is missing where missing values are led there; any other input is drawn between two
+They contain nothing of the data. Each row is led to one leaf of one tree: an input on the leaf's path is drawn between
+the thresholds that lead there, or is missing where missing values are led there; any other input is drawn between two
 neighbouring thresholds of the whole model, or is missing. So every leaf has a row that depends on it.
 """
 

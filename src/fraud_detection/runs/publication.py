@@ -1,7 +1,7 @@
 """What a run publishes once its decision is final: the report, which names the version, and when labels mature.
 
-What they need is kept with the run's intent, so a run that was killed, or found the disk full, leaves both to the next
-one. It holds no row of data.
+Their content is kept with the run's intent. If a run was killed, or the disk was full, the next run publishes both. It
+contains no row of data.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +14,7 @@ from fraud_detection.storage import Storage
 
 
 class Publication(BaseModel):
-    """The content of a run's report and maturity, as far as they do not depend on how the decision comes out."""
+    """The content of a run's report and maturity file that does not depend on the decision."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,7 +27,7 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
 
     Args:
         storage: the output folder.
-        decision: as written down.
+        decision: as in the decision log.
         content: a `Publication` as JSON.
 
     Returns:

@@ -1,7 +1,7 @@
-"""What happens when the data no longer has a column that the champion reads.
+"""Scoring a champion that reads a column which the data no longer have.
 
-A missing value is what gradient-boosted trees take for "not known", so a champion can be scored without a column. That
-changes what it is compared as, so it happens only where the settings declare the column retired.
+Gradient-boosted trees accept missing values, so a champion can be scored without a column. That changes what the
+challenger is compared with, so it happens only if the settings declare the column retired.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from fraud_detection.registry import Champion
 def rows_for_champion(
     champion: Champion, rows: pd.DataFrame, retired_columns: tuple[str, ...], retire: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The rows as the champion reads them: retired columns are there, and missing in each row.
+    """The rows as the champion reads them: with retired columns, whose values are all missing.
 
     Args:
         champion: the model in service.
@@ -27,7 +27,7 @@ def rows_for_champion(
         The rows, and the retired columns that the champion reads.
 
     Raises:
-        FraudDetectionError: it reads columns that are neither there nor declared retired.
+        FraudDetectionError: it reads columns that neither exist nor are declared retired.
     """
     lost = source_columns(champion.model.missing_columns(rows))
     undeclared = sorted({*lost.values()} - {*retired_columns})

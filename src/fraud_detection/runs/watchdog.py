@@ -1,6 +1,6 @@
-"""Ends a run that stands still, so that its schedule can start it again.
+"""Ends a run that hangs, so that its scheduler can start it again.
 
-Where the interpreter itself is stuck (C code that never releases its lock), no Python can run: then `faulthandler`, a
+If the interpreter itself is stuck (C code that never releases its lock), no Python can run. Then `faulthandler`, a
 thread without Python, ends the process with exit code 1 and without an outcome, as if it had been killed.
 """
 
@@ -15,16 +15,16 @@ from typing import Self
 
 from fraud_detection.errors import StalledError
 
-_LAST_WORDS_SECONDS = 60.0
-"""For the message and the outcome; the storage may be what stands still."""
+_REPORT_SECONDS = 60.0
+"""For the message and the outcome; the storage may be what hangs."""
 
 
 class Watchdog:
-    """Ends the process with exit code 75 where a block reports no progress for too long.
+    """Ends the process with exit code 75 if a block reports no progress for too long.
 
     Args:
         minutes: without progress; then the stacks of all threads go to standard error.
-        report: takes the error that names the phase, and passes it on. It runs in a thread of its own.
+        report: reports the error, which names the phase. It runs in its own thread.
     """
 
     def __init__(self, minutes: float, report: Callable[[StalledError], None]) -> None:
@@ -45,22 +45,22 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def progress(self, phase: str) -> None:
-        """The run goes on, in this phase."""
+        """Note that the run is making progress, in this phase."""
         self._phase, self._since = phase, monotonic()
         if sys.__stderr__ is not None:
-            last = self._minutes * 60 + 2 * _LAST_WORDS_SECONDS
+            last = self._minutes * 60 + 2 * _REPORT_SECONDS
             faulthandler.dump_traceback_later(last, exit=True, file=sys.__stderr__)
 
     def _watch(self) -> None:
         while (left := self._since + self._minutes * 60 - monotonic()) > 0:
             if self._over.wait(left):
                 return
-        end = threading.Thread(target=self._tell, name="watchdog's report", daemon=True)
+        end = threading.Thread(target=self._report_stall, name="watchdog's report", daemon=True)
         end.start()
-        end.join(_LAST_WORDS_SECONDS)
+        end.join(_REPORT_SECONDS)
         os._exit(StalledError.exit_code)
 
-    def _tell(self) -> None:
+    def _report_stall(self) -> None:
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback(sys.__stderr__)  # names of files and functions alone: no value, no secret
         self._report(

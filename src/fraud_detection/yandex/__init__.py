@@ -1,1 +1,1 @@
-"""What is Yandex Cloud's: IAM tokens of a machine's service account, and secrets from Lockbox."""
+"""Yandex Cloud: IAM tokens of a machine's service account, and secrets from Lockbox."""

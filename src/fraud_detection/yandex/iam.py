@@ -1,4 +1,4 @@
-"""IAM tokens of the service account that a machine in Yandex Cloud has, from the machine's metadata endpoint.
+"""IAM tokens of the service account of a machine in Yandex Cloud, from the machine's metadata endpoint.
 
 https://yandex.cloud/en/docs/compute/operations/vm-connect/auth-inside-vm
 """
@@ -22,7 +22,7 @@ _MARGIN = 300.0  # a token is renewed this many seconds before it expires
 
 
 class NoMetadataError(Exception):
-    """There is no metadata endpoint, or no service account behind it."""
+    """There is no metadata endpoint, or the machine has no service account."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Token:
 
 
 class IamTokens:
-    """The current IAM token, asked for again shortly before it expires; for use by many threads."""
+    """The current IAM token, renewed shortly before it expires; safe for threads."""
 
     def __init__(self, address: str) -> None:
         self._url = f"http://{address}{_PATH}"
@@ -44,8 +44,8 @@ class IamTokens:
         """The token.
 
         Raises:
-            NoMetadataError: there has never been one, and there is nobody to give one.
-            ServiceUnavailableError: the endpoint is there, and fails.
+            NoMetadataError: there has never been a token, and no endpoint gives one.
+            ServiceUnavailableError: the endpoint fails.
         """
         with self._lock:
             now = time.monotonic()
@@ -55,21 +55,21 @@ class IamTokens:
 
     def _renewed(self, now: float) -> _Token:
         try:
-            return self._asked()
+            return self._request_with_retries()
         except (NoMetadataError, ServiceUnavailableError) as error:
             if self._token is None:
                 raise
             if now < self._token.expires:
-                return self._token  # good for some minutes yet
+                return self._token  # still valid for some minutes
             raise ServiceUnavailableError(f"the IAM token has expired and cannot be renewed: {error}") from error
 
-    def _asked(self) -> _Token:
+    def _request_with_retries(self) -> _Token:
         problem = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_PAUSE * attempt)
             try:
-                return self._answer()
+                return self._request()
             except urllib.error.HTTPError as error:
                 if error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code != HTTPStatus.TOO_MANY_REQUESTS:
                     raise NoMetadataError(f"{self._url} answers {error.code} {error.reason}") from error
@@ -82,7 +82,7 @@ class IamTokens:
                 problem = f"does not answer: {error}"
         raise ServiceUnavailableError(f"the metadata endpoint {self._url} {problem}; run this again")
 
-    def _answer(self) -> _Token:
+    def _request(self) -> _Token:
         request = urllib.request.Request(self._url, headers={"Metadata-Flavor": "Google"})  # noqa: S310  # http
         asked = time.monotonic()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy

@@ -1,7 +1,7 @@
-"""MLflow's credentials in the cloud: read from Lockbox by the machine's own service account, kept nowhere.
+"""MLflow's credentials in the cloud: read from Lockbox as the machine's service account, stored nowhere.
 
-What a job is given is the id of a secret, which may stand in arguments and logs; the secret has the entries `username`
-and `password`. https://yandex.cloud/en/docs/lockbox/api-ref/Payload/get
+A job gets the id of a secret, which may appear in arguments and logs; the secret has the entries `username` and
+`password`. https://yandex.cloud/en/docs/lockbox/api-ref/Payload/get
 """
 
 import json
@@ -25,12 +25,12 @@ _ID = re.compile(r"[-_0-9a-zA-Z]{1,50}")
 def take_from_lockbox() -> None:
     """Put MLflow's user name and password into the environment, where MLflow reads them.
 
-    Nothing happens where `MLFLOW_LOCKBOX_SECRET_ID` is not set, or where credentials are there already.
+    Nothing happens if `MLFLOW_LOCKBOX_SECRET_ID` is not set, or if credentials are set already.
 
     Raises:
-        SettingsError: this is no machine of the cloud, or the id is none.
-        FraudDetectionError: the secret cannot be read, or has not the two entries.
-        ServiceUnavailableError: Lockbox does not answer; later it may.
+        SettingsError: the machine has no service account, or the id is invalid.
+        FraudDetectionError: the secret cannot be read, or lacks one of the two entries.
+        ServiceUnavailableError: Lockbox does not answer.
     """
     secret_id = os.environ.get(SECRET_ID, "")
     if not secret_id or PASSWORD in os.environ or "MLFLOW_TRACKING_TOKEN" in os.environ:
@@ -56,11 +56,11 @@ def _entries(secret_id: str) -> dict[str, str]:
             payload = json.load(answer)
             return {entry["key"]: entry.get("textValue", "") for entry in payload.get("entries", [])}
     except urllib.error.HTTPError as error:
-        told = f"Lockbox secret {secret_id} cannot be read: {endpoint} answers {error.code} {error.reason}"
+        failure = f"Lockbox secret {secret_id} cannot be read: {endpoint} answers {error.code} {error.reason}"
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == HTTPStatus.TOO_MANY_REQUESTS:
-            raise ServiceUnavailableError(f"{told}; run this again") from None
+            raise ServiceUnavailableError(f"{failure}; run this again") from None
         raise FraudDetectionError(
-            f"{told}; the machine's service account needs the role lockbox.payloadViewer on it"
+            f"{failure}; the machine's service account needs the role lockbox.payloadViewer on it"
         ) from None
     except OSError as error:
         raise ServiceUnavailableError(f"Lockbox at {endpoint} cannot be reached: {error}; run this again") from error
