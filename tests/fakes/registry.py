@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from factories import MODEL_NAME, decision
 
 from fraud_detection import settings
 from fraud_detection.model.fit import fit
@@ -19,10 +20,10 @@ from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.registry.lease import Lease, LeaseRecord
-from fraud_detection.schema import Check, Decision, Difference, Metrics, Outcome, Span
+from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 
-NAME = "fraud_detection"
+NAME = MODEL_NAME
 T1 = datetime(2018, 8, 22, tzinfo=UTC)
 T0 = T1 - timedelta(hours=1)
 T2 = T1 + timedelta(hours=1)
@@ -163,29 +164,3 @@ def rows() -> pd.DataFrame:
 def model(seed: int = 1) -> Model:
     training = settings.Training(trees=seed + 2, max_depth=3, seed=seed)
     return fit(rows(), None, training, ("amount", "count_1d", "mean_7d"), ("channel",))
-
-
-def decision(outcome: Outcome, as_of: datetime, champion_version: int | None = None, **changes: Any) -> Decision:
-    span = Span(start=as_of - timedelta(days=30), end=as_of - timedelta(days=14), transactions=600, frauds=60)
-    metrics = Metrics(average_precision=0.7, roc_auc=0.9, card_precision_at_100=0.3, brier=0.01)
-    known: dict[str, Any] = {
-        "outcome": outcome,
-        "reason": "better by average precision",
-        "version": None,
-        "champion_version": champion_version,
-        "model_name": NAME,
-        "as_of": as_of,
-        "decided_at": datetime.now(UTC),
-        "run_id": None,
-        "training": span,
-        "holdout": span,
-        "champion": None if champion_version is None else metrics,
-        "challenger": metrics,
-        "difference": Difference(value=0.02, low=0.011, high=0.03, confidence=0.95),
-        "checks": (Check(name="minimum_effect", value=0.02, limit=0.01, passed=outcome is Outcome.PROMOTED),),
-        "rejected": {"duplicate_id": 2},
-        "warnings": (),
-        "seconds": {"read": 1.0},
-        "report": "reports/20180822T000000Z.html",
-    }
-    return Decision.model_validate(known | changes)

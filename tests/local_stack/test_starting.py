@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from factories import decision
 
 from fraud_detection.registry.decision_log import DecisionLog
-from fraud_detection.schema import Decision, Outcome, Span
+from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 from local_stack import airflow, bucket, mlflow, postgres, seeding, starting
 from local_stack.cli import main
@@ -23,25 +24,11 @@ REPORT = "fraud-detection/output_data/reports/fraud_detection/20260901T100000Z/r
 
 
 def _decision(as_of: datetime) -> Decision:
-    span = Span(start=as_of - timedelta(days=14), end=as_of - timedelta(days=7), transactions=50_000, frauds=400)
-    return Decision(
-        outcome=Outcome.REFUSED,
+    """A first run that found no model above the floor."""
+    return decision(
+        Outcome.REFUSED,
+        as_of,
         reason="average precision -0.051 [-0.110, +0.008] against the floor 0.260",
-        version=None,
-        champion_version=None,
-        model_name=MODEL,
-        as_of=as_of,
-        decided_at=as_of,
-        run_id=None,
-        training=span,
-        holdout=span,
-        champion=None,
-        challenger=None,
-        difference=None,
-        checks=(),
-        rejected={},
-        warnings=(),
-        seconds={},
         report=f"s3a://{REPORT}",
     )
 

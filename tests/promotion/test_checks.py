@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.registry import decision
+from factories import decision
 
 from fraud_detection.evaluation import Holdout, assess
 from fraud_detection.promotion import Evidence, decide, explain_decision

@@ -6,23 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories import metrics, span
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_detection.evaluation import Assessment, Holdout, SliceMetrics, assess
 from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
-from fraud_detection.schema import Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.schema import Difference, Floor, Metrics, Outcome
 from fraud_detection.settings import Settings
 
 HOLDOUT_START = datetime(2024, 5, 10, tzinfo=UTC)
 SETTINGS = Settings()
-TRAINING = Span(
-    start=HOLDOUT_START - timedelta(days=91), end=HOLDOUT_START - timedelta(days=7), transactions=800_000, frauds=5000
-)
-HOLDOUT = Span(start=HOLDOUT_START, end=HOLDOUT_START + timedelta(days=7), transactions=58_000, frauds=385)
-CHAMPION = Metrics(average_precision=0.612, roc_auc=0.87, card_precision_at_100=0.300, brier=0.0100)
-CHALLENGER = Metrics(average_precision=0.641, roc_auc=0.86, card_precision_at_100=0.310, brier=0.0095)
+TRAINING = span(HOLDOUT_START - timedelta(days=91), HOLDOUT_START - timedelta(days=7), 800_000, 5000)
+HOLDOUT = span(HOLDOUT_START, HOLDOUT_START + timedelta(days=7), 58_000, 385)
+CHAMPION = metrics(average_precision=0.612, roc_auc=0.87, card_precision_at_100=0.300, brier=0.0100)
+CHALLENGER = metrics(average_precision=0.641, roc_auc=0.86, card_precision_at_100=0.310, brier=0.0095)
 DIFFERENCE = Difference(value=0.029, low=0.012, high=0.046, confidence=0.9999)
 ASSESSMENT = Assessment(
     CHAMPION,
@@ -216,8 +215,8 @@ def evidences(draw: st.DrawFn) -> Evidence:
     def near(value: float, width: float) -> float:
         return draw(st.floats(value - width, value + width))
 
-    def metrics() -> Metrics:
-        return Metrics(
+    def any_metrics() -> Metrics:
+        return metrics(
             average_precision=draw(SHARES),
             roc_auc=draw(SHARES),
             card_precision_at_100=near(0.3, 0.006),
@@ -235,8 +234,8 @@ def evidences(draw: st.DrawFn) -> Evidence:
         champion_trained_until=HOLDOUT_START + timedelta(hours=draw(st.sampled_from([-900, 0, 1]))),
         pinned_version=draw(st.sampled_from([None, 3])),
         assessment=Assessment(
-            metrics(),
-            metrics(),
+            any_metrics(),
+            any_metrics(),
             Difference(value=value, low=value - half, high=value + half, confidence=0.95),
             slices,
         ),

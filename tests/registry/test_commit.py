@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.registry import NAME, T0, T1, T2, Killed, World, decision, lease_records, model, rows, world
+from factories import decision
+from fakes.registry import NAME, T0, T1, T2, Killed, World, lease_records, model, rows, world
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry import commit, recording

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fakes.registry import NAME, T1, T2, decision
+from factories import decision
+from fakes.registry import NAME, T1, T2
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention

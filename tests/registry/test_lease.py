@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from factories import decision
 from fakes.mlflow_registry import FakeMlflow
 from fakes.object_storage import KEY, SECRET, Server, serving
-from fakes.registry import NAME, T0, T1, T2, decision, publish
+from fakes.registry import NAME, T0, T1, T2, publish
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.registry import Leases, Registry, champion, commit

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fakes.registry import NAME, T0, T1, T2, T3, World, decision, leases_in, model, publish, rows, world
+from factories import decision
+from fakes.registry import NAME, T0, T1, T2, T3, World, leases_in, model, publish, rows, world
 
 from fraud_detection.cli import default_tracking_uri
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError

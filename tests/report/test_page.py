@@ -1,5 +1,6 @@
 """The report page, parsed as a browser parses it, not searched for substrings of markup."""
 
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -9,14 +10,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import factories
 import numpy as np
 import pytest
+from factories import metrics, span
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.report import DailyCounts, ReportData, plots, render, wording
-from fraud_detection.schema import Check, Decision, Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.schema import Check, Decision, Difference, Floor, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import run_windows
 
@@ -90,17 +93,16 @@ def decision(**changes: Any) -> Decision:
     windows = run_windows(T, Settings().windows)
     values: dict[str, Any] = {
         "outcome": Outcome.PROMOTED,
+        "as_of": T,
+        "champion_version": 12,
         "reason": "average precision rose by 0.029",
         "version": 13,
-        "champion_version": 12,
-        "model_name": "fraud_detection",
-        "as_of": T,
         "decided_at": T + timedelta(minutes=3),
         "run_id": "4f0c2d6f",
-        "training": Span(start=windows.training_start, end=windows.training_end, transactions=804_517, frauds=6_218),
-        "holdout": Span(start=windows.holdout_start, end=windows.holdout_end, transactions=58_264, frauds=385),
-        "champion": Metrics(average_precision=0.6119, roc_auc=0.97123, card_precision_at_100=0.298, brier=0.004004),
-        "challenger": Metrics(average_precision=0.6412, roc_auc=0.97061, card_precision_at_100=0.311, brier=0.003803),
+        "training": span(windows.training_start, windows.training_end, 804_517, 6_218),
+        "holdout": span(windows.holdout_start, windows.holdout_end, 58_264, 385),
+        "champion": metrics(average_precision=0.6119, roc_auc=0.97123, card_precision_at_100=0.298, brier=0.004004),
+        "challenger": metrics(average_precision=0.6412, roc_auc=0.97061, card_precision_at_100=0.311, brier=0.003803),
         "difference": Difference(value=0.02931, low=0.01234, high=0.04649, confidence=0.95),
         "checks": CHECKS,
         "rejected": {"duplicate_id": 412, "negative_amount": 23},
@@ -108,7 +110,7 @@ def decision(**changes: Any) -> Decision:
         "seconds": {"read": 1.21, "train": 3.4},
         "report": "reports/x/report.html",
     }
-    return Decision(**{**values, **changes})
+    return factories.decision(**{**values, **changes})
 
 
 def evidence(**changes: Any) -> ReportData:
@@ -138,8 +140,8 @@ def evidence(**changes: Any) -> ReportData:
 def nothing_decided(**changes: Any) -> Decision:
     windows = run_windows(T, Settings().windows)
     unused: dict[str, Any] = {
-        "training": Span(start=windows.training_start, end=windows.training_end, transactions=0, frauds=0),
-        "holdout": Span(start=windows.holdout_start, end=windows.holdout_end, transactions=0, frauds=0),
+        "training": span(windows.training_start, windows.training_end, 0, 0),
+        "holdout": span(windows.holdout_start, windows.holdout_end, 0, 0),
         **dict.fromkeys(("version", "champion_version", "run_id", "champion", "challenger", "difference", "report")),
         "checks": (),
         "rejected": {},
@@ -364,9 +366,10 @@ def test_text_from_data_is_escaped() -> None:
 def test_same_run_gives_the_same_page() -> None:
     """Fails when a repeated run, on another machine too, writes another page than the stored one."""
     program = "import sys, test_page as t; sys.stdout.buffer.write(t.render(t.decision(), t.evidence()).encode())"
+    folders = os.pathsep.join(map(str, (Path(__file__).parent, Path(factories.__file__).parent)))
     pages = []
     for seed, zone, language in (("1", "Pacific/Auckland", "C"), ("2", "America/New_York", "ru_RU.UTF-8")):
-        environment = {"PYTHONHASHSEED": seed, "TZ": zone, "LANG": language, "PYTHONPATH": str(Path(__file__).parent)}
+        environment = {"PYTHONHASHSEED": seed, "TZ": zone, "LANG": language, "PYTHONPATH": folders}
         done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         pages.append(done.stdout.decode())
@@ -382,7 +385,7 @@ def test_page_of_a_large_run_stays_small() -> None:
     days = np.arange("2016-01-01", "2026-05-24", dtype="datetime64[D]")
     daily = DailyCounts(days, np.full(len(days), 9_000), np.full(len(days), 60))
     windows = run_windows(T, Settings().windows)
-    training = Span(start=T - timedelta(days=3600), end=windows.training_end, transactions=10, frauds=1)
+    training = span(T - timedelta(days=3600), windows.training_end, 10, 1)
     data = evidence(fraud=fraud, champion_score=score, challenger_score=score, daily=daily)
     page = render(decision(training=training), data)
     assert len(page.encode()) < 150_000
