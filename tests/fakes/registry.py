@@ -164,3 +164,18 @@ def rows() -> pd.DataFrame:
 def model(seed: int = 1) -> Model:
     training = settings.Training(trees=seed + 2, max_depth=3, seed=seed)
     return fit(rows(), None, training, ("amount", "count_1d", "mean_7d"), ("channel",))
+
+
+def registry_at(uri: str, folder: Path) -> Registry:
+    log = DecisionLog(open_folder(str(folder)), NAME)
+    return Registry(uri, NAME, log, leases=leases_in(folder), publish=publish)
+
+
+def artifact(here: World, version: int, name: str) -> Path:
+    """A file of a registered version."""
+    uri = here.client.get_model_version_download_uri(NAME, str(version))
+    return Path(uri.removeprefix("file://")) / name
+
+
+def failed(decided: Decision) -> list[str]:
+    return [check.name for check in decided.checks if not check.passed]

@@ -1,0 +1,37 @@
+"""Registries to begin with: without a run, and with a champion."""
+
+from pathlib import Path
+
+import pytest
+from fakes.registry import T0, T1, World, world
+
+from fraud_detection.schema import Outcome
+
+
+@pytest.fixture(scope="session")
+def _empty(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = world(tmp_path_factory.mktemp("empty"))
+    made.registry.resume_open_intents()
+    (made.output / "decisions").mkdir()
+    return made
+
+
+@pytest.fixture
+def empty(tmp_path: Path, _empty: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An MLflow without a run. Its artifacts are shared between tests; each run has a folder of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return world(tmp_path / "output", _empty)
+
+
+@pytest.fixture
+def served(empty: World) -> World:
+    """Version 1 has been in service since T0."""
+    empty.record(Outcome.PROMOTED, T0, seed=0)
+    return empty
+
+
+@pytest.fixture
+def two(served: World) -> World:
+    """Version 2 is in service, version 1 was before."""
+    served.record(Outcome.PROMOTED, T1)
+    return served
