@@ -78,7 +78,7 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-# Whom each of them is told about, and how, is tested with the reader (tests/transactions/test_reader.py).
+# Whom each of them is told about, and how, is tested with the reader (tests/transactions/test_profile.py).
 UNREADABLE: dict[str, tuple[Callable[[Path, pa.Table], Path], tuple[str, ...]]] = {
     "no file": (lambda folder, _: folder / "nowhere", ("nowhere does not exist", "expected a CSV or Parquet file")),
     "an empty folder": (lambda folder, _: _empty_folder(folder / "empty"), ("holds no data",)),

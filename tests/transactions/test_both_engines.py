@@ -1,0 +1,123 @@
+"""Sail and Spark read the same."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+from reader_data import (
+    BAD,
+    CASES,
+    CLOCK,
+    LABEL_TABLE,
+    NOON,
+    WITH_NUMBER,
+    damaged,
+    fingerprint,
+    label,
+    row,
+    write_csv,
+    write_parquet,
+)
+
+from fraud_detection import settings
+from fraud_detection.errors import DataError
+from fraud_detection.spark_session import Engine, session
+from fraud_detection.transactions.reader import read_transactions
+
+pytest_plugins = ["reader_data"]
+
+
+def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
+    """What the engines must agree on, as plain values. The fingerprint covers every value of the good rows."""
+    columns = settings.Columns(**vars(WITH_NUMBER) | {"extra_categorical": ("k",)})
+    labels = settings.LabelTable(path=f"{folder}/labels")
+    found = {}
+    for form, data in {
+        "csv": settings.Data(columns=columns),
+        "parquet": settings.Data(columns=columns),
+        "small": settings.Data(columns=LABEL_TABLE, labels=labels),
+    }.items():
+        transactions = read_transactions(spark, data, f"{folder}/{form}", CLOCK)
+        profile = transactions.profile
+        found[form] = {
+            "rows": profile.rows,
+            "rejected": profile.rejected,
+            "faults": {reason: text.replace("9.9A99", "9" * 14 + ".9") for reason, text in profile.faults.items()},
+            "fingerprint": fingerprint(transactions),
+            "delay": str(profile.label_delay),
+            "hours": profile.transactions_by_hour.tolist(),
+            "labels": str(profile.labels),
+            "types": transactions.table.dtypes,
+        }
+    assert transactions.rejected is not None
+    bad = transactions.rejected.select("transaction_id", "reason").collect()
+    shown = [F.col(name).cast("string") for name in transactions.table.columns]
+    found["rows"] = {
+        "good": sorted(str(tuple(r)) for r in transactions.table.select(*shown).collect()),
+        "bad": sorted(f"{r['transaction_id']} {r['reason']}" for r in bad),
+    }
+    for name in ("torn", "absent"):
+        try:
+            read_transactions(spark, settings.Data(), f"{folder}/{name}", CLOCK)
+        except DataError as error:
+            found[name] = {"error": str(error)}
+    return found
+
+
+def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when Sail and Spark read the same files differently, and a laptop trains on other data than a cluster."""
+    random = np.random.default_rng(7)
+    rows = []
+    for number in range(300):
+        change = CASES[number // 3 % len(CASES)][1] if number % 3 == 0 else {}
+        late = NOON + timedelta(minutes=int(random.integers(6000)), microseconds=int(random.integers(1000)))
+        good = row(int(number * 0.9), transaction_time=late, fraud=int(random.integers(2)), v=number - 20.5, k="é")
+        good |= {
+            "amount": round(float(random.lognormal(3, 2)), 2),
+            "label_available_at": late + timedelta(hours=number),
+        }
+        rows.append(good | {"v": None if number % 7 == 0 else -0.0, "k": None if number % 5 == 0 else "é"} | change)
+    write_csv(tmp_path / "csv" / "a.csv", rows[:150])
+    write_csv(tmp_path / "csv" / "deep" / "b.csv", rows[150:])
+    with (tmp_path / "csv" / "a.csv").open("a") as file:
+        file.write("broken,line\n")
+    write_parquet(tmp_path / "parquet" / "day=1" / "a.parquet", rows[:100], fraud=pa.int8(), customer_id=pa.int16())
+    write_parquet(tmp_path / "parquet" / "[a] %20 b.parquet", rows[100:200], transaction_time=pa.timestamp("ns"))
+    old = pa.Table.from_pylist(rows[200:])
+    pq.write_table(old, tmp_path / "parquet" / "c.parquet", use_deprecated_int96_timestamps=True)
+    write_parquet(
+        tmp_path / "small" / "a.parquet", [row(20 + n * 9 // 10, amount=float(10 - n % 11)) for n in range(99)]
+    )
+    write_csv(tmp_path / "labels" / "a.csv", [label(n % 100, n % 2, n % 7 + 5) for n in range(0, 400, 3)])
+    damaged(tmp_path / "torn" / "a.parquet")
+
+    here = json.loads(json.dumps(describe(spark, str(tmp_path))))
+    # Where a machine stands must not matter. A short run is over before Java's second compiler pays.
+    environment = os.environ | {"TZ": "Asia/Tokyo", "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
+    environment.pop("SPARK_CONNECT_MODE_ENABLED", None)
+    command = [sys.executable, __file__, str(tmp_path)]
+    there = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert there.returncode == 0, there.stderr[-3000:]
+    spark_found = json.loads(there.stdout.splitlines()[-1])
+    for part, values in here.items():
+        for name, value in values.items():
+            if (part, name) != ("torn", "error"):
+                assert spark_found[part][name] == value, (part, name)
+    assert "torn/a.parquet: " in spark_found["torn"]["error"]
+    assert set(here["csv"]["rejected"]) == {*BAD, "broken_line", "duplicate_id"}
+    assert "=0" not in here["small"]["labels"].replace("without_id=0", "")
+
+
+if __name__ == "__main__":
+    with session(Engine.SPARK) as apache:
+        sys.stdout.write(json.dumps(describe(apache, sys.argv[1])) + "\n")

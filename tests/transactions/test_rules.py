@@ -1,0 +1,118 @@
+"""Rows that are rejected, each for one reason."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from reader_data import BAD, CASES, WITH_NUMBER, Row, fingerprint, ids_of, read, row, rows_of, write_csv, write_parquet
+
+pytest_plugins = ["reader_data"]
+
+
+@pytest.mark.parametrize(("reason", "change"), CASES, ids=str)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
+    spark: SparkSession, tmp_path: Path, form: str, reason: str, change: Row
+) -> None:
+    """Fails when a bad row is used for training, or is quarantined without its reason and column."""
+    rows = [row(1, v=0.0), row(2, v=0.0) | change]
+    if form == "csv":
+        write_csv(tmp_path / "a.csv", rows)
+    else:
+        write_parquet(tmp_path / "a.parquet", rows)
+    found = read(spark, tmp_path, WITH_NUMBER)
+    assert found.profile.rejected == {reason: 1}
+    assert found.profile.rows == 2
+    assert len(rows_of(found)) == 1
+    assert found.rejected is not None
+    assert [r["reason"] for r in found.rejected.collect()] == [reason]
+    column = next(iter(change))
+    assert column in found.profile.faults[reason]
+
+
+@pytest.mark.parametrize(
+    ("reason", "change", "shape"),
+    [
+        ("unparseable_time", {"transaction_time": "04.03.2025 12:00"}, "99.99.9999 99:99"),
+        ("unparseable_time", {"label_available_at": "Soon"}, "Aaaa"),
+        ("bad_amount", {"amount": "$1234.56"}, "$9999.99"),
+        ("bad_amount", {"amount": "null"}, "null"),
+        ("bad_label", {"fraud": "maybe"}, "maybe"),
+        ("bad_number", {"v": "much"}, "aaaa"),
+        ("null_id", {"customer_id": "  "}, "empty"),
+    ],
+)
+def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
+    spark: SparkSession, tmp_path: Path, reason: str, change: Row, shape: str
+) -> None:
+    """Fails when the quarantine loses the original text of a bad value, so that the data's owner cannot find it."""
+    write_csv(tmp_path / "a.csv", [row(1, v=0.0), row(2, v=0.0) | change])
+    found = read(spark, tmp_path, WITH_NUMBER)
+    assert found.profile.rejected == {reason: 1}
+    assert found.rejected is not None
+    column, text = next(iter(change.items()))
+    assert found.rejected.collect()[0][column] == text
+    assert found.profile.faults[reason] == f"{column}: {shape}"
+
+
+def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when malformed CSV lines disappear, or are quarantined without their text."""
+    write_csv(tmp_path / "a.csv", [row(1), row(2)])
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("3,2025-03-04\n4,2025-03-04,1,0,7,8,,9,9\n")
+    found = read(spark, tmp_path)
+    assert ids_of(found) == ["1", "2"]
+    assert found.profile.rejected == {"broken_line": 2}
+    assert found.profile.faults == {"broken_line": "line: 9,9999-99-99 or 9,9999-99-99,9,9,9,9,,9,9"}
+    assert found.rejected is not None
+    lines = {r["broken_line"] for r in found.rejected.collect()}
+    assert lines == {"3,2025-03-04", "4,2025-03-04,1,0,7,8,,9,9"}
+
+
+def test_of_rows_with_the_same_id_one_good_one_is_kept(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when the row kept of several with one id is a bad one, or depends on the order of rows and files."""
+    copies = [row(1, amount=30.0), row(1, amount=20.0), row(1, amount=-1.0), row(1, amount=20.0)]
+    for name, order in (("a", [0, 1, 2, 3]), ("b", [3, 2, 1, 0])):
+        for place, index in enumerate(order):
+            write_parquet(tmp_path / name / f"{place}.parquet", [copies[index], row(10 + place)])
+    one, other = read(spark, tmp_path / "a"), read(spark, tmp_path / "b")
+    assert one.profile.rejected == {"duplicate_id": 2, "bad_amount": 1}
+    assert [r["amount"] for r in rows_of(one) if r["transaction_id"] == 1] == [20.0]
+    assert rows_of(one) == rows_of(other)
+    assert fingerprint(one) == fingerprint(other)
+
+
+def test_a_bad_row_has_one_reason_though_all_apply(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a row with several faults is counted several times, so that the counts exceed the rejected rows."""
+    change = {reason: changes[0] for reason, changes in BAD.items()}
+    write_parquet(tmp_path / "a.parquet", [row(1, v=0.0), row(2, v=0.0) | change["bad_amount"] | change["null_id"]])
+    assert read(spark, tmp_path, WITH_NUMBER).profile.rejected == {"null_id": 1}
+
+
+kinds = st.sampled_from(["good", *BAD, "duplicate_id"])
+
+
+@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dirt=st.lists(kinds, min_size=1, max_size=30), form=st.sampled_from(["csv", "parquet"]), data=st.data())
+def test_any_mixture_of_bad_rows_is_counted_and_good_rows_survive_exactly(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, dirt: list[str], form: str, data: st.DataObject
+) -> None:
+    """Fails when bad rows are miscounted, or take good rows out of the training data with them."""
+    rows = [row(0, v=0.0)]
+    for number, kind in enumerate(dirt, start=1):
+        if kind == "duplicate_id":
+            rows.append(dict(rows[0]))
+        else:
+            change = {} if kind == "good" else data.draw(st.sampled_from(BAD[kind]))
+            rows.append(row(number, v=0.0) | change)
+    folder = tmp_path_factory.mktemp("mixture")
+    (write_csv if form == "csv" else write_parquet)(folder / f"a.{form}", rows)
+    found = read(spark, folder, WITH_NUMBER)
+    assert found.profile.rejected == {kind: dirt.count(kind) for kind in dirt if kind != "good"}
+    assert sum(found.profile.rejected.values()) + len(ids_of(found)) == found.profile.rows == len(rows)
+    assert sorted(int(i) for i in ids_of(found)) == [0, *(n for n, kind in enumerate(dirt, 1) if kind == "good")]
+    assert set(found.profile.faults) == set(found.profile.rejected)
+    assert (found.rejected.count() if found.rejected else 0) == sum(found.profile.rejected.values())
