@@ -88,7 +88,7 @@ def test_a_promotion_of_an_earlier_run_is_not_told_again(
     assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(told)
 
 
-def test_nothing_is_told_unless_somebody_asks_for_it(installation: Installation, webhook: Webhook) -> None:
+def test_nothing_is_sent_unless_notifications_are_configured(installation: Installation, webhook: Webhook) -> None:
     """Fails when an installation without a webhook sends messages."""
     installation.jobs_do("65")
     installation.run()

@@ -119,7 +119,7 @@ def test_a_broken_file_is_said_to_be_broken(tmp_path: Path, made: Callable[..., 
         inspect(tmp_path / "missing.tar.gz", CLOUD)
 
 
-def test_the_same_files_give_the_same_bytes_on_another_desk(tmp_path: Path) -> None:
+def test_the_same_files_give_the_same_bytes_on_another_machine(tmp_path: Path) -> None:
     """Fails when the same packages give other bytes on another machine, and 147 MB are uploaded again."""
     names = ["b/two.py", "B/one.py", "a-1.dist-info/METADATA", "ä.py", "a" * 120 + "/c.py"]
     for desk, order in (("one", names), ("two", names[::-1])):
@@ -162,7 +162,7 @@ def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_ar
 
 
 @pytest.mark.slow
-def test_a_second_desk_makes_the_same_archive(locked_archive: Path, tmp_path: Path) -> None:
+def test_a_second_machine_makes_the_same_archive(locked_archive: Path, tmp_path: Path) -> None:
     """Fails when the archive depends on the machine's umask, locale, time zone or folder."""
     again = tmp_path / "elsewhere" / "venv.tar.gz"
     program = (

@@ -244,13 +244,13 @@ def test_what_is_missing_is_named_with_the_next_command(settings: dict[str, str]
         bucket.upload("src", settings, ROOT)
 
 
-def test_no_data_is_told_before_anything_is_sent(tmp_path: Path, s3: Server) -> None:
+def test_missing_data_are_reported_before_anything_is_sent(tmp_path: Path, s3: Server) -> None:
     """Fails when a full deployment succeeds without any transaction to train on."""
     with pytest.raises(DeploymentError, match="make create-data"):
         bucket.upload("data", s3.deployment_settings, tmp_path / "nothing")
 
 
-def test_the_script_uploads_what_it_is_told_and_exits_with_the_reason(s3: Server, tmp_path: Path, data: Path) -> None:
+def test_the_script_uploads_its_arguments_and_exits_with_the_reason(s3: Server, tmp_path: Path, data: Path) -> None:
     """Fails when scripts/upload_to_s3.sh uploads something else than its arguments say, or hides a failure."""
     env_file = tmp_path / ".env"
     env_file.write_text("".join(f"{name}='{value}'\n" for name, value in s3.deployment_settings.items()))

@@ -91,7 +91,7 @@ def test_a_dry_run_sends_nothing_and_needs_no_token(tmp_path: Path) -> None:
         (("--repository", "acme/fraud"), "other", "GitHub refused (401 Bad credentials)"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_sentence(options: tuple[str, ...], token: str, said: str, tmp_path: Path) -> None:
+def test_a_fault_is_reported_in_a_sentence(options: tuple[str, ...], token: str, said: str, tmp_path: Path) -> None:
     """Fails when a missing token or a wrong option ends in a stack trace instead of what to set."""
     with github() as (fake, held):
         done = command(tmp_path, fake, *options, token=token)
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_told_in_a_sentence(options: tuple[str, ...], token: st
     assert held == {}
 
 
-def test_a_token_that_may_not_write_is_told(tmp_path: Path) -> None:
+def test_a_token_that_may_not_write_is_reported(tmp_path: Path) -> None:
     """Fails when a secret that GitHub refused looks as if it were stored."""
     with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write acme/fraud's secrets"):
         push("acme/fraud", {"A": "b"}, TOKEN, fake.url)

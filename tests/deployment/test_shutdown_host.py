@@ -29,7 +29,7 @@ def test_a_host_is_shut_down_after_the_given_minutes(tmp_path: Path) -> None:
     assert asked[:2] == ["-P", "+240"]
 
 
-def test_a_host_that_cannot_be_shut_down_is_told(tmp_path: Path) -> None:
+def test_a_host_that_cannot_be_shut_down_is_reported(tmp_path: Path) -> None:
     """Fails when a host starts without its scheduled shutdown and nobody notices."""
     assert run(tmp_path, "240", code=3)[0].returncode == 3
 

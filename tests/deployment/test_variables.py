@@ -218,7 +218,7 @@ def test_nobody_at_the_address_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     ("content", "said"), [("[]", "contains no variables"), ("{", "is not JSON"), (None, "make env")]
 )
-def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None, said: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_reported_before_airflow_is_asked(content: str | None, said: str, tmp_path: Path) -> None:
     """Fails when a missing or damaged variables.json is imported, and replaces Airflow's settings."""
     path = tmp_path / "variables.json"
     if content is not None:
@@ -227,7 +227,7 @@ def test_a_file_that_is_none_is_told_before_airflow_is_asked(content: str | None
         read(path)
 
 
-def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_path: Path) -> None:
+def test_a_cluster_that_nobody_could_log_in_to_is_reported_before_the_first_run(tmp_path: Path) -> None:
     """Fails when a missing SSH key shows only in the first run, as Data Proc's refusal."""
     env_file = tmp_path / ".env"
     env_file.write_text("AIRFLOW_URL=http://127.0.0.1:9\nAIRFLOW_ADMIN_PASSWORD=x\n")
@@ -242,7 +242,7 @@ def test_a_cluster_that_nobody_could_log_in_to_is_told_before_the_first_run(tmp_
     assert "connection failed" in done.stderr, "OS Login, the default, needs no key"
 
 
-def test_a_missing_password_key_or_token_is_told_before_the_uploads(
+def test_a_missing_password_key_or_token_is_reported_before_the_uploads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when `make deploy-full` uploads for minutes before it reports a missing password, key or token."""

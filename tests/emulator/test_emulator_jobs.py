@@ -156,7 +156,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(outside: list[tarfile.TarI
     assert not (tmp_path / "a").exists()
 
 
-def test_properties_of_cluster_job_and_desk_are_put_together_in_that_order(api: Api) -> None:
+def test_properties_of_cluster_job_and_emulator_are_merged_in_that_order(api: Api) -> None:
     """Fails when a job runs with other Spark properties than its cluster would give it."""
     seen = submitted(
         api,

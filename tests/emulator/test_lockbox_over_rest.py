@@ -82,7 +82,9 @@ def test_a_secret_of_something_else_is_explained(machine: Api, monkeypatch: pyte
         take_from_lockbox()
 
 
-def test_a_machine_without_an_account_is_told_what_to_set(machine: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_machine_without_an_account_the_error_names_what_to_set(
+    machine: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails when the message outside the cloud does not say which variable to set instead."""
     monkeypatch.setenv(SECRET_ID, "e6qsecret")
     monkeypatch.setenv("YC_METADATA_ADDR", "127.0.0.1:9")

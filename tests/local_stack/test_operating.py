@@ -104,7 +104,7 @@ def test_a_scheduler_without_an_api_server_says_what_to_look_at(stack: Stack, mo
         (("running", "success", "failed"), (), ("c1",), None),
     ],
 )
-def test_what_needs_a_person_is_told_with_the_next_command(
+def test_what_needs_a_person_is_reported_with_the_next_command(
     stack: Stack,
     world: Callable[..., Airflow],
     states: tuple[str, ...],
@@ -123,7 +123,7 @@ def test_what_needs_a_person_is_told_with_the_next_command(
         assert "next: make " in line
 
 
-def test_a_lost_run_is_cleared_by_the_command_that_is_told(stack: Stack, world: Callable[..., Airflow]) -> None:
+def test_a_lost_run_is_cleared_by_the_command_that_is_named(stack: Stack, world: Callable[..., Airflow]) -> None:
     """Fails when the command in the message has no effect, or repeats a run that succeeded."""
     env = stack.folder.parent / ".env"
     lost = world("running", "failed", "success", "failed")

@@ -445,7 +445,7 @@ def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkey
     assert json.loads((stack.run / "emulator.json").read_text())["retention"] == {"days": stack.keep_days}
 
 
-def test_a_failed_clean_up_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_clean_up_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when Airflow's tables grow while the log says that old rows were deleted."""
     monkeypatch.setattr(airflow, "program", lambda: "/bin/false")
     with pytest.raises(StackError, match="airflow db clean failed"):

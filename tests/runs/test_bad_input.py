@@ -146,7 +146,9 @@ def test_future_dates(refuse: Callable[..., str], changed: Callable[[Change], Pa
     assert "future_time" in refuse(65, input=changed(a_tenth_in_the_future), as_of=None)
 
 
-def test_a_little_dirt_is_put_aside_and_counted(job: Job, changed: Callable[[Change], Path], tmp_path: Path) -> None:
+def test_a_few_bad_rows_are_quarantined_and_counted(
+    job: Job, changed: Callable[[Change], Path], tmp_path: Path
+) -> None:
     """Fails when a few bad rows stop the run, or are dropped without being counted and quarantined."""
     ran = job(json=True, input=changed(lambda rows: pa.concat_tables([rows, rows.slice(0, 100)])))
     assert ran.exit_code == 0, ran.stderr

@@ -106,7 +106,7 @@ def test_without_any_credentials_it_says_which_there_could_be(monkeypatch: pytes
         storage.open_folder(ROOT).write("a", b"1")
 
 
-def test_a_key_that_is_refused_is_told_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_key_is_reported_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a missing permission is retried, or the message holds the secret."""
     use_keys(monkeypatch, server.endpoint, AWS_ACCESS_KEY_ID="another-key")
     for attempt in (
@@ -133,7 +133,7 @@ def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkey
 
 
 @pytest.mark.parametrize("address", ["localhost:9000", "not a url", "ftp://host", "https://key:secret@host"])
-def test_an_endpoint_that_is_none_is_told_without_being_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_endpoint_is_reported_without_being_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when an endpoint without http:// ends in a library's stack trace, or its secret is repeated."""
     use_keys(monkeypatch, address)
     with pytest.raises(SettingsError, match="with http:// or https://") as caught:

@@ -66,7 +66,7 @@ def test_all_missing_and_mistyped_columns_are_named_at_once(spark: SparkSession,
     assert "columns found: transaction_id, transaction_time, amount" in message
 
 
-def test_a_column_missing_in_one_file_is_told_with_that_file(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_column_missing_in_one_file_is_reported_with_that_file(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when a column missing from one file is filled with nulls, or the message does not name the file."""
     write_csv(tmp_path / "a.csv", [row(1)])
     write_csv(tmp_path / "b.csv", [{name: value for name, value in row(2).items() if name != "amount"}])
@@ -217,7 +217,7 @@ HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
     ],
     ids=str,
 )
-def test_a_csv_file_of_another_kind_is_told_by_what_is_wrong(
+def test_a_csv_file_of_another_kind_is_refused_with_the_reason(
     spark: SparkSession, tmp_path: Path, text: str | bytes, expected: str
 ) -> None:
     """Fails when a wrongly formatted CSV file is reported as missing columns, or values of a row are shown."""

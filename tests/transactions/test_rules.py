@@ -14,7 +14,7 @@ pytest_plugins = ["reader_data"]
 
 @pytest.mark.parametrize(("reason", "change"), CASES, ids=str)
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
+def test_a_bad_row_is_rejected_with_its_reason_and_the_column_at_fault(
     spark: SparkSession, tmp_path: Path, form: str, reason: str, change: Row
 ) -> None:
     """Fails when a bad row is used for training, or is quarantined without its reason and column."""
@@ -45,7 +45,7 @@ def test_a_bad_row_is_put_aside_with_its_reason_and_the_column_at_fault(
         ("null_id", {"customer_id": "  "}, "empty"),
     ],
 )
-def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
+def test_csv_text_that_does_not_fit_its_column_is_rejected_as_it_was(
     spark: SparkSession, tmp_path: Path, reason: str, change: Row, shape: str
 ) -> None:
     """Fails when the quarantine loses the original text of a bad value, so that the data's owner cannot find it."""
@@ -58,7 +58,7 @@ def test_csv_text_that_does_not_fit_its_column_is_put_aside_as_it_was(
     assert found.profile.faults[reason] == f"{column}: {shape}"
 
 
-def test_broken_csv_lines_are_put_aside_with_their_text(spark: SparkSession, tmp_path: Path) -> None:
+def test_broken_csv_lines_are_rejected_with_their_text(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when malformed CSV lines disappear, or are quarantined without their text."""
     write_csv(tmp_path / "a.csv", [row(1), row(2)])
     with (tmp_path / "a.csv").open("a") as file:
