@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from deployment import bucket
 from emulator.client import Emulator, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -182,9 +183,9 @@ class Installation:
 
     def upload(self, folder: str) -> None:
         """Let runs that start from now on take the code in this folder."""
-        path = self.bucket.parent / self.variables["code_uri"].removeprefix("s3a://") / "current.json"
+        path = self.bucket.parent / self.variables["code_uri"].removeprefix("s3a://") / bucket.CURRENT
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"revision": "4f1c", "folder": folder, "venv": "venvs/9b1c.tar.gz"}))
+        path.write_bytes(bucket.current(folder, "venvs/9b1c.tar.gz", "4f1c"))
 
     def configure(self, **variables: object) -> None:
         self.variables |= variables

@@ -67,6 +67,7 @@ def test_airflow_finds_both_dags_and_nothing_else_in_the_folder(monkeypatch: pyt
         bag = BundleDagBag(dag_folder=str(folder), bundle_path=folder, bundle_name="dags-folder")
     assert bag.import_errors == {}
     assert sorted(bag.dag_ids) == sorted(NAMES)
+    assert all(dag.doc_md for dag in bag.dags.values()), "its page in Airflow says nothing"
 
 
 def _imported(path: Path) -> Iterator[str]:
@@ -100,12 +101,31 @@ def test_the_schedule_and_the_limits_can_be_set(monkeypatch: pytest.MonkeyPatch)
     assert module.dag.get_task("train").execution_timeout == timedelta(minutes=7.5)
 
 
-def test_a_run_is_never_beside_another_nor_of_the_past(dag: Any) -> None:
-    """Fails when two scheduled runs overlap, or an outage is followed by a queue of outdated runs."""
-    assert dag.max_active_runs == 1
-    assert dag.catchup is False
-    assert dag.dagrun_timeout is None, "it would skip the deletion of the cluster"
-    assert dag.doc_md.strip()
+def _as_the_scheduler_reads(dag: Any) -> Any:
+    """The DAG, read back from the form in which Airflow stores it for the scheduler."""
+    from airflow.serialization import serialized_objects
+
+    form = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG  # Airflow 3, and 2
+    return form.from_dict(form.to_dict(dag))
+
+
+def test_a_run_never_overlaps_another(dag: Any) -> None:
+    """Fails when the scheduler starts a run beside another, and both are compared with the same champion."""
+    assert _as_the_scheduler_reads(dag).max_active_runs == 1
+
+
+def test_only_the_newest_hour_runs_after_an_outage(dag: Any) -> None:
+    """Fails when an outage is followed by a queue of outdated runs, each of which costs a cluster."""
+    from airflow.timetables.base import DataInterval, TimeRestriction
+    from pendulum import instance
+
+    stored, now = _as_the_scheduler_reads(dag), datetime.now(UTC)
+    last = instance(now.replace(minute=0, second=0, microsecond=0) - timedelta(days=30))
+    due = stored.timetable.next_dagrun_info(
+        last_automated_data_interval=DataInterval(last, last),
+        restriction=TimeRestriction(instance(dag.start_date), None, stored.catchup),
+    )
+    assert due.run_after > now - timedelta(hours=2)
 
 
 def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
@@ -120,6 +140,7 @@ def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
 def test_the_deletion_runs_in_any_case_and_hides_nothing(training: Any) -> None:
     """Fails when a failed task skips the cluster's deletion, or the deletion turns a failed run green."""
     delete = training.get_task("delete_cluster")
+    assert training.dagrun_timeout is None, "it would skip the deletion"
     assert delete.is_teardown
     assert delete.on_failure_fail_dagrun
     assert not any(task.is_setup for task in training.tasks)
@@ -137,11 +158,6 @@ def test_a_cluster_lives_at_least_as_long_as_its_run_can(training: Any) -> None:
     lifetime = training.get_task("create_cluster").labels["lifetime-minutes"]
     assert timedelta(minutes=int(lifetime)) >= needed
     assert example_variables()["shutdown_minutes"] > int(lifetime), "the hosts would go off under a run"
-
-
-def test_the_job_is_never_run_again_by_yarn(training: Any) -> None:
-    """Fails when YARN restarts a failed driver on its own, and the same hour is decided twice."""
-    assert training.get_task("train").properties["spark.yarn.maxAppAttempts"] == "1"
 
 
 class Recorder(dict[str, Any]):
@@ -186,36 +202,29 @@ def rendered(training: Any) -> Iterator[dict[str, dict[str, Any]]]:
     yield {task.task_id: _rendered(training, task.task_id, example_variables()) for task in training.tasks}
 
 
-def test_templates_render_with_the_example(rendered: dict[str, dict[str, Any]]) -> None:
-    """Fails when a template error shows only in the first real run."""
-    create, train = rendered["create_cluster"], rendered["train"]
-    assert create["cluster_name"] == "fraud-detection-20260524t103000-b7caff-2"
-    assert create["labels"] == {
-        "project": "fraud-detection",
-        "run": "20260524t103000-b7caff",
-        "lifetime-minutes": "184",
-        "idle-minutes": "44",
-    }
-    assert create["zone"] == "ru-central1-b"
-    assert rendered["delete_cluster"]["labels"] == {key: create["labels"][key] for key in ("project", "run")}
+def test_the_job_gets_the_data_and_the_hour_of_its_run(rendered: dict[str, dict[str, Any]]) -> None:
+    """Fails when a job reads or writes another folder than the settings say, or decides another hour than its run."""
+    settings, train = example_variables(), rendered["train"]
     options = dict(zip(train["args"][::2], train["args"][1::2], strict=True))
     assert options == {
         "--config": "retraining.yaml",
-        "--input": "s3a://my-fraud-detection/input_data",
-        "--output": "s3a://my-fraud-detection/output_data",
-        "--tracking-uri": "https://mlflow.example.internal",
+        "--input": settings["input_uri"],
+        "--output": settings["output_uri"],
+        "--tracking-uri": settings["tracking_uri"],
         "--as-of": "2026-05-24T10:00:00+00:00",
         "--run-name": train["name"],
         "--engine": "spark",
     }
-    # All of one revision: that which the first task of the run found.
-    folder = "s3a://my-fraud-detection/code/4f1c"
+    assert "{{" not in json.dumps(rendered, default=str), "a template was not rendered"
+
+
+def test_a_job_mixes_no_two_revisions(rendered: dict[str, dict[str, Any]]) -> None:
+    """Fails when a job takes its library or settings from another revision than the first task of its run found."""
+    folder, train = _xcom(task_ids="enough_new_frauds")["code"], rendered["train"]
     assert train["main_python_file_uri"] == f"{folder}/fraud_detection_model.py"
     assert train["python_file_uris"] == [f"{folder}/fraud_detection.zip"]
     assert train["file_uris"] == [f"{folder}/retraining.yaml"]
-    assert train["archive_uris"] == ["s3a://my-fraud-detection/code/venvs/9b1c.tar.gz#venv"]
-    assert json.loads(train["more_properties"]) == {}
-    assert "{{" not in json.dumps(rendered, default=str)
+    assert train["archive_uris"] == [f"{_xcom(task_ids='enough_new_frauds')['venv']}#venv"]
 
 
 def test_the_job_is_where_it_is_uploaded(rendered: dict[str, dict[str, Any]]) -> None:
@@ -265,7 +274,7 @@ def _optional() -> dict[str, Any]:
     return {name: value for name, value in example_variables().items() if name not in own}
 
 
-def _xcom(*_: object, task_ids: object = None, **__: object) -> object:
+def _xcom(*_: object, task_ids: object = None, **__: object) -> Any:
     code = "s3a://my-fraud-detection/code"
     return {"code": f"{code}/4f1c", "venv": f"{code}/venvs/9b1c.tar.gz"} if task_ids == "enough_new_frauds" else "found"
 

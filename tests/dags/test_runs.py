@@ -52,6 +52,15 @@ def test_cluster_and_job_are_named_and_labelled_after_the_run(installation: Inst
     assert created["name"] == run.jobs()[0] == f"fraud-detection-{created['labels']['run']}-1"
 
 
+def test_yarn_never_repeats_a_job(installation: Installation) -> None:
+    """Fails when YARN may restart a failed driver by itself, and the same hour is decided twice."""
+    installation.configure(spark_properties={"spark.executor.memory": "2g"})
+    assert installation.run().state == "success"
+    properties = installation.emulator.jobs()[-1]["pysparkJob"]["properties"]
+    assert properties["spark.executor.memory"] == "2g"
+    assert properties["spark.yarn.maxAppAttempts"] == "1"
+
+
 def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(installation: Installation) -> None:
     """Fails when a run with too few new frauds creates a cluster, or is skipped without saying why."""
     installation.matured(HOUR - timedelta(hours=2), h1=4, h2=5, h3=100)

@@ -1,12 +1,19 @@
 """What the disk refuses fails one job, and never the emulator."""
 
+import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes.emulated_cloud import BUCKET, QUICK, Api, emulated
+from fakes.emulated_cloud import BUCKET, QUICK, Api, emulated, settings
 from yandex.cloud.operation.operation_pb2 import Operation
+
+from emulator import folder, server
+from emulator.client import Emulator, wait_for
+from emulator.settings import Settings
 
 
 @pytest.fixture
@@ -37,6 +44,28 @@ def test_a_job_whose_folder_cannot_be_written_fails_alone(api: Api) -> None:
     assert "the emulator could not run it" in message
     assert job_id in message, "which file it was"
     _next_job_runs(api, cluster.id)
+
+
+def test_a_jobs_end_is_recorded_before_its_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a run waits for a job that has ended while the emulator removes gigabytes of its staged files."""
+    state, chosen, statuses = tmp_path / "state", Settings.model_validate(settings()), []
+    remove = shutil.rmtree
+
+    def removing(path: Path, **options: Any) -> None:
+        if path.exists():
+            statuses.append(Emulator(state).jobs()[0]["status"])
+        remove(path, **options)
+
+    with folder.locked(state), ExitStack() as stack:  # in this process, where the removal can be watched
+        folder.prepare(state, chosen)
+        server._start(state, chosen, stack)
+        api = Api(Emulator(state))
+        cluster = api.create_cluster("disk")
+        monkeypatch.setattr(shutil, "rmtree", removing)
+        api.create_job(cluster.id)
+        assert wait_for(lambda: bool(statuses))
+        monkeypatch.undo()
+    assert statuses == ["DONE"]
 
 
 def test_a_log_that_cannot_be_copied_stays_where_it_is(api: Api) -> None:

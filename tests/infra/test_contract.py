@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from terraform_runs import ROOT, VARIABLES, Run, applied_as
 
+from deployment import bucket
 from emulator.client import Emulator, serving
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "python"
@@ -168,19 +169,19 @@ def test_the_cluster_can_be_made_without_a_key_and_ends_by_itself(contract: Cont
     assert "sshPublicKeys" not in contract.hadoop
     [action] = contract.hadoop["initializationActions"]
     code = contract.terraform.outputs["bucket_names"]["code"]
-    assert action["uri"] == f"s3a://{code}/code/shutdown_host.sh"
+    assert action["uri"] == f"s3a://{code}/{bucket.CODE}/{bucket.SHUTDOWN}"
     assert action["args"] == [str(contract.settings["shutdown_minutes"])]
 
 
 def test_the_job_reads_and_writes_the_buckets_of_terraform(contract: Contract) -> None:
-    """Fails when the job looks for its code, data, MLflow or password in another place than Terraform created."""
+    """Fails when the job looks for its code, data, MLflow or password elsewhere than they are uploaded or created."""
     buckets, job = contract.terraform.outputs["bucket_names"], contract.job["pysparkJob"]
-    code = f"s3a://{buckets['code']}/code"
+    code = f"s3a://{buckets['code']}/{bucket.CODE}"
     assert job["mainPythonFileUri"] == f"{code}/4f1c/fraud_detection_model.py"
     assert job["archiveUris"] == [f"{code}/venvs/9b1c.tar.gz#venv"]
     options = dict(zip(job["args"][::2], job["args"][1::2], strict=True))
-    assert options["--input"] == f"s3a://{buckets['input']}/input_data"
-    assert options["--output"] == f"s3a://{buckets['output']}/output_data"
+    assert options["--input"] == f"s3a://{buckets['input']}/{bucket.INPUT}"
+    assert options["--output"] == f"s3a://{buckets['output']}/{bucket.OUTPUT}"
     assert options["--tracking-uri"] == contract.terraform.outputs["mlflow_url"]
     secret_id = job["properties"]["spark.yarn.appMasterEnv.MLFLOW_LOCKBOX_SECRET_ID"]
     assert secret_id == contract.terraform.outputs["mlflow_job_secret_id"] == JOBS_SECRET
