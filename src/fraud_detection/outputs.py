@@ -1,7 +1,7 @@
 """Names of the objects under the output folder. docs/storage.md says when each is written and by whom.
 
 Writers and readers take every name from here. The DAGs, which cannot import the library, repeat the names that they
-read; `tests/dags/test_outputs.py` compares them with these.
+read; `tests/dags/test_reading_outputs.py` compares them with these.
 """
 
 import re

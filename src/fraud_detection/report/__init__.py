@@ -2,6 +2,6 @@
 
 from fraud_detection.report.data import DailyCounts, ReportData
 from fraud_detection.report.drawing import Drawing, draw
-from fraud_detection.report.page import render, render_drawing
+from fraud_detection.report.page import render
 
-__all__ = ["DailyCounts", "Drawing", "ReportData", "draw", "render", "render_drawing"]
+__all__ = ["DailyCounts", "Drawing", "ReportData", "draw", "render"]

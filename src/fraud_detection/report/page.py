@@ -8,23 +8,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.promotion.checks import CHECKS, Relation
 from fraud_detection.report import plots, wording
-from fraud_detection.report.data import ReportData
-from fraud_detection.report.drawing import Drawing, draw
+from fraud_detection.report.drawing import Drawing
 from fraud_detection.schema import Check, Decision, Metrics, Outcome
 
 TOP_FEATURES = 15
 
 
-def render(decision: Decision, data: ReportData) -> str:
+def render(decision: Decision, drawing: Drawing) -> str:
     """One HTML page without scripts or anything to fetch; the same input gives the same text.
 
-    What the data lack is left out or named as missing, so every outcome has a complete page.
+    What the drawing lacks is left out or named as missing, so every outcome has a complete page.
     """
-    return render_drawing(decision, draw(decision, data))
-
-
-def render_drawing(decision: Decision, drawing: Drawing) -> str:
-    """The page of charts that are drawn already; see `render`."""
     comparison = drawing.comparison
     checks = _check_rows(decision.checks)
     first = decision.champion_version is None

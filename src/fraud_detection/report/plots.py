@@ -235,8 +235,9 @@ def _calibration_dot(role: str, group: CalibrationBin, axis: Axis) -> Dot:
     )
 
 
-def _wilson(hits: int, rows: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927)."""
+def _wilson(hits: int, rows: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share (Wilson 1927)."""
+    z = 1.96
     rate, spread = hits / rows, z * z / rows
     centre = rate + spread / 2
     half = z * math.sqrt(rate * (1 - rate) / rows + spread / (4 * rows))

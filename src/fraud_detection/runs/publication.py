@@ -4,19 +4,15 @@ Their content is kept with the run's intent. If a run was killed, or the disk wa
 contains no row of data.
 """
 
-from pydantic import BaseModel, ConfigDict
-
 from fraud_detection.outputs import report_file
-from fraud_detection.report import Drawing, render_drawing
+from fraud_detection.report import Drawing, render
 from fraud_detection.runs.outcome import Maturity, write_maturity
-from fraud_detection.schema import Decision
+from fraud_detection.schema import Decision, Stored
 from fraud_detection.storage import Storage
 
 
-class Publication(BaseModel):
+class Publication(Stored):
     """The content of a run's report and maturity file that does not depend on the decision."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     drawing: Drawing
     maturity: Maturity
@@ -37,7 +33,7 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
         pydantic.ValidationError: the content is broken.
     """
     publication = Publication.model_validate_json(content)
-    page = render_drawing(decision, publication.drawing).encode()
+    page = render(decision, publication.drawing).encode()
     storage.write(report_file(decision.model_name, decision.as_of), page)
     write_maturity(storage, publication.maturity)
     return {"report.html": page}
