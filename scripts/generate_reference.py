@@ -3,21 +3,20 @@
 import inspect
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 from pydantic import BaseModel
+from reference_pages import ROOT, table, write_pages
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from emulator.cli import main as emulator  # noqa: E402  (the path above)
-from emulator.settings import Settings as EmulatorSettings  # noqa: E402
-from fraud_detection.cli import main as fraud_detection  # noqa: E402
-from fraud_detection.settings import Settings  # noqa: E402
-from local_stack.cli import main as local_stack  # noqa: E402
+from emulator.cli import main as emulator
+from emulator.settings import Settings as EmulatorSettings
+from fraud_detection.cli import main as fraud_detection
+from fraud_detection.settings import Settings
+from local_stack.cli import main as local_stack
 
 PROGRAMS = {
     "fraud-detection": fraud_detection,
@@ -72,8 +71,8 @@ def _settings(model: type[BaseModel], title: str) -> Iterator[str]:
 
 def _command(program: str, command: click.Command) -> str:
     rows = [_parameter(parameter) for parameter in command.params]
-    table = _table(("option", "value", "default", ""), rows)
-    return f"### `{program} {command.name}`\n\n{inspect.cleandoc(command.help or '')}\n{table}"
+    options = table(("option", "value", "default", ""), rows)
+    return f"### `{program} {command.name}`\n\n{inspect.cleandoc(command.help or '')}\n{options}"
 
 
 def _parameter(parameter: click.Parameter) -> tuple[str, str, str, str]:
@@ -115,7 +114,7 @@ def _section(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, t
         for name, field in properties.items()
         if name not in sections
     ]
-    yield f"{title}\n\n{schema['description']}\n{_table(('setting', 'type', 'default', ''), rows)}"
+    yield f"{title}\n\n{schema['description']}\n{table(('setting', 'type', 'default', ''), rows)}"
     for name, found in sections.items():
         suffix = "[]" if properties[name].get("type") == "array" else ""
         default = "" if _default(properties[name]) != "`null`" else " (default: `null`)"
@@ -158,25 +157,8 @@ def _default(field: dict[str, Any]) -> str:
     return f"`{text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}`"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, str, str, str]]) -> str:
-    if not rows:
-        return ""
-    lines = [head, *(("---",) * len(head),), *rows]
-    return "\n" + "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
 PAGES = {"docs/reference_cli.md": commands_page, "docs/reference_settings.md": settings_page}
 
 
-def main() -> None:
-    """Write the pages that are out of date."""
-    for name, page in PAGES.items():
-        path = ROOT / name
-        text = page()
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"{name} written")
-
-
 if __name__ == "__main__":
-    main()
+    write_pages(PAGES)

@@ -1,11 +1,13 @@
 """Names and numbers in the documents agree with the code that they describe."""
 
 import re
-import runpy
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import generate_reference
+import generate_terraform_reference
 import pytest
 
 from deployment.bucket import CURRENT, SHUTDOWN, code_files, dag_files
@@ -16,12 +18,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 FOLDERS = (".", "docs", "docs/decisions", "infra", "infra/modules/*")
 PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))
-GENERATORS = ("generate_reference.py", "generate_terraform_reference.py")
-REFERENCE = {
-    name: page
-    for generator in GENERATORS
-    for name, page in runpy.run_path(str(ROOT / "scripts" / generator))["PAGES"].items()
-}
+REFERENCE: dict[str, Callable[[], str]] = {**generate_reference.PAGES, **generate_terraform_reference.PAGES}
 
 
 def _text(name: str) -> str:

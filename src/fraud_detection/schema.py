@@ -6,7 +6,9 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Result(BaseModel):
+class Stored(BaseModel):
+    """What is stored or printed as JSON: frozen, and read back only if every name is known."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -18,7 +20,7 @@ class Outcome(StrEnum):
     NO_DECISION = "no_decision"
 
 
-class Span(_Result):
+class Span(Stored):
     """Transactions used from [start, end), after everything that was left out."""
 
     start: datetime
@@ -27,7 +29,7 @@ class Span(_Result):
     frauds: int
 
 
-class Metrics(_Result):
+class Metrics(Stored):
     """One model on the hold-out."""
 
     average_precision: float
@@ -36,7 +38,7 @@ class Metrics(_Result):
     brier: float
 
 
-class Difference(_Result):
+class Difference(Stored):
     """Average precision of the challenger minus that of its opponent, with a confidence interval."""
 
     value: float
@@ -45,7 +47,7 @@ class Difference(_Result):
     confidence: float  # two-sided: at 0.9 the truth is below `low` in 5 % of the cases, and above `high` in 5 %
 
 
-class Floor(_Result):
+class Floor(Stored):
     """What the first champion has to exceed."""
 
     average_precision: float  # the floor: min(multiple · amount_average_precision, (1 + amount_average_precision) / 2)
@@ -60,7 +62,7 @@ class Floor(_Result):
         return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
 
 
-class Check(_Result):
+class Check(Stored):
     """One condition of the promotion rule. `value` and `limit` are null where there was nothing to measure."""
 
     name: str
@@ -69,7 +71,7 @@ class Check(_Result):
     passed: bool
 
 
-class Decision(_Result):
+class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
     Its outcome is stored and printed under the key "decision".

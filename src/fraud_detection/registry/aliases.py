@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fraud_detection.commands import Commands
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.connection import Connection
+from fraud_detection.schema import Stored
 
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
@@ -16,10 +17,8 @@ PIN_TAG = "fraud_detection.pin"
 """Holds a pin or a retirement, whichever came last."""
 
 
-class _Change(BaseModel):
+class _Change(Stored):
     """A user's decision about the model in service. The tag is set before an alias moves, so it is the intent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: datetime
     who: str

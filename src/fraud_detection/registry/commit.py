@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.promotion.checks import failure, measure
@@ -24,7 +24,7 @@ from fraud_detection.registry.artifacts import ModelVersionTags, download, load_
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease, LeaseLostError
-from fraud_detection.schema import Check, Decision, Outcome
+from fraud_detection.schema import Check, Decision, Outcome, Stored
 
 INTENT_FILE = "intent.json"
 VERIFICATION_FILE = "verification.parquet"
@@ -39,19 +39,15 @@ SUPERSEDED = "superseded"
 """Outcome of a run whose as-of time another run had decided before."""
 
 
-class LoggedModel(BaseModel):
+class LoggedModel(Stored):
     """The files that a promotion is going to register."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_id: str  # MLflow's
     sha256: str
 
 
-class Intent(BaseModel):
+class Intent(Stored):
     """What a run is going to do, kept with the MLflow run before it does any of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     decision: Decision
     model: LoggedModel | None  # of promotions only

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.outputs import (
@@ -21,7 +21,7 @@ from fraud_detection.outputs import (
     is_decision,
     is_intervention,
 )
-from fraud_detection.schema import Decision, Outcome
+from fraud_detection.schema import Decision, Outcome, Stored
 from fraud_detection.storage import Storage
 
 
@@ -33,10 +33,8 @@ class Action(StrEnum):
     RETIRE = "retire-champion"
 
 
-class Intervention(BaseModel):
+class Intervention(Stored):
     """What a user did, why, and which version was in service before and after."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     action: Action
     model_name: str

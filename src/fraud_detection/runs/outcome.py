@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import maturity_file, outcome_file
 from fraud_detection.revision import code_revision
-from fraud_detection.schema import Decision, Difference, Outcome
+from fraud_detection.schema import Decision, Difference, Outcome, Stored
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import RunWindows
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from fraud_detection.transactions.profile import Profile
 
 
-class RunOutcome(BaseModel):
+class RunOutcome(Stored):
     """How one run ended: with a decision, or with an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     decision: Outcome | None
     reason: str | None
@@ -45,10 +43,8 @@ class RunOutcome(BaseModel):
     decided_at: datetime | None = None
 
 
-class Maturity(BaseModel):
+class Maturity(Stored):
     """When what a run has seen matures."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_name: str
     as_of: datetime  # of the run
