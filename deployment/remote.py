@@ -17,16 +17,16 @@ from deployment.errors import WRONG_ARGUMENTS, DeploymentError, log, run
 from deployment.paths import ENV_FILE, ROOT, VARIABLES
 
 
-def repository_files(root: Path = ROOT) -> list[Path]:
+def repository_files() -> list[Path]:
     """What git knows and what is not deleted here."""
     try:
-        done = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, check=False)
+        done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
     except OSError as error:
         raise DeploymentError(f"git cannot be run: {error}") from error
     if done.returncode != 0:
-        raise DeploymentError(f"{root} is no git repository: {done.stderr.decode(errors='replace').strip()}")
+        raise DeploymentError(f"{ROOT} is no git repository: {done.stderr.decode(errors='replace').strip()}")
     names = [name for name in done.stdout.decode().split("\0") if name]
-    return [root / name for name in names if (root / name).is_file()]
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
 def settings_files() -> list[Path]:

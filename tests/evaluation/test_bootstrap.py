@@ -60,9 +60,9 @@ def test_each_resample_scores_what_its_repeated_rows_score(rows: Rows) -> None:
     """Fails when the fast calculation gives another average precision than the resampled rows."""
     fraud, score, _, card = rows
     names, codes = np.unique(card, return_inverse=True)
-    weights = np.random.default_rng(3).integers(0, 3, size=(len(names), 20)).astype(np.float64)
-    fast = module._Ranking(fraud == 1, score, codes, len(names)).average_precision(weights)
-    slow = [average_precision(fraud, score, weights[codes, i]) for i in range(20)]
+    times = np.random.default_rng(3).integers(0, 3, size=(len(names), 20))
+    fast = module._Ranking(fraud == 1, score, codes, len(names)).average_precision(times.astype(np.float64))
+    slow = [average_precision(np.repeat(fraud, n), np.repeat(score, n)) for n in times[codes].T]
     np.testing.assert_allclose(fast, slow)
 
 
@@ -198,9 +198,10 @@ def test_each_resample_has_a_floor_of_its_own() -> None:
         assert found is not None
         random, differences = np.random.default_rng(1), []
         for _ in range(400):
-            weight = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))[codes]
-            floor = first_champion_floor(average_precision(fraud, amount, weight), multiple)
-            differences.append(average_precision(fraud, amount + fraud, weight) - float(floor))
+            drawn = random.integers(0, len(names), len(names))
+            rows = np.repeat(np.arange(len(fraud)), np.bincount(drawn, minlength=len(names))[codes])
+            floor = first_champion_floor(average_precision(fraud[rows], amount[rows]), multiple)
+            differences.append(average_precision(fraud[rows], (amount + fraud)[rows]) - float(floor))
         fraud_cards = len(np.unique(card[fraud == 1]))
         half = scipy.stats.t.ppf(0.95, fraud_cards - 1) * np.std(differences, ddof=1)
         assert found.value - found.low == pytest.approx(half, rel=0.15)

@@ -12,42 +12,35 @@ from sklearn import metrics as reference
 
 from fraud_detection.evaluation import metrics
 
-Labelled = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+Labelled = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 @st.composite
 def labelled_scores(draw: st.DrawFn) -> Labelled:
-    """Labels of both classes, probabilities with many ties, weights."""
+    """Labels of both classes, probabilities with many ties."""
     size = draw(st.integers(2, 60))
     fraud = np.array(draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)))
     assume(0 < fraud.sum() < size)
     steps = draw(st.sampled_from([2, 5, 1000]))
     score = np.array(draw(st.lists(st.integers(0, steps), min_size=size, max_size=size))) / steps
-    weight = np.array(draw(st.lists(st.sampled_from([0.25, 1.0, 3.7]), min_size=size, max_size=size)))
-    return fraud, score, weight
+    return fraud, score
 
 
-@given(labelled_scores(), st.booleans())
-def test_average_precision_auc_and_brier_are_scikit_learns(data: Labelled, weighted: bool) -> None:
+@given(labelled_scores())
+def test_average_precision_auc_and_brier_are_scikit_learns(data: Labelled) -> None:
     """Fails when a metric in the report cannot be reproduced with scikit-learn."""
-    fraud, score, weight = data
-    own = weight if weighted else None
-    assert metrics.average_precision(fraud, score, own) == pytest.approx(
-        reference.average_precision_score(fraud, score, sample_weight=own)
-    )
-    assert metrics.roc_auc(fraud, score, own) == pytest.approx(reference.roc_auc_score(fraud, score, sample_weight=own))
-    assert metrics.brier(fraud, score, own) == pytest.approx(
-        reference.brier_score_loss(fraud, score, sample_weight=own)
-    )
+    fraud, score = data
+    assert metrics.average_precision(fraud, score) == pytest.approx(reference.average_precision_score(fraud, score))
+    assert metrics.roc_auc(fraud, score) == pytest.approx(reference.roc_auc_score(fraud, score))
+    assert metrics.brier(fraud, score) == pytest.approx(reference.brier_score_loss(fraud, score))
 
 
 @given(labelled_scores())
 def test_the_curve_is_scikit_learns(data: Labelled) -> None:
     """Fails when the plotted precision-recall curve does not belong to the printed average precision."""
-    fraud, score, weight = data
-    curve = metrics.precision_recall_curve(fraud, score, weight)
-    precision, recall, threshold = reference.precision_recall_curve(fraud, score, sample_weight=weight)
-    np.testing.assert_allclose(curve.threshold, threshold[::-1])
+    fraud, score = data
+    curve = metrics.precision_recall_curve(fraud, score)
+    precision, recall, _ = reference.precision_recall_curve(fraud, score)
     np.testing.assert_allclose(curve.precision, precision[-2::-1])
     np.testing.assert_allclose(curve.recall, recall[-2::-1])
 
@@ -55,7 +48,7 @@ def test_the_curve_is_scikit_learns(data: Labelled) -> None:
 @given(labelled_scores(), st.integers(0, 2**32))
 def test_the_order_of_the_rows_does_not_matter(data: Labelled, seed: int) -> None:
     """Fails when ties make a metric depend on the order of rows, and so on the engine."""
-    fraud, score, _ = data
+    fraud, score = data
     order = np.random.default_rng(seed).permutation(len(fraud))
     assert metrics.average_precision(fraud, score) == metrics.average_precision(fraud[order], score[order])
     assert metrics.roc_auc(fraud, score) == metrics.roc_auc(fraud[order], score[order])
@@ -78,7 +71,7 @@ def _handbook_card_precision(table: pd.DataFrame, k: int) -> float:
 @settings(deadline=None)
 def test_card_precision_is_the_handbooks(data: Labelled, seed: int, k: int) -> None:
     """Fails when card precision counts transactions, or a card twice, and makes a model look better than it is."""
-    fraud, score, _ = data
+    fraud, score = data
     random = np.random.default_rng(seed)
     day, card = random.integers(0, 3, len(fraud)), random.integers(0, 12, len(fraud))
     table = pd.DataFrame({"day": day, "card": card, "fraud": fraud, "score": score})
@@ -103,7 +96,7 @@ def test_without_cards_every_transaction_is_its_own_card() -> None:
 @given(labelled_scores())
 def test_calibration_counts_every_row_once(data: Labelled) -> None:
     """Fails when the calibration leaves out rows, such as those with the highest probabilities."""
-    fraud, score, _ = data
+    fraud, score = data
     bins = metrics.calibration(fraud, score)
     assert sum(part.transactions for part in bins) == len(fraud)
     assert sum(part.transactions * part.fraud_rate for part in bins) == pytest.approx(fraud.sum())
@@ -126,7 +119,8 @@ def test_without_frauds_average_precision_is_not_a_number() -> None:
 
 def test_all_metrics_come_together() -> None:
     """Fails when the metrics of one model are calculated from different rows."""
-    found = metrics.evaluate([0, 0, 1, 1], ["a", "b", "c", "c"], [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.1], k=1)
+    found = metrics.evaluate([0, 0, 1, 1], ["a", "b", "c", "c"], [1, 0, 1, 0], [0.9, 0.2, 0.6, 0.1])
     assert found is not None
-    assert found.average_precision == found.roc_auc == found.card_precision_at_100 == 1.0
+    assert found.average_precision == found.roc_auc == 1.0
+    assert found.card_precision_at_100 == 0.01  # one card of a hundred on each day
     assert found.brier == pytest.approx((0.01 + 0.04 + 0.16 + 0.01) / 4)

@@ -11,7 +11,8 @@ from factories import decision
 from fakes.registry import NAME, T1, T2, World, artifact, failed, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import Pin, commit, rollback
+from fraud_detection.registry import commit, rollback
+from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import LeaseLostError
 from fraud_detection.schema import Decision, Outcome

@@ -20,9 +20,8 @@ CALIBRATION_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """One point for each distinct score, from the highest down: what alarms at `score >= threshold` would give."""
+    """One point for each distinct score, from the highest down: what alarms at this score and above would give."""
 
-    threshold: Floats
     precision: Floats
     recall: Floats
 
@@ -38,9 +37,7 @@ class CalibrationBin:
     fraud_rate: float
 
 
-def evaluate(
-    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probability: ArrayLike, k: int = 100
-) -> Metrics | None:
+def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probability: ArrayLike) -> Metrics | None:
     """All metrics of a model; None where there are no frauds or nothing but frauds, so that nothing can be measured.
 
     Args:
@@ -48,7 +45,6 @@ def evaluate(
         card: the card of each row; None where the data has no cards, then every transaction is its own.
         fraud: 0 or 1.
         probability: the model's, in [0, 1].
-        k: how many cards a day can be looked at.
     """
     labels = _fraud(fraud)
     if labels.all() or not labels.any():
@@ -56,25 +52,25 @@ def evaluate(
     return Metrics(
         average_precision=average_precision(fraud, probability),
         roc_auc=roc_auc(fraud, probability),
-        card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k),
+        card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k=100),
         brier=brier(fraud, probability),
     )
 
 
-def average_precision(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
+def average_precision(fraud: ArrayLike, score: ArrayLike) -> float:
     """Area under the precision-recall curve as a step function: AP = sum over thresholds of (R_n - R_{n-1}) P_n.
 
     The definition of scikit-learn's `average_precision_score`.
     """
-    frauds, alarms, _ = _above(fraud, score, weight)
+    frauds, alarms = _above(fraud, score)
     if not len(frauds) or not frauds[-1]:
         return float("nan")
-    return float(np.sum(np.diff(frauds, prepend=0.0) * _ratio(frauds, alarms)) / frauds[-1])
+    return float(np.sum(np.diff(frauds, prepend=0.0) * (frauds / alarms)) / frauds[-1])
 
 
-def roc_auc(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
+def roc_auc(fraud: ArrayLike, score: ArrayLike) -> float:
     """The probability that a fraud scores above a genuine row; equal scores count one half (Mann-Whitney)."""
-    frauds, alarms, _ = _above(fraud, score, weight)
+    frauds, alarms = _above(fraud, score)
     genuine = alarms - frauds
     if not len(frauds) or not frauds[-1] or not genuine[-1]:
         return float("nan")
@@ -88,10 +84,9 @@ def squared_errors(fraud: ArrayLike, probability: ArrayLike) -> Floats:
     return errors * errors
 
 
-def brier(fraud: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None) -> float:
+def brier(fraud: ArrayLike, probability: ArrayLike) -> float:
     """The mean of `squared_errors`: 0 for a perfect forecast, fraud rate * (1 - fraud rate) for the best constant."""
-    errors = squared_errors(fraud, probability)
-    return float(np.average(errors, weights=None if weight is None else np.asarray(weight, np.float64)))
+    return float(np.mean(squared_errors(fraud, probability)))
 
 
 def card_precision_at_k(
@@ -129,11 +124,11 @@ def card_precision_by_day(
     return np.array(precisions)
 
 
-def precision_recall_curve(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> PrecisionRecall:
+def precision_recall_curve(fraud: ArrayLike, score: ArrayLike) -> PrecisionRecall:
     """Precision and recall at every distinct score, highest first; recall is NaN without frauds."""
-    frauds, alarms, thresholds = _above(fraud, score, weight)
+    frauds, alarms = _above(fraud, score)
     total = frauds[-1:] if len(frauds) and frauds[-1] else np.full(1, np.nan)
-    return PrecisionRecall(thresholds, _ratio(frauds, alarms), frauds / total)
+    return PrecisionRecall(frauds / alarms, frauds / total)
 
 
 def calibration(
@@ -157,19 +152,12 @@ def calibration(
     )
 
 
-def _above(fraud: ArrayLike, score: ArrayLike, weight: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
-    """Weight of the frauds and of all rows at or above each distinct score, and those scores; highest first."""
+def _above(fraud: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """How many frauds and how many rows score at or above each distinct score, from the highest down."""
     labels, scores = _fraud(fraud), np.asarray(score, np.float64)
     order = np.argsort(-scores, kind="stable")
-    weights = np.ones(len(scores)) if weight is None else np.asarray(weight, np.float64)[order]
-    scores = scores[order]
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.zeros(0, np.intp)
-    return np.cumsum(weights * labels[order])[last], np.cumsum(weights)[last], scores[last]
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """part / whole, 0 where both are (rows without weight)."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(scores) else np.zeros(0, np.intp)
+    return np.cumsum(labels[order])[last], last + 1.0
 
 
 def _fraud(fraud: ArrayLike) -> Floats:

@@ -3,11 +3,10 @@
 MLflow is imported when it is first used, which takes seconds: see `connection.import_mlflow`.
 """
 
-from fraud_detection.registry.aliases import Pin, Retirement
+from fraud_detection.registry.aliases import Retirement
 from fraud_detection.registry.champion import Champion
-from fraud_detection.registry.connection import import_mlflow
 from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.recording import RunRecord
 from fraud_detection.registry.versions import Registry
 
-__all__ = ["Champion", "Leases", "Pin", "Registry", "Retirement", "RunRecord", "import_mlflow"]
+__all__ = ["Champion", "Leases", "Registry", "Retirement", "RunRecord"]
