@@ -39,7 +39,7 @@ DRY_RUN ?=
 RUN := .venv/bin/
 CLOUD := .venv-cloud/bin/
 STACK := $(RUN)python -m local_stack
-test_dags = $(1)/bin/python -m pytest -o addopts=-ra --confcutdir tests/dags tests/dags$(2)
+test_dags = $(1)/bin/python -m pytest -n $(WORKERS) -o addopts=-ra --confcutdir tests/dags tests/dags$(2)
 # Runs each target in turn, also after a failure; the failed ones are named at the end.
 each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$target"; done; \
 	test -z "$$failed" || { echo "make $@: failed:$$failed" >&2; exit 1; }
@@ -145,15 +145,15 @@ logs: setup ## Show the last lines of the logs (COMPONENT=scheduler or job, FOLL
 ##@ Checks
 
 # `make test` is the fast ring; the others are what it leaves out. CI runs all of them.
-REST := test-slow test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
+REST := test-slow test-dags-slow test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
 
 .PHONY: test
 test: ## Run the fast tests: library, emulator, the DAGs on Airflow 3
-	@$(call each,test-library test-dags-airflow3)
+	@$(call each,test-library test-dags-fast)
 
 .PHONY: test-all
 test-all: ## Run every test but those of infra/ (make test-infra)
-	@$(call each,test-library test-dags-airflow3 $(REST))
+	@$(call each,test-library test-dags-fast $(REST))
 
 .PHONY: test-rest
 test-rest: ## Run what make test leaves out
@@ -170,12 +170,17 @@ test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and 
 
 .PHONY: test-dags
 test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
-	@$(call each,test-dags-airflow3 test-dags-airflow2)
+	@$(call each,test-dags-fast test-dags-slow test-dags-airflow2)
 
-.PHONY: test-dags-airflow3
-test-dags-airflow3: setup .venv-airflow/.synced
+.PHONY: test-dags-fast
+test-dags-fast: setup .venv-airflow/.synced
 	@echo "The DAGs on Airflow 3"
-	@$(call test_dags,.venv-airflow,)
+	@$(call test_dags,.venv-airflow, -m "not slow")
+
+.PHONY: test-dags-slow
+test-dags-slow: setup .venv-airflow/.synced
+	@echo "The DAGs on Airflow 3, the slow tests"
+	@$(call test_dags,.venv-airflow, -m slow)
 
 .PHONY: test-dags-airflow2
 test-dags-airflow2: setup .venv-airflow2/.synced

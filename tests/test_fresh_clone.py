@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 EXTRA = ("shellcheck", "terraform", "go", "java", "psql", "initdb", "docker", "uv", "ssh", "ps", "yc", "python3.12")
 PARTS = {
     ".venv/bin/pytest": "test-library",
-    ".venv-airflow/bin/python": "test-dags-airflow3",
+    ".venv-airflow/bin/python": "test-dags-fast",
 }
 
 
@@ -45,7 +45,7 @@ def _make_test(project: Path, **environment: str) -> "subprocess.CompletedProces
 
 
 @pytest.mark.parametrize(
-    "broken", [[], ["test-library"], ["test-dags-airflow3"], ["test-library", "test-dags-airflow3"]]
+    "broken", [[], ["test-library"], ["test-dags-fast"], ["test-library", "test-dags-fast"]]
 )
 def test_make_test_runs_every_part_and_fails_at_the_end(broken: list[str], project: Path) -> None:
     """Fails when one failed test keeps the DAGs from being tested, or its exit code is lost."""

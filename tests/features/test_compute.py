@@ -112,6 +112,7 @@ def _collected(features: Any) -> pd.DataFrame:
     return frame.sort_values("transaction_id", ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CASES, "base"])
 def test_sail_and_spark_give_the_same_table(tables: Tables, case: str) -> None:
     """Fails when a laptop and a cluster calculate different features from the same data."""

@@ -452,6 +452,7 @@ def test_a_failed_clean_up_is_reported(stack: Stack, monkeypatch: pytest.MonkeyP
         upkeep.tidy(stack, datetime.now(UTC))
 
 
+@pytest.mark.slow
 def test_airflow_cleans_its_own_tables_as_it_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when `airflow db clean` of the locked Airflow lacks an option or a table that the clean-up names."""
     if not (ROOT / ".venv-airflow" / ".synced").exists():

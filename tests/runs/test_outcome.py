@@ -32,6 +32,7 @@ def test_a_decision_is_recorded_for_the_scheduler(job: Job, tmp_path: Path) -> N
     assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
 
 
+@pytest.mark.slow
 def test_a_repeated_run_records_the_same_decision(job: Job, tmp_path: Path) -> None:
     """Fails when a retry of a decided run reports another outcome to the schedule."""
     job(run_name="run-1")

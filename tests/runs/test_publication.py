@@ -55,9 +55,15 @@ def _assert_published(output: Path, version: int, maturity_of: str) -> None:
     assert kept == report
 
 
-@pytest.mark.parametrize("then", ["the same run", "the next run"])
+@pytest.mark.parametrize("then", [pytest.param("the same run", marks=pytest.mark.slow), "the next run"])
 @pytest.mark.parametrize("folder", ["reports", "maturity"])
-@pytest.mark.parametrize("failure", [Killed(), OSError(errno.ENOSPC, "No space left on device")], ids=["kill", "full"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(Killed(), id="kill"),
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), id="full", marks=pytest.mark.slow),
+    ],
+)
 def test_report_and_maturity_are_left_to_the_next_run(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, folder: str, then: str
 ) -> None:
@@ -81,6 +87,7 @@ def test_report_and_maturity_are_left_to_the_next_run(
     assert (outcome["exit_code"], outcome["as_of"]) == (0, as_of.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
+@pytest.mark.slow
 def test_an_outcome_that_could_not_be_written_is_written_by_the_same_run(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_rolling_back_pins_and_unpinning_resumes(job: Job, tmp_path: Path) -> No
     assert "the rule that declined them is gone" in history
 
 
+@pytest.mark.slow
 def test_rolling_back_where_nothing_served_before_says_so(job: Job) -> None:
     """Fails when a rollback without a previous champion ends in a stack trace."""
     assert "no champion" in job("rollback", reason="?").stderr
@@ -165,6 +166,7 @@ def test_rolling_back_where_nothing_served_before_says_so(job: Job) -> None:
     assert "no previous champion" in ran.stderr
 
 
+@pytest.mark.slow
 def test_decisions_lists_the_history(job: Job) -> None:
     """Fails when `fraud-detection decisions` does not show what was decided, when and why."""
     assert "no decisions in" in job("decisions").stdout
@@ -223,6 +225,7 @@ def test_by_default_the_moment_is_the_hour_after_the_newest_transaction(job: Job
     assert job(json=True, as_of=None).json["as_of"] == "2026-03-03T00:00:00Z"
 
 
+@pytest.mark.slow
 def test_rows_without_card_or_terminal_ids_train_on_what_there_is(job: Job, transactions: Path, tmp_path: Path) -> None:
     """Fails when data without card and terminal ids, such as the ULB data set, cannot be trained on."""
     folder = tmp_path / "anonymous"
@@ -244,6 +247,7 @@ def test_rows_without_card_or_terminal_ids_train_on_what_there_is(job: Job, tran
     assert ran.json["challenger"]["average_precision"] > 0
 
 
+@pytest.mark.slow
 def test_csv_with_a_label_table_of_its_own_decides_like_parquet(job: Job, transactions: Path, tmp_path: Path) -> None:
     """Fails when labels that arrive in separate files, or CSV instead of Parquet, change the decision."""
     expected = job(json=True).json
@@ -286,6 +290,7 @@ def test_a_moment_that_is_no_time_is_a_wrong_argument(job: Job, as_of: str) -> N
     assert "2026-05-24T00:00:00" in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_output_folder_can_be_moved(job: Job, tmp_path: Path) -> None:
     """Fails when decisions are lost because the output folder was moved."""
     job()

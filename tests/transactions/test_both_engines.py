@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from reader_data import (
@@ -74,6 +75,7 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when Sail and Spark read the same files differently, and a laptop trains on other data than a cluster."""
     random = np.random.default_rng(7)

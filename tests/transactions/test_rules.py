@@ -95,6 +95,7 @@ def test_a_bad_row_has_one_reason_though_all_apply(spark: SparkSession, tmp_path
 kinds = st.sampled_from(["good", *BAD, "duplicate_id"])
 
 
+@pytest.mark.slow
 @examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dirt=st.lists(kinds, min_size=1, max_size=30), form=st.sampled_from(["csv", "parquet"]), data=st.data())
 def test_any_mixture_of_bad_rows_is_counted_and_good_rows_survive_exactly(
