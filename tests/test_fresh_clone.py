@@ -44,9 +44,7 @@ def _make_test(project: Path, **environment: str) -> "subprocess.CompletedProces
     return subprocess.run(command, cwd=project, env=settings, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "broken", [[], ["test-library"], ["test-dags-fast"], ["test-library", "test-dags-fast"]]
-)
+@pytest.mark.parametrize("broken", [[], ["test-library"], ["test-dags-fast"], ["test-library", "test-dags-fast"]])
 def test_make_test_runs_every_part_and_fails_at_the_end(broken: list[str], project: Path) -> None:
     """Fails when one failed test keeps the DAGs from being tested, or its exit code is lost."""
     for part in broken:
