@@ -101,7 +101,7 @@ def library(source: Path) -> bytes:
     return content.getvalue()
 
 
-class Storage:
+class S3cmd:
     """The object storage, as s3cmd sees it."""
 
     def __init__(self, endpoint: str, key: StorageKey) -> None:
@@ -110,7 +110,7 @@ class Storage:
         self._key = key
 
     @classmethod
-    def of(cls, settings: Mapping[str, str]) -> "Storage":
+    def of(cls, settings: Mapping[str, str]) -> "S3cmd":
         return cls(settings.get("S3_ENDPOINT") or STORAGE, storage_key(settings))
 
     def sync(self, source: str, target: str, *options: str) -> None:
@@ -171,15 +171,15 @@ def upload(what: str, settings: Mapping[str, str], data: Path) -> None:
         return
     bucket = f"s3://{needed(settings, 'CODE_BUCKET')}"
     if what == "venv":
-        _upload_archive(Storage.of(settings), f"{bucket}/{CODE}")
+        _upload_archive(S3cmd.of(settings), f"{bucket}/{CODE}")
     elif what == "src":
-        _upload_code(Storage.of(settings), f"{bucket}/{CODE}")
+        _upload_code(S3cmd.of(settings), f"{bucket}/{CODE}")
     else:
         # A DAG that was deleted here must not keep running there.
-        _upload_files(Storage.of(settings), dag_files(), f"{bucket}/{DAGS}/", "--delete-removed")
+        _upload_files(S3cmd.of(settings), dag_files(), f"{bucket}/{DAGS}/", "--delete-removed")
 
 
-def _upload_archive(storage: Storage, code: str) -> str:
+def _upload_archive(storage: S3cmd, code: str) -> str:
     if not ARCHIVE.exists():
         raise DeploymentError(f"{ARCHIVE} does not exist; next: make create-venv-archive")
     name = archive_name(ARCHIVE)
@@ -190,7 +190,7 @@ def _upload_archive(storage: Storage, code: str) -> str:
     return name
 
 
-def _upload_code(storage: Storage, code: str) -> None:
+def _upload_code(storage: S3cmd, code: str) -> None:
     """Upload a revision beside the others, then let new runs take it: a run never mixes two."""
     files, revision = dict(code_files()), checkout_revision(ROOT)
     folder = code_folder(files, revision)
@@ -201,7 +201,7 @@ def _upload_code(storage: Storage, code: str) -> None:
     log(f"runs that start from now on take the code of revision {revision}")
 
 
-def _upload_files(storage: Storage, files: Iterator[tuple[str, bytes]], target: str, *options: str) -> None:
+def _upload_files(storage: S3cmd, files: Iterator[tuple[str, bytes]], target: str, *options: str) -> None:
     with TemporaryDirectory(prefix="upload-") as name:
         folder = Path(name) / target.rstrip("/").rpartition("/")[2]
         for file_name, content in files:
@@ -216,13 +216,13 @@ def _upload_data(settings: Mapping[str, str], data: Path) -> None:
     if not any(path.is_file() for path in data.rglob("*")):
         raise DeploymentError(f"{data} holds no transactions; put yours there, or simulate some: make create-data")
     # Nothing is ever deleted there: the bucket may hold a longer history than this machine.
-    Storage.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--rexclude", _NO_DATA)
+    S3cmd.of(settings).sync(f"{data}/", f"s3://{bucket}/{INPUT}/", "--rexclude", _NO_DATA)
 
 
 def download_output(settings: Mapping[str, str], folder: Path) -> None:
     """Fetch decisions, reports and scores that are not here yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    Storage.of(settings).sync(f"s3://{needed(settings, 'OUTPUT_BUCKET')}/{OUTPUT}/", f"{folder}/")
+    S3cmd.of(settings).sync(f"s3://{needed(settings, 'OUTPUT_BUCKET')}/{OUTPUT}/", f"{folder}/")
 
 
 def _main() -> None:

@@ -18,13 +18,13 @@ from yandex.cloud.dataproc.v1 import (
 from yandex.cloud.operation.operation_pb2 import Operation
 
 from emulator.cloud import Cloud
-from emulator.errors import ApiError, Violation, failed_precondition, not_found
+from emulator.errors import ApiError, Violation, failed_precondition
 from emulator.faults import FaultKind
 from emulator.gateway import Check, Method
 from emulator.iam import Caller
 from emulator.ids import DATAPROC, new_id
 from emulator.jobs import Jobs
-from emulator.paging import check_filter, name_filter, page
+from emulator.paging import check_filter, name_filter, page, page_of_messages
 from emulator.specs import check_cluster, check_cluster_update, check_resources, check_subcluster, resources_or_default
 from emulator.store import Record
 
@@ -90,14 +90,13 @@ class Clusters:
         }
 
     def get(self, request: cluster_service_pb2.GetClusterRequest, _caller: Caller) -> Cluster:
-        return find(self._cloud, request.cluster_id).message(Cluster)
+        return self._cloud.store.require("cluster", request.cluster_id).message(Cluster)
 
     def list(
         self, request: cluster_service_pb2.ListClustersRequest, _caller: Caller
     ) -> cluster_service_pb2.ListClustersResponse:
         records = self._cloud.store.find("cluster", owner=request.folder_id, name=name_filter(request.filter))
-        shown, token = page(records, request)
-        clusters = [record.message(Cluster) for record in shown]
+        clusters, token = page_of_messages(records, request, Cluster)
         return cluster_service_pb2.ListClustersResponse(clusters=clusters, next_page_token=token)
 
     def create(self, request: cluster_service_pb2.CreateClusterRequest, caller: Caller) -> Operation:
@@ -123,7 +122,7 @@ class Clusters:
         return operation
 
     def update(self, request: cluster_service_pb2.UpdateClusterRequest, caller: Caller) -> Operation:
-        record = find(self._cloud, request.cluster_id)
+        record = self._cloud.store.require("cluster", request.cluster_id)
         cluster = record.message(Cluster)
         self._require_quiet(cluster)
         paths = list(request.update_mask.paths) or [name.name for name, _ in request.ListFields()]
@@ -139,7 +138,7 @@ class Clusters:
         return self._change(record, cluster, caller, "update", cluster_service_pb2.UpdateClusterMetadata)
 
     def delete(self, request: cluster_service_pb2.DeleteClusterRequest, caller: Caller) -> Operation:
-        record = find(self._cloud, request.cluster_id)
+        record = self._cloud.store.require("cluster", request.cluster_id)
         cluster = record.message(Cluster)
         if cluster.deletion_protection:
             raise failed_precondition(f"Cluster {cluster.id} has deletion protection")
@@ -164,14 +163,14 @@ class Clusters:
         return operation
 
     def start(self, request: cluster_service_pb2.StartClusterRequest, caller: Caller) -> Operation:
-        record = find(self._cloud, request.cluster_id)
+        record = self._cloud.store.require("cluster", request.cluster_id)
         cluster = record.message(Cluster)
         self._require_status(cluster, Cluster.STOPPED)
         cluster.status = Cluster.STARTING
         return self._change(record, cluster, caller, "start", cluster_service_pb2.StartClusterMetadata)
 
     def stop(self, request: cluster_service_pb2.StopClusterRequest, caller: Caller) -> Operation:
-        record = find(self._cloud, request.cluster_id)
+        record = self._cloud.store.require("cluster", request.cluster_id)
         cluster = record.message(Cluster)
         self._require_status(cluster, Cluster.RUNNING)
         cluster.status = Cluster.STOPPING
@@ -181,14 +180,14 @@ class Clusters:
     def list_operations(
         self, request: cluster_service_pb2.ListClusterOperationsRequest, _caller: Caller
     ) -> cluster_service_pb2.ListClusterOperationsResponse:
-        find(self._cloud, request.cluster_id)
+        self._cloud.store.require("cluster", request.cluster_id)
         shown, token = page(self._cloud.operations.of(request.cluster_id), request)
         return cluster_service_pb2.ListClusterOperationsResponse(operations=shown, next_page_token=token)
 
     def list_hosts(
         self, request: cluster_service_pb2.ListClusterHostsRequest, _caller: Caller
     ) -> cluster_service_pb2.ListClusterHostsResponse:
-        cluster = find(self._cloud, request.cluster_id).message(Cluster)
+        cluster = self._cloud.store.require("cluster", request.cluster_id).message(Cluster)
         hosts = []
         for record in self._cloud.store.find("subcluster", owner=cluster.id):
             subcluster = record.message(Subcluster)
@@ -200,7 +199,7 @@ class Clusters:
     def list_ui_links(
         self, request: cluster_service_pb2.ListUILinksRequest, _caller: Caller
     ) -> cluster_service_pb2.ListUILinksResponse:
-        find(self._cloud, request.cluster_id)
+        self._cloud.store.require("cluster", request.cluster_id)
         return cluster_service_pb2.ListUILinksResponse()  # there are no web interfaces
 
     def _check_update(self, request: cluster_service_pb2.UpdateClusterRequest) -> Iterable[Violation]:
@@ -242,7 +241,7 @@ class Clusters:
         self._settle(cluster_id, Cluster.STOPPED, common_pb2.HEALTH_UNKNOWN)
 
     def _updated(self, cluster_id: str) -> None:
-        record = find(self._cloud, cluster_id)
+        record = self._cloud.store.require("cluster", cluster_id)
         self._cloud.operations.succeed(record.data["operation"], record.message(Cluster))
 
     def _create_failed(self, cluster_id: str) -> None:
@@ -252,12 +251,12 @@ class Clusters:
         self._cloud.operations.fail(record.data["operation"], grpc.StatusCode.INTERNAL, message)
 
     def _delete_failed(self, cluster_id: str) -> None:
-        record = find(self._cloud, cluster_id)
+        record = self._cloud.store.require("cluster", cluster_id)
         message = f"Cluster {cluster_id} could not be deleted (a fault of the emulator)"
         self._cloud.operations.fail(record.data["operation"], grpc.StatusCode.INTERNAL, message)
 
     def _deleted(self, cluster_id: str) -> None:
-        record = find(self._cloud, cluster_id)
+        record = self._cloud.store.require("cluster", cluster_id)
         if self._jobs.any_alive(cluster_id):
             self._cloud.clock.schedule(_DELETE_RETRY, "cluster.delete", cluster_id)
             return
@@ -268,7 +267,7 @@ class Clusters:
         self._cloud.operations.succeed(record.data["operation"], Empty())
 
     def _settle(self, cluster_id: str, status: Cluster.Status.ValueType, health: int, *, ends: bool = True) -> Record:
-        record = find(self._cloud, cluster_id)
+        record = self._cloud.store.require("cluster", cluster_id)
         cluster = record.message(Cluster)
         cluster.status = status
         cluster.health = health  # type: ignore[assignment]  # a value of common_pb2.Health
@@ -328,19 +327,20 @@ class Subclusters:
         }
 
     def get(self, request: subcluster_service_pb2.GetSubclusterRequest, _caller: Caller) -> Subcluster:
-        return self._find(request.cluster_id, request.subcluster_id).message(Subcluster)
+        record = self._cloud.store.require("subcluster", request.subcluster_id, owner=request.cluster_id)
+        return record.message(Subcluster)
 
     def list(
         self, request: subcluster_service_pb2.ListSubclustersRequest, _caller: Caller
     ) -> subcluster_service_pb2.ListSubclustersResponse:
-        find(self._cloud, request.cluster_id)
+        self._cloud.store.require("cluster", request.cluster_id)
         wanted = name_filter(request.filter)
-        shown, token = page(self._cloud.store.find("subcluster", request.cluster_id, wanted), request)
-        subclusters = [record.message(Subcluster) for record in shown]
+        records = self._cloud.store.find("subcluster", request.cluster_id, wanted)
+        subclusters, token = page_of_messages(records, request, Subcluster)
         return subcluster_service_pb2.ListSubclustersResponse(subclusters=subclusters, next_page_token=token)
 
     def create(self, request: subcluster_service_pb2.CreateSubclusterRequest, caller: Caller) -> Operation:
-        cluster = find(self._cloud, request.cluster_id).message(Cluster)
+        cluster = self._cloud.store.require("cluster", request.cluster_id).message(Cluster)
         require_status(cluster, Cluster.RUNNING)
         if request.role == subcluster_pb2.MASTERNODE:
             raise failed_precondition(f"Cluster {cluster.id} has its MASTERNODE subcluster already")
@@ -351,7 +351,7 @@ class Subclusters:
         return self._begin(subcluster, caller, "create", subcluster_service_pb2.CreateSubclusterMetadata)
 
     def update(self, request: subcluster_service_pb2.UpdateSubclusterRequest, caller: Caller) -> Operation:
-        record = self._find(request.cluster_id, request.subcluster_id)
+        record = self._cloud.store.require("subcluster", request.subcluster_id, owner=request.cluster_id)
         subcluster = record.message(Subcluster)
         paths = [path.split(".")[0] for path in request.update_mask.paths] or ["resources", "name", "hosts_count"]
         if "resources" in paths:
@@ -364,7 +364,8 @@ class Subclusters:
         return self._begin(subcluster, caller, "update", subcluster_service_pb2.UpdateSubclusterMetadata)
 
     def delete(self, request: subcluster_service_pb2.DeleteSubclusterRequest, caller: Caller) -> Operation:
-        subcluster = self._find(request.cluster_id, request.subcluster_id).message(Subcluster)
+        record = self._cloud.store.require("subcluster", request.subcluster_id, owner=request.cluster_id)
+        subcluster = record.message(Subcluster)
         if subcluster.role == subcluster_pb2.MASTERNODE:
             raise failed_precondition("A cluster's MASTERNODE subcluster cannot be deleted")
         return self._begin(subcluster, caller, "delete", subcluster_service_pb2.DeleteSubclusterMetadata)
@@ -396,20 +397,6 @@ class Subclusters:
         self._cloud.store.delete("subcluster", subcluster_id)
         if running := self._cloud.operations.running(subcluster_id):
             self._cloud.operations.succeed(running, Empty())
-
-    def _find(self, cluster_id: str, subcluster_id: str) -> Record:
-        record = self._cloud.store.get("subcluster", subcluster_id)
-        if record is None or record.owner != cluster_id:
-            raise not_found("Subcluster", subcluster_id)
-        return record
-
-
-def find(cloud: Cloud, cluster_id: str) -> Record:
-    """The record of a cluster that exists. Raises NOT_FOUND."""
-    record = cloud.store.get("cluster", cluster_id)
-    if record is None:
-        raise not_found("Cluster", cluster_id)
-    return record
 
 
 def require_status(cluster: Cluster, status: Cluster.Status.ValueType) -> None:

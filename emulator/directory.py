@@ -8,7 +8,7 @@ from yandex.cloud.vpc.v1 import network_pb2, network_service_pb2, subnet_pb2, su
 
 from emulator.errors import not_found
 from emulator.iam import Caller
-from emulator.paging import page
+from emulator.paging import page, page_of_messages
 from emulator.store import Store
 
 # Names under which the SDK looks services up. Those not emulated are here too: their calls say so themselves.
@@ -60,15 +60,15 @@ class Networks:
     def networks(
         self, request: network_service_pb2.ListNetworksRequest, _caller: Caller
     ) -> network_service_pb2.ListNetworksResponse:
-        shown, token = page(self._store.find("network", owner=request.folder_id), request)
-        networks = [record.message(network_pb2.Network) for record in shown]
+        records = self._store.find("network", owner=request.folder_id)
+        networks, token = page_of_messages(records, request, network_pb2.Network)
         return network_service_pb2.ListNetworksResponse(networks=networks, next_page_token=token)
 
     def subnets(
         self, request: subnet_service_pb2.ListSubnetsRequest, _caller: Caller
     ) -> subnet_service_pb2.ListSubnetsResponse:
-        shown, token = page(self._store.find("subnet", owner=request.folder_id), request)
-        subnets = [record.message(subnet_pb2.Subnet) for record in shown]
+        records = self._store.find("subnet", owner=request.folder_id)
+        subnets, token = page_of_messages(records, request, subnet_pb2.Subnet)
         return subnet_service_pb2.ListSubnetsResponse(subnets=subnets, next_page_token=token)
 
 

@@ -15,8 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yandex.cloud.iam.v1 import iam_token_service_pb2 as api
 from yandex.cloud.iam.v1 import service_account_pb2, service_account_service_pb2
 
-from emulator.errors import ApiError, not_found
-from emulator.paging import page
+from emulator.errors import ApiError
+from emulator.paging import page_of_messages
 from emulator.store import Store
 
 _REAL_AUDIENCE = "https://iam.api.cloud.yandex.net/iam/v1/tokens"
@@ -113,16 +113,14 @@ class ServiceAccounts:
     def get(
         self, request: service_account_service_pb2.GetServiceAccountRequest, _caller: Caller
     ) -> service_account_pb2.ServiceAccount:
-        record = self._store.get("service-account", request.service_account_id)
-        if record is None:
-            raise not_found("Service account", request.service_account_id)
-        return record.message(service_account_pb2.ServiceAccount)
+        account = self._store.require("service-account", request.service_account_id)
+        return account.message(service_account_pb2.ServiceAccount)
 
     def list(
         self, request: service_account_service_pb2.ListServiceAccountsRequest, _caller: Caller
     ) -> service_account_service_pb2.ListServiceAccountsResponse:
-        records, token = page(self._store.find("service-account", owner=request.folder_id), request)
-        accounts = [record.message(service_account_pb2.ServiceAccount) for record in records]
+        records = self._store.find("service-account", owner=request.folder_id)
+        accounts, token = page_of_messages(records, request, service_account_pb2.ServiceAccount)
         return service_account_service_pb2.ListServiceAccountsResponse(service_accounts=accounts, next_page_token=token)
 
 

@@ -16,7 +16,7 @@ from yandex.cloud.operation.operation_pb2 import Operation
 
 from emulator import guard
 from emulator.cloud import Cloud
-from emulator.errors import Violation, failed_precondition, not_found
+from emulator.errors import Violation, failed_precondition
 from emulator.faults import FaultKind
 from emulator.gateway import Check, Method
 from emulator.iam import Caller, Iam
@@ -24,7 +24,7 @@ from emulator.ids import DATAPROC, new_id
 from emulator.leftovers import MARK, end_left_behind
 from emulator.lockbox import Lockbox
 from emulator.metadata import MetadataServer
-from emulator.paging import check_filter, name_filter, page, read_token, write_token
+from emulator.paging import check_filter, name_filter, page_of_messages, read_token, write_token
 from emulator.runners import FETCHED, Launch, Runner, StagingError, StubRunner
 from emulator.specs import check_job
 from emulator.store import Record
@@ -78,8 +78,7 @@ class Jobs:
     def list(self, request: job_service_pb2.ListJobsRequest, _caller: Caller) -> job_service_pb2.ListJobsResponse:
         self._cluster(request.cluster_id)
         records = self._cloud.store.find("job", owner=request.cluster_id, name=name_filter(request.filter))
-        shown, token = page(records, request)
-        jobs = [record.message(Job) for record in shown]
+        jobs, token = page_of_messages(records, request, Job)
         return job_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
 
     def create(self, request: job_service_pb2.CreateJobRequest, caller: Caller) -> Operation:
@@ -399,23 +398,14 @@ class Jobs:
         return content[:whole] if 0 < size - whole < 4 and whole else content
 
     def _cluster(self, cluster_id: str) -> cluster_pb2.Cluster:
-        record = self._cloud.store.get("cluster", cluster_id)
-        if record is None:
-            raise not_found("Cluster", cluster_id)
-        return record.message(cluster_pb2.Cluster)
+        return self._cloud.store.require("cluster", cluster_id).message(cluster_pb2.Cluster)
 
     def _record(self, job_id: str) -> Record:
-        record = self._cloud.store.get("job", job_id)
-        if record is None:
-            raise not_found("Job", job_id)
-        return record
+        return self._cloud.store.require("job", job_id)
 
     def _find(self, cluster_id: str, job_id: str) -> Record:
-        self._cluster(cluster_id)
-        record = self._record(job_id)
-        if record.owner != cluster_id:
-            raise not_found("Job", job_id)
-        return record
+        self._cloud.store.require("cluster", cluster_id)
+        return self._cloud.store.require("job", job_id, owner=cluster_id)
 
     def _log(self, job: Job, **fields: object) -> None:
         self._cloud.events.write(

@@ -12,7 +12,7 @@ from emulator.errors import ApiError, Violation, failed_precondition, invalid, n
 from emulator.gateway import Check, Method
 from emulator.iam import Caller
 from emulator.ids import LOCKBOX, new_id
-from emulator.paging import page
+from emulator.paging import page, page_of_messages
 from emulator.store import Record
 from emulator.validation import violations
 
@@ -49,13 +49,13 @@ class Lockbox:
         return {"Get": self.payload, "GetEx": self.payload_by_name}
 
     def get(self, request: secret_service_pb2.GetSecretRequest, _caller: Caller) -> Secret:
-        return self._find(request.secret_id).message(Secret)
+        return self._cloud.store.require("secret", request.secret_id).message(Secret)
 
     def list(
         self, request: secret_service_pb2.ListSecretsRequest, _caller: Caller
     ) -> secret_service_pb2.ListSecretsResponse:
-        shown, token = page(self._cloud.store.find("secret", owner=request.folder_id), request)
-        secrets = [record.message(Secret) for record in shown]
+        records = self._cloud.store.find("secret", owner=request.folder_id)
+        secrets, token = page_of_messages(records, request, Secret)
         return secret_service_pb2.ListSecretsResponse(secrets=secrets, next_page_token=token)
 
     def create(self, request: secret_service_pb2.CreateSecretRequest, caller: Caller) -> Operation:
@@ -103,7 +103,7 @@ class Lockbox:
             return self._cloud.store.find("secret", folder, name)[0].id
 
     def delete(self, request: secret_service_pb2.DeleteSecretRequest, caller: Caller) -> Operation:
-        secret = self._find(request.secret_id).message(Secret)
+        secret = self._cloud.store.require("secret", request.secret_id).message(Secret)
         if secret.deletion_protection:
             raise failed_precondition(f"Secret {secret.id} has deletion protection")
         for version in self._cloud.store.find("secret-version", owner=secret.id):
@@ -116,7 +116,7 @@ class Lockbox:
         return self._cloud.operations.succeed(operation.id, secret)
 
     def add_version(self, request: secret_service_pb2.AddVersionRequest, caller: Caller) -> Operation:
-        record = self._find(request.secret_id)
+        record = self._cloud.store.require("secret", request.secret_id)
         secret = record.message(Secret)
         base = request.base_version_id or secret.current_version.id
         known = {entry.key: entry for entry in self._entries(secret.id, base)} if base else {}
@@ -133,13 +133,13 @@ class Lockbox:
     def list_versions(
         self, request: secret_service_pb2.ListVersionsRequest, _caller: Caller
     ) -> secret_service_pb2.ListVersionsResponse:
-        self._find(request.secret_id)
+        self._cloud.store.require("secret", request.secret_id)
         shown, token = page(self._cloud.store.find("secret-version", owner=request.secret_id), request)
         versions = [self._version(record) for record in shown]
         return secret_service_pb2.ListVersionsResponse(versions=versions, next_page_token=token)
 
     def payload(self, request: payload_service_pb2.GetPayloadRequest, _caller: Caller) -> payload_pb2.Payload:
-        secret = self._find(request.secret_id).message(Secret)
+        secret = self._cloud.store.require("secret", request.secret_id).message(Secret)
         version_id = request.version_id or secret.current_version.id
         return payload_pb2.Payload(version_id=version_id, entries=self._entries(secret.id, version_id))
 
@@ -167,17 +167,9 @@ class Lockbox:
         if found := violations(request):
             raise invalid(found)
 
-    def _find(self, secret_id: str) -> Record:
-        record = self._cloud.store.get("secret", secret_id)
-        if record is None:
-            raise not_found("Secret", secret_id)
-        return record
-
     def _entries(self, secret_id: str, version_id: str) -> Iterable[payload_pb2.Payload.Entry]:
-        record = self._cloud.store.get("secret-version", version_id)
-        if record is None or record.owner != secret_id:
-            raise not_found("Secret version", version_id)
-        return record.message(payload_pb2.Payload).entries
+        version = self._cloud.store.require("secret-version", version_id, owner=secret_id)
+        return version.message(payload_pb2.Payload).entries
 
     def _store_version(
         self, secret_id: str, entries: dict[str, payload_pb2.Payload.Entry], description: str
@@ -186,10 +178,7 @@ class Lockbox:
         self._cloud.store.put(
             "secret-version", payload.version_id, payload, owner=secret_id, data={"description": description}
         )
-        record = self._cloud.store.get("secret-version", payload.version_id)
-        if record is None:
-            raise not_found("Secret version", payload.version_id)
-        return self._version(record)
+        return self._version(self._cloud.store.require("secret-version", payload.version_id))
 
     @staticmethod
     def _version(record: Record) -> Version:

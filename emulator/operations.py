@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from yandex.cloud.operation import operation_pb2, operation_service_pb2
 
-from emulator.errors import failed_precondition, not_found, status_number
+from emulator.errors import failed_precondition, status_number
 from emulator.events import EventLog
 from emulator.iam import Caller
 from emulator.ids import new_id
@@ -55,15 +55,11 @@ class Operations:
         return [record.message(operation_pb2.Operation) for record in reversed(self._store.find("operation", target))]
 
     def get(self, request: operation_service_pb2.GetOperationRequest, _caller: Caller) -> operation_pb2.Operation:
-        record = self._store.get("operation", request.operation_id)
-        if record is None:
-            raise not_found("Operation", request.operation_id)
+        record = self._store.require("operation", request.operation_id)
         return record.message(operation_pb2.Operation)
 
     def cancel(self, request: operation_service_pb2.CancelOperationRequest, caller: Caller) -> operation_pb2.Operation:
-        record = self._store.get("operation", request.operation_id)
-        if record is None:
-            raise not_found("Operation", request.operation_id)
+        record = self._store.require("operation", request.operation_id)
         canceller = self.cancellers.get(record.name)
         if record.message(operation_pb2.Operation).done or canceller is None:
             raise failed_precondition(f"Operation {record.id} ({record.name}) is done or cannot be cancelled")
@@ -73,9 +69,7 @@ class Operations:
     def _end(
         self, operation_id: str, response: Message | None = None, error: status_pb2.Status | None = None
     ) -> operation_pb2.Operation:
-        record = self._store.get("operation", operation_id)
-        if record is None:
-            raise not_found("Operation", operation_id)
+        record = self._store.require("operation", operation_id)
         operation = record.message(operation_pb2.Operation)
         operation.done = True
         operation.modified_at.GetCurrentTime()

@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from emulator.errors import Violation
+from emulator.store import Record
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 _DEFAULT_SIZE = 100
 _NAME_FILTER = re.compile(r'\s*name\s*=\s*(?:"([a-z][-a-z0-9]{1,61}[a-z0-9])"|([a-z][-a-z0-9]{1,61}[a-z0-9]))\s*')
@@ -19,6 +23,12 @@ def page(items: Sequence[T], request: Any) -> tuple[list[T], str]:
     start = read_token(request.page_token)
     end = start + (request.page_size if request.page_size > 0 else _DEFAULT_SIZE)
     return list(items[start:end]), write_token(end) if end < len(items) else ""
+
+
+def page_of_messages(records: Sequence[Record], request: Any, type_: type[M]) -> tuple[list[M], str]:
+    """The same, of records' messages."""
+    shown, token = page(records, request)
+    return [record.message(type_) for record in shown], token
 
 
 def write_token(offset: int) -> str:

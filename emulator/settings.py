@@ -90,7 +90,7 @@ class Jobs(_Section):
     """Keep a job's staged files after its end."""
 
 
-class Storage(_Section):
+class StorageSettings(_Section):
     """The buckets: folders below `root`, or a real S3 server at `s3_endpoint`, to which s3a:// URIs are left."""
 
     root: AbsolutePath | None = None
@@ -145,7 +145,7 @@ class Settings(_Section):
     names: Names = Names()
     timing: Timing = Timing()
     jobs: Jobs = Jobs()
-    storage: Storage = Storage()
+    storage: StorageSettings = StorageSettings()
     retention: Retention = Retention()
     rules: Rules = Rules()
     token_lifetime: Annotated[float, Field(gt=0, le=43_200.0)] = 43_200.0

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from emulator.errors import not_found
+
 M = TypeVar("M", bound=Message)
 
 _SCHEMA = """
@@ -105,6 +107,13 @@ class Store:
     def get(self, kind: str, id_: str) -> Record | None:
         rows = self._select("kind=? AND id=?", (kind, id_))
         return rows[0] if rows else None
+
+    def require(self, kind: str, id_: str, owner: str | None = None) -> Record:
+        """A record that exists (and is of that owner). Raises NOT_FOUND."""
+        record = self.get(kind, id_)
+        if record is None or owner not in (None, record.owner):
+            raise not_found(kind.replace("-", " ").capitalize(), id_)
+        return record
 
     def find(self, kind: str, owner: str | None = None, name: str | None = None) -> list[Record]:
         where, values = "kind=?", [kind]

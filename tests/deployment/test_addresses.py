@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployment.bucket import Storage
+from deployment.bucket import S3cmd
 from deployment.environment import _SECRET_VALUE
 from deployment.errors import DeploymentError
 from deployment.http import call
@@ -24,7 +24,7 @@ SIGNS = st.text(st.sampled_from("#/@?%:&=+[]\\'\" .é密0a"), min_size=1, max_si
 def test_an_address_with_a_password_is_refused_without_it(first: str, second: str) -> None:
     """Fails when a password in AIRFLOW_URL or S3_ENDPOINT is printed by the command that cannot use it."""
     address = f"http://anna:K1xQ{first}K2xQ{second}@host:8080"
-    for use in (lambda: call("GET", address), lambda: Storage(address, StorageKey("k", "s"))):
+    for use in (lambda: call("GET", address), lambda: S3cmd(address, StorageKey("k", "s"))):
         with pytest.raises(DeploymentError, match="without a user or a password") as raised:
             use()
         assert "xQ" not in str(raised.value)

@@ -80,16 +80,16 @@ def test_an_upload_that_breaks_off_leaves_the_earlier_revision_in_use(
     files = dict(bucket.code_files()) | {"retraining.yaml": b"changed: true"}
     monkeypatch.setattr(bucket, "code_files", lambda: iter(files.items()))
     write_atomic(archive, b"another archive")
-    sync, left = bucket.Storage.sync, [survived]
+    sync, left = bucket.S3cmd.sync, [survived]
 
-    def breaking_off(storage: bucket.Storage, *words: str) -> None:
+    def breaking_off(storage: bucket.S3cmd, *words: str) -> None:
         if left[0] == 0:
             raise DeploymentError("the network is down")
         left[0] -= 1
         sync(storage, *words)
 
     with monkeypatch.context() as patched, pytest.raises(DeploymentError, match="network"):
-        patched.setattr(bucket.Storage, "sync", breaking_off)
+        patched.setattr(bucket.S3cmd, "sync", breaking_off)
         bucket.upload("src", s3.deployment_settings, ROOT)
     assert {name: s3.content(name) for name in before} == before
     bucket.upload("src", s3.deployment_settings, ROOT)
@@ -218,7 +218,7 @@ def test_the_key_is_in_no_argument_and_no_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(bucket, "_S3CMD", fake)
     monkeypatch.setenv("AWS_ACCESS_KEY", "somebody-elses")
     monkeypatch.setenv("S3CMD_CONFIG", "/nowhere")
-    bucket.Storage("https://storage.example", StorageKey(KEY, SECRET, "session")).sync("a", "s3://b/")
+    bucket.S3cmd("https://storage.example", StorageKey(KEY, SECRET, "session")).sync("a", "s3://b/")
     text = seen.read_text()
     assert SECRET not in text
     assert KEY not in text
