@@ -123,21 +123,21 @@ def _judge(rows: TrainingData, score: Callable[[], Scores], settings: Settings) 
 
 
 def failures(found: list[Start]) -> list[str]:
-    """Which challengers fared worse than `LEAST` asks for, in proportion to the number of dates, and how."""
-    told = []
+    """Which challengers did worse than `LEAST` asks for, in proportion to the number of dates, and how."""
+    missed = []
     for name, least in LEAST.items():
         wrong, allowed = [start for start in found if not start.is_right(name)], (60 - least) * len(found) // 60
         if len(wrong) > allowed:
-            told.append(f"{name}: {len(wrong)} of {len(found)} not as expected; allowed: {allowed}")
-            told += [f"  {start.at:%Y-%m-%d %H:%M} {start.judged[name].reason}" for start in wrong]
-    return told
+            missed.append(f"{name}: {len(wrong)} of {len(found)} not as expected; allowed: {allowed}")
+            missed += [f"  {start.at:%Y-%m-%d %H:%M} {start.judged[name].reason}" for start in wrong]
+    return missed
 
 
 def report(found: list[Start], settings: Settings) -> Iterator[str]:
     """Markdown: a summary, and a line for each date."""
     yield "# The first champion, on many start dates"
     yield ""
-    yield "Written by `python -m benchmarks.first_champion`, which `make prove` runs: what it does is said at its top."
+    yield "Written by `python -m benchmarks.first_champion`, part of `make prove`; its docstring describes the method."
     yield ""
     yield f"Revision {_revision()}; {usable_cores()} cores. Seeds: {seeding.SEED} (the simulated bank),"
     yield f"{settings.training.seed} (training), {settings.comparison.seed} (bootstrap), and for shuffled labels and"
@@ -197,8 +197,8 @@ def main() -> None:
     print(text)
     if wanted.output:
         wanted.output.write_text(text, encoding="utf-8")
-    if wanted.check and (told := failures(found)):
-        raise SystemExit("\n".join(told))
+    if wanted.check and (missed := failures(found)):
+        raise SystemExit("\n".join(missed))
 
 
 if __name__ == "__main__":

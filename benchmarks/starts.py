@@ -1,4 +1,4 @@
-"""Whether a run ever stands still: many starts of the real program, each with a deadline, on a machine with other work.
+"""Whether a run ever hangs: many starts of the real program, each with a deadline, on a machine with other work.
 
     python -m benchmarks.starts --check
 
@@ -38,14 +38,14 @@ _COMMAND = (sys.executable, "-X", "faulthandler", "-m", "fraud_detection_model")
 
 @dataclass(frozen=True)
 class Start:
-    """How one start ended; no exit code where it stood still."""
+    """How one start ended; no exit code if it hung."""
 
     seconds: float
     exit_code: int | None
     load: float
     """Of the machine, averaged over a minute, when it ended."""
-    told: str
-    """The end of what it wrote, where it did not end well."""
+    error_output: str
+    """The end of it, unless the start succeeded."""
 
 
 def prepared(folder: Path) -> None:
@@ -55,11 +55,11 @@ def prepared(folder: Path) -> None:
         pass
     first = start(folder, folder / "template", datetime(2026, 1, 25, tzinfo=UTC), DEADLINE)
     if first.exit_code != 0:
-        raise SystemExit(f"the first start failed already: {first.told}")
+        raise SystemExit(f"the first start failed already: {first.error_output}")
 
 
 def start(folder: Path, output: Path, as_of: datetime, deadline: float) -> Start:
-    """Run the program once, and end it where it stands still."""
+    """Run the program once, and end it if it hangs."""
     options = ["--config", folder / "settings.yaml", "--input", folder / "input", "--output", output]
     words = [*_COMMAND[1:], *map(str, options), "--as-of", as_of.isoformat()]
     began = perf_counter()
@@ -67,13 +67,13 @@ def start(folder: Path, output: Path, as_of: datetime, deadline: float) -> Start
         [_COMMAND[0], *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder
     )
     try:
-        _, told = process.communicate(timeout=deadline)
+        _, error_output = process.communicate(timeout=deadline)
         code: int | None = process.returncode
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # faulthandler shows the stacks
-        _, told = process.communicate()
+        _, error_output = process.communicate()
         code = None
-    return Start(perf_counter() - began, code, os.getloadavg()[0], "" if code == 0 else told[-6000:])
+    return Start(perf_counter() - began, code, os.getloadavg()[0], "" if code == 0 else error_output[-6000:])
 
 
 def starts(count: int, parallel: int, deadline: float, load: int) -> Iterator[Start]:
@@ -111,19 +111,19 @@ def report(found: list[Start], parallel: int, load: int) -> Iterator[str]:
     seconds = sorted(entry.seconds for entry in found)
     yield "# Starts under load"
     yield ""
-    yield "Written by `python -m benchmarks.starts`, which `make prove` runs: what it does is said at its top."
+    yield "Written by `python -m benchmarks.starts`, part of `make prove`; its docstring describes the method."
     yield ""
     yield f"Revision {_revision()}; {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()};"
     loads = [entry.load for entry in found]
     beside = f"{parallel} start(s) at a time beside {load} busy process(es)"
     yield f"{beside}; load average {min(loads):.1f} to {max(loads):.1f}."
     yield ""
-    yield "| starts | ended well | failed | stood still | seconds: median | 95 % | longest |"
+    yield "| starts | succeeded | failed | hung | seconds: median | 95 % | longest |"
     yield "|---|---|---|---|---|---|---|"
     well = sum(entry.exit_code == 0 for entry in found)
-    still = sum(entry.exit_code is None for entry in found)
+    hung = sum(entry.exit_code is None for entry in found)
     late = seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]
-    counts = f"| {len(found)} | {well} | {len(found) - well - still} | {still} "
+    counts = f"| {len(found)} | {well} | {len(found) - well - hung} | {hung} "
     yield f"{counts}| {statistics.median(seconds):.1f} | {late:.1f} | {seconds[-1]:.1f} |"
 
 
@@ -144,18 +144,19 @@ def main() -> None:
     parser.add_argument("--load", type=int, default=os.cpu_count() or 2, help="busy processes beside them")
     parser.add_argument("--deadline", type=float, default=DEADLINE, help="seconds that a start may take")
     parser.add_argument("--output", type=Path, help="write the table to this Markdown file as well")
-    parser.add_argument("--check", action="store_true", help="fail where a start did not end well")
+    parser.add_argument("--check", action="store_true", help="fail unless every start succeeds")
     wanted = parser.parse_args()
     found = []
     for number, entry in enumerate(starts(wanted.starts, wanted.parallel, wanted.deadline, wanted.load), start=1):
-        print(f"{number} {entry.exit_code} {entry.seconds:.1f} s {entry.told}".rstrip(), file=sys.stderr, flush=True)
+        line = f"{number} {entry.exit_code} {entry.seconds:.1f} s {entry.error_output}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
         found.append(entry)
     text = "\n".join(report(found, wanted.parallel, wanted.load)) + "\n"
     print(text)
     if wanted.output:
         wanted.output.write_text(text, encoding="utf-8")
     if wanted.check and (bad := [entry for entry in found if entry.exit_code != 0]):
-        raise SystemExit(f"{len(bad)} of {len(found)} starts did not end well")
+        raise SystemExit(f"{len(bad)} of {len(found)} starts did not succeed")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _NO_PROXY = (("grpc.enable_http_proxy", 0),)  # the emulator is on this machine
 
 
 class EmulatorNotReadyError(Exception):
-    """There is no emulator that answers for this state folder."""
+    """No emulator answers for this state folder."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,22 @@ class Emulator:
         return str(self.call("AddFault", {"kind": kind, **parameters})["id"])
 
     def faults(self) -> list[dict[str, Any]]:
-        """Faults that have not struck as often as they shall."""
+        """Armed faults that have strikes left."""
         return list(self.call("ListFaults"))
 
     def clear_faults(self) -> int:
         return int(self.call("ClearFaults")["cleared"])
 
     def clusters(self) -> list[dict[str, Any]]:
-        """Every cluster there is, in every folder."""
+        """Every existing cluster, in every folder."""
         return list(self.call("Clusters"))
 
     def cluster_requests(self) -> list[dict[str, Any]]:
-        """What was asked for with every cluster that is remembered, also of those deleted since."""
+        """The request of every cluster within the retention, deleted ones included."""
         return list(self.call("ClusterRequests"))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Every job that is remembered (`retention.days`), also of clusters deleted since."""
+        """Every job within the retention (`retention.days`), also of deleted clusters."""
         return list(self.call("Jobs"))
 
     def put_secret(self, name: str, values: Mapping[str, str]) -> str:
@@ -135,7 +135,7 @@ def serving(
     python: str = sys.executable,
     deadline: float = 30.0,
 ) -> Iterator[Emulator]:
-    """An emulator of its own, on a free port unless the settings name one, ended with its jobs at the exit."""
+    """A new emulator, on a free port unless the settings name one; stopped with its jobs at the exit."""
     process = start(state, settings, python=python, deadline=deadline)
     try:
         yield Emulator(state)
@@ -150,7 +150,7 @@ def start(
     python: str = sys.executable,
     deadline: float = 30.0,
 ) -> "subprocess.Popen[bytes]":
-    """Start an emulator and wait until it answers. Raises EmulatorNotReadyError with what it said."""
+    """Start an emulator and wait until it answers. Raises EmulatorNotReadyError with its output."""
     state = state.absolute()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = state / "settings.json"  # JSON is YAML, too

@@ -30,11 +30,11 @@ class Cloud:
         return self.settings.storage.root or self.state / "buckets"
 
     def has_bucket(self, name: str) -> bool:
-        """Whether a bucket exists; with a real S3 server that is for it to say."""
+        """Whether a bucket exists; always true with a real S3 server, which checks it itself."""
         return self.settings.storage.s3_endpoint is not None or (self.buckets / name).is_dir()
 
     def check_known(self, kind: str, id_: str, path: str, owner: str | None = None) -> list[Violation]:
-        """A violation where a request names something that does not exist (in that folder)."""
+        """A violation if a request names something that does not exist (in that folder)."""
         if not self.settings.rules.known_references:
             return []
         record = self.store.get(kind, id_)

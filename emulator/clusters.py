@@ -1,6 +1,6 @@
-"""Data Proc clusters and their subclusters: made, changed, started, stopped and deleted by calls alone.
+"""Data Proc clusters and their subclusters. Only calls create, change, start, stop or delete them.
 
-Like the real thing, nothing here deletes a cluster by itself.
+Like the real service, the emulator never deletes a cluster by itself.
 """
 
 from collections.abc import Callable, Iterable
@@ -216,7 +216,7 @@ class Clusters:
     def _change(
         self, record: Record, cluster: Cluster, caller: Caller, verb: str, metadata: Callable[..., Message]
     ) -> Operation:
-        """Begin a change whose end the clock brings; the cluster's new state is already set."""
+        """Begin a change that the clock ends; the cluster's new state is set already."""
         description = f"{verb.capitalize()} Data Proc cluster"
         operation = self._operation(caller, f"cluster.{verb}", cluster.id, description, metadata(cluster_id=cluster.id))
         self._cloud.store.save(record, cluster, operation=operation.id)
@@ -226,7 +226,7 @@ class Clusters:
         return operation
 
     def _abandon_creation(self, record: Record) -> None:
-        """A cluster deleted while it was being created: the creation ends as an error."""
+        """End the creation of a cluster that is deleted meanwhile, as an error."""
         running = self._cloud.operations.running(record.id)
         if running is not None:
             self._cloud.operations.fail(running, grpc.StatusCode.CANCELLED, "The cluster was deleted meanwhile")
@@ -245,7 +245,7 @@ class Clusters:
         self._cloud.operations.succeed(record.data["operation"], record.message(Cluster))
 
     def _create_failed(self, cluster_id: str) -> None:
-        """The cluster stays, broken, and costs money until somebody deletes it."""
+        """Leave the cluster in the state ERROR; it costs money until it is deleted."""
         record = self._settle(cluster_id, Cluster.ERROR, common_pb2.DEAD, ends=False)
         message = f"Cluster {cluster_id} could not be created (a fault of the emulator)"
         self._cloud.operations.fail(record.data["operation"], grpc.StatusCode.INTERNAL, message)
@@ -300,7 +300,7 @@ class Clusters:
 
 
 class Subclusters:
-    """SubclusterService: what the SDK's wrapper and a look at a cluster need."""
+    """SubclusterService."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud

@@ -1,4 +1,4 @@
-"""Calls to the emulator itself: health, faults, a look at what there is. JSON over the same TLS gRPC port."""
+"""Calls to the emulator itself: health, faults, lists of clusters and jobs. JSON over the same TLS gRPC port."""
 
 import hmac
 import json

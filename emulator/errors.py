@@ -1,4 +1,4 @@
-"""How the emulator refuses: a call with the API's own status, a start with one sentence."""
+"""Errors: the API's own status for a call, one sentence for a failed start."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Violation:
 
 
 class ApiError(Exception):
-    """A call that ends with another status than OK."""
+    """A call that ends with a status other than OK."""
 
     def __init__(self, code: grpc.StatusCode, message: str, violations: tuple[Violation, ...] = ()) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The event log: one JSON object a line, in the order in which things happened, never a secret."""
+"""The event log: one JSON object per line, in order of time, without secrets."""
 
 import json
 import threading
@@ -10,10 +10,10 @@ from emulator.client import OLDER_EVENTS as OLDER
 
 
 class EventLog:
-    """Appends events to `events.jsonl`; each line is written whole. A full log becomes `events.1.jsonl`.
+    """Appends events to `events.jsonl`, one line at a time. A full log becomes `events.1.jsonl`.
 
-    Fields come from the emulator's own names, ids, states and codes. Requests are not logged: their texts are the
-    caller's, and may hold what nobody should read.
+    Fields come from the emulator's own names, ids, states and codes.
+    Requests are not logged: their texts may hold secrets.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:

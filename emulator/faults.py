@@ -87,7 +87,7 @@ class Faults:
         return fault_id
 
     def replace_configured(self, specs: tuple[FaultSpec, ...]) -> None:
-        """Arm the settings' faults anew; those of an earlier start are gone."""
+        """Arm the faults of the settings in place of those of an earlier start."""
         with self._store.transaction():
             for record in self._store.find("fault"):
                 if record.data["origin"] == "settings":
@@ -111,7 +111,7 @@ class Faults:
         return len(records)
 
     def take(self, kind: FaultKind, name: str = "", method: str = "") -> FaultSpec | None:
-        """The fault that strikes now, counted; None where none does."""
+        """The fault that strikes now, or None; it is counted."""
         with self._store.transaction():
             for record in self._store.find("fault"):
                 spec = FaultSpec.model_validate(record.data["spec"])

@@ -1,4 +1,4 @@
-"""The door that every call goes through: outage, token, validation, the work itself, the lost reply, the event log."""
+"""What every call goes through: outage, token, validation, the work itself, the lost reply, the event log."""
 
 import time
 import uuid
@@ -129,9 +129,9 @@ class _Call:
         return [violation for violation in found if not self._gateway.excuses(violation, request)]
 
     def _once(self, function: Method, request: Message) -> Message:
-        """The work, in one transaction; done once for one idempotency key of one caller.
+        """Do the work in one transaction, once for each idempotency key and caller.
 
-        Services refuse before they change anything: what is kept of a refused call is the count of a fault.
+        Services refuse before they change anything; a refused call changes only the count of a fault.
         """
         store = self._gateway.store
         key = self._metadata.get(_IDEMPOTENCY_HEADER)
@@ -153,7 +153,7 @@ class _Call:
         return response
 
     def _note(self, request: Message, response: Message) -> None:
-        """Ids, and nothing else, of what the call was about."""
+        """The ids of the resources that the call names."""
         for name in ("cluster_id", "job_id", "secret_id", "operation_id"):
             if value := getattr(request, name, ""):
                 self._found[name] = str(value)

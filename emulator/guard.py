@@ -1,13 +1,13 @@
-"""Runs one job's command and sees to it that no process of it outlives the job, or the emulator.
+"""Runs one job's command, and ends all of its processes with the job or with the emulator.
 
 A program of its own, started by path, with nothing but the standard library:
 
     python guard.py RESULT LOG GRACE COMMAND...
 
-The command gets a session of its own. The guard ends it, with all of its descendants, on a line
-on its standard input, or when that input closes: the emulator holds the other end, so its death, however sudden, is
-the end of its jobs. What is left over after the command's own end is ended too. The outcome is written to RESULT as
-JSON: `{"exit_code": 0, "ended": ""}`, where `ended` is "" (by itself), "told" or "orphaned".
+The command gets a session of its own. The guard ends it, with all of its descendants, on a line on its standard
+input, or when that input closes: the emulator holds the other end, so its jobs end even if it is killed. What is left
+over after the command's own end is ended too. The outcome is written to RESULT as JSON: `{"exit_code": 0, "ended":
+""}`, where `ended` is "" (by itself), "requested" or "orphaned".
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 def _await_order(session: int, grace: float, ended: list[str]) -> None:
     line = sys.stdin.readline()
-    ended.append("told" if line else "orphaned")
+    ended.append("requested" if line else "orphaned")
     end_all(session, os.getpid(), grace)
 
 
@@ -117,7 +117,7 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
 
 
 def _adopt_orphans() -> None:
-    """Processes whose parent dies become the guard's children, so that none is lost from sight (Linux)."""
+    """Make processes whose parent dies children of the guard, so that none is lost (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Data Proc jobs: queued by the clock, run as processes under a guard, ended for good."""
+"""Data Proc jobs: queued by the clock, and run as processes under a guard."""
 
 import json
 import shutil
@@ -126,7 +126,7 @@ class Jobs:
         )
 
     def end_all(self, cluster_id: str) -> None:
-        """End every job of a cluster that is about to go."""
+        """End every job of a cluster that is being stopped or deleted."""
         for record in self._cloud.store.find("job", owner=cluster_id):
             if record.message(Job).status not in _ENDED:
                 self._end(record.id)
@@ -202,7 +202,7 @@ class Jobs:
         thread.start()
 
     def _runner_for(self, job: Job) -> tuple[Runner, str | None]:
-        """The runner, or what a fault puts in its place."""
+        """The runner of a job, or the one that a fault puts in its place."""
         if fault := self._cloud.faults.take(FaultKind.JOB_EXIT_CODE, job.name):
             return StubRunner(fault.seconds, fault.exit_code), fault.kind.value
         if fault := self._cloud.faults.take(FaultKind.JOB_HANGS, job.name):

@@ -1,4 +1,4 @@
-"""The metadata endpoint that a cloud machine has: it gives what runs there its service account's IAM tokens.
+"""The metadata endpoint of a cloud machine: it issues IAM tokens of the machine's service account.
 
 Beside it, on the same port, Lockbox's payloads over REST, for what runs there without the cloud's gRPC client.
 """
@@ -33,7 +33,7 @@ _HTTP_OF = {
 class MetadataServer:
     """One machine's metadata endpoint on 127.0.0.1, for as long as the machine (a job's node) is there.
 
-    Each job has its own, on a port of its own: so a token is of the job's cluster's account, and of no other.
+    Each job has one on a port of its own, so its tokens are those of its cluster's account.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MetadataServer:
 
     @property
     def address(self) -> str:
-        """What the environment variable YC_METADATA_ADDR takes."""
+        """The value for the environment variable YC_METADATA_ADDR."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -122,6 +122,6 @@ def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name for it
-            """Nothing: the event log tells it."""
+            """Log nothing: calls are in the event log."""
 
     return Handler

@@ -26,7 +26,7 @@ def page(items: Sequence[T], request: Any) -> tuple[list[T], str]:
 
 
 def page_of_messages(records: Sequence[Record], request: Any, type_: type[M]) -> tuple[list[M], str]:
-    """The same, of records' messages."""
+    """The page's messages, and the next page's token."""
     shown, token = page(records, request)
     return [record.message(type_) for record in shown], token
 
@@ -36,13 +36,13 @@ def write_token(offset: int) -> str:
 
 
 def check_page(request: Any) -> Iterator[Violation]:
-    """A violation where a request holds a page token that no List call gave."""
+    """A violation if a request holds a page token that no List call gave."""
     if (token := getattr(request, "page_token", "")) and _offset(token) is None:
         yield Violation("page_token", "is not a token that a List call returned")
 
 
 def check_filter(request: Any) -> Iterator[Violation]:
-    """A violation where the filter of a List call is none."""
+    """A violation if the filter of a List call is invalid."""
     if request.filter and _NAME_FILTER.fullmatch(request.filter) is None:
         yield Violation("filter", 'must be name="NAME", with a name of 3 to 63 characters')
 
@@ -64,7 +64,7 @@ def _offset(token: str) -> int | None:
 def name_filter(text: str) -> str | None:
     """The name that a checked filter such as `name="my-cluster"` asks for; None without a filter.
 
-    Names alone can be filtered, and only for equality, as the API documents: labels are the caller's to compare.
+    Names alone can be filtered, and only for equality, as the API documents: the caller compares labels.
     """
     match = _NAME_FILTER.fullmatch(text)
     return (match[1] or match[2]) if match else None

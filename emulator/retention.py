@@ -1,4 +1,4 @@
-"""Forgets what ended long ago, so that a cloud that is up for months does not grow for as long."""
+"""Deletes old jobs and operations, so that the state of a long-running emulator stays small."""
 
 import time
 
@@ -13,7 +13,7 @@ _DAY = 86_400.0
 
 
 class Retention:
-    """Looks once at each start, and then every hour."""
+    """Runs at each start, and then every hour."""
 
     def __init__(self, cloud: Cloud, jobs: Jobs) -> None:
         self._cloud = cloud

@@ -1,4 +1,4 @@
-"""What a Data Proc job becomes on this machine: a command, its environment, its folder."""
+"""How a Data Proc job runs on this machine: command, environment, folder."""
 
 import json
 import re
@@ -58,7 +58,7 @@ class Runner(Protocol):
 
 
 class StubRunner:
-    """A job that is a fixed command, or no more than an exit code after a while."""
+    """A job that runs a fixed command, or ends with an exit code after a while."""
 
     def __init__(self, seconds: float, exit_code: int, command: tuple[str, ...] = ()) -> None:
         self._command = command or ("/bin/sh", "-c", f"sleep {seconds:g}; exit {exit_code}")
@@ -166,7 +166,7 @@ class SparkRunner:
 
 @dataclass(frozen=True)
 class Located:
-    """A Spark that can be run."""
+    """A Spark installation."""
 
     python: Path
     home: Path
@@ -324,7 +324,7 @@ def _unpack(source: Path, target: Path) -> None:
 
 
 def _members_inside(archive: tarfile.TarFile, target: Path) -> Iterator[tarfile.TarInfo]:
-    """Its members, each looked at when those before it, links too, have been unpacked."""
+    """Its members; each is checked after those before it, links included, are unpacked."""
     for member in archive:
         if not (target / member.name).resolve().is_relative_to(target.resolve()):
             raise StagingError(f"archive_uris: {member.name} leaves the folder that it is unpacked into")

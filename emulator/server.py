@@ -1,4 +1,4 @@
-"""The emulator as a whole: built from its parts, started, and ended without leaving anything behind."""
+"""Builds the emulator from its parts, starts it, and stops it without leaving processes behind."""
 
 import signal
 import socket
@@ -51,7 +51,7 @@ _GRACE = 1.0  # seconds for calls that are under way
 def serve(state: Path, settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; calls `ready` with the address once calls are answered.
 
-    Raises EmulatorError where it cannot start or a part of it has failed.
+    Raises EmulatorError if it cannot start, or if a part of it has failed.
     """
     stop = threading.Event()
     failure: list[str] = []
@@ -161,7 +161,7 @@ def _grpc_server(state: Path, handlers: list[grpc.GenericRpcHandler], port: int)
 
 
 def _start_metadata(cloud: Cloud, iam: Iam, stack: ExitStack) -> str | None:
-    """The metadata endpoint of this machine itself, where the settings ask for one."""
+    """Start the metadata endpoint of this machine, if the settings ask for one."""
     if cloud.settings.metadata_port is None:
         return None
     account = cloud.store.find("service-account", name=cloud.settings.metadata_service_account)[0]
@@ -177,7 +177,7 @@ def _runner(cloud: Cloud) -> Runner:
 
 
 def _audiences(port: int) -> Callable[[], list[str]]:
-    """Whom a JWT may be addressed to besides the real cloud: the SDK makes that of the connection's endpoint."""
+    """The audiences of a JWT besides that of the real cloud; the SDK derives them from the endpoint."""
     return lambda: [f"https://iam.{host}:{port}/iam/v1/tokens" for host in ("127.0.0.1", "localhost")]
 
 

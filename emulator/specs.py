@@ -1,4 +1,4 @@
-"""What makes a cluster's or a job's specification sound beyond the rules in the API's description."""
+"""Rules for the specifications of clusters and jobs beyond those in the API's description."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ def cluster_services(hadoop: cluster_pb2.HadoopConfig) -> set[int]:
 
 
 def check_cluster(request: cluster_service_pb2.CreateClusterRequest, cloud: Cloud) -> Iterator[Violation]:
-    """Every reason to refuse a new cluster, its name's uniqueness apart."""
+    """Every reason to refuse a new cluster, except that its name is taken."""
     spec = request.config_spec
     yield from cloud.check_known("folder", request.folder_id, "folder_id")
     yield from cloud.check_known("zone", request.zone_id, "zone_id")
@@ -93,7 +93,7 @@ def check_resources(resources: common_pb2.Resources, path: str) -> Iterator[Viol
 
 
 def check_job(request: job_service_pb2.CreateJobRequest, cluster: cluster_pb2.Cluster | None) -> Iterator[Violation]:
-    """Every reason to refuse a new job; the cluster's state apart, and its services where there is none."""
+    """Every reason to refuse a new job, except the cluster's state. Without a cluster, services are not checked."""
     kind = request.WhichOneof("job_spec")
     if kind is None:
         yield Violation("job_spec", "exactly one of mapreduce_job, spark_job, pyspark_job, hive_job is required")
@@ -105,7 +105,7 @@ def check_job(request: job_service_pb2.CreateJobRequest, cluster: cluster_pb2.Cl
 
 
 def is_operator_name(violation: Violation, request: Any, cloud: Cloud) -> bool:
-    """Whether a violation is no more than an operator's own default name, which the API is known to take."""
+    """Whether the violation is an operator's default name, which the real API accepts."""
     return (
         cloud.settings.rules.operator_job_names
         and isinstance(request, job_service_pb2.CreateJobRequest)

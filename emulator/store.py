@@ -1,4 +1,4 @@
-"""Everything the emulator remembers, in one SQLite file: a change is written whole or not at all."""
+"""The emulator's state in one SQLite file; every change is a transaction."""
 
 import json
 import sqlite3
@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS records_by_owner ON records (kind, owner);
 
 @dataclass(frozen=True)
 class Record:
-    """A stored thing: an API message (`body`) and what the API does not show (`data`)."""
+    """A stored resource: an API message (`body`) and what the API does not show (`data`)."""
 
     kind: str
     id: str

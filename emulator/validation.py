@@ -1,7 +1,7 @@
 """Checks any request against the rules that the API's own description carries.
 
 Yandex Cloud writes its documented limits into the protobuf descriptors as options (`yandex.cloud.required`, `length`,
-`pattern`, `value`, `size`, `unique`, `map_key`, `bytes`, `exactly_one`); here they are read back and held. Patterns
+`pattern`, `value`, `size`, `unique`, `map_key`, `bytes`, `exactly_one`); this module reads and enforces them. Patterns
 must match the whole text. A rule such as `<=50`, `1-63` or `1m-10m` is a range; `a,b,c` is a list of values.
 """
 
@@ -35,7 +35,7 @@ def violations(message: Message, path: str = "") -> list[Violation]:
 def in_range(rule: str, number: float) -> bool:
     """Whether a number keeps a rule: `>0`, `<=50`, `1-63`, `1m-10m` (seconds), `8,16`, or one number.
 
-    Raises ValueError for a rule that cannot be read: better no server than a rule that nobody holds.
+    Raises ValueError for a rule that cannot be read: no server starts with a rule that it does not enforce.
     """
     text = rule.strip()
     if "," in text:

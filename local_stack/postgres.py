@@ -69,7 +69,7 @@ def server(stack: Stack) -> Server:
     account = account_of(stack.postgres_os_user)
     home, programs = stack.folder / "postgres", _installed()
     if account is not None and not all(can_enter(path, account) for path in (stack.folder, programs)):
-        # Such as a clone in /root, which is closed to all others: programs and data move out of it.
+        # Such as a clone in /root: programs and data move out of it. Opening the folder would expose all that is in it.
         home = Path("/var/lib") / f"fraud-detection-{stack.folder.stat().st_ino:x}"
         programs = home / "program" / programs.relative_to(programs.parents[2])
     return Server(programs=programs, data=home / "data", account=account)
@@ -149,7 +149,7 @@ def initialise(stack: Stack, superuser_password: str) -> bool:
 
 
 def create_databases(stack: Stack, passwords: Mapping[str, str]) -> None:
-    """A user and a database for each service, where they are not there; passwords are set anew."""
+    """A user and a database for each service, if they do not exist; passwords are set again."""
     existing = set(_query(stack, passwords, "SELECT datname FROM pg_database").split())
     users = set(_query(stack, passwords, "SELECT rolname FROM pg_roles").split())
     statements = []

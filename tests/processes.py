@@ -45,5 +45,5 @@ def retrain(
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         _, stderr = process.communicate()
-        raise AssertionError(f"the run stood still for {deadline:.0f} s:\n{stderr[-5000:]}") from None
+        raise AssertionError(f"the run hung for {deadline:.0f} s:\n{stderr[-5000:]}") from None
     return CommandResult(process.returncode, stdout, stderr)

@@ -29,7 +29,7 @@ class DataError(FraudDetectionError):
 
 
 class StalledError(FraudDetectionError):
-    """The run stands still: retrying can help."""
+    """The run hangs: retrying can help."""
 
     exit_code = 75
 

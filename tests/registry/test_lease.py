@@ -86,7 +86,7 @@ def test_a_wait_for_a_lease_names_its_holder_once(leases: Leases, caplog: pytest
 
 
 def test_an_expired_lease_is_not_used_although_nobody_has_taken_it_over(leases: Leases, clock: Clock) -> None:
-    """Fails when a process that stood still goes on at the moment at which another takes over."""
+    """Fails when a process that hung continues at the moment at which another takes over."""
     with leases.hold("a run") as held:
         clock.sleep(DURATION.total_seconds())
         with pytest.raises(ServiceUnavailableError):
@@ -216,7 +216,7 @@ class Stage:
     """Version 2 is in service and was compared with version 1; processes meet at its MLflow and its output folder."""
 
     def __init__(self, storage: Callable[[], Storage], *, frozen: bool) -> None:
-        """`frozen`: time passes while a process waits, so that it takes over from one that stands still."""
+        """`frozen`: time passes while a process waits, so that it takes over from one that hangs."""
         self.clock, self._frozen, self._storage = Clock(), frozen, storage
         self.client = FakeMlflow()
         self.log = DecisionLog(storage(), NAME)
@@ -237,7 +237,7 @@ class Stage:
     def registry(self) -> Registry:
         """That of a new process."""
         storage = self._storage()
-        _pausing(storage, "write", "write_once")
+        _pausing(storage, "write_atomic", "write_once")
         leases = Leases(storage, NAME, clock=self.clock.now, sleep=self._sleep)
         made = Registry("sqlite:////unused/mlflow.db", NAME, DecisionLog(storage, NAME), leases=leases, publish=publish)
         vars(made._context.connection).update(client=self.client, experiment_id="0")

@@ -122,7 +122,7 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
 
 
 def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a run that stands still while it promotes overrides an operator's rollback afterwards."""
+    """Fails when a run that hangs while it promotes overrides an operator's rollback afterwards."""
     served.record(Outcome.PROMOTED, T1, seed=1)
     with rollback_just_before(commit.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
         served.record(Outcome.PROMOTED, T2, seed=2)

@@ -103,7 +103,7 @@ def decision(**changes: Any) -> Decision:
     return factories.decision(**{**values, **changes})
 
 
-def evidence(**changes: Any) -> ReportData:
+def report_data(**changes: Any) -> ReportData:
     random = np.random.default_rng(3)
     rows = 5_000
     fraud = (np.arange(rows) % 50 == 0).astype(np.int8)

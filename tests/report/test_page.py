@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_pages import CHECKS, Page, decision, evidence, html, nothing_decided
+from report_pages import CHECKS, Page, decision, html, nothing_decided, report_data
 
 from fraud_detection.report import ReportData, wording
 from fraud_detection.schema import Difference, Floor, Outcome
@@ -31,7 +31,7 @@ from fraud_detection.settings import Settings
 )
 def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str, consequence: str) -> None:
     """Fails when the report does not open with what was decided and which model is now in service."""
-    page = Page(html(decision(**changes), evidence()))
+    page = Page(html(decision(**changes), report_data()))
     verdict = page.texts["verdict"]
     assert title in verdict
     assert "average precision rose by 0.029" in verdict
@@ -43,7 +43,7 @@ def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str
 
 def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
     """Fails when a metric has the wrong digits, or a rising Brier score is shown as an improvement."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     assert page.row("Average precision")[1:] == ["0.612", "0.641", "+0.029 better"]
     assert page.row("Card precision@100")[1:] == ["0.298", "0.311", "+0.013 better"]
     assert page.row("Brier score mean")[1:] == ["0.00400", "0.00380", "−0.00020 (−5.0 %) better"]
@@ -52,7 +52,7 @@ def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
 
 def test_difference_has_its_interval_confidence_and_pairing() -> None:
     """Fails when the deciding difference is shown without its interval, confidence, pairing or minimum effect."""
-    text = Page(html(decision(), evidence())).texts["difference"]
+    text = Page(html(decision(), report_data())).texts["difference"]
     assert "minus that of champion v12: +0.029, 95 % interval [+0.012, +0.046], paired by card" in text
     assert "minimum effect +0.010" in text
 
@@ -62,7 +62,7 @@ def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
     floor = Floor(average_precision=0.28, amount_average_precision=0.14, multiple=2.0)
     sure = Difference(value=0.3612, low=0.1, high=0.62, confidence=0.9)
     first = decision(champion_version=None, champion=None, version=1, difference=sure, floor=floor)
-    page = Page(html(first, evidence(champion_score=None, amount=np.linspace(1, 2, 5_000))))
+    page = Page(html(first, report_data(champion_score=None, amount=np.linspace(1, 2, 5_000))))
     text = page.texts["difference"]
     assert "minus the floor 0.280 (2 times ranking by amount, 0.140): +0.361, 90 % interval [+0.100, +0.620]" in text
     assert "tested once, one-sided at 95 %, which is the lower end of a two-sided 90 % interval" in text
@@ -76,13 +76,13 @@ def test_a_first_champion_of_an_earlier_release_still_has_its_page() -> None:
     """Fails when the report of a decision from before the floor was recorded can no longer be shown."""
     first = decision(champion_version=None, champion=None, version=1)
     assert first.floor is None
-    text = Page(html(first, evidence(champion_score=None))).texts["difference"]
+    text = Page(html(first, report_data(champion_score=None))).texts["difference"]
     assert "minus a multiple of that of ranking by amount alone" in text
 
 
 def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
     """Fails when a failed check is missing, far down the list, or marked by colour alone."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     assert "3 failed, 2 passed, 1 not measured" in page.texts["checks"]
     results = [cells[-1] for cells in page.cells() if cells[-1] in {"✓ passed", "✕ FAILED", "– not measured"}]
     assert results == ["✕ FAILED"] * 3 + ["✓ passed"] * 2 + ["– not measured"]
@@ -93,20 +93,20 @@ def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
     assert page.row("Something new")[1:3] == ["−0.0121", "−0.005"]
     assert page.row("No version is pinned")[1:3] == ["–", "–"]
     assert page.row("New cards: average precision not below")[1:3] == ["–", "–"]
-    passed = Page(html(decision(checks=CHECKS[:1]), evidence()))
+    passed = Page(html(decision(checks=CHECKS[:1]), report_data()))
     assert "Checks: 1 passed" in passed.texts["checks"]
 
 
 def test_failed_check_never_shows_equal_numbers() -> None:
     """Fails when a narrowly failed check reads `0.01 ≥ 0.01 FAILED`, which no reader believes."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     assert page.row("Large enough to matter")[1:3] == ["0.0099999", "≥ 0.01"]
     assert wording.value_and_limit(0.5, 0.5) == ("0.5", "0.5")
 
 
 def test_data_summary_shows_windows_rejections_and_warnings() -> None:
     """Fails when the report does not show which data the decision is based on, and what was rejected."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     training = ["2026-02-08 00:00", "2026-05-03 00:00", "84 d", "804,517", "6,218", "0.77 %"]
     assert page.row("Training")[1:] == training
     assert page.row("Gap")[3] == "7 d"
@@ -122,7 +122,7 @@ def test_data_summary_shows_windows_rejections_and_warnings() -> None:
 
 def test_slices_and_features_are_shown() -> None:
     """Fails when a slice that got worse, or a feature that leaks, is not visible in the report."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     assert page.row("New cards new_cards")[1:] == ["812", "57", "0.412", "0.431", "+0.019"]
     assert page.row("Tiny")[3:] == ["–", "–", "–"]
     assert page.row("amount")[-1] == "75 %"
@@ -130,7 +130,7 @@ def test_slices_and_features_are_shown() -> None:
 
 def test_details_and_rollback() -> None:
     """Fails when the report lacks the rollback command, or the run and version that it is about."""
-    page = Page(html(decision(), evidence()))
+    page = Page(html(decision(), report_data()))
     assert "bring v12 back" in page.texts["rollback"]
     # By its number: later, the previous champion may be another.
     assert 'fraud-detection rollback --output out --to 12 --reason "…"' in page.texts["rollback"]
@@ -142,7 +142,7 @@ def test_details_and_rollback() -> None:
 @pytest.mark.parametrize("champion_version", [None, 12])
 def test_page_of_a_promotion_before_its_version_is_registered(champion_version: int | None) -> None:
     """Fails when a run killed during registration leaves a report that names a version vNone."""
-    page = Page(html(decision(version=None, champion_version=champion_version), evidence()))
+    page = Page(html(decision(version=None, champion_version=champion_version), report_data()))
     assert ("FIRST CHAMPION" if champion_version is None else "PROMOTED") in page.texts["verdict"]
     assert "None" not in page.texts[""]
 
@@ -150,7 +150,7 @@ def test_page_of_a_promotion_before_its_version_is_registered(champion_version: 
 def test_refusal_says_that_nothing_changed() -> None:
     """Fails when the report of a refusal does not say that the champion is unchanged, and somebody rolls it back."""
     refused = decision(outcome=Outcome.REFUSED, version=None)
-    assert "This run changed nothing: v12 stays in service." in Page(html(refused, evidence())).texts["rollback"]
+    assert "This run changed nothing: v12 stays in service." in Page(html(refused, report_data())).texts["rollback"]
 
 
 def test_page_of_a_run_that_measured_nothing_is_complete() -> None:
@@ -178,5 +178,5 @@ def test_extreme_scores_are_drawn(rows: int) -> None:
     """Fails when scores that are all equal, 0 or 1 break the report's plots."""
     fraud = np.ones(rows, np.int8)
     for score in (np.zeros(rows), np.ones(rows)):
-        page = Page(html(decision(), evidence(fraud=fraud, champion_score=score, challenger_score=score)))
+        page = Page(html(decision(), report_data(fraud=fraud, champion_score=score, challenger_score=score)))
         assert "Calibration" in page.texts["calibration"]

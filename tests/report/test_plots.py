@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_pages import evidence
+from report_pages import report_data
 
 from fraud_detection.report import ReportData, plots, wording
 from fraud_detection.schema import Difference
@@ -15,7 +15,7 @@ from fraud_detection.schema import Difference
 def test_arrays_of_different_rows_are_refused() -> None:
     """Fails when the labels of one table are plotted against the scores of another."""
     with pytest.raises(ValueError, match="champion_score has shape"):
-        evidence(champion_score=np.zeros(3))
+        report_data(champion_score=np.zeros(3))
     with pytest.raises(ValueError, match="expected that of fraud, None"):
         ReportData(challenger_score=np.zeros(3))
 

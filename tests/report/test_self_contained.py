@@ -9,7 +9,7 @@ from pathlib import Path
 import factories
 import numpy as np
 from factories import span
-from report_pages import Page, T, decision, evidence, html
+from report_pages import Page, T, decision, html, report_data
 
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.report import DailyCounts
@@ -22,7 +22,7 @@ HOSTILE = '<script>alert(1)</script><img src="https://evil.example/x.png" onerro
 
 def test_page_fetches_nothing_and_runs_nothing() -> None:
     """Fails when the report needs the network, or runs code in the reader's browser."""
-    text = html(decision(), evidence())
+    text = html(decision(), report_data())
     page = Page(text)
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "img", "iframe", "object", "embed", "base", "form"}
@@ -47,7 +47,7 @@ def test_text_from_data_is_escaped() -> None:
         seconds={HOSTILE: 1.0},
         report=HOSTILE,
     )
-    data = evidence(
+    data = report_data(
         faults={HOSTILE: HOSTILE},
         quarantine=HOSTILE,
         slices=(SliceMetrics(HOSTILE, 1, 1, 0.1, 0.2),),
@@ -63,7 +63,7 @@ def test_text_from_data_is_escaped() -> None:
 
 def test_same_run_gives_the_same_page() -> None:
     """Fails when a repeated run, on another machine too, writes another page than the stored one."""
-    program = "import sys, report_pages as t; sys.stdout.buffer.write(t.html(t.decision(), t.evidence()).encode())"
+    program = "import sys, report_pages as t; sys.stdout.buffer.write(t.html(t.decision(), t.report_data()).encode())"
     folders = os.pathsep.join(map(str, (Path(__file__).parent, Path(factories.__file__).parent)))
     pages = []
     for seed, zone, language in (("1", "Pacific/Auckland", "C"), ("2", "America/New_York", "ru_RU.UTF-8")):
@@ -84,7 +84,7 @@ def test_page_of_a_large_run_stays_small() -> None:
     daily = DailyCounts(days, np.full(len(days), 9_000), np.full(len(days), 60))
     windows = run_windows(T, Settings().windows)
     training = span(T - timedelta(days=3600), windows.training_end, 10, 1)
-    data = evidence(fraud=fraud, champion_score=score, challenger_score=score, daily=daily)
+    data = report_data(fraud=fraud, champion_score=score, challenger_score=score, daily=daily)
     page = html(decision(training=training), data)
     assert len(page.encode()) < 150_000
     Page(page)

@@ -41,7 +41,7 @@ def _upload(folder: Path, url: str) -> None:
     target = storage.open_folder(url)
     for path in folder.rglob("*"):
         if path.is_file():
-            target.write(path.relative_to(folder).as_posix(), path.read_bytes())
+            target.write_atomic(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def _comparable(decision: dict[str, Any]) -> dict[str, Any]:
@@ -137,10 +137,10 @@ def test_spark_reads_and_decides_alike_with_real_s3a(
     for part, chosen in enumerate((slice(0, 40_000), slice(40_000, None))):
         table = rows.drop_columns(["fraud", "label_available_at"])[chosen]
         pq.write_table(table, sink := pa.BufferOutputStream())
-        bucket.write(f"input/month={part}/part 0.parquet", sink.getvalue().to_pybytes())
+        bucket.write_atomic(f"input/month={part}/part 0.parquet", sink.getvalue().to_pybytes())
     frauds = rows.filter(pc.equal(rows["fraud"], 1)).select(["transaction_id", "fraud", "label_available_at"])
     pyarrow.csv.write_csv(frauds, sink := pa.BufferOutputStream())
-    bucket.write("labels/chargebacks.csv", sink.getvalue().to_pybytes())
+    bucket.write_atomic("labels/chargebacks.csv", sink.getvalue().to_pybytes())
     config = tmp_path / "spark.yaml"
     data = {"columns": {"fraud": None}, "labels": {"path": "s3://bucket/labels"}}
     config.write_text(yaml.safe_dump({**SETTINGS, "data": data}), encoding="utf-8")

@@ -26,14 +26,14 @@ def test_names_lists_objects_by_prefix_without_unfinished_ones(tmp_path: Path) -
     """Fails when a file half-written by a killed run is listed as a result."""
     output = storage.open_folder(str(tmp_path))
     for name in ("b/2", "b/1", "a"):
-        output.write(name, b"")
+        output.write_atomic(name, b"")
     (tmp_path / "b" / ".3.tmp-left-by-a-killed-run").write_bytes(b"half")
     assert output.names("b/") == ["b/1", "b/2"]
     assert output.names() == ["a", "b/1", "b/2"]
     assert storage.open_folder(str(tmp_path / "absent")).names() == []
 
 
-@pytest.mark.parametrize("method", ["write", "write_once"])
+@pytest.mark.parametrize("method", ["write_atomic", "write_once"])
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_no_half_written_object_and_says_so(tmp_path: Path, method: str) -> None:
     """Fails when a full disk leaves a half-written object, or the message does not say that it is full."""
@@ -46,10 +46,10 @@ def test_a_full_disk_leaves_no_half_written_object_and_says_so(tmp_path: Path, m
 def test_a_full_disk_keeps_the_object_that_was_there(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Fails when a full disk destroys the object that was to be replaced."""
     output = storage.open_folder(str(tmp_path))
-    output.write("a", b"1")
+    output.write_atomic("a", b"1")
     request.getfixturevalue("full_disk")
     with pytest.raises(FraudDetectionError):
-        output.write("a", b"2")
+        output.write_atomic("a", b"2")
     assert output.read("a") == b"1"
 
 
@@ -59,12 +59,12 @@ def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is a file"):
         storage.open_folder(str(tmp_path / "a"))
     with pytest.raises(FraudDetectionError):
-        storage.open_folder(str(tmp_path / "a" / "b")).write("c", b"")
+        storage.open_folder(str(tmp_path / "a" / "b")).write_atomic("c", b"")
 
 
 def test_a_file_url_means_a_path_and_other_urls_are_refused(tmp_path: Path) -> None:
     """Fails when a file:// URL writes to another folder, or hdfs:// silently to the local disk."""
-    storage.open_folder(f"file://{tmp_path}/with%20space").write("a", b"1")
+    storage.open_folder(f"file://{tmp_path}/with%20space").write_atomic("a", b"1")
     assert (tmp_path / "with space" / "a").read_bytes() == b"1"
     with pytest.raises(SettingsError, match="hdfs://"):
         storage.open_folder("hdfs://bucket/output")

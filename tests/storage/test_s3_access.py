@@ -49,12 +49,12 @@ def test_a_token_is_renewed_before_it_expires(cloud: Server, monkeypatch: pytest
     with Metadata(expires_in=3600).running() as metadata:
         use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
         output = storage.open_folder(f"{ROOT}/renewed")
-        output.write("a", b"1")
+        output.write_atomic("a", b"1")
         now = 3299.0
-        output.write("a", b"2")
+        output.write_atomic("a", b"2")
         assert metadata.asked == 1
         now = 3301.0
-        output.write("a", b"3")
+        output.write_atomic("a", b"3")
         assert metadata.asked == 2
         now += 3301.0
         metadata.status = 503  # away for a moment: the token is good for some minutes yet
@@ -77,7 +77,7 @@ def test_a_machine_without_service_account_uses_the_access_key(server: Server, m
     """Fails when a virtual machine without a service account cannot use the key in its environment."""
     with Metadata(status=404).running() as metadata:
         use_keys(monkeypatch, server.endpoint, YC_METADATA_ADDR=metadata.address)
-        storage.open_folder(ROOT).write("a", b"1")
+        storage.open_folder(ROOT).write_atomic("a", b"1")
 
 
 def test_a_storage_of_somebody_else_gets_no_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_storage_of_somebody_else_gets_no_token(server: Server, monkeypatch: p
     with Metadata().running() as metadata:
         monkeypatch.setattr("fraud_detection.storage.session.DEFAULT_ADDRESS", metadata.address)
         use_keys(monkeypatch, server.endpoint)
-        storage.open_folder(ROOT).write("a", b"1")
+        storage.open_folder(ROOT).write_atomic("a", b"1")
         assert metadata.asked == 0
 
 
@@ -95,7 +95,7 @@ def test_metadata_that_fails_is_tried_again_later(monkeypatch: pytest.MonkeyPatc
     with Metadata(status=503).running() as metadata:
         use(monkeypatch, AWS_ENDPOINT_URL_S3=cloud.endpoint, YC_METADATA_ADDR=metadata.address)
         with pytest.raises(ServiceUnavailableError, match="503"):
-            storage.open_folder(ROOT).write("a", b"1")
+            storage.open_folder(ROOT).write_atomic("a", b"1")
         assert metadata.asked == 3
 
 
@@ -103,14 +103,14 @@ def test_without_any_credentials_it_says_which_there_could_be(monkeypatch: pytes
     """Fails when missing credentials end in a library's stack trace instead of what to set."""
     use(monkeypatch, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        storage.open_folder(ROOT).write("a", b"1")
+        storage.open_folder(ROOT).write_atomic("a", b"1")
 
 
 def test_a_refused_key_is_reported_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a missing permission is retried, or the message holds the secret."""
     use_keys(monkeypatch, server.endpoint, AWS_ACCESS_KEY_ID="another-key")
     for attempt in (
-        lambda: storage.open_folder(ROOT).write("a", b"1"),
+        lambda: storage.open_folder(ROOT).write_atomic("a", b"1"),
         lambda: storage.open_folder(ROOT).read("a"),
         lambda: storage.open_folder(ROOT).names(),
         lambda: storage.input_files(ROOT),
@@ -125,7 +125,7 @@ def test_a_bucket_that_does_not_exist_is_a_wrong_argument(server: Server, monkey
     """Fails when a misspelt bucket is not reported as a wrong setting (output) or missing data (input)."""
     use_keys(monkeypatch, server.endpoint)
     with pytest.raises(SettingsError, match="s3a://absent/output/a: the bucket does not exist"):
-        storage.open_folder("s3a://absent/output").write("a", b"1")
+        storage.open_folder("s3a://absent/output").write_atomic("a", b"1")
     with pytest.raises(SettingsError):
         storage.open_folder("s3a://absent/output").read("a")
     with pytest.raises(DataError, match="does not exist"):
@@ -155,10 +155,10 @@ def test_a_storage_that_stumbles_is_tried_again_at_once(server: Server, monkeypa
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
     server.outage(status=503, times=2)
-    output.write("a", b"1")
+    output.write_atomic("a", b"1")
     server.outage(status=503, times=99)
     with pytest.raises(ServiceUnavailableError, match="503"):
-        output.write("a", b"2")
+        output.write_atomic("a", b"2")
 
 
 def test_a_writer_whose_answer_is_lost_still_knows_that_it_won(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_writer_whose_answer_is_lost_still_knows_that_it_won(server: Server, m
     output = storage.open_folder(ROOT)
     server.outage(status=500, times=1, method="PUT", after=1)
     assert output.write_once("mine", b"1") is True
-    output.write("of_another", b"1")
+    output.write_atomic("of_another", b"1")
     server.outage(status=500, times=1, method="PUT")
     assert output.write_once("of_another", b"2") is False
 
@@ -176,10 +176,10 @@ def test_an_object_replaced_while_it_is_read_is_not_mixed(server: Server, monkey
     """Fails when a file replaced during a read gives a mixture of old and new rows that nobody notices."""
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
-    place = output.write("data.parquet", b"a" * 3_000_000)
+    place = output.write_atomic("data.parquet", b"a" * 3_000_000)
     with storage.open_input(place) as file:
         assert file.read(10) == b"a" * 10
-        output.write("data.parquet", b"b" * 3_000_000)
+        output.write_atomic("data.parquet", b"b" * 3_000_000)
         file.seek(2_000_000)
         with pytest.raises(ServiceUnavailableError, match="replaced or removed while it was read"):
             file.read(10)
@@ -196,7 +196,7 @@ def test_a_url_without_a_bucket_is_refused_without_being_repeated(url: str) -> N
 def test_a_small_file_costs_two_requests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a folder with a year of hourly files takes far more requests than needed."""
     use_keys(monkeypatch, server.endpoint)
-    place = storage.open_folder(ROOT).write("small.csv", b"x" * 1000)
+    place = storage.open_folder(ROOT).write_atomic("small.csv", b"x" * 1000)
     before = len(server.requests())
     storage.open_input(place).read()
     assert [entry.split()[0] for entry in server.requests()[before:]] == ["HEAD", "GET"]

@@ -35,7 +35,7 @@ def output(root: str) -> Storage:
 
 def test_an_object_is_read_back_as_it_was_written(output: Storage, root: str) -> None:
     """Fails when a report is not where the run said that it is."""
-    place = output.write("reports/a.html", b"1")
+    place = output.write_atomic("reports/a.html", b"1")
     assert output.read("reports/a.html") == b"1"
     assert place == output.url("reports/a.html") == f"{root}/reports/a.html".replace("s3://", "s3a://")
     assert storage.open_input(place).read() == b"1"
@@ -48,8 +48,8 @@ def test_an_absent_object_reads_as_none(output: Storage) -> None:
 
 def test_a_second_write_replaces_the_first(output: Storage) -> None:
     """Fails when a report written again after registration still shows the old content."""
-    output.write("a", b"1")
-    output.write("a", b"2")
+    output.write_atomic("a", b"1")
+    output.write_atomic("a", b"2")
     assert output.read("a") == b"2"
     assert output.names() == ["a"]
 
@@ -57,12 +57,12 @@ def test_a_second_write_replaces_the_first(output: Storage) -> None:
 def test_readers_see_the_old_object_or_the_new_and_never_a_part(output: Storage) -> None:
     """Fails when a person who opens a report while it is replaced sees half a page."""
     contents = [letter * 300_000 for letter in (b"a", b"b")]
-    output.write("page", contents[0])
+    output.write_atomic("page", contents[0])
     done = threading.Event()
 
     def keep_writing() -> None:
         for turn in range(12):
-            output.write("page", contents[turn % 2])
+            output.write_atomic("page", contents[turn % 2])
         done.set()
 
     with ThreadPoolExecutor(1) as pool:
@@ -91,7 +91,7 @@ def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Stor
     """Fails when the history ends with the first page of a listing and hides every later decision."""
     names = [f"decisions/{number:02}" for number in range(12)]  # the server's pages have 5
     for name in [*names, "decisions-of-others", "a"]:
-        output.write(name, b"")
+        output.write_atomic(name, b"")
     assert output.names("decisions/") == names
     assert output.names("decisions/1") == names[10:]
     assert output.names() == sorted([*names, "decisions-of-others", "a"])
@@ -107,14 +107,14 @@ def test_an_empty_folder_has_no_names(output: Storage) -> None:
 def test_no_name_leaves_the_folder(output: Storage, name: str) -> None:
     """Fails when a model name in a settings file can write outside the output folder."""
     with pytest.raises(ValueError, match="not a name inside"):
-        output.write(name, b"")
+        output.write_atomic(name, b"")
 
 
 def test_input_files_are_found_at_any_depth_without_hidden_ones(output: Storage, root: str) -> None:
     """Fails when a file in a nested folder is not read, or a marker or temporary file is."""
     for name in ("in/b.csv", "in/2024/05/a.csv", "in/_SUCCESS", "in/.crc", "in/_temporary/c.csv", "in/2024/.part.csv"):
-        output.write(name, b"x")
-    output.write("in2/of_others.csv", b"x")
+        output.write_atomic(name, b"x")
+    output.write_atomic("in2/of_others.csv", b"x")
     found = [output.url("in/2024/05/a.csv"), output.url("in/b.csv")]
     assert storage.input_files(f"{root}/in") == found
     assert storage.input_files(f"{root}/in/") == found
@@ -130,7 +130,7 @@ def test_an_input_that_does_not_exist_is_not_read_as_empty(root: str) -> None:
 def test_an_input_can_be_read_at_any_offset(output: Storage) -> None:
     """Fails when Parquet, which is read from its end, or CSV in pieces is read wrongly."""
     content = bytes(range(256)) * 10_000
-    with storage.open_input(output.write("file", content)) as file:
+    with storage.open_input(output.write_atomic("file", content)) as file:
         assert file.size() == len(content)
         file.seek(len(content) - 5)
         assert file.read() == content[-5:]
@@ -139,4 +139,4 @@ def test_an_input_can_be_read_at_any_offset(output: Storage) -> None:
         file.seek(3)
         assert file.read(4) == content[3:7]
         assert file.read(0) == b""
-    assert storage.open_input(output.write("empty", b"")).read() == b""
+    assert storage.open_input(output.write_atomic("empty", b"")).read() == b""

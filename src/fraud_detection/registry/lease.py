@@ -95,7 +95,7 @@ class Leases:
 
     def write(self, record: LeaseRecord) -> None:
         """Replace a generation; only its holder may."""
-        self._storage.write(self._name(record.generation), _content(record))
+        self._storage.write_atomic(self._name(record.generation), _content(record))
 
     def exists(self, generation: int) -> bool:
         """Whether this generation has been taken."""

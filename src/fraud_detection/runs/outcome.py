@@ -97,7 +97,7 @@ def write_maturity(storage: Storage, maturity: Maturity) -> None:
         written = storage.read(name)
         if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
             return
-    storage.write(name, maturity.model_dump_json(indent=2).encode())
+    storage.write_atomic(name, maturity.model_dump_json(indent=2).encode())
 
 
 def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
@@ -135,7 +135,7 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
 
 
 def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
-    open_folder(output).write(outcome_file(run_name), outcome.model_dump_json(indent=2).encode())
+    open_folder(output).write_atomic(outcome_file(run_name), outcome.model_dump_json(indent=2).encode())
 
 
 def _naive(moment: datetime) -> datetime:

@@ -34,6 +34,6 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
     """
     publication = Publication.model_validate_json(content)
     page = render(decision, publication.drawing).encode()
-    storage.write(report_file(decision.model_name, decision.as_of), page)
+    storage.write_atomic(report_file(decision.model_name, decision.as_of), page)
     write_maturity(storage, publication.maturity)
     return {"report.html": page}

@@ -16,7 +16,7 @@ class Storage(ABC):
         """The path or the URL of `name`."""
 
     @abstractmethod
-    def write(self, name: str, content: bytes) -> str:
+    def write_atomic(self, name: str, content: bytes) -> str:
         """Write or replace one object atomically, and return its path or URL. Readers never see a part of it."""
 
     @abstractmethod

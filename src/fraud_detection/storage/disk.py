@@ -39,7 +39,7 @@ class DiskFolder(Storage):
     def url(self, name: str) -> str:
         return str(self._path(name))
 
-    def write(self, name: str, content: bytes) -> str:
+    def write_atomic(self, name: str, content: bytes) -> str:
         path = self._path(name)
         with _translate_errors("write", path), _temporary_file(path, content) as temporary:
             temporary.replace(path)

@@ -69,7 +69,7 @@ class BucketFolder(Storage):
     def url(self, name: str) -> str:
         return self._address.url_of(self._key(name))
 
-    def write(self, name: str, content: bytes) -> str:
+    def write_atomic(self, name: str, content: bytes) -> str:
         url = self.url(name)
         with translate_errors("write", url):
             client().put_object(**self._object(name, content))

@@ -32,7 +32,7 @@ def write_quarantine(transactions: Transactions, output: Storage, name: str) -> 
     columns = [_harmless(pa.array(rows[name], pa.string(), from_pandas=True)) for name in rows]
     text = io.BytesIO()
     pyarrow.csv.write_csv(pa.table(columns, _harmless(pa.array(list(rows))).to_pylist()), text)
-    return output.write(name, text.getvalue())
+    return output.write_atomic(name, text.getvalue())
 
 
 def _harmless(texts: pa.StringArray) -> pa.StringArray:
