@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 
 _TIMEOUT = 10.0  # seconds that a control call may take
+_DEADLINE = 30.0  # seconds to start or to stop
 _POLL = 0.05
 OLDER_EVENTS = "events.1.jsonl"
 """The event log before the one that is being written."""
@@ -133,10 +134,9 @@ def serving(
     settings: Mapping[str, object] | None = None,
     *,
     python: str = sys.executable,
-    deadline: float = 30.0,
 ) -> Iterator[Emulator]:
     """A new emulator, on a free port unless the settings name one; stopped with its jobs at the exit."""
-    process = start(state, settings, python=python, deadline=deadline)
+    process = start(state, settings, python=python)
     try:
         yield Emulator(state)
     finally:
@@ -148,7 +148,6 @@ def start(
     settings: Mapping[str, object] | None = None,
     *,
     python: str = sys.executable,
-    deadline: float = 30.0,
 ) -> "subprocess.Popen[bytes]":
     """Start an emulator and wait until it answers. Raises EmulatorNotReadyError with its output."""
     state = state.absolute()
@@ -168,18 +167,18 @@ def start(
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         )
     emulator = Emulator(state)
-    if not wait_for(lambda: process.poll() is not None or emulator.health(), deadline) or process.poll() is not None:
+    if not wait_for(lambda: process.poll() is not None or emulator.health(), _DEADLINE) or process.poll() is not None:
         stop(process)
         raise EmulatorNotReadyError(f"the emulator did not start: {output.read_text(errors='replace')[-2000:]}")
     return process
 
 
-def stop(process: "subprocess.Popen[bytes]", deadline: float = 30.0) -> int:
+def stop(process: "subprocess.Popen[bytes]") -> int:
     """Stop an emulator by SIGTERM, and by SIGKILL if that fails; returns its exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(deadline)
+        return process.wait(_DEADLINE)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()

@@ -17,7 +17,8 @@ from local_stack.settings import AIRFLOW_PREFIX, ROOT, Stack, StackError
 
 ADMIN = "admin"
 CONNECTION = "yandexcloud_default"
-API_SECONDS = 120.0  # that the scheduler waits for the API server, before supervisord starts it anew
+API_SECONDS = 120.0  # that the scheduler waits for the API server, before supervisord starts it again
+_DAG_SECONDS = 120.0  # that a DAG may take to be found
 _MASK = "***"
 _PROGRAM = ROOT / ".venv-airflow" / "bin" / "airflow"
 
@@ -165,13 +166,13 @@ def task_log(stack: Stack, dag: str, run_id: str, task: str) -> Path | None:
     return max(folder.glob("attempt=*.log"), default=None, key=lambda path: path.stat().st_mtime)
 
 
-def wait_for_dag(api: Airflow, dag: str, deadline: float = 120.0) -> None:
+def wait_for_dag(api: Airflow, dag: str) -> None:
     """Wait until the DAG processor has found a DAG. Raises StackError with what is wrong with its file."""
-    end = time.monotonic() + deadline
+    end = time.monotonic() + _DAG_SECONDS
     while not api.has_dag(dag):
         if time.monotonic() > end:
             errors = api.import_errors() or "its file is not in the bucket's folder dags/, or is not parsed yet"
             raise StackError(
-                f"Airflow has no DAG {dag} after {deadline:.0f} s: {errors}\nnext: make logs COMPONENT=dag-processor"
+                f"Airflow has no DAG {dag} after {_DAG_SECONDS:.0f} s: {errors}\nnext: make logs COMPONENT=dag-processor"
             )
         time.sleep(1.0)

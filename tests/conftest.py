@@ -40,13 +40,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs more than this machine has; in `make test-extra` a missing program is a failure."""
     for need in (need for marker in item.iter_markers("needs") for need in marker.args):
         if need == "HANDBOOK_DATA":
-            if not os.environ.get(need):  # nobody can install it, so no target demands it
+            if not os.environ.get(need):  # it cannot be installed, so no target requires it
                 pytest.skip("HANDBOOK_DATA names no file; run: make test-extra HANDBOOK_DATA=FILE")
         elif not shutil.which(need):
-            told = f"{need} is not installed (Debian: apt install {PACKAGES[need]})"
+            missing = f"{need} is not installed (Debian: apt install {PACKAGES[need]})"
             if os.environ.get("TEST_EXTRA"):
-                pytest.fail(told)
-            pytest.skip(f"{told}; run then: make test-extra")
+                pytest.fail(missing)
+            pytest.skip(f"{missing}; run then: make test-extra")
 
 
 @pytest.fixture(scope="session")

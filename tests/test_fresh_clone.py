@@ -66,17 +66,17 @@ def test_a_variable_that_nobody_set_is_not_handed_on_empty(project: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("demanded", "code", "told"), [("", 0, "skipped"), ("1", 1, "error")])
+@pytest.mark.parametrize(("required", "code", "summary"), [("", 0, "skipped"), ("1", 1, "error")])
 def test_what_a_machine_lacks_is_skipped_unless_it_is_demanded(
-    demanded: str, code: int, told: str, tmp_path: Path
+    required: str, code: int, summary: str, tmp_path: Path
 ) -> None:
     """Fails when a newcomer's first `make test` is red, or `make test-extra` is green without running a test."""
     command = [sys.executable, "-m", "pytest", "-m", "needs", "-p", "no:cacheprovider", "tests/test_shell_scripts.py"]
     (tmp_path / "git").symlink_to(shutil.which("git") or "/usr/bin/git")
-    environment = _environment(PATH=str(tmp_path), TEST_EXTRA=demanded)
+    environment = _environment(PATH=str(tmp_path), TEST_EXTRA=required)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout
-    assert told in done.stdout.splitlines()[-1]
+    assert summary in done.stdout.splitlines()[-1]
     assert "passed" not in done.stdout.splitlines()[-1]
     assert "shellcheck is not installed (Debian: apt install shellcheck)" in done.stdout
 

@@ -134,7 +134,7 @@ def test_every_task_has_a_limit_and_retries(dag: Any) -> None:
         assert task.execution_timeout is not None, task.task_id
         assert 1 <= task.retries <= 3
         assert task.retry_delay >= timedelta(minutes=1)
-        assert task.on_failure_callback, "nobody would be told"
+        assert task.on_failure_callback, "the failure is not reported"
 
 
 def test_the_deletion_runs_in_any_case_and_hides_nothing(training: Any) -> None:
@@ -296,8 +296,8 @@ def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, An
     if task_id in ("enough_new_frauds", "outcome"):
         return {"op_args": _render(task, [a for a in task.op_args if not hasattr(a, "operator")], context, environment)}
     callbacks = task.on_failure_callback if isinstance(task.on_failure_callback, list) else [task.on_failure_callback]
-    told = [_render(task, callback.connection_id, context, environment) for callback in callbacks]
-    return {"webhooks": told} | {
+    webhooks = [_render(task, callback.connection_id, context, environment) for callback in callbacks]
+    return {"webhooks": webhooks} | {
         name: _render(task, getattr(task, name), context, environment)
         for name in fields
         if not hasattr(getattr(task, name), "operator")

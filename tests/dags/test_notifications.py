@@ -73,9 +73,9 @@ def test_promotions_and_failures_are_told_and_nothing_else(
     assert "secret-of-the-webhook" not in output.out + output.err
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(-5, 0), (5, 1)])
+@pytest.mark.parametrize(("minutes", "messages"), [(-5, 0), (5, 1)])
 def test_a_promotion_of_an_earlier_run_is_not_told_again(
-    installation: Installation, webhook: Webhook, minutes: int, told: int
+    installation: Installation, webhook: Webhook, minutes: int, messages: int
 ) -> None:
     """Fails when a run whose hour was already decided announces a new model that does not exist."""
     installation.configure(webhook_connection="fraud_detection_webhook")
@@ -83,9 +83,9 @@ def test_a_promotion_of_an_earlier_run_is_not_told_again(
     installation.jobs_do(f"decided:{(began + timedelta(minutes=minutes)).isoformat()}")
     run = installation.run(at=began)
     assert run.state == "success"
-    assert len(webhook.texts) == told
-    assert run.xcom["outcome"]["repeated"] is not bool(told)
-    assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(told)
+    assert len(webhook.texts) == messages
+    assert run.xcom["outcome"]["repeated"] is not bool(messages)
+    assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(messages)
 
 
 def test_nothing_is_sent_unless_notifications_are_configured(installation: Installation, webhook: Webhook) -> None:

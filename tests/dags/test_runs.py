@@ -26,20 +26,27 @@ def _clean(run: Run, clusters: int, jobs: int) -> None:
     assert sorted(run.clusters("DELETED")) == sorted(run.clusters("CREATING"))
 
 
+def _clean_since(run: Run, installation: Installation, before: int, clusters: int, jobs: int) -> None:
+    """The same of all that happened since there were `before` events, also by processes that were killed."""
+    assert run.state == "success"
+    run.events = installation.emulator.events()[before:]
+    _clean(run, clusters, jobs)
+
+
 def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(installation: Installation) -> None:
     """Fails when a normal run leaves its cluster behind, trains twice, or does not show its decision."""
     run = installation.run()
     assert run.state == "success", run.tasks
     _clean(run, clusters=1, jobs=1)
     assert set(run.tasks.values()) == {"success"}
-    told = run.xcom["outcome"]
-    assert (told["decision"], told["version"]) == ("promoted", 13)
-    assert told["summary"].startswith(
+    result = run.xcom["outcome"]
+    assert (result["decision"], result["version"]) == ("promoted", 13)
+    assert result["summary"].startswith(
         "2026-05-24T10:00:00Z: promoted as v13; average precision +0.029 [+0.012, +0.046]; every check passed; "
         "report s3a://"
     )
     if _on_airflow_2():
-        assert run.note == told["summary"]
+        assert run.note == result["summary"]
 
 
 def test_cluster_and_job_are_named_and_labelled_after_the_run(installation: Installation) -> None:
@@ -68,9 +75,9 @@ def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(install
     assert run.state == "success"
     assert set(run.tasks.values()) == {"skipped"}
     assert run.calls("ClusterService", "Create") == []
-    told = run.xcom["enough_new_frauds"]
-    assert (told["train"], told["new_frauds"]) == (False, 9)
-    assert told["reason"] == "9 new frauds matured in 2026-05-24 08:00 … 2026-05-24 10:00; a run needs 10"
+    result = run.xcom["enough_new_frauds"]
+    assert (result["train"], result["new_frauds"]) == (False, 9)
+    assert result["reason"] == "9 new frauds matured in 2026-05-24 08:00 … 2026-05-24 10:00; a run needs 10"
 
 
 @pytest.mark.parametrize("conf", [None, {"force": True}])
@@ -242,10 +249,7 @@ def test_a_worker_killed_while_the_cluster_was_made_leaves_it_to_the_next_try(in
     installation.emulator.add_fault("create-slow", seconds=3)
     before = len(installation.emulator.events())
     _killed_when(installation, lambda: _has(installation, before, "cluster", "CREATING"))
-    run = installation.run()
-    assert run.state == "success"
-    run.events = installation.emulator.events()[before:]
-    _clean(run, clusters=1, jobs=1)
+    _clean_since(installation.run(), installation, before, clusters=1, jobs=1)
 
 
 @pytest.mark.slow
@@ -255,9 +259,7 @@ def test_a_worker_killed_for_good_leaves_its_cluster_to_the_reaper(installation:
     _killed_when(installation, lambda: _has(installation, before, "cluster", "CREATING"))
     assert wait_for(lambda: _has(installation, before, "cluster", "RUNNING"))
     reaped = _reap(installation, later=timedelta(hours=4))
-    assert reaped.state == "success"
-    reaped.events = installation.emulator.events()[before:]
-    _clean(reaped, clusters=1, jobs=0)
+    _clean_since(reaped, installation, before, clusters=1, jobs=0)
 
 
 @pytest.mark.slow
@@ -266,10 +268,7 @@ def test_a_worker_killed_while_the_job_ran_attaches_to_it(installation: Installa
     installation.jobs_do("slow")
     before = len(installation.emulator.events())
     _killed_when(installation, lambda: _has(installation, before, "job", "RUNNING"))
-    run = installation.run()
-    assert run.state == "success"
-    run.events = installation.emulator.events()[before:]
-    _clean(run, clusters=1, jobs=1)
+    _clean_since(installation.run(), installation, before, clusters=1, jobs=1)
 
 
 @pytest.mark.slow
@@ -281,9 +280,7 @@ def test_two_runs_at_once_train_once_each_and_delete_only_their_own_cluster(inst
         assert wait_for(lambda: _has(installation, before, "cluster", "CREATING"), 60)
         run = installation.run()
         assert other.wait(60) == 0
-    assert run.state == "success"
-    run.events = installation.emulator.events()[before:]
-    _clean(run, clusters=2, jobs=2)
+    _clean_since(run, installation, before, clusters=2, jobs=2)
     both = [e["event"] + e["status"] for e in run.events if e.get("status") in ("RUNNING", "DELETED")]
     assert both.index("clusterDELETED") > both.index("clusterRUNNING", both.index("clusterRUNNING") + 1), (
         "the runs were not at once"
@@ -422,8 +419,8 @@ def test_a_decided_hour_is_refused_before_it_costs_anything(
     run = installation.run(at=HOUR + timedelta(minutes=20), conf=conf)
     assert run.calls("ClusterService", "Create") == []
     assert (run.state, run.tasks["enough_new_frauds"]) == (("failed", "failed") if conf else ("success", "skipped"))
-    told = run.xcom["enough_new_frauds"]
-    assert told["reason"] == "2026-05-24 10:00 is decided already"
+    result = run.xcom["enough_new_frauds"]
+    assert result["reason"] == "2026-05-24 10:00 is decided already"
     if conf:
         output = capfd.readouterr()
         assert "the next hour to decide is 2026-05-24 11:00 UTC" in output.out + output.err + caplog.text

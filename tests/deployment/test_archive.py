@@ -122,18 +122,22 @@ def test_a_broken_file_is_said_to_be_broken(tmp_path: Path, made: Callable[..., 
 def test_the_same_files_give_the_same_bytes_on_another_machine(tmp_path: Path) -> None:
     """Fails when the same packages give other bytes on another machine, and 147 MB are uploaded again."""
     names = ["b/two.py", "B/one.py", "a-1.dist-info/METADATA", "ä.py", "a" * 120 + "/c.py"]
-    for desk, order in (("one", names), ("two", names[::-1])):
+    for machine, order in (("one", names), ("two", names[::-1])):
         for name in order:
-            path = tmp_path / desk / name
+            path = tmp_path / machine / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"content of {name}")
-        about_the_desk = {"a-1.dist-info/RECORD": desk, "a-1.dist-info/INSTALLER": desk, "bin/tool": f"#!/{desk}"}
-        for name, content in {**about_the_desk, "b/__pycache__/two.cpython-311.pyc": desk}.items():
-            (tmp_path / desk / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / desk / name).write_text(content)
+        of_the_machine = {
+            "a-1.dist-info/RECORD": machine,
+            "a-1.dist-info/INSTALLER": machine,
+            "bin/tool": f"#!/{machine}",
+        }
+        for name, content in {**of_the_machine, "b/__pycache__/two.cpython-311.pyc": machine}.items():
+            (tmp_path / machine / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / machine / name).write_text(content)
     (tmp_path / "two" / "b" / "two.py").chmod(0o700)
     os.utime(tmp_path / "two" / "b" / "two.py", (1, time.time() - 10_000))
-    first, second = (archive.packed(tmp_path / desk) for desk in ("one", "two"))
+    first, second = (archive.packed(tmp_path / machine) for machine in ("one", "two"))
     assert first == second
     assert first[4:8] == bytes(4), "gzip's header holds a time"
     with tarfile.open(fileobj=io.BytesIO(first)) as tar:

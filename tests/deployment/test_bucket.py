@@ -197,7 +197,7 @@ def test_a_short_outage_is_survived(s3: Server) -> None:
 
 
 def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
-    """Fails when a script cannot tell an unreachable storage from a wrong setting by the exit code."""
+    """Fails when a script cannot distinguish an unreachable storage from a wrong setting by the exit code."""
     settings = {"INPUT_BUCKET": BUCKET, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with pytest.raises(DeploymentError, match="continues where it stopped") as failed:
         bucket.upload("data", {**settings, "S3_ENDPOINT": "http://127.0.0.1:9"}, data)

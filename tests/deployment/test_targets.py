@@ -166,6 +166,6 @@ def test_make_env_names_terraforms_install_page_where_it_is_missing(tmp_path: Pa
     command = [make, "env", "TERRAFORM=terraform-is-not-here", "CLOUD=" + str(tools) + "/", "-o", "cloud-tools"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    told = done.stdout + done.stderr
-    assert "is not installed" in told
-    assert "https://developer.hashicorp.com/terraform/install" in told
+    output = done.stdout + done.stderr
+    assert "is not installed" in output
+    assert "https://developer.hashicorp.com/terraform/install" in output

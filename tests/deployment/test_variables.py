@@ -110,7 +110,7 @@ def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Sta
     changed = {"fraud_detection": {**CONTENT["fraud_detection"], "min_new_frauds": 11}}
     import_variables(airflow, changed)
     assert json.loads(started.variable("fraud_detection")) == changed["fraud_detection"]
-    assert started.variable("other name/1") == "text", "a variable of somebody else is gone"
+    assert started.variable("other name/1") == "text", "a variable of another user is gone"
 
 
 def test_the_connection_that_the_variables_name_is_made_once_and_never_changed(started: Started) -> None:
@@ -255,7 +255,7 @@ def test_a_missing_password_key_or_token_is_reported_before_the_uploads(
     without_os_login.write_text(json.dumps(variables))
     env_file = tmp_path / ".env"
     said = "AIRFLOW_URL=https://c-1.airflow.yandexcloud.net\n"
-    for file, more, told in (
+    for file, more, message in (
         (VARIABLES_EXAMPLE, "", "AIRFLOW_ADMIN_PASSWORD is not set"),
         (without_os_login, "AIRFLOW_ADMIN_PASSWORD=x\n", "PUBLIC_SSH_KEY is not set"),
         (VARIABLES_EXAMPLE, "", "yc is not installed"),
@@ -264,5 +264,5 @@ def test_a_missing_password_key_or_token_is_reported_before_the_uploads(
         said += more
         env_file.write_text(said)
         done = _command(env_file, file, "--check")
-        assert told in done.stderr
-        assert done.returncode == 0 if not told else done.returncode != 0, done.stderr
+        assert message in done.stderr
+        assert done.returncode == 0 if not message else done.returncode != 0, done.stderr

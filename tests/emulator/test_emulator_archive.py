@@ -10,7 +10,7 @@ import pyspark
 import pytest
 import yaml
 from conftest import SETTINGS, T
-from fakes.emulated_cloud import BUCKET, QUICK, emulated
+from fakes.emulated_cloud import BUCKET, ON_YARN, QUICK, emulated
 
 from deployment import archive, bucket
 from deployment.locked import CLOUD, this_machine
@@ -58,11 +58,7 @@ def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_pat
                 *("--input", f"s3a://{BUCKET}/input_data", "--output", f"s3a://{BUCKET}/output_data"),
                 *("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"),
             ],
-            properties={
-                "spark.submit.deployMode": "cluster",
-                "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
-                "spark.executorEnv.PYTHONPATH": "./venv",
-            },
+            properties=ON_YARN,
         )
         done = api.done(operation, deadline=300)
         log = api.emulator.log(job_id)

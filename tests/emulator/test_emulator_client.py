@@ -76,7 +76,7 @@ def test_a_run_of_the_operators_makes_a_lightweight_cluster_runs_the_job_and_del
         api.clusters.Get(cluster_service_pb2.GetClusterRequest(cluster_id=created.id))
     assert code(error) is grpc.StatusCode.NOT_FOUND
     [asked] = [one for one in api.emulator.cluster_requests() if one["clusterId"] == created.id]
-    assert asked["securityGroupIds"] == [api.cloud["security_group_id"]], "nobody could look at it afterwards"
+    assert asked["securityGroupIds"] == [api.cloud["security_group_id"]], "the security group is lost"
 
 
 def test_a_failed_job_raises_in_the_operator(api: Api, cluster: cluster_pb2.Cluster) -> None:

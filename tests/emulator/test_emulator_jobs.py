@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fakes.emulated_cloud import BUCKET, QUICK, Api, code, emulated, is_alive, violated_fields
+from fakes.emulated_cloud import BUCKET, ON_YARN, QUICK, Api, code, emulated, is_alive, violated_fields
 from yandex.cloud.dataproc.v1 import job_service_pb2
 
 from emulator.client import wait_for
@@ -168,11 +168,9 @@ def test_properties_of_cluster_job_and_emulator_are_merged_in_that_order(api: Ap
             "yarn:yarn.nm.pmem": "1",
         },
         properties={
+            **ON_YARN,
             "spark.sql.shuffle.partitions": "8",
-            "spark.submit.deployMode": "cluster",
             "spark.yarn.maxAppAttempts": "1",
-            "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
-            "spark.executorEnv.PYTHONPATH": "./venv",
         },
         packages=["org.example:thing:1.0"],
     )
@@ -389,11 +387,7 @@ def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: 
             python_file_uris=[f"s3a://{BUCKET}/src/library.zip"],
             archive_uris=[f"s3a://{BUCKET}/venv.tar.gz#venv"],
             args=[f"s3a://{BUCKET}/input", f"s3a://{BUCKET}/output"],
-            properties={
-                "spark.submit.deployMode": "cluster",
-                "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
-                "spark.executorEnv.PYTHONPATH": "./venv",
-            },
+            properties=ON_YARN,
         )
         done = api.done(operation, deadline=120)
         log = api.emulator.log(job_id)

@@ -62,16 +62,16 @@ def test_without_an_id_nothing_is_asked(machine: Api, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("secret_id", "told"),
+    ("secret_id", "message"),
     [
         ("e6qnosuchsecret", "lockbox.payloadViewer"),
         ("../../secrets", "expected the id of a Lockbox secret"),
     ],
 )
-def test_a_wrong_id_is_explained(machine: Api, monkeypatch: pytest.MonkeyPatch, secret_id: str, told: str) -> None:
+def test_a_wrong_id_is_explained(machine: Api, monkeypatch: pytest.MonkeyPatch, secret_id: str, message: str) -> None:
     """Fails when a mistyped secret id ends in a stack trace on a machine that is then deleted."""
     monkeypatch.setenv(SECRET_ID, secret_id)
-    with pytest.raises(FraudDetectionError, match=told):
+    with pytest.raises(FraudDetectionError, match=message):
         take_from_lockbox()
 
 

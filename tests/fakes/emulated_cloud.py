@@ -42,6 +42,12 @@ QUICK = {
     "job_pending": 0.02,
     "job_grace": 1.0,
 }
+ON_YARN = {
+    "spark.submit.deployMode": "cluster",
+    "spark.yarn.appMasterEnv.PYTHONPATH": "./venv",
+    "spark.executorEnv.PYTHONPATH": "./venv",
+}
+"""Properties of a job whose archive is unpacked as `venv`."""
 DEADLINE = 15.0  # seconds that anything here may take
 GIB = 1024**3
 

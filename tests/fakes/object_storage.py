@@ -24,7 +24,7 @@ NAMES = ("AWS_", "MLFLOW_S3_", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "YC_METADATA_ADDR
 
 @dataclass(frozen=True)
 class Server:
-    """A running server with one bucket, and a look at what is in it."""
+    """A running server with one bucket, and its contents."""
 
     endpoint: str
     earlier_writes: int = 0

@@ -101,7 +101,7 @@ def test_nothing_is_open_to_the_internet(tests: TerraformReport) -> None:
             assert not rule.get("v6_cidr_blocks")
             narrow = [rule.get("v4_cidr_blocks"), rule.get("security_group_id"), rule.get("predefined_target")]
             if run.name != "defaults/plan":  # ids of other groups are not known before they are made
-                assert any(narrow), f"{run.name}: {group.address} has a rule for nobody in particular: {rule}"
+                assert any(narrow), f"{run.name}: {group.address} has a rule for every address: {rule}"
         for group in run.of("yandex_vpc_default_security_group"):
             assert not group.values.get("ingress")
             assert not group.values.get("egress")

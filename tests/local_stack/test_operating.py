@@ -89,7 +89,7 @@ def test_a_scheduler_without_an_api_server_says_what_to_look_at(stack: Stack, mo
 
 
 @pytest.mark.parametrize(
-    ("states", "paused", "clusters", "told"),
+    ("states", "paused", "clusters", "message"),
     [
         (
             ("running", "success"),
@@ -110,16 +110,16 @@ def test_what_needs_a_person_is_reported_with_the_next_command(
     states: tuple[str, ...],
     paused: tuple[str, ...],
     clusters: tuple[str, ...],
-    told: str | None,
+    message: str | None,
 ) -> None:
     """Fails when `make status` and `make up` do not report a lost cluster or run with the next command."""
     world(*states, paused=paused, clusters=clusters)
     lines = [f"{what} {text}" for what, text in runs.attention(stack, runs.training(stack))]
-    if told is None:
+    if message is None:
         assert lines == []
     else:
         [line] = lines
-        assert told in line
+        assert message in line
         assert "next: make " in line
 
 

@@ -68,7 +68,7 @@ def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("AIRFLOW_PORT=http", "AIRFLOW_PORT is 'http'"),
         ("MLFLOW_PORT=8080", "AIRFLOW_PORT and MLFLOW_PORT are both 8080"),
@@ -76,11 +76,11 @@ def test_a_schedule_needs_no_quotes_neither_for_the_stack_nor_for_the_cloud(tmp_
         ("nonsense", "line 1: expected NAME=value"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_wrong_setting_is_named(tmp_path: Path, line: str, message: str) -> None:
     """Fails when a mistyped setting shows only as a component that does not start."""
     env = tmp_path / ".env"
     env.write_text(line + "\n")
-    with pytest.raises(DeploymentError, match=told):
+    with pytest.raises(DeploymentError, match=message):
         load(env)
 
 
@@ -314,8 +314,8 @@ def test_the_doctor_says_how_to_mend_each(stack: Stack) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = replace(stack, ports={**stack.ports, "AIRFLOW_PORT": taken.getsockname()[1]})
-        told = [finding.fix for finding in doctor.findings(busy)]
-        assert any("set AIRFLOW_PORT in .env" in fix for fix in told)
+        fixes = [finding.fix for finding in doctor.findings(busy)]
+        assert any("set AIRFLOW_PORT in .env" in fix for fix in fixes)
         own = doctor.findings(busy, running=frozenset(busy.ports))
         assert not any("AIRFLOW_PORT" in finding.fix for finding in own)
 

@@ -29,7 +29,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """A time that passes only while somebody waits for it."""
+    """A time that passes only while a process waits."""
 
     def __init__(self) -> None:
         self.time = BEGINNING

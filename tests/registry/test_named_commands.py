@@ -109,7 +109,7 @@ def test_a_named_command_finds_this_registry(two: World, harm: Callable[[World],
         for option, value in options.items():
             assert option in words, f"{option} is missing: {command}"
             assert words[words.index(option) + 1] == value
-        assert ("--reason" in words) is (words[1] != "retrain"), f"nobody could run this as it stands: {command}"
+        assert ("--reason" in words) is (words[1] != "retrain"), f"cannot be run as shown: {command}"
 
 
 def test_an_unloadable_target_of_a_rollback_does_not_name_it_for_retirement(two: World) -> None:

@@ -232,7 +232,7 @@ def test_the_next_decision_says_when_the_data_of_the_last_have_changed(
     assert "2026-03-01 01:00" in _changed_data(third["warnings"])[0]
     assert third["data_fingerprint"] != second["data_fingerprint"]
     fourth = job(json=True, input=grown, as_of=(T + timedelta(hours=3)).isoformat()).json
-    assert _changed_data(fourth["warnings"]) == [], "told once"
+    assert _changed_data(fourth["warnings"]) == [], "warned of twice"
 
 
 def test_labels_that_come_late_with_an_older_time_are_a_change(job: Job, transactions: Path, tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def test_a_champion_is_scored_without_a_retired_column(job: Job, extended: Path,
     found = ran.json
     assert (found["champion_version"], found["retired_version"]) == (whole["version"], None)
     assert found["champion"]["average_precision"] != same["champion"]["average_precision"]
-    told = [warning for warning in found["warnings"] if "retired column" in warning]
-    assert [warning.split()[-1] for warning in told] == ["V1", "channel", "terminal_id"]
+    warnings = [warning for warning in found["warnings"] if "retired column" in warning]
+    assert [warning.split()[-1] for warning in warnings] == ["V1", "channel", "terminal_id"]
     assert "retired column terminal_id" in ran.stderr
 
 

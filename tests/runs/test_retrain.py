@@ -71,8 +71,8 @@ def test_a_first_champion_is_judged_once_against_a_floor_in_numbers(job: Job) ->
     reached = found["challenger"]["average_precision"]
     assert found["difference"]["value"] == pytest.approx(reached - floor["average_precision"])
     in_numbers = f"the floor {floor['average_precision']:.3f}"
-    for told in (found["reason"], ran.stderr, Path(found["report"]).read_text(encoding="utf-8")):
-        assert in_numbers in told
+    for text in (found["reason"], ran.stderr, Path(found["report"]).read_text(encoding="utf-8")):
+        assert in_numbers in text
     assert job(json=True, as_of=_hours_later(1)).json["floor"] is None
 
 
