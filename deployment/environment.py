@@ -156,7 +156,7 @@ def _main() -> None:
     except json.JSONDecodeError as error:
         raise DeploymentError("terraform's outputs are not JSON; next: terraform -chdir=infra output -json") from error
     if not outputs:
-        raise DeploymentError("terraform has no outputs: nothing has been made yet; next: make apply, then make env")
+        raise DeploymentError("terraform has no outputs: nothing has been created yet; next: make apply, then make env")
     write(outputs, chosen.env, chosen.variables, chosen.example)
 
 

@@ -30,7 +30,7 @@ def pause(airflow: Airflow, minutes: float) -> None:
             airflow.set_paused(DAG, paused=False)  # a run started in between; wait for it
         elif time.monotonic() > end:
             raise DeploymentError(
-                f"{', '.join(active)} still running after {minutes:g} min; not paused; next: look at it in Airflow"
+                f"{', '.join(active)} still running after {minutes:g} min; not paused; next: see its log in Airflow"
             )
         for run_id in set(active) - shown:
             log(f"waiting for {run_id}, at most {minutes:g} min")
@@ -62,11 +62,11 @@ def test_run(airflow: Airflow, minutes: float) -> None:
     check = airflow.xcom(DAG, run_id, "enough_new_frauds") or {}
     if "is decided already" in check.get("reason", ""):
         raise DeploymentError(
-            f"{check['reason']}, by the schedule or by hand, and no cluster was made; next: make test-run in the next "
-            "hour, unless its scheduled run has shown by then that all is well",
+            f"{check['reason']}, by the schedule or by hand, and no cluster was created; next: make test-run in the "
+            "next hour, unless its scheduled run has shown by then that all is well",
             UNREACHABLE,
         )
-    raise DeploymentError(f"run {run_id} ended as {state}; next: look at its tasks in Airflow", FAILED)
+    raise DeploymentError(f"run {run_id} ended as {state}; next: see its tasks in Airflow", FAILED)
 
 
 def _follow(airflow: Airflow, run_id: str, minutes: float) -> str:
@@ -81,7 +81,7 @@ def _follow(airflow: Airflow, run_id: str, minutes: float) -> str:
         if state in ("success", "failed"):
             return state
         time.sleep(_POLL)
-    raise DeploymentError(f"run {run_id} has not ended after {minutes:g} min; next: look at it in Airflow")
+    raise DeploymentError(f"run {run_id} has not ended after {minutes:g} min; next: see its log in Airflow")
 
 
 def _main() -> None:

@@ -173,6 +173,7 @@ def wait_for_dag(api: Airflow, dag: str) -> None:
         if time.monotonic() > end:
             errors = api.import_errors() or "its file is not in the bucket's folder dags/, or is not parsed yet"
             raise StackError(
-                f"Airflow has no DAG {dag} after {_DAG_SECONDS:.0f} s: {errors}\nnext: make logs COMPONENT=dag-processor"
+                f"Airflow has no DAG {dag} after {_DAG_SECONDS:.0f} s: {errors}\n"
+                "next: make logs COMPONENT=dag-processor"
             )
         time.sleep(1.0)

@@ -143,7 +143,7 @@ def test_the_command_reads_standard_input_and_says_when_nothing_was_made(tmp_pat
     command += ["--variables", str(tmp_path / "variables.json")]
     for text, code, said in (
         (json.dumps(terraform_outputs()), 0, ""),
-        ("{}", 1, "nothing has been made yet; next: make apply"),
+        ("{}", 1, "nothing has been created yet; next: make apply"),
         ("", 1, "not JSON"),
     ):
         done = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)

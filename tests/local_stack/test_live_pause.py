@@ -75,7 +75,7 @@ def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
     _make(pausable, commands[1])
     refused = _make(pausable, commands[2], ends_with=2)
     assert "is decided already" in refused
-    assert "no cluster was made; next: make test-run in the next hour" in refused
+    assert "no cluster was created; next: make test-run in the next hour" in refused
     run.require_no_leak()
     following = Run(pausable, "upgraded").set_up()
     output = _make(pausable, commands[2])
