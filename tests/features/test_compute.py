@@ -1,6 +1,7 @@
 """The feature plan: the same table from Sail and from Spark, whichever columns the input has."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ CASES = {
     "no terminal": Columns(terminal_id=None, label_available_at="label_time"),
     "neither": Columns(customer_id=None, terminal_id=None, extra_numeric=("score",)),
 }
-Tables = dict[tuple[Engine, str], pd.DataFrame]
+Tables = dict[str, pd.DataFrame]
 
 
 def made_transactions() -> list[Transaction]:
@@ -89,21 +90,36 @@ def settings_of(case: str) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Every case on every engine; engines one after the other, as only one may be open in a process."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The transactions of every case, as files."""
     folder = tmp_path_factory.mktemp("transactions")
     for case, columns in CASES.items():
         pq.write_table(as_table(made_transactions(), columns, case == "string keys"), folder / f"{case}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sail(folder: Path) -> Tables:
+    """The Features table of every case on Sail."""
+    return _tables(Engine.SAIL, folder)
+
+
+@pytest.fixture(scope="module")
+def spark(sail: Tables, folder: Path) -> Tables:
+    """Likewise on Spark, after Sail: only one engine may be open in a process."""
+    return _tables(Engine.SPARK, folder)
+
+
+def _tables(engine: Engine, folder: Path) -> Tables:
     found: Tables = {}
-    for engine in Engine:
-        with session(engine) as spark:
-            for case in CASES:
-                transactions = spark.read.parquet(str(folder / f"{case}.parquet"))
-                found[engine, case] = _collected(with_features(transactions, settings_of(case), START, END))
-            transactions = spark.read.parquet(str(folder / "integer keys.parquet"))
-            settings = settings_of("integer keys")
-            found[engine, "base"] = _collected(with_features(transactions, settings, START, END, base_only=True))
-            found[engine, "no rows"] = _collected(with_features(transactions, settings, NO_DATA, NO_DATA))
+    with session(engine) as spark:
+        for case in CASES:
+            transactions = spark.read.parquet(str(folder / f"{case}.parquet"))
+            found[case] = _collected(with_features(transactions, settings_of(case), START, END))
+        transactions = spark.read.parquet(str(folder / "integer keys.parquet"))
+        settings = settings_of("integer keys")
+        found["base"] = _collected(with_features(transactions, settings, START, END, base_only=True))
+        found["no rows"] = _collected(with_features(transactions, settings, NO_DATA, NO_DATA))
     return found
 
 
@@ -114,14 +130,14 @@ def _collected(features: Any) -> pd.DataFrame:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*CASES, "base"])
-def test_sail_and_spark_give_the_same_table(tables: Tables, case: str) -> None:
+def test_sail_and_spark_give_the_same_table(sail: Tables, spark: Tables, case: str) -> None:
     """Fails when a laptop and a cluster calculate different features from the same data."""
-    assert len(tables[Engine.SAIL, case]) > 40
-    assert_frame_equal(tables[Engine.SAIL, case], tables[Engine.SPARK, case], check_exact=True)
+    assert len(sail[case]) > 40
+    assert_frame_equal(sail[case], spark[case], check_exact=True)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_table_follows_the_definitions(tables: Tables, case: str) -> None:
+def test_the_table_follows_the_definitions(sail: Tables, case: str) -> None:
     """Fails when the features table does not match the documented definitions, and every model learns the error."""
     columns = CASES[case]
     rows = made_transactions()
@@ -139,7 +155,7 @@ def test_the_table_follows_the_definitions(tables: Tables, case: str) -> None:
             values |= reference_features.terminal_features(row, seen, delay)
         for name, value in (values | {"amount": row.cents / 100}).items():
             expected.setdefault(name, []).append(value)
-    found = tables[Engine.SAIL, case]
+    found = sail[case]
     assert set(feature_names(settings_of(case))) == {*expected, "night", "weekend", *columns.extra_numeric}
     assert len(found) == len(wanted)
     for name, column in expected.items():
@@ -151,9 +167,9 @@ def _rest(row: Transaction) -> tuple[int, int, bool, int | None]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_columns_come_in_the_agreed_order_with_their_values(tables: Tables, case: str) -> None:
+def test_columns_come_in_the_agreed_order_with_their_values(sail: Tables, case: str) -> None:
     """Fails when columns change their names, order or values on the way to training."""
-    columns, found = CASES[case], tables[Engine.SAIL, case].copy()
+    columns, found = CASES[case], sail[case].copy()
     given = as_table(made_transactions(), columns, case == "string keys").to_pandas()
     expected = [name for name in given if name not in (*columns.extra_numeric, *columns.extra_categorical)]
     expected += ["sample_hash", *feature_names(settings_of(case))[1:], *columns.extra_categorical]
@@ -165,14 +181,14 @@ def test_columns_come_in_the_agreed_order_with_their_values(tables: Tables, case
         assert_series_equal(found[name], given[name], check_dtype=False)
 
 
-def test_sample_hash_is_even_and_stays_the_same(tables: Tables) -> None:
+def test_sample_hash_is_even_and_stays_the_same(sail: Tables) -> None:
     """Fails when the sampling hash changes, so that the same data give another training sample and model."""
-    by_id = tables[Engine.SAIL, "integer keys"].set_index("transaction_id")["sample_hash"]
+    by_id = sail["integer keys"].set_index("transaction_id")["sample_hash"]
     assert by_id.between(0, 1, inclusive="left").all()
     assert abs(by_id.mean() - 0.5) < 0.1
     first = int(by_id.index[0])
     assert by_id[first] == pytest.approx(_published_hash(first), abs=0)
-    texts = tables[Engine.SAIL, "string keys"]["sample_hash"]
+    texts = sail["string keys"]["sample_hash"]
     assert texts.between(0, 1, inclusive="left").all()
     assert texts.nunique() == len(texts)
 
@@ -185,18 +201,19 @@ def _published_hash(number: int) -> float:
     return ((bits ^ (bits >> 31)) >> 11) / 2**53
 
 
-def test_no_rows_give_an_empty_table(tables: Tables) -> None:
+@pytest.mark.parametrize("engine", ["sail", pytest.param("spark", marks=pytest.mark.slow)])
+def test_no_rows_give_an_empty_table(request: pytest.FixtureRequest, engine: str) -> None:
     """Fails when a span without transactions stops the run."""
-    for engine in Engine:
-        assert tables[engine, "no rows"].empty
-        assert list(tables[engine, "no rows"]) == list(tables[engine, "integer keys"])
+    tables: Tables = request.getfixturevalue(engine)
+    assert tables["no rows"].empty
+    assert list(tables["no rows"]) == list(tables["integer keys"])
 
 
-def test_base_features_are_those_of_the_handbook(tables: Tables) -> None:
+def test_base_features_are_those_of_the_handbook(sail: Tables) -> None:
     """Fails when `base` is not the Handbook's fifteen features, and its published figures cannot be compared."""
-    base = tables[Engine.SAIL, "base"]
+    base = sail["base"]
     assert len(BASE_FEATURES) == 15
-    full = tables[Engine.SAIL, "integer keys"]
+    full = sail["integer keys"]
     assert_frame_equal(base, full[list(base)])
     assert set(base) - set(full[[*list(full)[:7]]]) == set(BASE_FEATURES) - {"amount"}
 
