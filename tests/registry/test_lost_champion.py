@@ -15,7 +15,7 @@ import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import SETTINGS, CommandResult, Job, T
+from conftest import AS_OF, SETTINGS, CommandResult, Job
 
 from fraud_detection.cli import main
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"
 
 
 def _later(hours: int) -> str:
-    return (T + timedelta(hours=hours)).isoformat()
+    return (AS_OF + timedelta(hours=hours)).isoformat()
 
 
 def _client(output: Path) -> Any:
@@ -46,7 +46,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> P
     config = folder / "retraining.yaml"
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for as_of, settings in ((T.isoformat(), WEAK), (_later(1), EASY)):
+        for as_of, settings in ((AS_OF.isoformat(), WEAK), (_later(1), EASY)):
             config.write_text(yaml.safe_dump(settings), encoding="utf-8")
             options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": as_of}
             words = [str(word) for option in options.items() for word in option]

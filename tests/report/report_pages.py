@@ -16,7 +16,7 @@ from fraud_detection.schema import Check, Decision, Difference, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import run_windows
 
-T = datetime(2026, 5, 24, tzinfo=UTC)
+AS_OF = datetime(2026, 5, 24, tzinfo=UTC)
 CHECKS = (
     Check(name="holdout_frauds", value=385, limit=200, passed=True),
     Check(name="brier", value=0.003803, limit=0.00408408, passed=True),
@@ -80,14 +80,14 @@ class Page(HTMLParser):
 
 
 def decision(**changes: Any) -> Decision:
-    windows = run_windows(T, Settings().windows)
+    windows = run_windows(AS_OF, Settings().windows)
     values: dict[str, Any] = {
         "outcome": Outcome.PROMOTED,
-        "as_of": T,
+        "as_of": AS_OF,
         "champion_version": 12,
         "reason": "average precision rose by 0.029",
         "version": 13,
-        "decided_at": T + timedelta(minutes=3),
+        "decided_at": AS_OF + timedelta(minutes=3),
         "run_id": "4f0c2d6f",
         "training": span(windows.training_start, windows.training_end, 804_517, 6_218),
         "holdout": span(windows.holdout_start, windows.holdout_end, 58_264, 385),
@@ -112,7 +112,7 @@ def report_data(**changes: Any) -> ReportData:
         "fraud": fraud,
         "champion_score": np.clip(0.4 * fraud + random.random(rows) * 0.5, 0, 1),
         "challenger_score": np.clip(0.5 * fraud + random.random(rows) * 0.5, 0, 1),
-        "windows": run_windows(T, Settings().windows),
+        "windows": run_windows(AS_OF, Settings().windows),
         "settings": Settings(),
         "daily": DailyCounts(days, np.full(len(days), 9_000), np.full(len(days), 60)),
         "rows_read": 1_000_000,
@@ -128,7 +128,7 @@ def report_data(**changes: Any) -> ReportData:
 
 
 def nothing_decided(**changes: Any) -> Decision:
-    windows = run_windows(T, Settings().windows)
+    windows = run_windows(AS_OF, Settings().windows)
     unused: dict[str, Any] = {
         "training": span(windows.training_start, windows.training_end, 0, 0),
         "holdout": span(windows.holdout_start, windows.holdout_end, 0, 0),

@@ -116,7 +116,7 @@ def test_data_summary_shows_windows_rejections_and_warnings() -> None:
     assert page.row("an amount below zero")[3] == "–"
     assert "2026-05-17 03:00 has no transactions" in page.texts["warnings"]
     bars = [element for element in page.elements if "bar" in element[1].get("class", "").split()]
-    assert len(bars) == 2 * 105  # each day from the start of training to T, twice
+    assert len(bars) == 2 * 105  # each day from the start of training to the as-of time, twice
     assert sum("pending" in attributes["class"] for _, attributes in bars) == 7  # fraud rates of the label delay
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import factories
 import numpy as np
 from factories import span
-from report_pages import Page, T, decision, html, report_data
+from report_pages import AS_OF, Page, decision, html, report_data
 
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.report import DailyCounts
@@ -82,8 +82,8 @@ def test_page_of_a_large_run_stays_small() -> None:
     score = np.clip(random.random(200_000) * 0.5 + 0.3 * fraud, 0, 1)
     days = np.arange("2016-01-01", "2026-05-24", dtype="datetime64[D]")
     daily = DailyCounts(days, np.full(len(days), 9_000), np.full(len(days), 60))
-    windows = run_windows(T, Settings().windows)
-    training = span(T - timedelta(days=3600), windows.training_end, 10, 1)
+    windows = run_windows(AS_OF, Settings().windows)
+    training = span(AS_OF - timedelta(days=3600), windows.training_end, 10, 1)
     data = report_data(fraud=fraud, champion_score=score, challenger_score=score, daily=daily)
     page = html(decision(training=training), data)
     assert len(page.encode()) < 150_000

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from conftest import SETTINGS, Job, T
+from conftest import AS_OF, SETTINGS, Job
 from spark_job import submit
 
 from fraud_detection.sampling import collect_training_data
@@ -27,7 +27,7 @@ from fraud_detection.transactions.reader import read_transactions
 pytestmark = pytest.mark.slow
 
 DAY = timedelta(days=1)
-CLOCK = T + 200 * DAY
+CLOCK = AS_OF + 200 * DAY
 TABLE = {"columns": {"fraud": None, "label_available_at": None}}
 LABELS = ["transaction_id", "fraud", "label_available_at"]
 
@@ -56,9 +56,9 @@ def _write(folder: Path, rows: pa.Table, labels: pa.Table | None = None) -> dict
 
 
 def _frauds(rows: pa.Table) -> pa.Table:
-    """The chargebacks as they were first reported, and of some that they were reversed before T."""
+    """The chargebacks as they were first reported, and of some that they were reversed before the as-of time."""
     frauds = rows.filter(pc.equal(rows["fraud"], 1)).select(LABELS)
-    known = frauds.filter(pc.less(frauds["label_available_at"], _at(T - 9 * DAY)))
+    known = frauds.filter(pc.less(frauds["label_available_at"], _at(AS_OF - 9 * DAY)))
     reversed_ = known.filter(pc.equal(pc.bit_wise_and(known["transaction_id"], 3), 0))
     back = pc.add(reversed_["label_available_at"], pa.scalar(8 * DAY))
     return pa.concat_tables([frauds, _replace(reversed_, fraud=[0] * len(reversed_), label_available_at=back)])
@@ -66,7 +66,7 @@ def _frauds(rows: pa.Table) -> pa.Table:
 
 def _later(rows: pa.Table) -> pa.Table:
     """Every kind of bad data after the as-of time: amounts, labels, copies of earlier ids."""
-    copies = rows.filter(pc.less(rows["transaction_time"], _at(T))).slice(0, 3000)
+    copies = rows.filter(pc.less(rows["transaction_time"], _at(AS_OF))).slice(0, 3000)
     times = pc.add(copies["transaction_time"], pa.scalar(49 * DAY))
     odd = np.arange(len(copies)) % 3
     labels = pc.add(times, pa.scalar(DAY))
@@ -77,26 +77,26 @@ def _later(rows: pa.Table) -> pa.Table:
         fraud=np.where(odd == 1, 2, 1),
         label_available_at=labels,
     )
-    return copies.filter(pc.greater_equal(copies["transaction_time"], _at(T)))
+    return copies.filter(pc.greater_equal(copies["transaction_time"], _at(AS_OF)))
 
 
 def _changed_inline(rows: pa.Table) -> pa.Table:
     """Other rows after the as-of time, and labels from after it: fraud, genuine and invalid."""
-    before = rows.filter(pc.less(rows["transaction_time"], _at(T)))
-    late = pc.fill_null(pc.greater(before["label_available_at"], _at(T)), False).to_numpy()
+    before = rows.filter(pc.less(rows["transaction_time"], _at(AS_OF)))
+    late = pc.fill_null(pc.greater(before["label_available_at"], _at(AS_OF)), False).to_numpy()
     ids = before["transaction_id"].to_numpy()
-    # A genuine row without a label time is presumed genuine by its age; here it gets a label of after T as well.
+    # A genuine row without a label time is presumed genuine by its age; here it gets a label of after AS_OF as well.
     unsaid = before["label_available_at"].is_null().to_numpy() & (before["transaction_time"].to_numpy() >= _young())
     changed = late | (unsaid & (ids % 5 == 0))
     fraud = np.where(changed, ids % 3, before["fraud"].to_numpy())
     times = before["label_available_at"].to_numpy().copy()
-    times[changed] = np.datetime64(T.replace(tzinfo=None), "us") + np.timedelta64(3, "D")
+    times[changed] = np.datetime64(AS_OF.replace(tzinfo=None), "us") + np.timedelta64(3, "D")
     before = _replace(before, fraud=fraud, label_available_at=pa.array(times, from_pandas=True))
     return pa.concat_tables([before, _later(rows)])
 
 
 def _young() -> np.datetime64:
-    return np.datetime64((T - 7 * DAY).replace(tzinfo=None), "us")
+    return np.datetime64((AS_OF - 7 * DAY).replace(tzinfo=None), "us")
 
 
 def _changed_labels(rows: pa.Table) -> pa.Table:
@@ -104,7 +104,9 @@ def _changed_labels(rows: pa.Table) -> pa.Table:
     labels = _frauds(rows)
     chosen = rows.filter(pc.not_equal(pc.bit_wise_and(rows["transaction_id"], 7), 0)).select(LABELS)
     count = len(chosen)
-    chosen = _replace(chosen, fraud=np.arange(count) % 3, label_available_at=[T + timedelta(microseconds=1)] * count)
+    chosen = _replace(
+        chosen, fraud=np.arange(count) % 3, label_available_at=[AS_OF + timedelta(microseconds=1)] * count
+    )
     ids = chosen["transaction_id"].to_numpy().astype("float64")
     ids[::100] = np.nan
     ids[1::100] += 10**15
@@ -113,7 +115,7 @@ def _changed_labels(rows: pa.Table) -> pa.Table:
 
 def _worlds(rows: pa.Table, folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     """The data at the as-of time, and what they became later, with a label column and with a label table."""
-    seen = rows.filter(pc.less(rows["transaction_time"], _at(T)))
+    seen = rows.filter(pc.less(rows["transaction_time"], _at(AS_OF)))
     after = pa.concat_tables([seen, _later(rows)])
     made = {
         "column": (rows, None),
@@ -153,8 +155,8 @@ def describe(engine: Engine, worlds: dict[str, tuple[str, dict[str, Any]]]) -> d
     with session(engine) as spark:
         for name, (folder, chosen) in worlds.items():
             settings = Settings.model_validate(chosen)
-            windows = run_windows(T, settings.windows)
-            transactions = read_transactions(spark, settings.data, folder, CLOCK, T)
+            windows = run_windows(AS_OF, settings.windows)
+            transactions = read_transactions(spark, settings.data, folder, CLOCK, AS_OF)
             profile, rows = transactions.profile, collect_training_data(transactions, windows, settings)
             found[name] = {
                 "rows": profile.rows,
@@ -199,7 +201,7 @@ def test_rows_gates_and_fingerprint_at_t_are_those_of_t(described: dict[str, Any
     assert described[engine][kind]["rejected"] == {}
 
 
-# Data of before T that come after it
+# Data of before the as-of time that arrive after it
 
 
 def _changed_data(warnings: list[str]) -> list[str]:
@@ -219,19 +221,19 @@ def test_the_next_decision_says_when_the_data_of_the_last_have_changed(
     rows = pq.read_table(transactions)
     first = job(json=True).json
     assert first["data_fingerprint"]
-    second = job(json=True, as_of=(T + timedelta(hours=1)).isoformat()).json
+    second = job(json=True, as_of=(AS_OF + timedelta(hours=1)).isoformat()).json
     assert _changed_data(second["warnings"]) == [], "labels and rows of the hour in between are no change"
 
     def late(rows: pa.Table) -> pa.Table:
-        one = rows.filter(pc.less(rows["transaction_time"], _at(T - 20 * DAY))).slice(100, 1)
+        one = rows.filter(pc.less(rows["transaction_time"], _at(AS_OF - 20 * DAY))).slice(100, 1)
         return pa.concat_tables([rows, _replace(one, transaction_id=[1])])
 
     grown = _with(rows, late, tmp_path / "grown")
-    third = job(json=True, input=grown, as_of=(T + timedelta(hours=2)).isoformat()).json
+    third = job(json=True, input=grown, as_of=(AS_OF + timedelta(hours=2)).isoformat()).json
     assert len(_changed_data(third["warnings"])) == 1
     assert "2026-03-01 01:00" in _changed_data(third["warnings"])[0]
     assert third["data_fingerprint"] != second["data_fingerprint"]
-    fourth = job(json=True, input=grown, as_of=(T + timedelta(hours=3)).isoformat()).json
+    fourth = job(json=True, input=grown, as_of=(AS_OF + timedelta(hours=3)).isoformat()).json
     assert _changed_data(fourth["warnings"]) == [], "warned of twice"
 
 
@@ -244,13 +246,13 @@ def test_labels_that_come_late_with_an_older_time_are_a_change(job: Job, transac
 
     def next_run(name: str, hours: int, more: pa.Table) -> list[str]:
         chosen = _write(tmp_path / name, rows, pa.concat_tables([labels, more]))
-        as_of = (T + timedelta(hours=hours)).isoformat()
+        as_of = (AS_OF + timedelta(hours=hours)).isoformat()
         return _changed_data(job(json=True, input=tmp_path / name, settings=chosen, as_of=as_of).json["warnings"])
 
-    one = labels.filter(pc.less(labels["label_available_at"], _at(T - 15 * DAY))).slice(0, 1)
-    corrected = _replace(one, fraud=[0], label_available_at=[T + timedelta(minutes=30)])
-    assert next_run("corrected", 1, corrected) == [], "a correction of after T is no change"
-    backdated = _replace(one, fraud=[0], label_available_at=[T - 14 * DAY])
+    one = labels.filter(pc.less(labels["label_available_at"], _at(AS_OF - 15 * DAY))).slice(0, 1)
+    corrected = _replace(one, fraud=[0], label_available_at=[AS_OF + timedelta(minutes=30)])
+    assert next_run("corrected", 1, corrected) == [], "a correction after the as-of time is no change"
+    backdated = _replace(one, fraud=[0], label_available_at=[AS_OF - 14 * DAY])
     assert len(next_run("backdated", 2, pa.concat_tables([corrected, backdated]))) == 1
 
 

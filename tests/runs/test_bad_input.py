@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import Job, T
+from conftest import AS_OF, Job
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
@@ -181,7 +181,7 @@ def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
     job()
     for path in (tmp_path / "output" / "mlartifacts").rglob("model.ubj"):
         path.write_bytes(b"not a model")
-    ran = job(json=True, as_of=(T + timedelta(hours=1)).isoformat())
+    ran = job(json=True, as_of=(AS_OF + timedelta(hours=1)).isoformat())
     assert ran.exit_code == 1
     assert "version 1" in ran.json["error"]
     assert "rollback" in ran.json["error"]

@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import SETTINGS, T
+from conftest import AS_OF, SETTINGS
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def _write_labels(folder: Path, form: str, rows: pa.Table) -> None:
     labels = rows.select(["transaction_id", "fraud", "label_available_at"])
     one, other = (labels.slice(place, 1).to_pylist()[0] for place in (4001, 2 * 4001))
     bad = [one | {"label_available_at": EARLY_LABEL}, {**one, "transaction_id": ID + 9_998}]
-    bad += [other | {"fraud": LABEL if form == "csv" else 93, "label_available_at": T + timedelta(days=1)}]
+    bad += [other | {"fraud": LABEL if form == "csv" else 93, "label_available_at": AS_OF + timedelta(days=1)}]
     kept = pc.invert(pc.is_in(labels["transaction_id"], pa.array([one["transaction_id"], other["transaction_id"]])))
     _write(folder, form, labels.filter(kept), bad, LABEL_LINE)
 
@@ -162,7 +162,7 @@ def ran(request: pytest.FixtureRequest, good: pa.Table, tmp_path: Path) -> Ran:
         "--config": tmp_path / "settings.yaml",
         "--input": tmp_path / "in",
         "--output": tmp_path / "output",
-        "--as-of": T.isoformat(),
+        "--as-of": AS_OF.isoformat(),
         "--engine": case.engine,
         "--run-name": "one",
     }

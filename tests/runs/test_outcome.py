@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from conftest import Job, T
+from conftest import AS_OF, Job
 
 FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry"} | {
     "decided_at",
@@ -87,14 +87,14 @@ def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transact
     rows = pq.read_table(transactions)
     times = rows["transaction_time"]
     for hours in (1, 30, 24 * 7):
-        later = T + timedelta(hours=hours)
+        later = AS_OF + timedelta(hours=hours)
         frauds, transactions = (
-            sum(count for hour, count in found[kind].items() if T < datetime.fromisoformat(hour) <= later)
+            sum(count for hour, count in found[kind].items() if AS_OF < datetime.fromisoformat(hour) <= later)
             for kind in ("frauds", "transactions")
         )
-        start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (T, later))
+        start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (AS_OF, later))
         new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
-        known = pc.less_equal(new["label_available_at"], pa.scalar(T, pa.timestamp("us", "UTC")))
+        known = pc.less_equal(new["label_available_at"], pa.scalar(AS_OF, pa.timestamp("us", "UTC")))
         assert frauds == pc.sum(pc.and_(pc.equal(new["fraud"], 1), known)).as_py()
         assert transactions == new.num_rows
-    assert all(datetime.fromisoformat(hour) > T for hour in found["frauds"] | found["transactions"])
+    assert all(datetime.fromisoformat(hour) > AS_OF for hour in found["frauds"] | found["transactions"])

@@ -11,12 +11,12 @@ from typing import Any
 
 import mlflow
 import pytest
-from conftest import SETTINGS, Job, T
+from conftest import AS_OF, SETTINGS, Job
 
 from fraud_detection.runs.outcome import Maturity, write_maturity
 from fraud_detection.storage import disk, open_folder
 
-LATER = T + timedelta(hours=1)
+LATER = AS_OF + timedelta(hours=1)
 
 # SQLAlchemy warns of MLflow's use of it.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -77,7 +77,7 @@ def test_report_and_maturity_are_left_to_the_next_run(
             assert (ran.exit_code, "no space is left" in ran.json["error"]) == (1, True)
     assert len(tried) == 1
     decided = (tmp_path / "output" / "decisions" / "fraud_detection" / "20260301T000000Z.json").read_bytes()
-    as_of = T if then == "the same run" else LATER
+    as_of = AS_OF if then == "the same run" else LATER
     ran = job(json=True, as_of=as_of.isoformat(), run_name="run-1")
     assert ran.exit_code == 0, ran.stderr
     assert "PROMOTED as v1" in ran.stderr
@@ -121,11 +121,11 @@ def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) ->
 def test_an_older_run_does_not_replace_a_newer_maturity(tmp_path: Path) -> None:
     """Fails when completing an older run makes the schedule count frauds that were already used."""
     output = open_folder(str(tmp_path))
-    for as_of in (LATER, T):
+    for as_of in (LATER, AS_OF):
         write_maturity(output, Maturity(model_name="m", as_of=as_of, frauds={}))
     assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T01:00:00Z"
     shutil.rmtree(tmp_path / "maturity")
     (tmp_path / "maturity").mkdir()
     (tmp_path / "maturity" / "m.json").write_text("{")
-    write_maturity(output, Maturity(model_name="m", as_of=T, frauds={}))
+    write_maturity(output, Maturity(model_name="m", as_of=AS_OF, frauds={}))
     assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T00:00:00Z"

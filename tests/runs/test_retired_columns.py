@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from conftest import SETTINGS, Job, T
+from conftest import AS_OF, SETTINGS, Job
 
 from fraud_detection.cli import main
 
@@ -20,7 +20,7 @@ EXTRA = {
     "extra_categorical": ["channel"],
 }
 WITHOUT = {"label_available_at": "label_available_at", "terminal_id": None}
-LATER = (T + timedelta(hours=1)).isoformat()
+LATER = (AS_OF + timedelta(hours=1)).isoformat()
 
 
 def _settings(columns: dict[str, Any], retired: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_a_champion_is_scored_without_a_retired_column(job: Job, extended: Path,
     """Fails when a declared change of the schema still ends the run, or the decision does not mention it."""
     whole = job(json=True, input=extended, settings=_settings(EXTRA)).json
     same = job(json=True, input=extended, settings=_settings(EXTRA), as_of=LATER, output=tmp_path / "output").json
-    later = (T + timedelta(hours=2)).isoformat()
+    later = (AS_OF + timedelta(hours=2)).isoformat()
     declared = _settings(WITHOUT, ("terminal_id", "V1", "channel"))
     ran = job(json=True, input=extended, settings=declared, as_of=later)
     assert ran.exit_code == 0, ran.stderr
@@ -84,7 +84,7 @@ def test_a_successor_starts_after_the_retirement(job: Job, extended: Path) -> No
     assert (found["decision"], found["champion_version"], found["retired_version"]) == ("promoted", None, 1)
     assert "version 1 was retired by" in found["reason"]
     assert "first_champion_floor" in [check["name"] for check in found["checks"]]
-    later = (T + timedelta(hours=2)).isoformat()
+    later = (AS_OF + timedelta(hours=2)).isoformat()
     following = job(json=True, input=extended, settings=_settings(WITHOUT), as_of=later).json
     assert following["champion_version"] == found["version"]
 

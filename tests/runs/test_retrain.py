@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import SETTINGS, Job, T
+from conftest import AS_OF, SETTINGS, Job
 
 
 def _client(output: Path) -> Any:
@@ -25,7 +25,7 @@ def _versions(output: Path) -> list[int]:
 
 
 def _hours_later(hours: int) -> str:
-    return (T + timedelta(hours=hours)).isoformat()
+    return (AS_OF + timedelta(hours=hours)).isoformat()
 
 
 def _scalar(moment: datetime) -> pa.Scalar:
@@ -80,7 +80,7 @@ def test_counts_are_those_of_the_data(job: Job, transactions: Path) -> None:
     """Fails when the counts of training or hold-out rows are wrong, and a leak or a loss stays hidden."""
     found = job(json=True).json
     rows = _table(transactions)
-    for part, known_at in (("training", T - timedelta(days=14)), ("holdout", None)):
+    for part, known_at in (("training", AS_OF - timedelta(days=14)), ("holdout", None)):
         span = found[part]
         start, end = (_scalar(datetime.fromisoformat(span[edge])) for edge in ("start", "end"))
         times = rows["transaction_time"]
@@ -203,7 +203,7 @@ def test_without_frauds_in_the_holdout_there_is_no_decision(job: Job, transactio
     folder = tmp_path / "no_frauds"
     folder.mkdir()
     rows = _table(transactions)
-    late = pc.greater_equal(rows["transaction_time"], _scalar(T - timedelta(days=14)))
+    late = pc.greater_equal(rows["transaction_time"], _scalar(AS_OF - timedelta(days=14)))
     fraud = pc.if_else(late, pa.scalar(0, pa.int8()), rows["fraud"])
     pq.write_table(rows.set_column(rows.schema.get_field_index("fraud"), "fraud", fraud), folder / "all.parquet")
     ran = job(json=True, input=folder)

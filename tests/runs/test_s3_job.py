@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import SETTINGS, Job, T
+from conftest import AS_OF, SETTINGS, Job
 from fakes.object_storage import KEY, SECRET, TOKEN, Metadata, Server, serving, use, use_keys
 
 from fraud_detection import storage
@@ -144,7 +144,7 @@ def test_spark_reads_and_decides_alike_with_real_s3a(
     config = tmp_path / "spark.yaml"
     data = {"columns": {"fraud": None}, "labels": {"path": "s3://bucket/labels"}}
     config.write_text(yaml.safe_dump({**SETTINGS, "data": data}), encoding="utf-8")
-    words = [str(ROOT / "src" / "fraud_detection_model.py"), "--config", str(config), "--as-of", T.isoformat()]
+    words = [str(ROOT / "src" / "fraud_detection_model.py"), "--config", str(config), "--as-of", AS_OF.isoformat()]
     words += ["--input", INPUT, "--output", OUTPUT, "--tracking-uri", f"sqlite:///{tmp_path}/spark.db"]
     ran = subprocess.run(
         [sys.executable, *words, "--engine", "spark", "--json"],
