@@ -41,7 +41,7 @@ _DEFAULT_CODE = {
 class FaultSpec(BaseModel):
     """One fault, armed `times` times."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     kind: FaultKind
     """See the table of faults in `docs/emulator.md`."""

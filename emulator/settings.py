@@ -1,7 +1,8 @@
 """Every setting of the emulator, validated, with its default; a YAML file given by `--config` holds the same names."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +30,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Timing(_Section):
@@ -165,6 +166,21 @@ class Settings(_Section):
         return self
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in a mapping; PyYAML would keep the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found: dict[str, yaml.Mark] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in found:
+                shown = key.value if re.fullmatch(r"[\w.-]{1,100}", key.value) else "…"  # it may hold a password
+                problem = f"key {shown!r} is in line {found[key.value].line + 1}, too; keep one of the two"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            found[key.value] = key.start_mark
+        return node
+
+
 def load(path: Path | None, port: int | None = None) -> Settings:
     """Settings of a YAML file (or the defaults), the port overridden.
 
@@ -173,14 +189,17 @@ def load(path: Path | None, port: int | None = None) -> Settings:
     values: object = {}
     if path is not None:
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            text = path.read_text(encoding="utf-8")
+            values = yaml.load(text, Loader=_UniqueKeyLoader) or {}  # noqa: S506  (a SafeLoader)
         except OSError as error:
             raise EmulatorError(f"cannot read the settings file {path}: {error.strerror}") from error
+        except ValueError as error:  # no text, or an impossible date
+            raise EmulatorError(f"cannot read the settings file {path}: {error}") from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)  # without the line itself, which may hold a secret
-            where = "" if mark is None else f", in line {mark.line + 1}, column {mark.column + 1}"
+            where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
             problem = getattr(error, "problem", None) or type(error).__name__
-            raise EmulatorError(f"{path} is not YAML: {problem}{where}") from error
+            raise EmulatorError(f"{path} is not valid YAML: {where}{problem}") from error
     if not isinstance(values, dict):
         raise EmulatorError(f"{path} holds a {type(values).__name__}; expected a mapping of settings")
     if port is not None:

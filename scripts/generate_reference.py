@@ -42,7 +42,7 @@ emulator: [emulator.md](emulator.md). `python -m local_stack` is what `make up` 
 SETTINGS_INTRO = """\
 # Settings reference
 
-Generated from the code by `make reference`. Unknown names are refused. Secrets are not settings.
+Generated from the code by `make reference`. Unknown and repeated names are refused. Secrets are not settings.
 [../.env.example](../.env.example) lists the settings of the local stack and of the deployment;
 [orchestration.md](orchestration.md#settings) those of the DAGs.
 """

@@ -1,11 +1,12 @@
 """Every setting of a retraining run, validated, with its default.
 
-The YAML file given by `--config` holds the same names. Unknown names are refused, so a misspelt setting never falls
+The YAML file given by `--config` holds the same names. Unknown and repeated names are refused, so a setting never falls
 back to its default in silence. Secrets are not settings: MLflow reads its credentials from the environment itself.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,7 +18,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Columns(_Section):
@@ -188,6 +189,21 @@ class Settings(_Section):
         return {} if value is None else value
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in a mapping; PyYAML would keep the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  (the stubs are wrong)
+        node = super().compose_mapping_node(anchor)
+        found: dict[str, yaml.Mark] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in found:
+                shown = key.value if re.fullmatch(r"[\w.-]{1,100}", key.value) else "…"  # it may hold a password
+                problem = f"key {shown!r} is in line {found[key.value].line + 1}, too; keep one of the two"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            found[key.value] = key.start_mark
+        return node
+
+
 def load_settings(path: Path) -> Settings:
     """Read and validate a YAML settings file.
 
@@ -195,11 +211,11 @@ def load_settings(path: Path) -> Settings:
         SettingsError: the file is absent, is not YAML, or breaks a rule; every broken rule is named at once.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except (OSError, ValueError) as error:  # no text, or an impossible date
         raise SettingsError(f"settings file {path} cannot be read: {error}; give another with --config") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"settings file {path} is not YAML: {_yaml_problem(error)}") from error
+        raise SettingsError(f"settings file {path} is not valid YAML: {_yaml_problem(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise SettingsError(f"settings file {path} holds a {type(content).__name__}; expected names with values")
     try:
@@ -213,7 +229,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     """What is wrong and where, without the piece of the line that PyYAML shows: it may be half an address."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or type(error).__name__
-    return problem if mark is None else f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"
+    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _where(location: tuple[int | str, ...]) -> str:
