@@ -14,6 +14,7 @@ from emulator import folder
 from emulator.client import Emulator, EmulatorNotReadyError, wait_for
 from emulator.errors import EmulatorError
 from emulator.faults import FaultKind
+from emulator.options import GivenPath
 from emulator.settings import load
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _state(function: F) -> F:
     return click.option(
         "--state",
-        type=click.Path(
+        type=GivenPath(
             file_okay=False, path_type=Path, resolve_path=True
         ),  # jobs have working directories of their own
         default="data/cloud",
@@ -35,7 +36,7 @@ def _state(function: F) -> F:
 def _settings(function: F) -> F:
     config = click.option(
         "--config",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=GivenPath(dir_okay=False, path_type=Path),
         envvar="LOCALCLOUD_CONFIG",
         help="Settings, a YAML file.",
     )

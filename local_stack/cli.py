@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from deployment.errors import DeploymentError
+from emulator.options import GivenPath
 from local_stack import components, runs, seeding, starting, stopping, upkeep
 from local_stack.console import tail
 from local_stack.settings import Stack, StackError, load, saved
@@ -20,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _env(function: F) -> F:
     return click.option(
         "--env",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=GivenPath(dir_okay=False, path_type=Path),
         default=Path(".env"),
         show_default=True,
         help="Settings of the stack (.env.example).",
@@ -28,7 +29,7 @@ def _env(function: F) -> F:
 
 
 def _folder(function: F) -> F:
-    return click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True)(function)
+    return click.option("--folder", type=GivenPath(file_okay=False, path_type=Path), required=True)(function)
 
 
 class _Group(click.Group):

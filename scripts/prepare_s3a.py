@@ -16,6 +16,7 @@ from pyspark.errors import PySparkException
 
 from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.spark_session import Engine, session
+from fraud_simulation.command import GivenPath
 
 _AWS = "1.12.262"
 COORDINATES = (
@@ -34,7 +35,7 @@ _AUTHORITIES = Path("/etc/ssl/certs/java/cacerts")  # where a Debian machine kee
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(".s3a"), show_default=True, help="Where to.")
+@click.option("--folder", type=GivenPath(path_type=Path), default=Path(".s3a"), show_default=True, help="Where to.")
 def main(folder: Path) -> None:
     """Prepare the classpath of S3A for Spark on this machine."""
     if is_complete(folder):

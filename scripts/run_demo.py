@@ -20,6 +20,7 @@ from fraud_detection.schema import Decision, Outcome
 from fraud_detection.settings import load_settings
 from fraud_detection.spark_session import Engine
 from fraud_detection.storage import open_folder
+from fraud_simulation.command import GivenPath
 from fraud_simulation.demo import DEMO
 from fraud_simulation.files import write_days
 
@@ -27,9 +28,7 @@ CONFIG = Path(__file__).parents[1] / "conf" / "demo.yaml"
 
 
 @click.command()
-@click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("data/demo"), show_default=True
-)
+@click.option("--folder", type=GivenPath(path_type=Path, file_okay=False), default=Path("data/demo"), show_default=True)
 @click.option("--engine", type=click.Choice([engine.value for engine in Engine]), default=Engine.SAIL.value)
 def main(folder: Path, engine: str) -> None:
     """Simulate transactions into FOLDER, retrain on the demo's dates, and show what was decided."""

@@ -25,34 +25,65 @@ from fraud_detection.masking import mask
 from fraud_detection.outputs import DATABASE
 from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import load_settings
-from fraud_detection.shapes import stack_trace
+from fraud_detection.shapes import one_line, stack_trace
 from fraud_detection.spark_session import Engine
 
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
     from fraud_detection.registry.decision_log import DecisionLog
 
+
+class _Given(click.ParamType[Any]):
+    """Text that says something: an empty one, as a variable that is not set gives, is refused."""
+
+    def __init__(self, name: str, expected: str, kind: type[str | Path] = str) -> None:
+        self.name = name
+        self._expected = expected
+        self._kind = kind
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ANN401  (click decides the types)
+        if not str(value).strip():
+            self.fail(f"found nothing; expected {self._expected}. Is a variable not set?", parameter, context)
+        return self._kind(value)
+
+
 _CONFIG = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=_Given("path", "the path of a YAML file", Path),
     default=Path("conf/retraining.yaml"),
     show_default=True,
     help="Settings, a YAML file.",
 )
 _OUTPUT = click.option(
     "--output",
+    type=_Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
-    help="Output folder: decisions, reports, quarantine.",
+    help="Folder of the results: decisions, reports, quarantine, outcomes, maturity, leases, mlflow.db.",
 )
 _TRACKING_URI = click.option(
     "--tracking-uri",
+    type=_Given("URI", "http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"),
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
-    help="MLflow server, or an SQLite file.  [default: sqlite:///OUTPUT/mlflow.db]",
+    help="MLflow: http(s)://HOST:PORT of a server, or sqlite:///PATH/mlflow.db.  [default: sqlite:///OUTPUT/mlflow.db]",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-_REASON = click.option("--reason", required=True, help="The reason; recorded in the decision log.")
+_LONGEST_REASON = 500
+
+
+def _reason(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    """One line that says something, since it becomes a cell of the history."""
+    line = one_line(text)
+    if not 1 <= len(line) <= _LONGEST_REASON:
+        found = f"{len(line)} characters" if line else "nothing"
+        raise click.BadParameter(f"found {found}; expected one line of 1 to {_LONGEST_REASON} characters")
+    return line
+
+
+_REASON = click.option(
+    "--reason", callback=_reason, required=True, help="The reason, one line; recorded in the decision log."
+)
 
 
 def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -141,7 +172,13 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
 
 @main.command()
 @_CONFIG
-@click.option("--input", "input_path", required=True, help="Transactions: a CSV or Parquet file, or a folder of them.")
+@click.option(
+    "--input",
+    "input_path",
+    type=_Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
+    required=True,
+    help="Transactions: a CSV or Parquet file, or a folder of them.",
+)
 @_OUTPUT
 @_TRACKING_URI
 @click.option(
@@ -338,14 +375,27 @@ def default_tracking_uri(output: str) -> str:
     Raises:
         SettingsError: the folder is not on this machine's disk, so it cannot hold a database.
     """
-    if "://" in output:
-        raise SettingsError(f"--output {output} is not on disk and cannot hold MLflow's database; give --tracking-uri")
-    return f"sqlite:///{Path(output) / DATABASE}"
+    from fraud_detection.storage import is_object, local_path
+
+    if is_object(output):
+        raise SettingsError(
+            f"--output {mask(output)} is not on disk and cannot hold MLflow's database; give --tracking-uri"
+        )
+    return f"sqlite:///{local_path(output) / DATABASE}"
 
 
 def current_person() -> str:
-    """Who runs this command, for the log of rollbacks; in a container the user may have a number alone."""
+    """Who runs this command, for the log of rollbacks; in a container the user may have a number alone.
+
+    Raises:
+        SettingsError: FRAUD_DETECTION_USER is too long.
+    """
+    named = one_line(os.environ.get("FRAUD_DETECTION_USER", ""))
+    if len(named) > _LONGEST_REASON:
+        raise SettingsError(
+            f"FRAUD_DETECTION_USER has {len(named)} characters; expected a name of at most {_LONGEST_REASON}"
+        )
     try:
-        return os.environ.get("FRAUD_DETECTION_USER") or getpass.getuser()
+        return named or one_line(getpass.getuser())
     except KeyError:
         return f"user {os.getuid()}"

@@ -64,6 +64,11 @@ def library_text(text: str) -> str:
     return " ".join(map(_without_digits, line.split(" ")))[:_LONGEST_CAUSE]
 
 
+def one_line(text: str) -> str:
+    """The text with white space and control characters collapsed, so that it cannot begin a line of its own."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def stack_trace(error: BaseException) -> str:
     """The stack trace of a defect, with what its exceptions say as by `library_text`."""
     traces = [

@@ -3,6 +3,7 @@
 import os
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -16,6 +17,15 @@ _FIRST, _LAST = date(1970, 1, 1), date(2199, 12, 31)
 """The data contract takes no earlier times, and calendars of Python and Parquet end."""
 
 
+class GivenPath(click.Path):
+    """A path; an empty one, as a variable that is not set gives, is refused: it would mean the current folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ANN401  (click decides the types)
+        if not str(value).strip():
+            self.fail("found nothing; expected a path. Is a variable not set?", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 def _day(_context: click.Context, _option: click.Parameter, moment: datetime) -> date:
     day = moment.date()
     if not _FIRST <= day <= _LAST:
@@ -26,11 +36,11 @@ def _day(_context: click.Context, _option: click.Parameter, moment: datetime) ->
 @click.command("create-data", context_settings={"show_default": True})
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     default=Path("data/input_data"),
     help="Files go to transactions/YYYY-MM-DD below it.",
 )
-@click.option("--start", type=_DATE, callback=_day, default=str(DEMO.start), help="First day.")
+@click.option("--start", type=_DATE, metavar="YYYY-MM-DD", callback=_day, default=str(DEMO.start), help="First day.")
 @click.option("--days", type=click.IntRange(1, 3650), default=DEMO.days, help="Number of days.")
 @click.option(
     "--transactions-per-day",
@@ -44,7 +54,14 @@ def _day(_context: click.Context, _option: click.Parameter, moment: datetime) ->
     default=DEMO.world.seed,
     help="Another seed gives another set of cards, terminals and frauds.",
 )
-@click.option("--drift-date", type=_DATE, callback=_day, default=str(DRIFT_DATE), help="When the frauds change.")
+@click.option(
+    "--drift-date",
+    type=_DATE,
+    metavar="YYYY-MM-DD",
+    callback=_day,
+    default=str(DRIFT_DATE),
+    help="When the frauds change.",
+)
 @click.option("--dirty-share", type=click.FloatRange(0.0, 0.5), default=0.0, help="Share of broken rows to add.")
 @click.option(
     "--format", "form", type=click.Choice([form.value for form in FileFormat]), default="parquet", help="File format."

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from fraud_detection.commands import Commands
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.connection import Connection
 from fraud_detection.schema import Stored
+from fraud_detection.shapes import one_line
 
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
@@ -17,12 +18,16 @@ PIN_TAG = "fraud_detection.pin"
 """Holds a pin or a retirement, whichever came last."""
 
 
+_OneLine = Annotated[str, AfterValidator(one_line)]
+"""Text that is shown in messages and in decisions; earlier releases stored it as it was typed."""
+
+
 class _Change(Stored):
     """A user's decision about the model in service. The tag is set before an alias moves, so it is the intent."""
 
     at: datetime
-    who: str
-    reason: str
+    who: _OneLine
+    reason: _OneLine
 
 
 class Pin(_Change):

@@ -10,6 +10,7 @@ from fraud_detection.commands import Commands
 from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, Intervention
 from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.shapes import one_line
 from fraud_detection.time_windows import RunWindows
 
 if TYPE_CHECKING:
@@ -105,10 +106,7 @@ def report_pin(decision: Decision, commands: Commands, progress: Progress) -> No
 def history_table(history: tuple[Entry, ...]) -> list[str]:
     """The decision log as aligned lines: what each run decided, and what users did in between."""
     head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
-    rows = [
-        head,
-        *(_decision_row(entry) if isinstance(entry, Decision) else _intervention_row(entry) for entry in history),
-    ]
+    rows = [head, *(tuple(map(one_line, _row(entry))) for entry in history)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)] + [0]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -6,6 +6,6 @@ on this machine, `file:///…` too; `s3a://bucket/key` and `s3://bucket/key` are
 """
 
 from fraud_detection.storage.base import Storage
-from fraud_detection.storage.urls import input_files, is_object, open_folder, open_input
+from fraud_detection.storage.urls import input_files, is_object, local_path, open_folder, open_input
 
-__all__ = ["Storage", "input_files", "is_object", "open_folder", "open_input"]
+__all__ = ["Storage", "input_files", "is_object", "local_path", "open_folder", "open_input"]
