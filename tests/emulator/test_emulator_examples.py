@@ -65,7 +65,7 @@ def typed(commands: str, folder: Path, deadline: float = 500.0) -> str:
 def test_the_page_s_commands_run_the_examples(clone: Path) -> None:
     """Fails when the commands of the page, run from top to bottom, do not work or leave a cluster behind."""
     with_sdk, with_airflow = blocks(ROOT / "docs" / "emulator.md", "Try it")
-    said = typed(with_sdk + with_airflow, clone)
+    said = typed(with_sdk + with_airflow + "wait  # for what was stopped\n", clone)
     assert "its driver wrote:\ntext 5\nword 5\ncount 4\n" in said
     events = Emulator(clone / "data" / "cloud").events
     for name in ("sdk-example", "airflow-example"):
