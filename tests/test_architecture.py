@@ -1,8 +1,10 @@
 """What an import loads, and the form of the tests. Import-linter checks which room may import which (`make lint`)."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,18 @@ def test_help_is_quick_because_it_loads_no_engine() -> None:
     program = "import sys, fraud_detection.cli; print(sorted({'pyspark', 'mlflow', 'pandas'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_map_shows_who_may_import_whom() -> None:
+    """Fails when the map shows another order of the library's rooms than `make lint` enforces."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == ["fraud_detection"])
+    table = re.findall(
+        r"^\| (\d+) \| \[[\w./]+\]\(src/fraud_detection/(\w+)(?:\.py)?\) \|",
+        (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert table == [(str(number), room) for number, layer in enumerate(layers, 1) for room in layer.split(" | ")]
 
 
 def _without_form(path: Path) -> list[str]:

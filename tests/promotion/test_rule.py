@@ -85,6 +85,19 @@ def test_one_failed_check_refuses_and_is_named(changes: dict[str, Any], failed: 
     assert words in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(0.0, "the difference is below zero"), (0.0004, "smaller than the minimum effect 0.0004"), (0.1, "effect 0.100")],
+)
+def test_the_minimum_effect_is_named_as_it_is(limit: float, words: str) -> None:
+    """Fails when a refusal names the minimum effect 0.000 and its reader cannot tell what was too small."""
+    settings = SETTINGS.model_copy(
+        update={"comparison": SETTINGS.comparison.model_copy(update={"minimum_effect": limit})}
+    )
+    worse = decide(_with(difference=DIFFERENCE.model_copy(update={"value": -0.01})), settings)
+    assert words in worse.reason
+
+
 def test_a_pinned_champion_stays_and_the_reason_says_so_first() -> None:
     """Fails when the next hour promotes a model although a rollback has pinned the champion."""
     verdict = decide(replace(_with(difference=DIFFERENCE.model_copy(update={"low": -0.1})), pinned_version=3), SETTINGS)

@@ -69,6 +69,14 @@ def _too_few_frauds(check: Check, spans: Spans) -> str:
     return f"{span.frauds or 'no'} frauds in the {dates}; at least {check.limit:.0f} are needed"
 
 
+def _too_small(check: Check, _: Spans) -> str:
+    limit = check.limit or 0.0
+    if not limit:
+        return "the difference is below zero"
+    rounded = f"{limit:.3f}"
+    return f"smaller than the minimum effect {rounded if float(rounded) == limit else _number(limit)}"
+
+
 def _champion_knows_holdout(check: Check, spans: Spans) -> str:
     start = spans.holdout.start
     until = start - timedelta(days=check.value or 0.0)
@@ -150,7 +158,7 @@ _DEFINITIONS = (
         "Large enough to matter: the difference",
         Relation.AT_LEAST,
         "comparison.minimum_effect",
-        failure=lambda check, _: f"smaller than the minimum effect {check.limit:.3f}",
+        failure=_too_small,
     ),
     CheckDefinition(
         "card_precision_at_100",
