@@ -178,7 +178,7 @@ test-dags-fast: setup .venv-airflow/.synced
 	@$(call test_dags,.venv-airflow, -m "not slow")
 
 .PHONY: test-dags-slow
-test-dags-slow: setup .venv-airflow/.synced
+test-dags-slow: setup .venv-airflow/.synced ## Run the slow tests of the DAGs on Airflow 3
 	@echo "The DAGs on Airflow 3, the slow tests"
 	@$(call test_dags,.venv-airflow, -m slow)
 
