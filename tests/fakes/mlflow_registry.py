@@ -56,6 +56,8 @@ class FakeMlflow:
         )
 
     def delete_model_version(self, _name: str, version: str) -> None:
+        if int(version) not in self.versions:
+            raise MlflowException(f"no version {version}")
         del self.versions[int(version)]
         self.aliases = {alias: named for alias, named in self.aliases.items() if named != int(version)}
 

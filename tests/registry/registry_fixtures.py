@@ -1,9 +1,10 @@
-"""Registries to begin with: without a run, and with a champion."""
+"""Registries to begin with: without a run, and with a champion; and processes that can be stopped."""
 
 from pathlib import Path
 
 import pytest
 from fakes.registry import T0, T1, World, world
+from fakes.registry_processes import stop_before_steps
 
 from fraud_detection.schema import Outcome
 
@@ -35,3 +36,9 @@ def two(served: World) -> World:
     """Version 2 is in service, version 1 was before."""
     served.record(Outcome.PROMOTED, T1)
     return served
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes stop before each step of the protocol; files of models are left out."""
+    stop_before_steps(monkeypatch)

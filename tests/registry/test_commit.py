@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -248,6 +249,31 @@ def test_a_killed_unpin_is_finished(
         logged = survived > 1  # the first change is the lease
         assert (fresh.registry.pinned() is None) is logged
         assert interventions(fresh.log) == [Action.ROLLBACK, *([Action.UNPIN] if logged else [])]
+
+
+@pytest.mark.parametrize("then", ["the same command", "a run, and the same command"])
+def test_a_killed_unpin_can_be_repeated(
+    with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None], then: str
+) -> None:
+    """Fails when a retry of a killed unpin ends with an error although promotion is on."""
+    pinned = world(tmp_path / "pinned", with_two)
+    _rollback(pinned)
+    for survived in range(4):  # before the lease, the log, the removal of the pin, the release of the lease
+        here = world(tmp_path / str(survived), pinned)
+        assert here.connection.experiment_id
+        kill_before_change(here, survived)
+        with suppress(Killed):
+            here.registry.unpin("fixed", "anna")
+        fresh = world(here.output)
+        logged = [entry for entry in fresh.log.history() if isinstance(entry, Intervention)][1:]
+        if then != "the same command":
+            fresh.registry.resume_open_intents(T2)
+        done = fresh.registry.unpin("fixed", "anna")
+        assert [done] == (logged or [done])
+        assert fresh.registry.pinned() is None
+        assert interventions(fresh.log) == [Action.ROLLBACK, Action.UNPIN]
+        with pytest.raises(FraudDetectionError, match="is not pinned"):
+            fresh.registry.unpin("fixed", "boris")
 
 
 PROGRAM = """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.aliases import Retirement, Service, listed, service
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.registry.decision_log import DecisionLog, Intervention, logged_change
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,8 @@ def retirement_in_force(now: Service, log: DecisionLog) -> Retirement | None:
     if now.retirement is not None:
         return now.retirement
     last = log.last_change()
-    if not isinstance(last, Intervention) or last.action is not Action.RETIRE or last.from_version is None:
-        return None
-    return Retirement(at=last.at, who=last.who, reason=last.reason, version=last.from_version)
+    change = logged_change(last) if isinstance(last, Intervention) else None
+    return change if isinstance(change, Retirement) else None
 
 
 def last_champion(now: Service, log: DecisionLog) -> LastChampion | None:

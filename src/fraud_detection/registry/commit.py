@@ -6,8 +6,7 @@ repeated: it checks what exists already. The next run repeats the steps of any i
 holder of the model's lease takes these steps.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -23,7 +22,8 @@ from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, apply_
 from fraud_detection.registry.artifacts import ModelVersionTags, download, load_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.lease import Lease, LeaseLostError
+from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.restoration import exclusive
 from fraud_detection.schema import Check, Decision, Outcome, Stored
 
 INTENT_FILE = "intent.json"
@@ -211,11 +211,13 @@ def write_decision(run: Commit) -> None:
 
 
 def discard_version(run: Commit) -> None:
-    """Delete a version that was registered and then refused: each version that stays has been in service."""
-    if run.intent.model is None or (_own(run) and run.decision.outcome is Outcome.PROMOTED):
+    """Delete what was registered and then refused, or too late: each version that stays has been in service."""
+    if run.intent.model is None:
         return
-    champion = service(run.connection, run.name).champion
-    for version in _versions(run):
+    promoted = run.decision.version if _own(run) else None
+    surplus = [version for version in _versions(run) if version != promoted]
+    champion = service(run.connection, run.name).champion if surplus else None
+    for version in surplus:
         if version != champion:
             run.client.delete_model_version(run.name, str(version))
 
@@ -267,38 +269,6 @@ PROTOCOL: tuple[Callable[[Commit], None], ...] = (
 )
 
 
-@contextmanager
-def exclusive(context: Context, purpose: str) -> Iterator[Lease]:
-    """Hold the lease of a model name during the block; `purpose` tells other processes what they wait for.
-
-    Should the lease be lost, a request that was sent too late may have moved the champion after another process had
-    taken over. The version that the decision log names is put back then.
-
-    Raises:
-        ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
-    """
-    try:
-        with context.leases.hold(purpose) as lease:
-            yield lease
-    except LeaseLostError:
-        with context.leases.hold(f"{purpose}, restoring the champion") as lease:
-            _restore_champion(context, lease)
-        raise
-
-
-def _restore_champion(context: Context, lease: Lease) -> None:
-    last, client = context.log.last_change(), context.connection.client
-    if last is None:
-        return
-    logged = last.version if isinstance(last, Decision) else last.to_version
-    serving = service(context.connection, context.name).champion
-    lease.require_held()
-    if logged is None:
-        client.delete_registered_model_alias(context.name, CHAMPION)
-    elif logged != serving:
-        client.set_registered_model_alias(context.name, CHAMPION, str(logged))
-
-
 def apply_intent(
     context: Context,
     mlflow_run: Any,  # noqa: ANN401
@@ -317,20 +287,23 @@ def apply_intent(
         ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
     """
     info, as_of = mlflow_run.info, intent.decision.as_of
-    with exclusive(context, f"the run of {as_of:%Y-%m-%d %H:%M} UTC") as lease:
-        closed = context.connection.client.get_run(info.run_id).data.tags.get(INTENT_TAG) == CLOSED
-        settled = context.log.find(as_of) if closed else None
-        if settled is not None:  # by another process, while this one waited
-            return settled
-        run = Commit(
-            context=context,
-            lease=lease,
-            run_id=info.run_id,
-            root=info.artifact_uri,
-            intent=intent,
-            sample=sample,
-            decision=intent.decision,
-        )
+    begin = partial(
+        Commit,
+        context=context,
+        run_id=info.run_id,
+        root=info.artifact_uri,
+        intent=intent,
+        sample=sample,
+        decision=intent.decision,
+    )
+
+    def discard(lease: Lease) -> None:
+        _discard_late_version(begin(lease=lease))
+
+    with exclusive(context, f"the run of {as_of:%Y-%m-%d %H:%M} UTC", discard) as lease:
+        run = begin(lease=lease)
+        if _is_settled(run):  # by another process, while this one waited
+            return run.decision
         for step in PROTOCOL:
             lease.require_held()
             step(run)
@@ -347,6 +320,20 @@ def resume_intent(context: Context, mlflow_run: Any) -> Decision:  # noqa: ANN40
         cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
         raise _lost(connection, mlflow_run.info.run_id, cause) from error
     return apply_intent(context, mlflow_run, intent)
+
+
+def _is_settled(run: Commit) -> bool:
+    """Whether the intent is closed and the decision stands; takes that decision then."""
+    if run.client.get_run(run.run_id).data.tags.get(INTENT_TAG) == CLOSED:
+        recall_decision(run)
+    return run.written
+
+
+def _discard_late_version(run: Commit) -> None:
+    """Delete a version that was created after another process had closed the intent."""
+    if _is_settled(run):
+        run.lease.require_held()
+        discard_version(run)
 
 
 def _own(run: Commit) -> bool:

@@ -21,6 +21,7 @@ from fraud_detection.outputs import (
     is_decision,
     is_intervention,
 )
+from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.schema import Decision, Outcome, Stored
 from fraud_detection.storage import Storage
 
@@ -96,7 +97,7 @@ class DecisionLog:
             FraudDetectionError: an object is broken; it is named.
         """
         entries = [self._entry(name) for name in self._storage.names(self._folder) if name.endswith(".json")]
-        return tuple(sorted(entries, key=lambda entry: (_moment(entry), _name(entry))))
+        return tuple(sorted(entries, key=lambda entry: (moment(entry), _name(entry))))
 
     def other_models(self) -> tuple[str, ...]:
         """The other model names that have decisions in the same storage, sorted."""
@@ -109,7 +110,15 @@ class DecisionLog:
         Raises:
             FraudDetectionError: an object is broken; it is named.
         """
-        return next((entry for entry in reversed(self.history()) if _changes_service(entry)), None)
+        return next((entry for entry in reversed(self.history()) if changes_service(entry)), None)
+
+    def last_intervention(self) -> Intervention | None:
+        """The last thing that a user did, or None.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        return next((entry for entry in reversed(self.history()) if isinstance(entry, Intervention)), None)
 
     def _entry(self, name: str) -> Entry:
         if is_decision(name):
@@ -147,13 +156,30 @@ class DecisionLog:
         return self._storage.write_once(name, entry.model_dump_json(indent=2).encode())
 
 
-def _changes_service(entry: Entry) -> bool:
+def logged_change(entry: Intervention) -> Pin | Retirement | None:
+    """What the tag holds after this; None after an unpin."""
+    if entry.action is Action.ROLLBACK and entry.to_version is not None:
+        return Pin(
+            at=entry.at,
+            who=entry.who,
+            reason=entry.reason,
+            from_version=entry.from_version,
+            to_version=entry.to_version,
+        )
+    if entry.action is Action.RETIRE and entry.from_version is not None:
+        return Retirement(at=entry.at, who=entry.who, reason=entry.reason, version=entry.from_version)
+    return None
+
+
+def changes_service(entry: Entry) -> bool:
+    """Whether it is a promotion, rollback or retirement."""
     if isinstance(entry, Decision):
         return entry.outcome is Outcome.PROMOTED
     return entry.action is not Action.UNPIN
 
 
-def _moment(entry: Entry) -> datetime:
+def moment(entry: Entry) -> datetime:
+    """When it came into force."""
     if isinstance(entry, Decision):
         return entry.committed_at or entry.decided_at
     return entry.at

@@ -9,7 +9,7 @@ next holder writes the generation after it. Nothing is deleted, since the job's 
 small object stays for each decision, like those of the decision log.
 
 A lease cannot stop a process that hangs inside a single request to MLflow for longer than the lease and sends it
-afterwards. Such a process notices before its next step: see `commit.exclusive`.
+afterwards. Such a process notices at its next step or at its end: see `restoration.exclusive`.
 """
 
 import logging
@@ -173,15 +173,19 @@ class Lease:
         """The time on the clock of the lease."""
         return self._leases.clock()
 
+    def is_held(self) -> bool:
+        """Whether the lease has neither expired nor been taken over."""
+        return self.now() < self._record.expires_at and not self._leases.exists(self._record.generation + 1)
+
     def require_held(self) -> None:
         """Call before every step that changes something; renews the lease when a part of it has passed.
 
         Raises:
             LeaseLostError: the lease has expired, or another process has taken over.
         """
-        now = self.now()
-        if now >= self._record.expires_at or self._leases.exists(self._record.generation + 1):
+        if not self.is_held():
             raise self._leases.lost(self._record)
+        now = self.now()
         if now > self._record.expires_at - DURATION + _RENEW_AFTER:
             self._record = self._record.model_copy(update={"expires_at": now + DURATION})
             self._leases.write(self._record)

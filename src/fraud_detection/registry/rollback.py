@@ -21,11 +21,11 @@ from fraud_detection.registry.aliases import (
     set_change,
 )
 from fraud_detection.registry.champion import load_version
-from fraud_detection.registry.commit import exclusive
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import Lease
 from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
+from fraud_detection.registry.restoration import exclusive, is_superseded, restore_service
 from fraud_detection.schema import Decision
 
 
@@ -61,11 +61,13 @@ def retire(context: Context, version: int, reason: str, who: str) -> Interventio
 
 def unpin(context: Context, reason: str, who: str) -> Intervention:
     """Let automatic promotion resume; see `Registry.unpin`."""
-    _finish_what_is_possible(context)
+    finished = _finish_what_is_possible(context)
+    if finished is not None and finished.action is Action.UNPIN:
+        return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"unpin by {who}") as lease:
         now = service(context.connection, context.name)
         if now.pin is None and now.unreadable_tag is None:
-            raise FraudDetectionError(f"{context.name} is not pinned; automatic promotion is on")
+            return _completed_unpin(context, reason, who)
         at = lease.now()
         version = now.champion if now.pin is None else now.pin.to_version
         record = Intervention(
@@ -98,7 +100,7 @@ def _finish_change(context: Context) -> Intervention | None:
     """Finish the rollback, retirement or unpin that was killed half-way.
 
     Returns:
-        The rollback or retirement that came into force.
+        What came into force.
     """
     if _unfinished_change(context) is None:
         return None
@@ -106,9 +108,13 @@ def _finish_change(context: Context) -> Intervention | None:
         change = _unfinished_change(context)  # another process may have finished it meanwhile
         if change is None:
             return None
-        if _is_unpinned(context, change):
+        unpinned = _find_unpin(context, change)
+        if unpinned is not None:
             lease.require_held()
             delete_change(context.connection, context.name)
+            return unpinned
+        if is_superseded(change, context.log.history()):
+            restore_service(context, lease)
             return None
         return _finish(context, change, lease)
 
@@ -117,7 +123,7 @@ def _finish_what_is_possible(context: Context) -> Intervention | None:
     """Finish what was killed, as far as possible: no person's command may depend on an earlier one, or on a run.
 
     Returns:
-        The rollback or retirement that came into force.
+        The command that came into force.
     """
     finished = None
     with suppress(FraudDetectionError), context.connection.translate_errors():
@@ -131,13 +137,25 @@ def _unfinished_change(context: Context) -> Pin | Retirement | None:
     now = service(context.connection, context.name)
     now.require_readable_tag(context.commands)
     change = now.pin or now.retirement
-    if change is None or _is_unpinned(context, change):
+    if change is None or _find_unpin(context, change) is not None:
         return change
     return change if context.log.find_intervention(_action(change), change.at) is None else None
 
 
-def _is_unpinned(context: Context, change: Pin | Retirement) -> bool:
-    return context.log.find_intervention(Action.UNPIN, change.at) is not None
+def _find_unpin(context: Context, change: Pin | Retirement) -> Intervention | None:
+    return context.log.find_intervention(Action.UNPIN, change.at)
+
+
+def _completed_unpin(context: Context, reason: str, who: str) -> Intervention:
+    """The unpin of an earlier try of the same command, which was killed after it had taken effect.
+
+    Raises:
+        FraudDetectionError: the last command was another one.
+    """
+    last = context.log.last_intervention()
+    if last is None or (last.action, last.who, last.reason) != (Action.UNPIN, who, reason):
+        raise FraudDetectionError(f"{context.name} is not pinned; automatic promotion is on")
+    return last
 
 
 def _finish(context: Context, change: Pin | Retirement, lease: Lease) -> Intervention:

@@ -157,7 +157,7 @@ class Registry:
         return rollback.retire(self._context, version, reason, who)
 
     def unpin(self, reason: str, who: str) -> Intervention:
-        """Let automatic promotion resume.
+        """Let automatic promotion resume; the same person with the same reason may repeat it.
 
         Raises:
             FraudDetectionError: nothing is pinned.

@@ -1,0 +1,173 @@
+"""What the decision log says is in service, and the return to it after a request that was sent too late.
+
+A process can hang inside a request to MLflow for longer than its lease. MLflow executes the request whenever it
+arrives, whatever others have done meanwhile. So the process that sent it compares MLflow with the decision log
+afterwards, and restores the aliases and the tag that the log implies.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+
+from fraud_detection.registry.aliases import (
+    CHAMPION,
+    PREVIOUS_CHAMPION,
+    Pin,
+    Retirement,
+    Service,
+    delete_change,
+    service,
+    set_change,
+)
+from fraud_detection.registry.context import Context
+from fraud_detection.registry.decision_log import Action, Entry, Intervention, changes_service, logged_change, moment
+from fraud_detection.registry.lease import CLOCK_SKEW, Lease
+from fraud_detection.schema import Decision, Outcome
+
+
+@dataclass(frozen=True)
+class LoggedService:
+    """What is in service according to the decision log."""
+
+    champion: int | None = None
+    previous_champion: int | None = None
+    change: Pin | Retirement | None = None
+    """What the tag holds."""
+
+
+def logged_service(history: Sequence[Entry]) -> LoggedService:
+    """Repeat what each entry has changed, in the order in which they came into force.
+
+    - A promotion puts its version into service. `previous_champion` is the version that it was compared with; without
+      one it stays. A pin ends, and so does a retirement, except that of the promoted version itself.
+    - A rollback puts its version into service and pins it. `previous_champion` is the version that left; without one
+      it stays, unless it is the version that returned: then there is none.
+    - A retirement leaves no champion, and the retired version as `previous_champion`.
+    - An unpin ends the pin.
+    """
+    logged = reduce(_after, history, LoggedService())
+    unpinned = {
+        entry.pinned_at for entry in history if isinstance(entry, Intervention) and entry.action is Action.UNPIN
+    }
+    if logged.change is not None and logged.change.at in unpinned:  # by a machine whose clock is behind
+        return replace(logged, change=None)
+    return logged
+
+
+def is_superseded(change: Pin | Retirement, history: Sequence[Entry]) -> bool:
+    """Whether others have changed the service since a person requested this.
+
+    Then the request came too late: whoever sent it had lost the lease. A lease is taken over more than `CLOCK_SKEW`
+    after the last request of its holder, and clocks differ by less.
+    """
+    return any(moment(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
+
+
+def restore_service(context: Context, lease: Lease) -> None:
+    """Give MLflow the aliases and the tag that the decision log implies; an alias of a missing version is removed."""
+    history = context.log.history()
+    logged, now = logged_service(history), service(context.connection, context.name)
+    if logged == LoggedService() or not now.exists:
+        return
+    for request in (*_tag_requests(context, now, logged, history), *_alias_requests(context, now, logged)):
+        lease.require_held()
+        request()
+
+
+@contextmanager
+def exclusive(
+    context: Context, purpose: str, discard: Callable[[Lease], None] = lambda _lease: None
+) -> Iterator[Lease]:
+    """Hold the lease of a model name during the block; `purpose` tells other processes what they wait for.
+
+    If the lease was lost, what the decision log says is restored: the last request may have been sent too late,
+    whether it was answered or not.
+
+    Args:
+        context: the registry.
+        purpose: what the lease is held for.
+        discard: removes what else a late request may have left.
+
+    Raises:
+        ServiceUnavailableError: another process is in these steps and does not end, or has taken over.
+    """
+    with context.leases.hold(purpose) as lease:
+        try:
+            yield lease
+        except Exception:
+            _restore_after_loss(context, lease, discard)
+            raise
+        _restore_after_loss(context, lease, discard)
+
+
+def _restore_after_loss(context: Context, lease: Lease, discard: Callable[[Lease], None]) -> None:
+    if lease.is_held():
+        return
+    lease.release()
+    with exclusive(context, "restoring what the decision log says", discard) as restoring:
+        restore_service(context, restoring)
+        discard(restoring)
+
+
+def _after(before: LoggedService, entry: Entry) -> LoggedService:
+    if isinstance(entry, Decision):
+        return _after_promotion(before, entry) if entry.outcome is Outcome.PROMOTED else before
+    change = logged_change(entry)
+    if isinstance(change, Pin):
+        return LoggedService(change.to_version, _previous_after_rollback(before, change), change)
+    if isinstance(change, Retirement):
+        return LoggedService(None, change.version, change)
+    return replace(before, change=None)
+
+
+def _after_promotion(before: LoggedService, decision: Decision) -> LoggedService:
+    compared, change = decision.champion_version, before.change
+    stays = isinstance(change, Retirement) and change.version == decision.version
+    previous = before.previous_champion if compared is None else compared
+    return LoggedService(decision.version, previous, change if stays else None)
+
+
+def _previous_after_rollback(before: LoggedService, pin: Pin) -> int | None:
+    if pin.from_version is not None:
+        return pin.from_version
+    return None if before.previous_champion == pin.to_version else before.previous_champion
+
+
+def _changes_service_or_pin(entry: Entry) -> bool:
+    return isinstance(entry, Intervention) or changes_service(entry)
+
+
+def _tag_requests(
+    context: Context, now: Service, logged: LoggedService, history: Sequence[Entry]
+) -> Iterator[Callable[[], None]]:
+    found = now.pin or now.retirement
+    if now.unreadable_tag is not None or found == logged.change or _is_open(found, history):
+        return
+    if logged.change is None:
+        yield partial(delete_change, context.connection, context.name)
+    else:
+        yield partial(set_change, context.connection, context.name, logged.change)
+
+
+def _is_open(change: Pin | Retirement | None, history: Sequence[Entry]) -> bool:
+    """Whether this is a command that was killed half-way, which the next run or command finishes."""
+    if change is None or is_superseded(change, history):
+        return False
+    return not any(isinstance(entry, Intervention) and entry.pinned_at == change.at for entry in history)
+
+
+def _alias_requests(context: Context, now: Service, logged: LoggedService) -> Iterator[Callable[[], None]]:
+    client = context.connection.client
+    aliases = (
+        (CHAMPION, logged.champion, now.champion),
+        (PREVIOUS_CHAMPION, logged.previous_champion, now.previous_champion),
+    )
+    for alias, version, found in aliases:
+        wanted = version if version in now.versions else None
+        if wanted == found:
+            continue
+        if wanted is None:
+            yield partial(client.delete_registered_model_alias, context.name, alias)
+        else:
+            yield partial(client.set_registered_model_alias, context.name, alias, str(wanted))
