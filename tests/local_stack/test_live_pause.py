@@ -70,7 +70,7 @@ def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
     assert commands == ["make pause-training", "make resume-training", "make test-run"]
     run = Run(pausable, "upgrade").start()
     run.running_job()
-    assert "no run is going on" in _make(pausable, commands[0])
+    assert "no run is active" in _make(pausable, commands[0])
     assert (run.state, pausable.emulator.clusters()) == ("success", []), "it was paused during a run"
     _make(pausable, commands[1])
     refused = _make(pausable, commands[2], ends_with=2)
