@@ -19,8 +19,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
-# Processes that run tests at once; each may hold Spark and a training, 1 GiB.
-WORKERS ?= 2
+# Processes that run the fast tests at once: one more than two cores, since many tests wait. Each may need 1 GiB.
+WORKERS ?= 3
 # The jars that let Spark on this machine read s3a://, if `make s3a` has fetched them.
 export S3A_CLASSPATH ?= $(abspath $(wildcard .s3a))
 
@@ -166,7 +166,7 @@ test-library: setup .venv-airflow/.synced
 
 .PHONY: test-slow
 test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and the emulator: whole jobs, real Spark, many dates
-	@$(RUN)pytest -n $(WORKERS) -m "slow and not stack and not needs"
+	@$(RUN)pytest -n 2 -m "slow and not stack and not needs"
 
 .PHONY: test-dags
 test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
@@ -204,7 +204,7 @@ test-extra: setup ## Run the tests that make test may skip (needs shellcheck, ps
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Test the whole local stack with faults (some minutes)
-	@$(RUN)pytest -n $(WORKERS) --dist loadfile -m stack tests/local_stack
+	@$(RUN)pytest -n 2 --dist loadfile -m stack tests/local_stack
 
 .PHONY: lock
 lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Update uv.lock and the requirements of MLflow's machine from pyproject.toml
