@@ -20,7 +20,7 @@ import deflate
 from deployment.errors import log, run
 from deployment.inspection import inspect
 from deployment.locked import CLOUD, Target, locked_requirements, this_machine, uv
-from deployment.paths import ARCHIVE, shown, write_atomic
+from deployment.paths import ARCHIVE, given_path, shown, write_atomic
 
 GZIP_LEVEL = 6  # 147 MB in 4 s; level 4 gives 151 MB in 3 s
 FORMAT = 1
@@ -89,7 +89,7 @@ def _install(requirements: str, target: Target, folder: Path) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Make the environment archive of the job from uv.lock.")
-    parser.add_argument("--output", type=Path, default=ARCHIVE)
+    parser.add_argument("--output", type=given_path, default=ARCHIVE)
     parser.add_argument(
         "--for", dest="target", choices=("cloud", "this-machine"), default="cloud", help="whose Python runs it"
     )

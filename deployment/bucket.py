@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
 from deployment.http import require_address
 from deployment.identity import StorageKey, inherited, storage_key
-from deployment.paths import ARCHIVE, ROOT, shown, write_atomic
+from deployment.paths import ARCHIVE, ENV_FILE, ROOT, given_path, shown, write_atomic
 from deployment.revision import checkout_revision
 from deployment.settings import load, needed
 
@@ -227,13 +227,13 @@ def download_output(settings: Mapping[str, str], folder: Path) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Copy to the cloud's buckets, and from them.")
-    parser.add_argument("--env", type=Path, default=ROOT / ".env", help="file with the settings (make env writes it)")
+    parser.add_argument("--env", type=given_path, default=ENV_FILE, help="file with the settings (make env writes it)")
     verbs = parser.add_subparsers(dest="verb", required=True)
     up = verbs.add_parser("upload")
     up.add_argument("what", nargs="+", choices=("venv", "src", "dags", "data"))
-    up.add_argument("--data", type=Path, default=ROOT / "data" / "input_data")
+    up.add_argument("--data", type=given_path, default=ROOT / "data" / "input_data")
     down = verbs.add_parser("download-output")
-    down.add_argument("--folder", type=Path, default=ROOT / "data" / "output_data" / "cloud")
+    down.add_argument("--folder", type=given_path, default=ROOT / "data" / "output_data" / "cloud")
     chosen = parser.parse_args()
     settings = load(chosen.env)
     if chosen.verb == "download-output":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.errors import DeploymentError, log, run
-from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, shown, write_atomic
+from deployment.paths import ENV_FILE, VARIABLES, VARIABLES_EXAMPLE, given_path, shown, write_atomic
 from deployment.settings import read_env
 
 # Name in .env: the output it comes from, and the way into that.
@@ -144,11 +144,11 @@ def write(outputs: Mapping[str, Any], env_file: Path, variables_file: Path, exam
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Write .env and variables.json from `terraform output -json`.")
     parser.add_argument(
-        "--outputs", type=Path, help="file with the outputs; without it they are read from standard input"
+        "--outputs", type=given_path, help="file with the outputs; without it they are read from standard input"
     )
-    parser.add_argument("--env", type=Path, default=ENV_FILE)
-    parser.add_argument("--variables", type=Path, default=VARIABLES)
-    parser.add_argument("--example", type=Path, default=VARIABLES_EXAMPLE)
+    parser.add_argument("--env", type=given_path, default=ENV_FILE)
+    parser.add_argument("--variables", type=given_path, default=VARIABLES)
+    parser.add_argument("--example", type=given_path, default=VARIABLES_EXAMPLE)
     chosen = parser.parse_args()
     text = chosen.outputs.read_text(encoding="utf-8") if chosen.outputs else sys.stdin.read()
     try:

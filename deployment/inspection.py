@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from deployment.errors import DeploymentError, log, run
 from deployment.locked import CLOUD, Target, locked_requirements
-from deployment.paths import ARCHIVE
+from deployment.paths import ARCHIVE, given_path
 
 MAX_BYTES = 250_000_000
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -194,7 +194,7 @@ def _wanted(requirements: str) -> Iterator[tuple[str, str]]:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Inspect an environment archive.")
-    parser.add_argument("archive", type=Path, nargs="?", default=ARCHIVE)
+    parser.add_argument("archive", type=given_path, nargs="?", default=ARCHIVE)
     chosen = parser.parse_args()
     files = inspect(chosen.archive, CLOUD, locked_requirements())
     log(f"{chosen.archive} is fit for Python {CLOUD.python} on {CLOUD.platform}: {files} files")

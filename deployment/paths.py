@@ -1,5 +1,6 @@
 """Paths of the repository, and atomic writes."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -8,6 +9,17 @@ ARCHIVE = ROOT / "venvs" / "venv.tar.gz"
 ENV_FILE = ROOT / ".env"
 VARIABLES = ROOT / "variables.json"
 VARIABLES_EXAMPLE = ROOT / "variables.json.example"
+
+
+def given_path(text: str) -> Path:
+    """A path of the command line; an empty one, as a variable that is not set gives, would mean the current folder.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("found nothing; expected a path. Is a variable not set?")
+    return Path(text)
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -2,11 +2,10 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from deployment.airflow import Access, Airflow
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
-from deployment.paths import ENV_FILE
+from deployment.paths import ENV_FILE, given_path
 from deployment.settings import load
 
 DAG = "fraud_detection_training"
@@ -87,7 +86,7 @@ def _follow(airflow: Airflow, run_id: str, minutes: float) -> str:
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Pause, resume and try out the training in Airflow.")
     parser.add_argument("verb", choices=("pause", "resume", "test"))
-    parser.add_argument("--env", type=Path, default=ENV_FILE)
+    parser.add_argument("--env", type=given_path, default=ENV_FILE)
     parser.add_argument("--minutes", type=float, default=200.0, help="that a run is waited for (default 200)")
     chosen = parser.parse_args()
     airflow = Access.of(load(chosen.env)).connect()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deployment.airflow import Access, Airflow
 from deployment.errors import DeploymentError, log, run
-from deployment.paths import ENV_FILE, VARIABLES
+from deployment.paths import ENV_FILE, VARIABLES, given_path
 from deployment.settings import load
 
 
@@ -58,8 +58,8 @@ def read(path: Path) -> dict[str, object]:
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Load variables.json into Airflow.")
     parser.add_argument("--check", action="store_true", help="only check that everything needed is set")
-    parser.add_argument("--env", type=Path, default=ENV_FILE)
-    parser.add_argument("--file", type=Path, default=VARIABLES)
+    parser.add_argument("--env", type=given_path, default=ENV_FILE)
+    parser.add_argument("--file", type=given_path, default=VARIABLES)
     chosen = parser.parse_args()
     content, settings = read(chosen.file), load(chosen.env)
     access = Access.of(settings)

@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from deployment.errors import run
 from deployment.identity import yc
-from deployment.paths import ENV_FILE
+from deployment.paths import ENV_FILE, given_path
 from deployment.settings import load, needed
 
 
@@ -22,7 +21,7 @@ def command(what: str, settings: Mapping[str, str]) -> list[str]:
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Look at the cloud through yc.")
     parser.add_argument("what", choices=("instances", "airflow"))
-    parser.add_argument("--env", type=Path, default=ENV_FILE)
+    parser.add_argument("--env", type=given_path, default=ENV_FILE)
     chosen = parser.parse_args()
     program, arguments = yc(), command(chosen.what, load(chosen.env))
     sys.stdout.flush()

@@ -167,7 +167,10 @@ class Settings(_Section):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in a mapping; PyYAML would keep the last one in silence."""
+    """Refuses a key that occurs twice in a mapping; PyYAML would keep the last one in silence.
+
+    The library has the same loader, which the emulator may not import.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

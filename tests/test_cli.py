@@ -62,6 +62,14 @@ def test_a_command_writes_into_the_folder_of_a_file_url(here: Path) -> None:
     assert (here / "with space" / "mlflow.db").is_file()
 
 
+def test_a_share_that_is_no_number_is_refused(here: Path) -> None:
+    """Fails when `create-data --dirty-share nan` is taken for a share, and adds no broken row in silence."""
+    done = CliRunner().invoke(main, ["create-data", "--days", "1", "--output", "made", "--dirty-share", "nan"])
+    assert done.exit_code == 2, done.output
+    assert "found nan; expected a number" in done.output
+    assert not (here / "made").exists()
+
+
 @pytest.mark.parametrize("empty", ["", " "])
 @pytest.mark.parametrize(
     ("program", "words"),

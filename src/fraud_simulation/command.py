@@ -1,5 +1,6 @@
 """The command that writes demo data: `scripts/create_demo_data.py` and `fraud-detection create-data`."""
 
+import math
 import os
 from datetime import date, datetime
 from pathlib import Path
@@ -33,6 +34,12 @@ def _day(_context: click.Context, _option: click.Parameter, moment: datetime) ->
     return day
 
 
+def _number(_context: click.Context, _option: click.Parameter, share: float) -> float:
+    if math.isnan(share):  # no comparison with a limit refuses it
+        raise click.BadParameter("found nan; expected a number")
+    return share
+
+
 @click.command("create-data", context_settings={"show_default": True})
 @click.option(
     "--output",
@@ -62,7 +69,13 @@ def _day(_context: click.Context, _option: click.Parameter, moment: datetime) ->
     default=str(DRIFT_DATE),
     help="When the frauds change.",
 )
-@click.option("--dirty-share", type=click.FloatRange(0.0, 0.5), default=0.0, help="Share of broken rows to add.")
+@click.option(
+    "--dirty-share",
+    type=click.FloatRange(0.0, 0.5),
+    callback=_number,
+    default=0.0,
+    help="Share of broken rows to add.",
+)
 @click.option(
     "--format", "form", type=click.Choice([form.value for form in FileFormat]), default="parquet", help="File format."
 )

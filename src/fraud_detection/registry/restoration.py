@@ -58,8 +58,8 @@ def logged_service(history: Sequence[Entry]) -> LoggedService:
 def is_superseded(change: Pin | Retirement, history: Sequence[Entry]) -> bool:
     """Whether others have changed the service since a person requested this.
 
-    Then the request came too late: whoever sent it had lost the lease. A lease is taken over more than `CLOCK_SKEW`
-    after the last request of its holder, and clocks differ by less.
+    If so, the request was sent after its sender had lost the lease: a lease is taken over more than `CLOCK_SKEW` after
+    the last request of its holder, and clocks differ by less.
     """
     return any(moment(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
 
@@ -95,7 +95,7 @@ def exclusive(
     with context.leases.hold(purpose) as lease:
         try:
             yield lease
-        except Exception:
+        except Exception:  # whatever it was, the request may have been executed; Ctrl-C ends at once
             _restore_after_loss(context, lease, discard)
             raise
         _restore_after_loss(context, lease, discard)
