@@ -1,0 +1,370 @@
+"""When frozen candidates are compared with the champion, at what risk, and which of them may replace it.
+
+A candidate's hold-out grows as labels mature. A look, one statistical test, is due whenever its frauds have grown by a
+factor; there are few looks, and each has the same share of the risk of a false promotion. Looks are counted in the log
+of what was opened: a look is charged when it is opened, is never repeated, and its risk never comes back.
+
+Pure: entries of the log and a time in, values out. Nothing is remembered between runs, entries may come in any order,
+and entries after the as-of time are not read. The rule and its evidence: `docs/promotion.md`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from fraud_detection.evaluation.empirical_likelihood import required_root, unseen_card_bound
+
+RISK_PERIOD = timedelta(days=30)
+"""The looks of any such period together promote falsely with a probability of at most the risk."""
+
+BACKFILL = timedelta(days=7)
+"""How much older the second candidate is that a run opens where runs are rare."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SMALLEST_GROWTH = 1.5  # looks closer to each other see almost the same evidence
+
+
+@dataclass(frozen=True)
+class SequentialRule:
+    """How candidates are opened and looked at; the defaults are those of the settings."""
+
+    risk: float = 0.05
+    """Of any false promotion in `RISK_PERIOD`."""
+    candidate_every: timedelta = timedelta(days=1)
+    looks: int = 9
+    """At one candidate, against one champion."""
+    first_look_frauds: int = 40
+    shadow: timedelta = timedelta(days=28)
+    """How long a candidate lives."""
+    minimum_effect: float = 0.01
+    minimum_fraud_cards: int = 15
+    """With frauds on fewer cards no look is due."""
+    most_alive: int = 29
+    """With so many candidates alive none is opened."""
+    unseen_card_bound: bool = True
+
+    @property
+    def risk_per_look(self) -> float:
+        """risk · candidate_every / (RISK_PERIOD · looks): it pays for all looks at the candidates of a period."""
+        return self.risk * (self.candidate_every / (RISK_PERIOD * self.looks))
+
+    @property
+    def looks_in_period(self) -> int:
+        """How many looks the risk pays for."""
+        return (RISK_PERIOD * self.looks) // self.candidate_every
+
+    def growth(self, expected_frauds: float) -> float:
+        """The factor between the frauds of two looks, so that the last one is due by the end of a candidate's life.
+
+        Args:
+            expected_frauds: matured frauds in `shadow`, at the present volume.
+        """
+        if self.looks < 2:
+            return _SMALLEST_GROWTH
+        ratio = max(expected_frauds / self.first_look_frauds, 1.0)
+        return max(_SMALLEST_GROWTH, math.pow(ratio, 1 / (self.looks - 1)))
+
+    def frauds_needed(self, number: int, growth: float) -> int:
+        """Matured frauds with which look `number`, from 1, is due."""
+        return math.ceil(self.first_look_frauds * growth ** (number - 1) - 1e-9)
+
+    def highest_due(self, frauds: int, growth: float) -> int:
+        """The last look for which there are frauds enough; 0 for none."""
+        return sum(frauds >= self.frauds_needed(number, growth) for number in range(1, self.looks + 1))
+
+
+@dataclass(frozen=True, order=True)
+class CandidateKey:
+    """What identifies a candidate: all else follows from it, the data and the seed."""
+
+    label_cutoff: datetime
+    """Labels known by then were used; on the grid of `candidate_every`."""
+    recipe: str
+    """Hash of training settings, feature version, mapped columns and XGBoost version."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Log entry: a model was frozen."""
+
+    key: CandidateKey
+    training_end: datetime
+    growth: float
+    """See `SequentialRule.growth`; fixed when the candidate is opened."""
+    opened_at: datetime
+    """The as-of time of the run that opened it."""
+
+
+@dataclass(frozen=True, order=True)
+class Look:
+    """Log entry: a look was opened. It is written before anything is measured."""
+
+    as_of: datetime
+    candidate: CandidateKey
+    champion_version: int
+    number: int
+
+
+@dataclass(frozen=True)
+class LookResult:
+    """What a look measured."""
+
+    difference: float
+    """AP(challenger) − AP(champion)."""
+    root: float
+    """Signed root of the empirical likelihood ratio."""
+    frauds: int
+    fraud_cards: int
+
+
+@dataclass(frozen=True)
+class ClosedLook:
+    """Log entry: a look has its result."""
+
+    look: Look
+    result: LookResult
+    passed: bool
+    """The limits of the look and every other check."""
+
+
+class RetirementReason(StrEnum):
+    """Why a candidate is no longer looked at."""
+
+    EXPIRED = "it has been in shadow for its whole life"
+    OVERTAKEN = "the champion was trained on the rows that would compare them"
+    ALL_LOOKS_TAKEN = "all its looks were taken"
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """Log entry: a candidate was retired."""
+
+    candidate: CandidateKey
+    at: datetime
+    reason: RetirementReason
+
+
+LogEntry = Candidate | Look | ClosedLook | Retirement
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version in service."""
+
+    version: int
+    training_end: datetime
+    refit_of: CandidateKey | None = None
+    """The candidate whose refit it is; that one stays a challenger though it is older."""
+
+
+@dataclass(frozen=True)
+class HoldoutCounts:
+    """Matured frauds of a candidate's hold-out, and the cards that have them."""
+
+    frauds: int
+    fraud_cards: int
+
+
+class LookState(StrEnum):
+    """Whether a look can be opened, or what it waits for."""
+
+    DUE = "due"
+    WAITS_FOR_FRAUDS = "waits for frauds"
+    WAITS_FOR_CARDS = "waits for frauds on more cards"
+    WAITS_FOR_RISK = "waits until earlier looks are older than the risk period"
+
+
+@dataclass(frozen=True)
+class NextLook:
+    """The next look of one candidate."""
+
+    look: Look
+    state: LookState
+    counts: HoldoutCounts
+    frauds_needed: int
+
+
+@dataclass(frozen=True)
+class RiskLedger:
+    """Looks of the last `RISK_PERIOD`, whatever their recipe and champion. Counted, since sums of risks would round."""
+
+    opened: int
+    allowed: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.allowed - self.opened)
+
+
+@dataclass(frozen=True)
+class LookLimits:
+    """What a look has to reach; all of it."""
+
+    root: float
+    difference_for_unseen_cards: float
+    difference_that_matters: float
+
+    def reached_by(self, result: LookResult) -> bool:
+        smallest = max(self.difference_for_unseen_cards, self.difference_that_matters)
+        return result.root >= self.root and result.difference >= smallest
+
+
+def risk_ledger(entries: Iterable[LogEntry], as_of: datetime, rule: SequentialRule) -> RiskLedger:
+    """The looks opened in the period that ends at `as_of`, and how many the risk pays for."""
+    recent = {look for look in _looks(entries, as_of) if as_of - look.as_of < RISK_PERIOD}
+    return RiskLedger(len(recent), rule.looks_in_period)
+
+
+def alive_candidates(
+    entries: Iterable[LogEntry], champion: Champion, as_of: datetime, rule: SequentialRule
+) -> tuple[Candidate, ...]:
+    """The candidates in shadow, oldest first; without those that `due_retirements` names."""
+    return tuple(one for one, reason in _in_shadow(tuple(entries), champion, as_of, rule) if reason is None)
+
+
+def due_retirements(
+    entries: Iterable[LogEntry], champion: Champion, as_of: datetime, rule: SequentialRule
+) -> tuple[Retirement, ...]:
+    """The candidates to retire, oldest first, with the reason of each."""
+    candidates = _in_shadow(tuple(entries), champion, as_of, rule)
+    return tuple(Retirement(one.key, as_of, reason) for one, reason in candidates if reason is not None)
+
+
+def candidates_to_open(
+    entries: Iterable[LogEntry], recipe: str, champion: Champion, as_of: datetime, rule: SequentialRule
+) -> tuple[CandidateKey, ...]:
+    """The candidates of a recipe that the run at `as_of` opens.
+
+    One on each point of the grid. Where the last one is older than the distance of the grid, runs are rare, and a
+    second one `BACKFILL` older starts with a hold-out that has matured already. None where one was opened before, or
+    where `most_alive` are alive.
+    """
+    log = tuple(entries)
+    newest = max((one.key.label_cutoff for one in _candidates(log, as_of) if one.key.recipe == recipe), default=None)
+    cutoff = _floor(as_of, rule.candidate_every)
+    cutoffs = [cutoff]
+    if newest is not None and newest < cutoff - rule.candidate_every:
+        cutoffs.append(_floor(cutoff - BACKFILL, rule.candidate_every))
+    known = {one.key for one in _candidates(log, as_of)}
+    free = max(0, rule.most_alive - len(alive_candidates(log, champion, as_of, rule)))
+    wanted = [CandidateKey(at, recipe) for at in cutoffs]
+    return tuple(key for key in wanted if key not in known)[:free]
+
+
+def holdout_start(candidate: Candidate, champion: Champion, recipe_first_seen: datetime | None = None) -> datetime:
+    """The first row on which both models can be compared: neither was trained on it.
+
+    Args:
+        candidate: of the comparison.
+        champion: of the comparison.
+        recipe_first_seen: when the candidate's settings were first seen; they may have been tuned on earlier rows. None
+            where earlier rows are trusted.
+    """
+    start = max(candidate.training_end, champion.training_end)
+    return start if recipe_first_seen is None else max(start, recipe_first_seen)
+
+
+def next_looks(
+    entries: Iterable[LogEntry],
+    champion: Champion,
+    counts: Mapping[CandidateKey, HoldoutCounts],
+    as_of: datetime,
+    rule: SequentialRule,
+) -> tuple[NextLook, ...]:
+    """The next look of each candidate alive, those with the most frauds first.
+
+    After a pause only the highest look is due; those below it are not made up for. Where the risk left does not pay for
+    all that are due, those with the most frauds come first.
+    """
+    log = tuple(entries)
+    left, taken = risk_ledger(log, as_of, rule).left, _last_numbers(log, champion, as_of)
+    found = []
+    for one in alive_candidates(log, champion, as_of, rule):
+        counted = counts.get(one.key, HoldoutCounts(0, 0))
+        found.append(_next_look(one, taken.get(one.key, 0), champion, counted, as_of, rule))
+    found.sort(key=lambda one: (-one.counts.frauds, one.look.candidate))
+    due = [one for one in found if one.state is LookState.DUE]
+    return tuple(replace(one, state=LookState.WAITS_FOR_RISK) if one in due[left:] else one for one in found)
+
+
+def unfinished_looks(entries: Iterable[LogEntry], as_of: datetime) -> tuple[Look, ...]:
+    """Looks that were opened and have no result, oldest first: repeated with their own as-of time they are the same."""
+    log = tuple(entries)
+    closed = {entry.look for entry in log if isinstance(entry, ClosedLook)}
+    return tuple(sorted(_looks(log, as_of) - closed))
+
+
+def look_limits(fraud_cards: int, rule: SequentialRule) -> LookLimits:
+    """What a look at a hold-out with frauds on so many cards has to reach."""
+    unseen = unseen_card_bound(rule.risk_per_look, fraud_cards) if rule.unseen_card_bound else 0.0
+    return LookLimits(required_root(rule.risk_per_look, fraud_cards), unseen, rule.minimum_effect)
+
+
+def best_look(closed: Iterable[ClosedLook]) -> ClosedLook | None:
+    """Of the looks that passed the one with the largest root, then difference, then the youngest candidate.
+
+    Each look has paid for its risk, so any choice among them is valid.
+    """
+    passed = [one for one in closed if one.passed]
+    return max(passed, key=lambda one: (one.result.root, one.result.difference, one.look.candidate), default=None)
+
+
+def _next_look(
+    candidate: Candidate, taken: int, champion: Champion, counts: HoldoutCounts, as_of: datetime, rule: SequentialRule
+) -> NextLook:
+    number = max(rule.highest_due(counts.frauds, candidate.growth), taken + 1)
+    needed = rule.frauds_needed(number, candidate.growth)
+    state = LookState.DUE
+    if counts.frauds < needed:
+        state = LookState.WAITS_FOR_FRAUDS
+    elif counts.fraud_cards < rule.minimum_fraud_cards:
+        state = LookState.WAITS_FOR_CARDS
+    return NextLook(Look(as_of, candidate.key, champion.version, number), state, counts, needed)
+
+
+def _in_shadow(
+    log: tuple[LogEntry, ...], champion: Champion, as_of: datetime, rule: SequentialRule
+) -> list[tuple[Candidate, RetirementReason | None]]:
+    """The candidates that no entry has retired, oldest first, each with the reason to do so now."""
+    retired = {entry.candidate for entry in log if isinstance(entry, Retirement) and entry.at <= as_of}
+    taken = _last_numbers(log, champion, as_of)
+    return [
+        (one, _retirement_reason(one, taken.get(one.key, 0), champion, as_of, rule))
+        for one in _candidates(log, as_of)
+        if one.key not in retired
+    ]
+
+
+def _retirement_reason(
+    candidate: Candidate, taken: int, champion: Champion, as_of: datetime, rule: SequentialRule
+) -> RetirementReason | None:
+    if as_of - candidate.key.label_cutoff > rule.shadow:
+        return RetirementReason.EXPIRED
+    if candidate.training_end <= champion.training_end and candidate.key != champion.refit_of:
+        return RetirementReason.OVERTAKEN
+    return RetirementReason.ALL_LOOKS_TAKEN if taken >= rule.looks else None
+
+
+def _last_numbers(log: tuple[LogEntry, ...], champion: Champion, as_of: datetime) -> dict[CandidateKey, int]:
+    """The number of the last look at each candidate against a champion."""
+    last: dict[CandidateKey, int] = {}
+    for look in _looks(log, as_of):
+        if look.champion_version == champion.version:
+            last[look.candidate] = max(look.number, last.get(look.candidate, 0))
+    return last
+
+
+def _candidates(log: tuple[LogEntry, ...], as_of: datetime) -> list[Candidate]:
+    found = {entry.key: entry for entry in log if isinstance(entry, Candidate) and entry.opened_at <= as_of}
+    return sorted(found.values(), key=lambda one: one.key)
+
+
+def _looks(entries: Iterable[LogEntry], as_of: datetime) -> set[Look]:
+    return {entry for entry in entries if isinstance(entry, Look) and entry.as_of <= as_of}
+
+
+def _floor(at: datetime, step: timedelta) -> datetime:
+    """The last point of the grid that is not after `at`; the grid counts from 1970."""
+    return _EPOCH + (at - _EPOCH) // step * step
