@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Stored(BaseModel):
@@ -62,13 +62,36 @@ class Floor(Stored):
         return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
 
 
+class CheckVerdict(StrEnum):
+    """What a check says."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"  # too little data to tell: an automatic promotion may go on, a person should look
+
+
 class Check(Stored):
     """One condition of the promotion rule. `value` and `limit` are null where there was nothing to measure."""
 
     name: str
     value: float | None
     limit: float | None
-    passed: bool
+    passed: bool  # also where the check is undecided
+    # Only harm tests have these, and only they write them, so decisions of earlier releases stay as they are.
+    undecided: bool = False
+    low: float | None = None  # one-sided bounds of the change, positive = better; absent where unbounded
+    high: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        absent = {name for name, field in type(self).model_fields.items() if getattr(self, name) is field.default}
+        return {name: value for name, value in write(self).items() if name not in absent}
+
+    @property
+    def verdict(self) -> CheckVerdict:
+        if not self.passed:
+            return CheckVerdict.FAILED
+        return CheckVerdict.UNDECIDED if self.undecided else CheckVerdict.PASSED
 
 
 class Decision(Stored):

@@ -1,5 +1,6 @@
 """The table of checks, and that everything which shows a check takes it from there."""
 
+import math
 import re
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -10,8 +11,9 @@ import pytest
 from factories import decision
 
 from fraud_detection.evaluation import Holdout, assess
+from fraud_detection.evaluation.harm import Change
 from fraud_detection.promotion import Evidence, decide, explain_decision
-from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure
+from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure, measure_harm
 from fraud_detection.schema import Check, Outcome, Span
 from fraud_detection.settings import Settings
 
@@ -118,3 +120,38 @@ def test_the_line_of_an_old_decision_with_an_unknown_check_says_why() -> None:
     check = Check(name="something_new", value=-0.0121, limit=-0.005, passed=False)
     old = decision(Outcome.REFUSED, AS_OF, checks=(check,), retired_version=4)
     assert explain_decision(old) == "something new failed: -0.0121 against -0.005; version 4 was retired before"
+
+
+@pytest.mark.parametrize(
+    ("change", "passed", "undecided"),
+    [
+        (Change(-0.01, -0.012, -0.006), False, False),
+        (Change(-0.01, -0.02, 0.0), True, True),
+        (Change(0.0, -0.004, 0.004), True, False),
+        (Change(0.0, -math.inf, math.inf), True, True),
+    ],
+)
+def test_a_harm_test_can_be_undecided(change: Change, passed: bool, undecided: bool) -> None:
+    """Fails when a guardrail without enough data refuses a model, or a person is not told that it could not decide."""
+    check = measure_harm("card_precision_at_100", 0.29, change, SETTINGS, 0.30)
+    assert check.value == 0.29
+    assert check.limit == pytest.approx(0.295)
+    assert (check.passed, check.undecided) == (passed, undecided)
+    verdicts = {(False, False): "failed", (True, True): "undecided", (True, False): "passed"}
+    assert check.verdict == verdicts[passed, undecided]
+    assert Check.model_validate_json(check.model_dump_json()) == check
+
+
+def test_a_harm_test_of_the_brier_score_has_a_margin_relative_to_the_champions() -> None:
+    """Fails when the margin of a small Brier score is that of a large one."""
+    harm = Change(-0.0003, -0.0004, -0.00021)
+    assert not measure_harm("brier", 0.0103, harm, SETTINGS, 0.01).passed
+    assert measure_harm("brier", 0.0203, harm, SETTINGS, 0.02).passed
+    nothing = measure_harm("brier", None, None, SETTINGS, 0.02)
+    assert nothing == Check(name="brier", value=None, limit=None, passed=True)
+
+
+def test_a_check_of_an_earlier_release_stays_as_it_was_written() -> None:
+    """Fails when an old decision is rewritten with fields that it never had."""
+    old = '{"name":"brier","value":0.01,"limit":0.02,"passed":true}'
+    assert Check.model_validate_json(old).model_dump_json() == old

@@ -5,6 +5,7 @@ probability is needed it says so. Equal scores are one group: no metric depends 
 is not defined for its input (no frauds, no genuine rows) is NaN.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,11 +107,24 @@ def card_precision_by_day(
     day, and compromised where one of its transactions of the day is a fraud. A card so found is not looked at again on
     later days. The divisor is k also on a day with fewer cards. Of equally suspicious cards the smaller id comes first.
     """
+    return np.array([len(hits) / k for hits in _hits_by_day(day, card, fraud, score, k)])
+
+
+def cards_found(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+) -> NDArray[np.intp]:
+    """The compromised cards that `card_precision_by_day` counts: places in the sorted distinct cards, each once."""
+    return np.concatenate([np.zeros(0, np.intp), *_hits_by_day(day, card, fraud, score, k)])
+
+
+def _hits_by_day(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int
+) -> Iterator[NDArray[np.intp]]:
+    """The compromised cards among the k most suspicious ones of each day, days ascending."""
     days, fraud, score = np.asarray(day), _fraud(fraud), np.asarray(score, np.float64)
     card = np.arange(len(score)) if card is None else card
     ids, cards = np.unique(np.asarray(card), return_inverse=True)
     found = np.zeros(len(ids), dtype=np.bool_)
-    precisions = []
     for today in np.unique(days):
         rows = np.flatnonzero((days == today) & ~found[cards])
         seen, local = np.unique(cards[rows], return_inverse=True)
@@ -120,8 +134,7 @@ def card_precision_by_day(
         top = np.argsort(-highest, kind="stable")[:k]
         hits = seen[top[compromised[top]]]
         found[hits] = True
-        precisions.append(len(hits) / k)
-    return np.array(precisions)
+        yield hits
 
 
 def precision_recall_curve(fraud: ArrayLike, score: ArrayLike) -> PrecisionRecall:

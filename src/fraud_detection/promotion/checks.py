@@ -4,6 +4,7 @@ The promotion rule and the registry's late checks make their checks from this ta
 take their words from it; a test holds the tables of `docs/decision.md` to it.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Protocol
 
+from fraud_detection.evaluation.harm import Change, HarmVerdict
 from fraud_detection.evaluation.slices import SLICES
 from fraud_detection.schema import Check, Span
 from fraud_detection.settings import Settings
@@ -223,6 +225,31 @@ def measure(name: str, value: float | None, settings: Settings | None = None, ch
         return Check(name=name, value=None, limit=None, passed=True)
     limit = known.limit_for(settings, champion)
     return Check(name=name, value=value, limit=limit, passed=known.relation.holds(value, limit))
+
+
+def measure_harm(name: str, value: float | None, change: Change | None, settings: Settings, champion: float) -> Check:
+    """Hold a change against the margin of a guardrail: it fails only if the challenger is surely worse than that.
+
+    Args:
+        name: of the check; its limit is relative to the champion.
+        value: the challenger's; None where there was nothing to measure, and the check passes.
+        change: of the same metric, with its bounds.
+        settings: hold the margin.
+        champion: the champion's value.
+    """
+    limit = CHECKS[name].limit_for(settings, champion)
+    if value is None or change is None or limit is None:
+        return Check(name=name, value=None, limit=None, passed=True)
+    verdict = change.verdict(abs(limit - champion))
+    return Check(
+        name=name,
+        value=value,
+        limit=limit,
+        passed=verdict is not HarmVerdict.HARMFUL,
+        undecided=verdict is HarmVerdict.UNDECIDED,
+        low=change.low if math.isfinite(change.low) else None,
+        high=change.high if math.isfinite(change.high) else None,
+    )
 
 
 def failure(check: Check, spans: Spans) -> str:
