@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from fraud_detection.evaluation.empirical_likelihood import required_root, unseen_card_bound
+from fraud_detection.evaluation.card_contributions import CardContributions
+from fraud_detection.evaluation.empirical_likelihood import required_root, signed_root, unseen_card_bound
 
 RISK_PERIOD = timedelta(days=30)
 """The looks of any such period together promote falsely with a probability of at most the risk."""
@@ -294,6 +295,16 @@ def unfinished_looks(entries: Iterable[LogEntry], as_of: datetime) -> tuple[Look
     log = tuple(entries)
     closed = {entry.look for entry in log if isinstance(entry, ClosedLook)}
     return tuple(sorted(_looks(log, as_of) - closed))
+
+
+def measure_look(contributions: CardContributions) -> LookResult:
+    """What a look says of the cards' contributions to the difference of AP."""
+    return LookResult(
+        contributions.difference,
+        signed_root(contributions.contribution),
+        contributions.total_frauds,
+        contributions.fraud_cards,
+    )
 
 
 def look_limits(fraud_cards: int, rule: SequentialRule) -> LookLimits:
