@@ -41,7 +41,7 @@ from benchmarks.promotion_months import (
     schedule_agrees,
     simulate,
 )
-from benchmarks.promotion_scores import Model, Population, World
+from benchmarks.promotion_scores import POPULATION_DAYS, Model, Population, World
 from fraud_detection.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,9 +208,9 @@ def measure(size: Size, processes: int) -> Found:
     return found
 
 
-def null_pair(null: Null) -> tuple[Pair, float]:
-    """The pair of models, and its true difference of AP."""
-    population = Population.of(null.world, SEED)
+def null_pair(null: Null, days: float = POPULATION_DAYS) -> tuple[Pair, float]:
+    """The pair of models, and its true difference of AP in a population of so many days."""
+    population = Population.of(null.world, SEED, days)
     champion = Model()
     own = population.average_precision(champion)
     challenger = Model(blind=null.lost)
@@ -219,9 +219,9 @@ def null_pair(null: Null) -> tuple[Pair, float]:
     return _pair(population, champion, challenger, steady=True)
 
 
-def gain_pair(gain: Gain) -> tuple[Pair, float]:
-    """The pair of models: it is the champion that is worse than usual."""
-    population, challenger = Population.of(gain.world, SEED), Model()
+def gain_pair(gain: Gain, days: float = POPULATION_DAYS) -> tuple[Pair, float]:
+    """Likewise; it is the champion that is worse than usual."""
+    population, challenger = Population.of(gain.world, SEED, days), Model()
     target = population.average_precision(challenger) - gain.gain
     champion = (population.shift_for if gain.kind == UNIFORM else population.blind_for)(target, Model())
     return _pair(population, champion, challenger, steady=False)
