@@ -184,9 +184,9 @@ def measure(size: Size, processes: int) -> Found:
     """Simulate everything."""
     found = Found(size)
     with ProcessPoolExecutor(processes) as pool:
-        runs = {one.name: MonthlyRun(pair, rolling=True) for one, pair in _map(pool, null_pair, NULLS, found)}
+        runs = {one.name: MonthlyRun(pair, other_rules=True) for one, pair in _map(pool, null_pair, NULLS, found)}
         for name in ("A/A, pair i", "A/A, pair ii", "skewed, i: loses 5% of fraud cards"):
-            verifying = replace(runs[name], rolling=False, measure_all=True)
+            verifying = replace(runs[name], other_rules=False, measure_all=True)
             found.verified[name] = list(pool.map(partial(_month, verifying, name), range(10_000, 10_003)))
             _say(f"checked the approximation: {name}")
         found.looks_replayed = schedule_agrees(runs["A/A, pair i"].pair, np.random.default_rng([SEED, 99]))
@@ -220,10 +220,15 @@ def null_pair(null: Null, days: float = POPULATION_DAYS) -> tuple[Pair, float]:
 
 
 def gain_pair(gain: Gain, days: float = POPULATION_DAYS) -> tuple[Pair, float]:
-    """Likewise; it is the champion that is worse than usual."""
-    population, challenger = Population.of(gain.world, SEED, days), Model()
-    target = population.average_precision(challenger) - gain.gain
-    champion = (population.shift_for if gain.kind == UNIFORM else population.blind_for)(target, Model())
+    """Likewise. All frauds score higher, or the champion does not see some of the cards."""
+    population, champion, challenger = Population.of(gain.world, SEED, days), Model(), Model()
+    usual = population.average_precision(Model())
+    if gain.kind == SOME:
+        champion = population.blind_for(usual - gain.gain, champion)
+    elif gain.gain < 0.15:
+        challenger = population.shift_for(usual + gain.gain, challenger)
+    else:  # more than a challenger can have above the usual: hidden frauds stay hidden
+        champion = population.shift_for(usual - gain.gain, champion)
     return _pair(population, champion, challenger, steady=False)
 
 

@@ -11,9 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.promotion_months import standard_error
+from benchmarks.promotion_months import TODAY_RISK, standard_error
 from benchmarks.promotion_scores import Floats, Mask, Model, Rows, World
-from fraud_detection.evaluation.bootstrap import per_look_confidence
 from fraud_detection.evaluation.card_contributions import CardContributions, card_contributions
 from fraud_detection.evaluation.empirical_likelihood import required_root
 from fraud_detection.promotion.sequential import (
@@ -193,7 +192,7 @@ class Replay:
         )
         assert found is not None  # noqa: S101  (a look has frauds)
         result = measure_look(found)
-        return ClosedLook(look, result, look_limits(result.fraud_cards, RULE).reached_by(result))
+        return ClosedLook(look, result, look_limits(found, RULE).reached_by(result))
 
     def _promote(self, look: Look, now: float) -> None:
         version, key = self._serving.champion.version + 1, look.candidate
@@ -216,7 +215,6 @@ def react(drift: Drift, random: np.random.Generator) -> Reaction:
 def react_as_before(drift: Drift, random: np.random.Generator) -> Reaction:
     """The reaction of the rule before: each run trains a challenger, with a gap and a hold-out of a week each."""
     world, reaction = DriftingWorld(drift.world, random), Reaction(drift.look_every)
-    two_sided = 1 - per_look_confidence(0.95, 720)
     champion, champion_end, skill = world.scores(0.0), -60.0, 0.0
     for hour in range(0, AFTER * 24, drift.look_every):
         now = hour / 24
@@ -227,7 +225,7 @@ def react_as_before(drift: Drift, random: np.random.Generator) -> Reaction:
             challenger = world.scores(trained)
         found = world.compare(champion, challenger, start, end, now) if champion_end <= start else None
         if found is not None and found.total_frauds >= 200:
-            least = max(RULE.minimum_effect, required_root(two_sided / 2, found.fraud_cards) * standard_error(found))
+            least = max(RULE.minimum_effect, required_root(TODAY_RISK, found.fraud_cards) * standard_error(found))
             if found.difference > least:
                 champion, champion_end, skill = challenger, start - _DELAY, trained
                 reaction.first_promotion = reaction.first_promotion or float(hour)

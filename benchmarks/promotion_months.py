@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from benchmarks.promotion_scores import Curve, Floats, Model, Rows, World
-from fraud_detection.evaluation.bootstrap import per_look_confidence
 from fraud_detection.evaluation.card_contributions import CardContributions, card_contributions
-from fraud_detection.evaluation.empirical_likelihood import required_root
+from fraud_detection.evaluation.empirical_likelihood import required_root, unseen_card_bound
 from fraud_detection.evaluation.harm import HarmVerdict, brier_change, card_precision_change, slice_changes
 from fraud_detection.evaluation.metrics import brier
 from fraud_detection.evaluation.slices import slice_masks
@@ -45,6 +44,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TODAY, NAIVE, NAIVE_EFFECT, EACH_95 = "today", "metric > metric", "metric > metric + .01", "95 % a look"
 ROLLING = (NAIVE, NAIVE_EFFECT, EACH_95, TODAY)
 WITH_STANDARD_ERROR, PROPOSED, GUARDED = "Δ/SE in place of R", "the rule", "the rule with guardrails"
+TODAY_RISK = RULE.risk / 720 / 2  # of a look, one-sided: a month of hourly looks shares a two-sided risk
 _ROLLING_DAYS = 7.0
 _ROLLING_FRAUDS = 200  # as `comparison.minimum_holdout_frauds`
 
@@ -116,7 +116,7 @@ class MonthlyRun:
     pair: Pair
     look_every: float = HOUR
     """In days."""
-    rolling: bool = False
+    other_rules: bool = False
     """Whether the other rules look as well."""
     measure_all: bool = False
     """Measure every look exactly, to check the approximation."""
@@ -139,7 +139,7 @@ def simulate(run: MonthlyRun, random: np.random.Generator) -> Month:
         (look for one in opened for look in _planned(rows, one, growth, run.look_every)), key=lambda look: look.at
     )
     _take(run, rows, champion, looks, month)
-    if run.rolling:
+    if run.other_rules:
         month.passed |= dict(_rolling(run.pair, rows, known, random))
     return month
 
@@ -177,8 +177,9 @@ def _planned(rows: Rows, one: Opened, growth: float, look_every: float) -> Itera
 
 
 def _take(run: MonthlyRun, rows: Rows, champion: Floats, looks: list[PlannedLook], month: Month) -> None:
-    """Take looks until every variant of the rule has promoted."""
-    wanted = {WITH_STANDARD_ERROR, PROPOSED} | ({GUARDED} if run.guardrails else set())
+    """Take looks until every variant of the rule that is asked for has promoted."""
+    asked = ((PROPOSED, True), (WITH_STANDARD_ERROR, run.other_rules), (GUARDED, run.guardrails))
+    wanted = {name for name, is_asked in asked if is_asked}
     for look in looks:
         month.looks += 1
         near = _near(look)
@@ -200,16 +201,15 @@ def _take(run: MonthlyRun, rows: Rows, champion: Floats, looks: list[PlannedLook
 
 def _near(look: PlannedLook) -> bool:
     """Whether the approximation leaves it open that a look passes: the difference alone decides most of them."""
-    limits = look_limits(look.fraud_cards, RULE)
-    smallest = max(limits.difference_for_unseen_cards, limits.difference_that_matters)
-    return look.fast_difference >= 0.6 * smallest - 0.01
+    smallest = unseen_card_bound(RULE.risk_per_look, look.fraud_cards)  # at most so many cards are effective
+    return look.fast_difference >= 0.6 * max(smallest, RULE.minimum_effect) - 0.01
 
 
 def _variants(found: CardContributions) -> list[str]:
     """The variants of the rule that a look passes."""
-    limits = look_limits(found.fraud_cards, RULE)
+    limits = look_limits(found, RULE)
     passing = []
-    if found.difference >= max(limits.difference_for_unseen_cards, limits.difference_that_matters):
+    if found.difference >= limits.least_difference:
         if limits.reached_by(measure_look(found)):
             passing.append(PROPOSED)
         if found.difference >= limits.root * standard_error(found):
@@ -273,9 +273,8 @@ def _rolling_passes(names: list[str], difference: float, rows: Rows, window: sli
     seen = frauds > 0
     by_card = np.bincount(rows.card[window][fraud], weights=influence[fraud] - difference)[seen]
     error = np.sqrt(np.sum(np.square(by_card)) + np.sum(np.square(influence[~fraud]))) / fraud.sum()
-    for name, looks in ((EACH_95, 1), (TODAY, 720)):
-        two_sided = 1 - per_look_confidence(0.95, looks)
-        if name in names and difference > required_root(two_sided / 2, int(seen.sum())) * error:
+    for name, risk in ((EACH_95, RULE.risk / 2), (TODAY, TODAY_RISK)):
+        if name in names and difference > required_root(risk, int(seen.sum())) * error:
             yield name
 
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraud_detection.evaluation.card_contributions import CardContributions
+from fraud_detection.evaluation.empirical_likelihood import signed_root
 from fraud_detection.promotion.sequential import (
     BACKFILL,
     RISK_PERIOD,
@@ -32,6 +36,7 @@ from fraud_detection.promotion.sequential import (
     due_retirements,
     holdout_start,
     look_limits,
+    measure_look,
     next_looks,
     risk_ledger,
     unfinished_looks,
@@ -315,28 +320,52 @@ def test_a_look_without_a_result_is_finished() -> None:
 
 
 LIMITS = [
-    (LookResult(0.10, 3.69, 200, 100), True),
-    (LookResult(0.10, 3.68, 200, 100), False),  # Student's quantile is 3.687
-    (LookResult(0.10, math.inf, 200, 100), True),
-    (LookResult(0.0859, 9.0, 200, 100), False),  # ln(1/p) / 100 = 0.0859...
-    (LookResult(0.0860, 9.0, 200, 100), True),
-    (LookResult(0.009, 9.0, 2000, 1000), False),
-    (LookResult(-0.2, -math.inf, 200, 100), False),
-    (LookResult(math.nan, math.nan, 200, 100), False),
+    (0.10, 3.90, True),
+    (0.10, 3.88, False),  # Student's quantile is 3.884
+    (0.10, math.inf, True),
+    (0.0928, 9.0, False),  # ln(2/p) / 100 = 0.0929
+    (0.0929, 9.0, True),
+    (-0.2, -math.inf, False),
+    (math.nan, math.nan, False),
 ]
 
 
-@pytest.mark.parametrize(("result", "passes"), LIMITS)
-def test_a_look_passes_only_if_it_reaches_every_limit(result: LookResult, passes: bool) -> None:
+@pytest.mark.parametrize(("difference", "root", "passes"), LIMITS)
+def test_a_look_passes_only_if_it_reaches_every_limit(difference: float, root: float, passes: bool) -> None:
     """Fails when a model is promoted that is not surely, seen on enough cards, and noticeably better."""
-    assert look_limits(result.fraud_cards, RULE).reached_by(result) == passes
+    assert look_limits(100, RULE).reached_by(LookResult(difference, root, 200, 100)) == passes
+
+
+def test_frauds_on_many_cards_make_the_minimum_effect_the_limit() -> None:
+    """Fails when a noticeable gain is refused although nothing of note can be unseen, or a negligible one promoted."""
+    limits = look_limits(1000, RULE)
+    assert limits.least_difference == RULE.minimum_effect
+    assert not limits.reached_by(LookResult(0.009, 9.0, 1000, 1000))
+
+
+def test_both_ways_to_err_share_the_risk_of_a_look() -> None:
+    """Fails when a look that can err in two ways has the risk of two looks."""
+    limits = look_limits(40, RULE)
+    by_chance = scipy.stats.t.sf(limits.root, 39)
+    unseen = math.exp(-40 * limits.difference_for_unseen_cards)
+    assert by_chance + unseen == pytest.approx(RULE.risk_per_look)
+
+
+def test_a_look_is_measured_by_the_cards_contributions() -> None:
+    """Fails when the statistic of a look is not that of its cards."""
+    cards = CardContributions(np.array([-0.01, 0.0, 0.02, 0.03]), np.array([1.0, 0.0, 3.0, 2.0]))
+    result = measure_look(cards)
+    assert result.difference == pytest.approx(0.04)
+    assert result.root == signed_root(cards.contribution)
+    assert (result.frauds, result.fraud_cards) == (6, 3)
 
 
 def test_the_unseen_card_bound_can_be_switched_off() -> None:
     """Fails when the setting that gives up this protection does nothing."""
     limits = look_limits(20, replace(RULE, unseen_card_bound=False))
     assert limits.difference_for_unseen_cards == 0.0
-    assert look_limits(20, RULE).difference_for_unseen_cards == pytest.approx(math.log(270 / 0.05) / 20)
+    assert limits.least_difference == RULE.minimum_effect
+    assert scipy.stats.t.sf(limits.root, 19) == pytest.approx(RULE.risk_per_look)
 
 
 def test_the_winner_is_the_surest_then_the_largest_then_the_youngest() -> None:

@@ -207,9 +207,12 @@ class LookLimits:
     difference_for_unseen_cards: float
     difference_that_matters: float
 
+    @property
+    def least_difference(self) -> float:
+        return max(self.difference_for_unseen_cards, self.difference_that_matters)
+
     def reached_by(self, result: LookResult) -> bool:
-        smallest = max(self.difference_for_unseen_cards, self.difference_that_matters)
-        return result.root >= self.root and result.difference >= smallest
+        return result.root >= self.root and result.difference >= self.least_difference
 
 
 def risk_ledger(entries: Iterable[LogEntry], as_of: datetime, rule: SequentialRule) -> RiskLedger:
@@ -308,9 +311,15 @@ def measure_look(contributions: CardContributions) -> LookResult:
 
 
 def look_limits(fraud_cards: int, rule: SequentialRule) -> LookLimits:
-    """What a look at a hold-out with frauds on so many cards has to reach."""
-    unseen = unseen_card_bound(rule.risk_per_look, fraud_cards) if rule.unseen_card_bound else 0.0
-    return LookLimits(required_root(rule.risk_per_look, fraud_cards), unseen, rule.minimum_effect)
+    """What a look at a hold-out with frauds on so many cards has to reach.
+
+    A look can err in two ways: by chance in what the cards have shown, and by what none of them has. Each gets half of
+    its risk.
+    """
+    if not rule.unseen_card_bound:
+        return LookLimits(required_root(rule.risk_per_look, fraud_cards), 0.0, rule.minimum_effect)
+    half = rule.risk_per_look / 2
+    return LookLimits(required_root(half, fraud_cards), unseen_card_bound(half, fraud_cards), rule.minimum_effect)
 
 
 def best_look(closed: Iterable[ClosedLook]) -> ClosedLook | None:
