@@ -192,7 +192,7 @@ class Replay:
         )
         assert found is not None  # noqa: S101  (a look has frauds)
         result = measure_look(found)
-        return ClosedLook(look, result, look_limits(found, RULE).reached_by(result))
+        return ClosedLook(look, result, look_limits(result.fraud_cards, RULE).reached_by(result))
 
     def _promote(self, look: Look, now: float) -> None:
         version, key = self._serving.champion.version + 1, look.candidate

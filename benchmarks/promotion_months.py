@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.promotion_scores import Curve, Floats, Model, Rows, World
 from fraud_detection.evaluation.card_contributions import CardContributions, card_contributions
-from fraud_detection.evaluation.empirical_likelihood import required_root, unseen_card_bound
+from fraud_detection.evaluation.empirical_likelihood import required_root
 from fraud_detection.evaluation.harm import HarmVerdict, brier_change, card_precision_change, slice_changes
 from fraud_detection.evaluation.metrics import brier
 from fraud_detection.evaluation.slices import slice_masks
@@ -201,13 +201,12 @@ def _take(run: MonthlyRun, rows: Rows, champion: Floats, looks: list[PlannedLook
 
 def _near(look: PlannedLook) -> bool:
     """Whether the approximation leaves it open that a look passes: the difference alone decides most of them."""
-    smallest = unseen_card_bound(RULE.risk_per_look, look.fraud_cards)  # at most so many cards are effective
-    return look.fast_difference >= 0.6 * max(smallest, RULE.minimum_effect) - 0.01
+    return look.fast_difference >= 0.6 * look_limits(look.fraud_cards, RULE).least_difference - 0.01
 
 
 def _variants(found: CardContributions) -> list[str]:
     """The variants of the rule that a look passes."""
-    limits = look_limits(found, RULE)
+    limits = look_limits(found.fraud_cards, RULE)
     passing = []
     if found.difference >= limits.least_difference:
         if limits.reached_by(measure_look(found)):

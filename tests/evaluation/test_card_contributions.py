@@ -48,7 +48,6 @@ def test_the_contributions_sum_to_the_difference(rows: Rows) -> None:
     assert len(found.contribution) == len(np.unique(card))
     assert found.total_frauds == fraud.sum()
     assert found.fraud_cards == len(np.unique(card[fraud == 1]))
-    assert 1.0 <= found.effective_fraud_cards <= found.fraud_cards * (1 + 1e-12)
 
 
 @given(scored_rows())
