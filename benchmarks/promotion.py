@@ -86,6 +86,7 @@ NULLS = (
 )
 
 DAYS = (1, 7, 14, 30)
+DESIGNED_MONTHS = 100
 SOME, UNIFORM = "some cards", "uniform"
 DEMO, HANDBOOK = UNLIKE, replace(UNLIKE, frauds_per_day=55.0)
 
@@ -98,8 +99,7 @@ class Gain:
     kind: str
     world: World = DEMO
     designed: tuple[int, int, int, int] | None = None
-    """Percent of the months."""
-    designed_months: int = 100
+    """Of `DESIGNED_MONTHS`."""
 
     @property
     def name(self) -> str:
@@ -287,7 +287,7 @@ def _too_little_power(found: Found) -> Iterator[str]:
         months = found.gains[gain.name]
         for days, designed in zip(DAYS, gain.designed or (), strict=False):
             upper = interval(_within(months, PROPOSED, days), len(months))[1]
-            if upper < designed / 100:
+            if upper < interval(designed, DESIGNED_MONTHS)[0]:
                 yield f"gain {gain.name}: at most {upper:.0%} promoted within {days} days; designed: {designed} %"
         on, off = (_within(months, name, MONTH) for name in (GUARDED, PROPOSED))
         if off - on > GUARDRAILS_COST * len(months):
