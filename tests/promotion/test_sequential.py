@@ -320,11 +320,11 @@ def test_a_look_without_a_result_is_finished() -> None:
 
 
 LIMITS = [
-    (0.10, 3.90, True),
-    (0.10, 3.88, False),  # Student's quantile is 3.884
-    (0.10, math.inf, True),
-    (0.0928, 9.0, False),  # ln(2/p) / 100 = 0.0929
-    (0.0929, 9.0, True),
+    (0.12, 3.76, True),
+    (0.12, 3.74, False),  # Student's quantile for 0.8 p is 3.7515
+    (0.12, math.inf, True),
+    (0.1020, 9.0, False),  # ln(5/p) / 100 = 0.10204
+    (0.1021, 9.0, True),
     (-0.2, -math.inf, False),
     (math.nan, math.nan, False),
 ]
@@ -338,9 +338,9 @@ def test_a_look_passes_only_if_it_reaches_every_limit(difference: float, root: f
 
 def test_frauds_on_many_cards_make_the_minimum_effect_the_limit() -> None:
     """Fails when a noticeable gain is refused although nothing of note can be unseen, or a negligible one promoted."""
-    limits = look_limits(1000, RULE)
+    limits = look_limits(2000, RULE)
     assert limits.least_difference == RULE.minimum_effect
-    assert not limits.reached_by(LookResult(0.009, 9.0, 1000, 1000))
+    assert not limits.reached_by(LookResult(0.009, 9.0, 2000, 2000))
 
 
 def test_both_ways_to_err_share_the_risk_of_a_look() -> None:

@@ -23,6 +23,9 @@ RISK_PERIOD = timedelta(days=30)
 BACKFILL = timedelta(days=7)
 """How much older the second candidate is that a run opens where runs are rare."""
 
+UNSEEN_SHARE = 0.2
+"""Of the risk of a look: that a challenger has lost a pattern that no card of the hold-out has shown."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST_GROWTH = 1.5  # looks closer to each other see almost the same evidence
 
@@ -313,13 +316,13 @@ def measure_look(contributions: CardContributions) -> LookResult:
 def look_limits(fraud_cards: int, rule: SequentialRule) -> LookLimits:
     """What a look at a hold-out with frauds on so many cards has to reach.
 
-    A look can err in two ways: by chance in what the cards have shown, and by what none of them has. Each gets half of
-    its risk.
+    A look can err in two ways, which share its risk: by chance in what the cards have shown, and by what none has.
     """
+    risk = rule.risk_per_look
     if not rule.unseen_card_bound:
-        return LookLimits(required_root(rule.risk_per_look, fraud_cards), 0.0, rule.minimum_effect)
-    half = rule.risk_per_look / 2
-    return LookLimits(required_root(half, fraud_cards), unseen_card_bound(half, fraud_cards), rule.minimum_effect)
+        return LookLimits(required_root(risk, fraud_cards), 0.0, rule.minimum_effect)
+    root = required_root((1 - UNSEEN_SHARE) * risk, fraud_cards)
+    return LookLimits(root, unseen_card_bound(UNSEEN_SHARE * risk, fraud_cards), rule.minimum_effect)
 
 
 def best_look(closed: Iterable[ClosedLook]) -> ClosedLook | None:
