@@ -252,7 +252,7 @@ def test_slices_without_frauds_are_not_measured() -> None:
 def test_an_assessment_compares_with_the_champion_or_with_the_floor() -> None:
     """Fails when a first champion is not compared with ranking by amount, or a later one not with the champion."""
     fraud, champion, challenger, card = _simulated(6, 200, 0.6)
-    rule = ComparisonSettings(resamples=100, planned_looks=10)
+    rule = ComparisonSettings(resamples=100, looks=1, candidate_every_hours=72)
     holdout = Holdout(np.arange(len(fraud)) % 7, fraud, np.ones(len(fraud)), card.astype(str), card < 50)
     champion, challenger = 1 / (1 + np.exp(-champion)), 1 / (1 + np.exp(-challenger))
     both, first = assess(holdout, champion, challenger, rule), assess(holdout, None, challenger, rule)

@@ -201,7 +201,7 @@ def test_a_forgotten_measurement_is_an_error_not_a_verdict(assessment: Assessmen
 
 def test_the_same_model_with_other_noise_is_hardly_ever_promoted() -> None:
     """Fails when retraining the same recipe, which differs only by noise, is promoted more often than by rare luck."""
-    settings = Settings.model_validate({"comparison": {"planned_looks": 1, "resamples": 100}})
+    settings = Settings.model_validate({"comparison": {"looks": 1, "candidate_every_hours": 720, "resamples": 100}})
     promoted = 0
     for seed in range(60):
         random = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ from conftest import AS_OF, SETTINGS, CommandResult, Job
 from fraud_detection.cli import main
 
 NAME = "fraud_detection"
-EASY = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}}
+EASY = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4}}
 WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
 
 # SQLAlchemy warns of MLflow's use of it.

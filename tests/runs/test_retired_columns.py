@@ -24,7 +24,7 @@ LATER = (AS_OF + timedelta(hours=1)).isoformat()
 
 
 def _settings(columns: dict[str, Any], retired: tuple[str, ...] = ()) -> dict[str, Any]:
-    easy = {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}
+    easy = {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4}
     return {**SETTINGS, "comparison": easy, "data": {"columns": columns, "retired_columns": list(retired)}}
 
 

@@ -61,7 +61,7 @@ def test_the_first_run_registers_a_champion_and_prints_one_json_object(job: Job,
 
 def test_a_first_champion_is_judged_once_against_a_floor_in_numbers(job: Job) -> None:
     """Fails when a first champion shares its error rate with later looks and never comes, or its floor is not shown."""
-    ran = job(json=True, settings={**SETTINGS, "comparison": {**SETTINGS["comparison"], "planned_looks": 1_000_000}})
+    ran = job(json=True, settings={**SETTINGS, "comparison": {**SETTINGS["comparison"], "candidate_every_hours": 1}})
     found = ran.json
     assert found["decision"] == "promoted", found["reason"]
     assert found["difference"]["confidence"] == 0.9
@@ -131,7 +131,7 @@ def test_the_champion_is_served_by_mlflow_to_anyone(job: Job, tmp_path: Path) ->
 
 def test_rolling_back_pins_and_unpinning_resumes(job: Job, tmp_path: Path) -> None:
     """Fails when a model is back in service an hour after its rollback, or promotion stays off after an unpin."""
-    easy = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}}
+    easy = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4}}
     weak = {**easy, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
     assert job(json=True, settings=weak).json["version"] == 1
     second = job(json=True, settings=easy, as_of=_hours_later(1)).json

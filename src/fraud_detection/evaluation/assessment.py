@@ -59,13 +59,13 @@ def assess(
             challenger_score,
             rule.first_champion_floor,
             card,
-            one_sided_confidence(rule.confidence),
+            one_sided_confidence(1 - rule.risk),
             rule.resamples,
             rule.seed,
         )
         champion, floor = None, _floor(holdout, rule.first_champion_floor)
     else:
-        confidence = per_look_confidence(rule.confidence, rule.planned_looks)
+        confidence = per_look_confidence(1 - rule.risk, rule.looks_in_period)
         difference = paired_difference(
             holdout.fraud, champion_score, challenger_score, card, confidence, rule.resamples, rule.seed
         )

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from fraud_detection.evaluation.card_contributions import CardContributions
 from fraud_detection.evaluation.empirical_likelihood import required_root, signed_root, unseen_card_bound
+from fraud_detection.settings import RISK_PERIOD_DAYS, ComparisonSettings
 
-RISK_PERIOD = timedelta(days=30)
+RISK_PERIOD = timedelta(days=RISK_PERIOD_DAYS)
 """The looks of any such period together promote falsely with a probability of at most the risk."""
 
 BACKFILL = timedelta(days=7)
@@ -48,6 +50,19 @@ class SequentialRule:
     most_alive: int = 29
     """With so many candidates alive none is opened."""
     unseen_card_bound: bool = True
+
+    @classmethod
+    def of(cls, settings: ComparisonSettings) -> Self:
+        """The rule that the settings describe."""
+        return cls(
+            risk=settings.risk,
+            candidate_every=timedelta(hours=settings.candidate_every_hours),
+            looks=settings.looks,
+            first_look_frauds=settings.first_look_frauds,
+            shadow=timedelta(days=settings.shadow_days),
+            minimum_effect=settings.minimum_effect,
+            unseen_card_bound=settings.unseen_card_bound,
+        )
 
     @property
     def risk_per_look(self) -> float:
