@@ -1,8 +1,14 @@
-"""The spans of time of one run.
+"""The spans of time of one run, and of a candidate.
 
     history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ label delay │ as_of
 
-The gap is as long as the label delay. Every span is half open: its start belongs to it, its end does not.
+The gap of a run is as long as the label delay. Every span is half open: its start belongs to it, its end does not.
+
+A candidate knows the labels that were known at its label cut-off, and trains on what had matured then:
+
+    history_start … training_start ── training_end │ maturity │ label_cutoff
+
+Its hold-out begins a training gap after its training, and at each as-of time ends where the labels have matured.
 """
 
 from dataclasses import dataclass
@@ -40,6 +46,43 @@ def run_windows(as_of: datetime, windows: settings.Windows) -> RunWindows:
     training_start = training_end - timedelta(days=windows.training_window_days)
     history_start = history_before(training_start, delay)
     return RunWindows(as_of, training_start, training_end, holdout_start, as_of - delay, history_start)
+
+
+@dataclass(frozen=True)
+class CandidateSpans:
+    """The spans of a candidate, all in UTC on whole hours. They follow from its label cut-off and the settings."""
+
+    label_cutoff: datetime
+    """Labels known by then are used."""
+    training_start: datetime
+    training_end: datetime
+    history_start: datetime
+    """The oldest transaction that a feature of the first training row can depend on."""
+
+
+def candidate_spans(label_cutoff: datetime, windows: settings.Windows) -> CandidateSpans:
+    """Lay out the spans of the candidate that knows the labels of `label_cutoff` (aware; floored to the hour)."""
+    label_cutoff = whole_hour(label_cutoff)
+    training_end = matured_until(label_cutoff, windows)
+    training_start = training_end - timedelta(days=windows.training_window_days)
+    history_start = history_before(training_start, timedelta(days=windows.label_delay_days))
+    return CandidateSpans(label_cutoff, training_start, training_end, history_start)
+
+
+def first_champion_cutoff(as_of: datetime, windows: settings.Windows) -> datetime:
+    """The label cut-off of the first champion at `as_of`: its whole hold-out, of `holdout_days`, has matured."""
+    holdout_start = matured_until(as_of, windows) - timedelta(days=windows.holdout_days)
+    return holdout_start - training_gap(windows) + timedelta(days=windows.maturity_days)
+
+
+def matured_until(as_of: datetime, windows: settings.Windows) -> datetime:
+    """The end of a hold-out at `as_of` (aware; floored to the hour): labels of earlier rows count as final."""
+    return whole_hour(as_of) - timedelta(days=windows.maturity_days)
+
+
+def training_gap(windows: settings.Windows) -> timedelta:
+    """What lies between a model's training and its hold-out."""
+    return timedelta(days=windows.training_gap_days)
 
 
 def history_before(training_start: datetime, label_delay: timedelta) -> datetime:

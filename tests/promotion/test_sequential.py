@@ -308,6 +308,8 @@ def test_models_are_compared_on_rows_that_neither_was_trained_on() -> None:
     assert holdout_start(CANDIDATE, Champion(2, T)) == T
     assert holdout_start(CANDIDATE, CHAMPION, recipe_first_seen=T - DAY) == T - DAY
     assert holdout_start(CANDIDATE, CHAMPION, recipe_first_seen=T - 90 * DAY) == CANDIDATE.training_end
+    assert holdout_start(CANDIDATE, CHAMPION, training_gap=7 * DAY) == CANDIDATE.training_end + 7 * DAY
+    assert holdout_start(CANDIDATE, CHAMPION, T, 7 * DAY) == max(T, CANDIDATE.training_end + 7 * DAY)
 
 
 def test_a_look_without_a_result_is_finished() -> None:

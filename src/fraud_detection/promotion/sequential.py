@@ -275,16 +275,22 @@ def candidates_to_open(
     return tuple(key for key in wanted if key not in known)[:free]
 
 
-def holdout_start(candidate: Candidate, champion: Champion, recipe_first_seen: datetime | None = None) -> datetime:
-    """The first row on which both models can be compared: neither was trained on it.
+def holdout_start(
+    candidate: Candidate,
+    champion: Champion,
+    recipe_first_seen: datetime | None = None,
+    training_gap: timedelta = timedelta(0),
+) -> datetime:
+    """The first row on which both models can be compared: neither was trained on it, nor within the gap before it.
 
     Args:
         candidate: of the comparison.
         champion: of the comparison.
         recipe_first_seen: when the candidate's settings were first seen; they may have been tuned on earlier rows. None
             where earlier rows are trusted.
+        training_gap: the setting `windows.training_gap_days`.
     """
-    start = max(candidate.training_end, champion.training_end)
+    start = max(candidate.training_end, champion.training_end) + training_gap
     return start if recipe_first_seen is None else max(start, recipe_first_seen)
 
 
