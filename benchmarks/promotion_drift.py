@@ -17,7 +17,6 @@ from fraud_detection.evaluation.card_contributions import CardContributions, car
 from fraud_detection.evaluation.empirical_likelihood import required_root
 from fraud_detection.promotion.sequential import (
     Candidate,
-    CandidateKey,
     Champion,
     ClosedLook,
     HoldoutCounts,
@@ -34,6 +33,7 @@ from fraud_detection.promotion.sequential import (
     measure_look,
     next_looks,
 )
+from fraud_detection.schema import CandidateKey
 
 RULE = SequentialRule()
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

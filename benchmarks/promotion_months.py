@@ -19,7 +19,6 @@ from fraud_detection.evaluation.metrics import brier
 from fraud_detection.evaluation.slices import slice_masks
 from fraud_detection.promotion.sequential import (
     Candidate,
-    CandidateKey,
     Champion,
     HoldoutCounts,
     LogEntry,
@@ -31,6 +30,7 @@ from fraud_detection.promotion.sequential import (
     measure_look,
     next_looks,
 )
+from fraud_detection.schema import CandidateKey
 from fraud_detection.settings import ComparisonSettings
 
 MONTH = 30

@@ -1,9 +1,20 @@
 """What a run found and decided: frozen values, and the one schema of `--json`, the decision log and the report."""
 
+import math
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+
+SCHEMA_VERSION = 2
+"""Of a decision that compares candidates in shadow. Decisions of earlier releases have none, and count as 1."""
+
+Unbounded = Annotated[
+    float, PlainSerializer(lambda value: value if math.isfinite(value) else str(value), when_used="json")
+]
+"""A number that may be infinite: in JSON the text inf or -inf, since JSON has no such number."""
 
 
 class Stored(BaseModel):
@@ -94,10 +105,108 @@ class Check(Stored):
         return CheckVerdict.UNDECIDED if self.undecided else CheckVerdict.PASSED
 
 
+@dataclass(frozen=True, order=True)
+class CandidateKey:
+    """What identifies a candidate: all else follows from it, the data and the seed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    label_cutoff: datetime
+    """Labels known by then were used; on the grid of `comparison.candidate_every_hours`."""
+    recipe: str
+    """Hash of training settings, feature version, mapped columns and XGBoost version."""
+
+
+class CandidateRecord(Stored):
+    """A candidate: a model that was frozen, with what it takes to freeze the same one again."""
+
+    key: CandidateKey
+    training: Span
+    growth: float  # the factor between the frauds of two looks
+    seed: int
+    opened_at: datetime  # the as-of time of the run that opened it
+    backfilled: bool  # older than the run that opened it, because runs are rare
+    run_id: str  # MLflow's, of the run that keeps it
+    model_id: str  # MLflow's
+    sha256: str  # of the model's file
+
+
+class LookKey(Stored):
+    """What identifies a look, beside the as-of time of the entry that opens it."""
+
+    candidate: CandidateKey
+    champion_version: int | None  # None: the first champion's one test, against the floor
+    number: int  # from 1
+
+
+class LookLimitsRecord(Stored):
+    """What a look had to reach; all of it."""
+
+    root: Unbounded
+    difference_for_unseen_cards: Unbounded
+    difference_that_matters: float
+
+
+class LookRecord(Stored):
+    """What one look measured, and what it had to reach."""
+
+    candidate: CandidateKey
+    champion_version: int | None  # None: the first champion's one test, against the floor
+    number: int  # from 1
+    training: Span  # of the candidate
+    holdout: Span
+    fraud_cards: int  # of the hold-out
+    champion: Metrics | None
+    challenger: Metrics | None
+    difference: Difference | None  # with the interval of the bootstrap; None where there was nothing to measure
+    root: Unbounded | None  # signed, of the empirical likelihood ratio; None in the test of a first champion
+    lower_bound: float | None  # of the difference, by the same ratio, at the risk of the look
+    limits: LookLimitsRecord | None
+    risk: float
+    checks: tuple[Check, ...]
+    passed: bool  # the limits and every check
+
+    @property
+    def key(self) -> LookKey:
+        return LookKey(candidate=self.candidate, champion_version=self.champion_version, number=self.number)
+
+
+class RetirementReason(StrEnum):
+    """Why a candidate is no longer looked at."""
+
+    EXPIRED = "expired"  # it has been in shadow for its whole life
+    OVERTAKEN = "overtaken"  # the champion was trained on the rows that would compare them
+    ALL_LOOKS_TAKEN = "all_looks_taken"
+
+
+class RetirementRecord(Stored):
+    """A candidate that a run retired."""
+
+    candidate: CandidateKey
+    reason: RetirementReason
+
+
+class Opening(Stored):
+    """What a run is going to look at, recorded before anything is measured.
+
+    Its looks are charged to the risk from here on. A run that is killed finishes them with this as-of time.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model_name: str
+    as_of: datetime
+    opened_at: datetime
+    code_revision: str | None
+    candidates: tuple[CandidateRecord, ...]
+    looks: tuple[LookKey, ...]
+    previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+
+
 class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
-    Its outcome is stored and printed under the key "decision".
+    Its outcome is stored and printed under the key "decision". What belongs to one comparison (spans, metrics,
+    difference, checks) is that of the look with the largest root.
     """
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
@@ -125,3 +234,16 @@ class Decision(Stored):
     committed_at: datetime | None = None  # when it came into force; None in decisions of earlier releases
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions
+    schema_version: int = 1
+    looks: tuple[LookRecord, ...] = ()
+    opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
+    retired_candidates: tuple[RetirementRecord, ...] = ()
+    previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+
+    @model_serializer(mode="wrap")
+    def _as_its_release_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        content: dict[str, object] = write(self)
+        if self.schema_version >= SCHEMA_VERSION:
+            return content
+        later = ("schema_version", "looks", "opened", "retired_candidates", "previous_entry")
+        return {name: value for name, value in content.items() if name not in later or value not in (1, [], (), None)}

@@ -18,7 +18,6 @@ from fraud_detection.promotion.sequential import (
     BACKFILL,
     RISK_PERIOD,
     Candidate,
-    CandidateKey,
     Champion,
     ClosedLook,
     HoldoutCounts,
@@ -28,7 +27,6 @@ from fraud_detection.promotion.sequential import (
     LookState,
     NextLook,
     Retirement,
-    RetirementReason,
     SequentialRule,
     alive_candidates,
     best_look,
@@ -41,6 +39,7 @@ from fraud_detection.promotion.sequential import (
     risk_ledger,
     unfinished_looks,
 )
+from fraud_detection.schema import CandidateKey, RetirementReason
 
 RULE = SequentialRule()
 T = datetime(2026, 3, 1, 5, tzinfo=UTC)

@@ -17,6 +17,7 @@ from typing import Self
 
 from fraud_detection.evaluation.card_contributions import CardContributions
 from fraud_detection.evaluation.empirical_likelihood import required_root, signed_root, unseen_card_bound
+from fraud_detection.schema import CandidateKey, RetirementReason
 from fraud_detection.settings import RISK_PERIOD_DAYS, ComparisonSettings
 
 RISK_PERIOD = timedelta(days=RISK_PERIOD_DAYS)
@@ -94,16 +95,6 @@ class SequentialRule:
         return sum(frauds >= self.frauds_needed(number, growth) for number in range(1, self.looks + 1))
 
 
-@dataclass(frozen=True, order=True)
-class CandidateKey:
-    """What identifies a candidate: all else follows from it, the data and the seed."""
-
-    label_cutoff: datetime
-    """Labels known by then were used; on the grid of `candidate_every`."""
-    recipe: str
-    """Hash of training settings, feature version, mapped columns and XGBoost version."""
-
-
 @dataclass(frozen=True)
 class Candidate:
     """Log entry: a model was frozen."""
@@ -146,14 +137,6 @@ class ClosedLook:
     result: LookResult
     passed: bool
     """The limits of the look and every other check."""
-
-
-class RetirementReason(StrEnum):
-    """Why a candidate is no longer looked at."""
-
-    EXPIRED = "it has been in shadow for its whole life"
-    OVERTAKEN = "the champion was trained on the rows that would compare them"
-    ALL_LOOKS_TAKEN = "all its looks were taken"
 
 
 @dataclass(frozen=True)
