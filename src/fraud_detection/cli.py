@@ -248,7 +248,7 @@ def retrain(
 @_JSON
 @_reports_errors
 def decisions(config: Path, output: str, as_json: bool) -> None:
-    """Show the decision log, oldest first: decisions, rollbacks, unpins, retirements."""
+    """Show the decision log, oldest first: decisions, rollbacks, unpins, retirements, acceptances."""
     from fraud_detection.runs.progress import history_table
 
     log = _decision_log(config, output)
@@ -314,6 +314,22 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
     print_step("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
     back = registry.commands.rollback()
     print_step("next", f"{registry.commands.retrain} trains a successor; to restore a version: {back}")
+
+
+@main.command("accept-log")
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
+def accept_log(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Go on with a decision log of which entries are missing or were changed.
+
+    For a log that cannot be restored. What it holds counts from now on; looks that are lost are not charged.
+    """
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).accept_log(reason, current_person())
+    print_step("accepted", f"the decision log is accepted as it is by {done.who}: {done.reason}")
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":

@@ -27,6 +27,11 @@ class Commands:
         """Let automatic promotion resume."""
         return self._with_reason("unpin")
 
+    @property
+    def accept_log(self) -> str:
+        """Accept the decision log as it is."""
+        return self._with_reason("accept-log")
+
     def rollback(self, version: int | str = "VERSION") -> str:
         """Put a version into service; the default is for the user to replace."""
         return self._with_reason("rollback", "--to", str(version))

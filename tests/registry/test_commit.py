@@ -129,8 +129,7 @@ def kill_before_change(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Wo
         for name in dir(target.client):
             if name.startswith(CHANGES):
                 monkeypatch.setattr(target.client, name, partial(counted, getattr(target.client, name)))
-        for name in ("write", "write_intervention"):
-            monkeypatch.setattr(target.log, name, partial(counted, getattr(target.log, name)))
+        monkeypatch.setattr(target.log, "write", partial(counted, target.log.write))
         for name in ("write_atomic", "write_once"):
             storage = target.leases._storage
             monkeypatch.setattr(storage, name, partial(counted, getattr(storage, name)))

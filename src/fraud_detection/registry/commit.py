@@ -23,6 +23,7 @@ from fraud_detection.registry.artifacts import ModelVersionTags, download, load_
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.log_chain import append
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.schema import Check, Decision, Outcome, Stored
 
@@ -205,8 +206,11 @@ def write_decision(run: Commit) -> None:
         )
         update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
         run.decision = run.decision.model_copy(update=update)
-    if not run.context.log.write(run.decision):
+    written = append(run.context, run.lease, run.decision)
+    if written is None:
         recall_decision(run)
+    else:
+        run.decision = written
     run.written = True
 
 

@@ -21,7 +21,7 @@ from fraud_detection.registry.aliases import (
     set_change,
 )
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, Entry, Intervention, changes_service, logged_change, moment
+from fraud_detection.registry.decision_log import Action, Entry, Intervention, changes_service, entry_time, logged_change
 from fraud_detection.registry.lease import CLOCK_SKEW, Lease
 from fraud_detection.schema import Decision, Outcome
 
@@ -61,7 +61,7 @@ def is_superseded(change: Pin | Retirement, history: Sequence[Entry]) -> bool:
     If so, the request was sent after its sender had lost the lease: a lease is taken over more than `CLOCK_SKEW` after
     the last request of its holder, and clocks differ by less.
     """
-    return any(moment(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
+    return any(entry_time(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
 
 
 def restore_service(context: Context, lease: Lease) -> None:

@@ -1,4 +1,5 @@
-"""What a person does to the model in service: roll back, unpin, retire; and the finishing of what was killed.
+"""What a person does to the model in service or its log: roll back, unpin, retire, accept; and the finishing of what
+was killed.
 
 A command first sets the tag of the registered model, then moves the aliases, then writes into the decision log. From
 the tag on nothing is promoted, and the next run or command finishes what is left.
@@ -24,6 +25,13 @@ from fraud_detection.registry.champion import load_version
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.log_chain import (
+    LogMismatchError,
+    append,
+    content_digest,
+    verify_chain,
+    write_and_tag,
+)
 from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
 from fraud_detection.registry.restoration import exclusive, is_superseded, restore_service
 from fraud_detection.schema import Decision
@@ -80,11 +88,34 @@ def unpin(context: Context, reason: str, who: str) -> Intervention:
             to_version=version,
             pinned_at=at if now.pin is None else now.pin.at,
         )
-        lease.require_held()
-        context.log.write_intervention(record)
+        written = append(context, lease, record)
         lease.require_held()
         delete_change(context.connection, context.name)
-        return record
+        return written or record
+
+
+def accept_log(context: Context, reason: str, who: str) -> Intervention:
+    """Go on with a decision log that is not the one that was written; see `Registry.accept_log`."""
+    _finish_what_is_possible(context)
+    with context.connection.translate_errors(), exclusive(context, f"accept-log by {who}") as lease:
+        try:
+            verify_chain(context)
+        except LogMismatchError:
+            now, at = service(context.connection, context.name), lease.now()
+            record = Intervention(
+                action=Action.ACCEPT_LOG,
+                model_name=context.name,
+                at=at,
+                who=who,
+                reason=reason,
+                from_version=now.champion,
+                to_version=now.champion,
+                pinned_at=at,
+                previous_entry=content_digest(context.log),
+            )
+            write_and_tag(context, lease, record)
+            return record
+    raise FraudDetectionError(f"the decision log of {context.name} is the one that was written; nothing to accept")
 
 
 def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decision, ...]:
@@ -166,9 +197,7 @@ def _finish(context: Context, change: Pin | Retirement, lease: Lease) -> Interve
     elif service(context.connection, context.name).exists:
         apply_retirement(context.connection, context.name, change)
     record = _intervention(context.name, change)
-    lease.require_held()
-    context.log.write_intervention(record)
-    return record
+    return append(context, lease, record) or record
 
 
 def _rollback_target(context: Context, now: Service, to: int | None) -> int:

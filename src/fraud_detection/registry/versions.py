@@ -11,8 +11,10 @@ from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context, Publish
 from fraud_detection.registry.decision_log import DecisionLog, Intervention
 from fraud_detection.registry.lease import Leases
+from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
+from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
-from fraud_detection.schema import Decision
+from fraud_detection.schema import Decision, Opening
 
 
 class Registry:
@@ -155,6 +157,43 @@ class Registry:
             FraudDetectionError: another version is in service, or none ever was.
         """
         return rollback.retire(self._context, version, reason, who)
+
+    def verified_log(self, since: datetime | None = None) -> VerifiedLog:
+        """The entries of the decision log since then, by the times in their names, and all interventions.
+
+        Args:
+            since: see `log_view.recent_since`; None reads the whole log.
+
+        Raises:
+            LogMismatchError: entries are missing, were changed or do not follow from the others; the message names
+                them, and the command that accepts the log as it is.
+        """
+        with self._context.connection.translate_errors():
+            return verify_chain(self._context, since)
+
+    def write_opening(self, opening: Opening, head: str) -> Opening:
+        """Record what a run is going to measure; from then on its looks are charged.
+
+        Args:
+            opening: `opened_at` and `previous_entry` are filled in here.
+            head: of the log from which the looks were found to be due (`VerifiedLog.head`).
+
+        Returns:
+            The opening of this as-of time: the same, or an earlier one. Only its looks may be measured.
+
+        Raises:
+            LogMovedError: another process has written into the log meanwhile; a retry can succeed.
+        """
+        with self._context.connection.translate_errors():
+            return write_opening(self._context, opening, head)
+
+    def accept_log(self, reason: str, who: str) -> Intervention:
+        """Go on with a decision log that is not the one that was written: what it holds counts from now on.
+
+        Raises:
+            FraudDetectionError: the log is the one that was written.
+        """
+        return rollback.accept_log(self._context, reason, who)
 
     def unpin(self, reason: str, who: str) -> Intervention:
         """Let automatic promotion resume; the same person with the same reason may repeat it.
