@@ -137,6 +137,16 @@ def download(connection: Connection, root: str, name: str) -> bytes:
         raise FraudDetectionError(f"{name} is missing under {connection.masked(root)}") from error
 
 
+def delete_artifacts(connection: Connection, root: str) -> None:
+    """Delete every artifact under a root; nothing where there is none."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    connection.open_artifacts()
+    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri, registry_uri=connection.uri)
+    for found in repository.list_artifacts():
+        repository.delete_artifacts(found.path)
+
+
 def _requirements() -> list[str]:
     """The packages that serve the model, as installed here."""
     pinned = []

@@ -26,11 +26,10 @@ from fraud_detection.registry.commit import (
 )
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
+from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import Decision, Metrics, Outcome
 
-_MODEL_TAG = "fraud_detection.model"
-_AS_OF_TAG = "fraud_detection.as_of"
 _LONGEST_RUN = timedelta(days=1)
 _LONGEST_VALUE = 5000  # of an MLflow parameter or tag
 _PARAMETERS_A_BATCH = 100
@@ -81,7 +80,7 @@ def record_decision(context: Context, decision: Decision, record: RunRecord) -> 
 
 def resume_open_intents(context: Context) -> tuple[Decision, ...]:
     """Apply what killed runs left open, in the order in which they began; the decisions that stand."""
-    runs = _search_runs(context, f"tags.`{INTENT_TAG}` = '{OPEN}'")
+    runs = search_runs(context, f"tags.`{INTENT_TAG}` = '{OPEN}'")
     return tuple(resume_intent(context, run) for run in sorted(runs, key=lambda run: int(run.info.start_time)))
 
 
@@ -91,8 +90,8 @@ def end_abandoned_runs(context: Context, as_of: datetime | None) -> None:
     Younger runs of other as-of times may be alive.
     """
     oldest = (datetime.now(UTC) - _LONGEST_RUN).timestamp() * 1000
-    for run in _search_runs(context, "attributes.status = 'RUNNING'"):
-        same = as_of is not None and run.data.tags.get(_AS_OF_TAG) == _utc(as_of)
+    for run in search_runs(context, "attributes.status = 'RUNNING'"):
+        same = as_of is not None and run.data.tags.get(AS_OF_TAG) == utc(as_of)
         if INTENT_TAG not in run.data.tags and (same or run.info.start_time < oldest):
             context.connection.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -115,8 +114,8 @@ def _promotion(decision: Decision, challenger: Model | None) -> _Promotion | Non
 def _create_run(context: Context, decision: Decision, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
     known = {
         "mlflow.runName": f"{context.name} {decision.as_of:%Y-%m-%d %H:%M}",
-        _MODEL_TAG: context.name,
-        _AS_OF_TAG: _utc(decision.as_of),
+        MODEL_TAG: context.name,
+        AS_OF_TAG: utc(decision.as_of),
         "fraud_detection.training": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
         "fraud_detection.holdout": f"{decision.holdout.start.isoformat()}/{decision.holdout.end.isoformat()}",
     }
@@ -153,25 +152,6 @@ def _log_files(connection: Connection, run_id: str, files: Mapping[str, bytes]) 
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         connection.client.log_artifacts(run_id, folder)
-
-
-def _search_runs(context: Context, condition: str) -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = context.connection.client.search_runs(
-            [context.connection.experiment_id],
-            f"tags.`{_MODEL_TAG}` = '{context.name}' and {condition}",
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
 
 
 def _metrics(decision: Decision) -> dict[str, float]:

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from fraud_detection.commands import Commands
-from fraud_detection.registry import rollback
+from fraud_detection.model.model import Model
+from fraud_detection.registry import candidates, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
+from fraud_detection.registry.candidates import NewCandidate
 from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context, Publish
@@ -14,7 +16,7 @@ from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
 from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
-from fraud_detection.schema import Decision, Opening
+from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
 
 
 class Registry:
@@ -186,6 +188,47 @@ class Registry:
         """
         with self._context.connection.translate_errors():
             return write_opening(self._context, opening, head)
+
+    def freeze_candidate(self, candidate: NewCandidate, model: Model) -> CandidateRecord:
+        """Keep the model of a candidate in an MLflow run of its own.
+
+        A run of that key is reused if it holds the same model. If it holds another, the data have changed since, before
+        the candidate was opened in the log: it is replaced.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.freeze(self._context, candidate, model)
+
+    def load_candidate(self, record: CandidateRecord) -> Model:
+        """The model of a candidate.
+
+        Raises:
+            CandidateLostError: it is missing or damaged; train it again, then `restore_candidate`.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.load(self._context, record)
+
+    def locate_candidate(self, record: CandidateRecord) -> CandidateRecord:
+        """The record with the run and the model that hold the candidate now: another run's, if it was restored.
+
+        Raises:
+            CandidateLostError: none does.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.locate(self._context, record)
+
+    def restore_candidate(self, record: CandidateRecord, model: Model) -> CandidateRecord:
+        """Keep the model of a lost candidate again, trained once more.
+
+        Raises:
+            CandidateChangedError: it is another model; the candidate cannot be looked at any more.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.restore(self._context, record, model)
+
+    def delete_candidate(self, key: CandidateKey) -> None:
+        """Delete the files of a retired candidate; those of a registered version stay."""
+        with self._context.connection.translate_errors():
+            candidates.delete(self._context, key)
 
     def accept_log(self, reason: str, who: str) -> Intervention:
         """Go on with a decision log that is not the one that was written: what it holds counts from now on.
