@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import span
+from factories import decision, span
 from fakes.registry import NAME, Killed, World, model, rows, world
 
-from fraud_detection.registry import candidates
+from fraud_detection.registry import RunRecord, candidates
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import CandidateChangedError, CandidateLostError, NewCandidate
 from fraud_detection.schema import CandidateKey, CandidateRecord, Outcome
@@ -131,6 +131,22 @@ def test_a_registered_versions_files_stay(empty: World, by: str) -> None:
     assert champion is not None
     assert champion.model.to_bytes() == model().to_bytes()
     assert _states(empty) == ["frozen"]
+
+
+def test_a_promotion_registers_the_files_that_were_looked_at(empty: World) -> None:
+    """Fails when the version in service is a copy that was logged again, or goes when its candidate is retired."""
+    record = empty.registry.freeze_candidate(_new(), model())
+    given = decision(Outcome.PROMOTED, T, training=record.training)
+    decided = empty.registry.record(given, RunRecord(challenger=model(), candidate=record, publication=b"published"))
+    assert decided.version == 1
+    (logged,) = empty.client.search_logged_models([empty.connection.experiment_id])
+    assert logged.model_id == record.model_id
+    empty.registry.delete_candidate(record.key)
+    champion = world(empty.output).registry.champion()
+    assert champion is not None
+    assert champion.model.to_bytes() == model().to_bytes()
+    assert champion.training == record.training
+    assert champion.run_id == decided.run_id
 
 
 def test_candidates_and_decisions_do_not_disturb_each_other(empty: World) -> None:

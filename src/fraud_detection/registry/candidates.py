@@ -124,9 +124,9 @@ def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (
     """Delete the models of a run, unless a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
     models = _models(context, run_id)
-    held = {logged.model_id for logged in models}
     for version in client.search_model_versions(f"name = '{context.name}'"):
-        if version.run_id == run_id or version.model_id in held:
+        # MLflow does not keep the model's id of every version; its source is models:/ID, or the files' place.
+        if version.run_id == run_id or any(logged.model_id in version.source for logged in models):
             return
     for logged in models:
         delete_artifacts(context.connection, logged.artifact_location)

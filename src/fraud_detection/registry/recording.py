@@ -28,7 +28,7 @@ from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
 from fraud_detection.registry.verification import generated_inputs
-from fraud_detection.schema import Decision, Metrics, Outcome
+from fraud_detection.schema import CandidateRecord, Decision, Metrics, Outcome
 
 _LONGEST_RUN = timedelta(days=1)
 _LONGEST_VALUE = 5000  # of an MLflow parameter or tag
@@ -40,13 +40,15 @@ class RunRecord:
     """What a run logs beside its decision.
 
     Args:
-        challenger: the model to promote. Only promoted models are kept; any other can be trained again, bit for bit.
+        challenger: the model to promote.
+        candidate: what MLflow holds of it already: these files become the version. Without it they are logged now.
         publication: what to publish once the decision is final.
         parameters: nested settings.
         tags: to find the run by, such as the data's fingerprint and the code's revision.
     """
 
     challenger: Model | None = None
+    candidate: CandidateRecord | None = None
     publication: bytes | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +67,7 @@ def record_decision(context: Context, decision: Decision, record: RunRecord) -> 
     promotion = _promotion(decision, record.challenger)
     run = _create_run(context, decision, record.tags)
     given = decision.model_copy(update={"run_id": run.info.run_id})
-    model = None if promotion is None else _log_model(context.connection, given, promotion)
+    model = None if promotion is None else _logged_model(context.connection, given, promotion, record.candidate)
     intent = Intent(decision=given, model=model, publishes=record.publication is not None)
     _log_values(context.connection, given, record.parameters, model)
     files = {INTENT_FILE: intent.model_dump_json(indent=2).encode()}
@@ -126,7 +128,12 @@ def _create_run(context: Context, decision: Decision, tags: Mapping[str, str]) -
     )
 
 
-def _log_model(connection: Connection, decision: Decision, promotion: _Promotion) -> LoggedModel:
+def _logged_model(
+    connection: Connection, decision: Decision, promotion: _Promotion, candidate: CandidateRecord | None
+) -> LoggedModel:
+    """The files to register: those of a candidate, or logged now."""
+    if candidate is not None:
+        return LoggedModel(model_id=candidate.model_id, sha256=candidate.sha256)
     inputs = promotion.verification.drop(columns=SCORE)
     model_id = log_model(connection, str(decision.run_id), promotion.model, inputs)
     return LoggedModel(model_id=model_id, sha256=digest(promotion.model.to_bytes()))
