@@ -12,9 +12,9 @@ from typing import Any
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import MODEL_FILE, delete_artifacts, digest, download, log_model
-from fraud_detection.registry.commit import exclusive
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
+from fraud_detection.registry.restoration import exclusive
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import CandidateKey, CandidateRecord, Span
 

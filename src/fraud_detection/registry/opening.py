@@ -1,9 +1,9 @@
 """What a run is going to measure, written before it measures anything: from then on its looks are charged."""
 
 from fraud_detection.errors import ServiceUnavailableError
-from fraud_detection.registry.commit import exclusive
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.log_chain import append, head_digest
+from fraud_detection.registry.restoration import exclusive
 from fraud_detection.schema import Opening
 
 

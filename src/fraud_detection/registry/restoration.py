@@ -21,7 +21,14 @@ from fraud_detection.registry.aliases import (
     set_change,
 )
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, Entry, Intervention, changes_service, entry_time, logged_change
+from fraud_detection.registry.decision_log import (
+    Action,
+    Entry,
+    Intervention,
+    changes_service,
+    entry_time,
+    logged_change,
+)
 from fraud_detection.registry.lease import CLOCK_SKEW, Lease
 from fraud_detection.schema import Decision, Outcome
 
