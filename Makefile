@@ -275,7 +275,7 @@ test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .
 .PHONY: benchmark
 benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
-	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
+	@.venv-benchmark/bin/python -m benchmarks.handbook --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 

@@ -15,7 +15,8 @@ from fraud_detection.cli import default_tracking_uri, print_step
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.progress import history_table
-from fraud_detection.runs.retrain import Request, retrain
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.retrain import retrain
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.settings import load_settings
 from fraud_detection.spark_session import Engine

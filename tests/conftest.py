@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "data": {"columns": {"label_available_at": "label_available_at"}},
     "windows": {"training_window_days": 21},
     "training": {"min_training_frauds": 20, "trees": 40},
-    "comparison": {"minimum_holdout_frauds": 20, "looks": 1, "candidate_every_hours": 720, "resamples": 200},
+    "comparison": {"minimum_holdout_frauds": 20, "look_every_hours": 1, "resamples": 200},
 }
 
 

@@ -216,7 +216,8 @@ def retrain(
         record_run_outcome,
     )
     from fraud_detection.runs.progress import Stopwatch
-    from fraud_detection.runs.retrain import Request, retrain
+    from fraud_detection.runs.request import Request
+    from fraud_detection.runs.retrain import retrain
 
     def give_up(error: StalledError) -> None:
         _show(error, as_json=as_json)

@@ -85,8 +85,8 @@ class Check(Stored):
     """One condition of the promotion rule. `value` and `limit` are null where there was nothing to measure."""
 
     name: str
-    value: float | None
-    limit: float | None
+    value: Unbounded | None
+    limit: Unbounded | None
     passed: bool  # also where the check is undecided
     # Only harm tests have these, and only they write them, so decisions of earlier releases stay as they are.
     undecided: bool = False

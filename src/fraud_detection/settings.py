@@ -188,6 +188,8 @@ class ComparisonSettings(_Section):
     """m in the floor of the first champion: min(m · a, (1 + a) / 2), a = AP of ranking by amount."""
     card_precision_margin: Annotated[float, Field(ge=0.0)] = 0.005
     """Largest accepted loss of card precision@100."""
+    calibration_margin: Annotated[float, Field(ge=0.0)] = 0.1
+    """Largest accepted rise of the calibration error, the distance of expected from found frauds as a share of them."""
     brier_margin: Annotated[float, Field(ge=0.0)] = 0.02
     """Largest accepted rise of the Brier score, as a share of the champion's."""
     slice_margin: Annotated[float, Field(ge=0.0)] = 0.02

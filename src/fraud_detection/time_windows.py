@@ -1,8 +1,8 @@
 """The spans of time of one run, and of a candidate.
 
-    history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ label delay │ as_of
+    history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ maturity │ as_of
 
-The gap of a run is as long as the label delay. Every span is half open: its start belongs to it, its end does not.
+Every span is half open: its start belongs to it, its end does not.
 
 A candidate knows the labels that were known at its label cut-off, and trains on what had matured then:
 
@@ -22,11 +22,7 @@ LOOK_BACK_DAYS = 30
 
 @dataclass(frozen=True)
 class RunWindows:
-    """The spans of a run, all in UTC on whole hours.
-
-    With label delay D and hold-out length W: the hold-out is [as_of-D-W, as_of-D), so that its labels have matured
-    at `as_of`; training ends D before the hold-out begins, so that every training label was known by then.
-    """
+    """The spans of a run, all in UTC on whole hours: its candidate's training, and the hold-out that compares it."""
 
     as_of: datetime
     training_start: datetime
@@ -38,14 +34,19 @@ class RunWindows:
 
 
 def run_windows(as_of: datetime, windows: settings.Windows) -> RunWindows:
-    """Lay out the spans of a run at `as_of` (aware; floored to the hour)."""
-    as_of = whole_hour(as_of)
-    delay = timedelta(days=windows.label_delay_days)
-    holdout_start = as_of - delay - timedelta(days=windows.holdout_days)
-    training_end = holdout_start - delay
-    training_start = training_end - timedelta(days=windows.training_window_days)
-    history_start = history_before(training_start, delay)
-    return RunWindows(as_of, training_start, training_end, holdout_start, as_of - delay, history_start)
+    """Lay out the spans of a run at `as_of` (aware; floored to the hour) that compares a first champion."""
+    spans = candidate_spans(first_champion_cutoff(as_of, windows), windows)
+    return compared_windows(as_of, spans, spans.training_end + training_gap(windows), windows)
+
+
+def compared_windows(
+    as_of: datetime, spans: "CandidateSpans", holdout_start: datetime, windows: settings.Windows
+) -> RunWindows:
+    """The spans of a run at `as_of` that compares a candidate on the rows from `holdout_start` on."""
+    end = matured_until(as_of, windows)
+    return RunWindows(
+        whole_hour(as_of), spans.training_start, spans.training_end, min(holdout_start, end), end, spans.history_start
+    )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from factories import decision
 
-from fraud_detection.evaluation import Holdout, assess
+from fraud_detection.evaluation import Holdout, compare, measure_alone
 from fraud_detection.evaluation.harm import Change
-from fraud_detection.promotion import Evidence, decide, explain_decision
-from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure, measure_harm
-from fraud_detection.schema import Check, Outcome, Span
+from fraud_detection.promotion import (
+    Evidence,
+    check_first_champion,
+    check_first_champion_possible,
+    check_look,
+    explain_decision,
+)
+from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure, measure_against, measure_harm
+from fraud_detection.promotion.sequential import SequentialRule, look_limits
+from fraud_detection.schema import Check, Outcome
 from fraud_detection.settings import Settings
 
 SETTINGS = Settings()
@@ -68,27 +75,37 @@ def test_the_rule_makes_every_check_but_the_late_ones() -> None:
     holdout = Holdout(day, fraud, np.linspace(1, 200, rows), card, card < 90)
     settings = Settings.model_validate({"comparison": {"resamples": 100}})
     known = decision(Outcome.REFUSED, AS_OF)
-    training: Span = known.training.model_copy(update={"frauds": 5000})
-    spans = training, known.holdout.model_copy(update={"frauds": 250})
-    made = set()
-    for champion, trained_until in ((None, None), (score, spans[1].start)):
-        measured = assess(holdout, champion, score, settings.comparison)
-        verdict = decide(Evidence(*spans, trained_until, None, measured), settings)
-        made |= {check.name for check in verdict.checks}
-    assert made | {"champion_unchanged", "registered_model_identical"} == set(CHECKS)
+    first = measure_alone(holdout, score, settings.comparison)
+    look = compare(holdout, score, score, settings.comparison)
+    assert first is not None
+    assert look is not None
+    limits = look_limits(look.contributions.fraud_cards, SequentialRule())
+    made = {
+        *check_first_champion_possible(Evidence(known.training, known.holdout), settings),
+        *check_first_champion(first),
+        *check_look(look, 0.0, limits, settings),
+    }
+    late = {"not_pinned", "champion_unchanged", "registered_model_identical"}
+    assert {check.name for check in made} | late == set(CHECKS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> None:
     """Fails when a candidate exactly at a limit is judged against the documented relation."""
     relation, kind = CHECKS[name].relation, CHECKS[name].limit
-    limit = CHECKS[name].limit_for(SETTINGS, 0.3)
-    assert measure(name, limit, SETTINGS, 0.3).passed == (relation is not Relation.ABOVE)
+    limit = 0.02 if kind is Limit.HOLDOUT else CHECKS[name].limit_for(SETTINGS, 0.3)
+
+    def passes(value: float | None) -> bool:
+        if kind is Limit.HOLDOUT:
+            return measure_against(name, value, limit).passed
+        return measure(name, value, SETTINGS, 0.3).passed
+
+    assert passes(limit) == (relation is not Relation.ABOVE)
     if kind is not Limit.NONE:
         assert limit is not None
-        assert measure(name, limit + 0.001, SETTINGS, 0.3).passed == (relation in (Relation.ABOVE, Relation.AT_LEAST))
-        assert measure(name, limit - 0.001, SETTINGS, 0.3).passed == (relation is Relation.AT_MOST)
-    assert not measure(name, float("nan"), SETTINGS, 0.3).passed
+        assert passes(limit + 0.001) == (relation in (Relation.ABOVE, Relation.AT_LEAST))
+        assert passes(limit - 0.001) == (relation is Relation.AT_MOST)
+    assert not passes(float("nan"))
 
 
 @pytest.mark.parametrize(

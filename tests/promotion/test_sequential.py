@@ -268,7 +268,7 @@ def test_candidates_retire_for_a_reason() -> None:
 
 
 def test_one_candidate_is_opened_on_each_point_of_the_grid() -> None:
-    """Fails when hourly runs freeze a model each, or a day passes without one."""
+    """Fails when hourly runs freeze a model each, a day passes without one, or a first champion waits a week."""
     midnight = T.replace(hour=0)
 
     def opened(*entries: LogEntry, at: datetime = T, recipe: str = "recipe") -> list[datetime]:
@@ -276,12 +276,12 @@ def test_one_candidate_is_opened_on_each_point_of_the_grid() -> None:
 
     yesterday = Candidate(CandidateKey(midnight - DAY, "recipe"), T - 8 * DAY, 1.5, T - DAY)
     today = Candidate(CandidateKey(midnight, "recipe"), T - 7 * DAY, 1.5, T)
-    assert opened() == [midnight]
+    assert opened() == [midnight, T - BACKFILL]
     assert opened(yesterday) == [midnight]
     assert opened(yesterday, today) == []
     assert opened(yesterday, today, at=midnight + timedelta(hours=23)) == []
     assert opened(yesterday, today, at=midnight + DAY) == [midnight + DAY]
-    assert opened(yesterday, today, recipe="new") == [midnight]
+    assert opened(yesterday, today, recipe="new") == [midnight, T - BACKFILL]
 
 
 def test_rare_runs_open_an_older_candidate_as_well() -> None:
@@ -289,9 +289,10 @@ def test_rare_runs_open_an_older_candidate_as_well() -> None:
     midnight = T.replace(hour=0)
     old = Candidate(CandidateKey(midnight - 21 * DAY, "recipe"), T - 28 * DAY, 1.5, T - 21 * DAY)
     keys = candidates_to_open([old], "recipe", CHAMPION, T, RULE)
-    assert [key.label_cutoff for key in keys] == [midnight, midnight - BACKFILL]
+    assert [key.label_cutoff for key in keys] == [midnight, T - BACKFILL]
     weekly = Candidate(CandidateKey(midnight - 7 * DAY, "recipe"), T - 14 * DAY, 1.5, T - 7 * DAY)
-    assert len(candidates_to_open([old, weekly], "recipe", CHAMPION, T, RULE)) == 1
+    keys = candidates_to_open([old, weekly], "recipe", CHAMPION, midnight, RULE)
+    assert [key.label_cutoff for key in keys] == [midnight], "the one of a week ago was opened then"
 
 
 def test_no_candidate_is_opened_beside_29() -> None:

@@ -81,16 +81,17 @@ RELEASE = "write_atomic"
 CLOSING = ["log_text", "log_text", "set_terminated", "log_batch", RELEASE]
 
 REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
-    promotion: [LEASE, "create_model_version", ALIAS, ALIAS, LOG, *CLOSING],
-    first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, *CLOSING],
-    rollback: [LEASE, TAG, ALIAS, ALIAS, LOG, RELEASE],
-    rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, RELEASE],
-    unpin: [LEASE, LOG, NO_TAG, RELEASE],
-    retirement: [LEASE, TAG, NO_ALIAS, ALIAS, LOG, RELEASE],
+    promotion: [LEASE, "create_model_version", ALIAS, ALIAS, TAG, LOG, TAG, *CLOSING],
+    first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, TAG, *CLOSING],
+    rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
+    rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, TAG, RELEASE],
+    unpin: [LEASE, LOG, TAG, NO_TAG, RELEASE],
+    retirement: [LEASE, TAG, NO_ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
 }
 """Every request that a run or a command sends. Each may be sent after its lease was lost:
 
 - aliases and tag are restored from the decision log by the process that sent them (`restore_service`);
+- so is the tag that names the log's newest entry, which follows each entry (`restore_head`);
 - a version that was created too late is deleted by the same process (`discard_version`);
 - an entry of the decision log is written once, with the time at which it was made, so the order of the history holds;
 - what the closing steps upload is what another process has uploaded: it follows from the logged decision.

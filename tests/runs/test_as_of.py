@@ -18,7 +18,7 @@ import pytest
 from conftest import AS_OF, SETTINGS, Job
 from spark_job import submit
 
-from fraud_detection.sampling import collect_training_data
+from benchmarks.split import collect_split
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.time_windows import run_windows
@@ -157,7 +157,7 @@ def describe(engine: Engine, worlds: dict[str, tuple[str, dict[str, Any]]]) -> d
             settings = Settings.model_validate(chosen)
             windows = run_windows(AS_OF, settings.windows)
             transactions = read_transactions(spark, settings.data, folder, CLOCK, AS_OF)
-            profile, rows = transactions.profile, collect_training_data(transactions, windows, settings)
+            profile, rows = transactions.profile, collect_split(transactions, AS_OF, settings)
             found[name] = {
                 "rows": profile.rows,
                 "rejected": profile.rejected,
@@ -166,7 +166,7 @@ def describe(engine: Engine, worlds: dict[str, tuple[str, dict[str, Any]]]) -> d
                 "frauds": profile.frauds_by_hour.tolist(),
                 "fingerprint": profile.fingerprint(windows.history_start, windows.holdout_end),
                 "labels": str(profile.labels and (profile.labels.without_id, profile.labels.without_transaction)),
-                "training": _content(rows.training),
+                "training": _content(rows.training.rows),
                 "holdout": _content(rows.holdout),
             }
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]

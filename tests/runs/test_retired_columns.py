@@ -25,7 +25,13 @@ LATER = (AS_OF + timedelta(hours=1)).isoformat()
 
 def _settings(columns: dict[str, Any], retired: tuple[str, ...] = ()) -> dict[str, Any]:
     easy = {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4}
-    return {**SETTINGS, "comparison": easy, "data": {"columns": columns, "retired_columns": list(retired)}}
+    trusted = {"trust_past_evidence": True}
+    return {
+        **SETTINGS,
+        "comparison": easy,
+        "promotion": trusted,
+        "data": {"columns": columns, "retired_columns": list(retired)},
+    }
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ both scores alike. Rows of a card are alike, so resampling rows would understate
 the same rows, so what makes a resample hard for both cancels out.
 
 The interval is value ± t * bootstrap standard error, with t the quantile of Student's distribution for as many degrees
-of freedom as there are cards with frauds, less one: few such cards say little, however many frauds they have. Quantiles
-of the resamples themselves would take hundreds of thousands of them at the confidence of an hourly look (see
-`per_look_confidence`).
+of freedom as there are cards with frauds, less one: few such cards say little, however many frauds they have.
 """
 
 from collections.abc import Callable
@@ -25,16 +23,6 @@ Codes = NDArray[np.intp]
 Hashes = NDArray[np.uint64]
 
 _CHUNK_WEIGHTS = 4_000_000  # weights held at once: 32 MB, whatever the number of cards
-
-
-def per_look_confidence(confidence: float, planned_looks: int) -> float:
-    """The confidence that each look needs so that all of them together keep `confidence`.
-
-    Hourly retraining takes 720 looks a month; at 95 % each, some 18 of them would promote by chance. So the family-wise
-    error rate 1 - confidence is shared by the planned looks, 1 - (1 - confidence) / planned_looks, which holds for any
-    dependence between them (Bonferroni, 1936).
-    """
-    return 1.0 - (1.0 - confidence) / planned_looks
 
 
 def one_sided_confidence(confidence: float) -> float:

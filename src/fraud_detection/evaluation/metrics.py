@@ -90,6 +90,14 @@ def brier(fraud: ArrayLike, probability: ArrayLike) -> float:
     return float(np.mean(squared_errors(fraud, probability)))
 
 
+def calibration_error(fraud: ArrayLike, probability: ArrayLike) -> float:
+    """|Σ probability / Σ fraud − 1|, calibration in the large: 0 where as many frauds are expected as there are."""
+    labels = _fraud(fraud)
+    return (
+        float(abs(np.sum(np.asarray(probability, np.float64)) / labels.sum() - 1.0)) if labels.any() else float("nan")
+    )
+
+
 def card_precision_at_k(
     day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
 ) -> float:

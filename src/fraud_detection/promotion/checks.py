@@ -8,7 +8,6 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -51,14 +50,17 @@ class Limit(Enum):
     """How a limit follows from the setting of a check, and for a relative limit from a value of the champion."""
 
     ABSOLUTE = "the setting; 0 without one"
+    HOLDOUT = "follows from the risk and the fraud cards of the hold-out"
     NONE = "no version"
     CHAMPION = "the champion's"
     CHAMPION_LESS_MARGIN = "the champion's − the setting"
+    CHAMPION_PLUS_MARGIN = "the champion's + the setting"
     CHAMPION_PLUS_SHARE = "the champion's · (1 + the setting)"
 
 
 def _beyond(check: Check, _: Spans) -> str:
-    relation = "above" if CHECKS[check.name].relation is Relation.AT_MOST else "below"
+    known = definition(check.name)
+    relation = "above" if known is not None and known.relation is Relation.AT_MOST else "below"
     return f"{check.name.replace('_', ' ')} {_number(check.value)} {relation} {_number(check.limit)}"
 
 
@@ -77,12 +79,6 @@ def _too_small(check: Check, _: Spans) -> str:
         return "the difference is below zero"
     rounded = f"{limit:.3f}"
     return f"smaller than the minimum effect {rounded if float(rounded) == limit else _number(limit)}"
-
-
-def _champion_knows_holdout(check: Check, spans: Spans) -> str:
-    start = spans.holdout.start
-    until = start - timedelta(days=check.value or 0.0)
-    return f"the champion was trained until {until:%Y-%m-%d %H:%M}; the hold-out starts {start:%Y-%m-%d %H:%M}"
 
 
 def _champion_changed(check: Check, _: Spans) -> str:
@@ -117,9 +113,23 @@ class CheckDefinition:
             return setting
         if self.limit is Limit.NONE or champion is None:
             return None
-        if self.limit is Limit.CHAMPION:
-            return champion
-        return champion - setting if self.limit is Limit.CHAMPION_LESS_MARGIN else champion * (1 + setting)
+        relative = {
+            Limit.CHAMPION: champion,
+            Limit.CHAMPION_LESS_MARGIN: champion - setting,
+            Limit.CHAMPION_PLUS_MARGIN: champion + setting,
+            Limit.CHAMPION_PLUS_SHARE: champion * (1 + setting),
+        }
+        return relative[self.limit]
+
+
+def _slice_check(name: str, phrase: str) -> CheckDefinition:
+    return CheckDefinition(
+        name,
+        f"{phrase}: average precision not below the champion's less a margin",
+        Relation.AT_LEAST,
+        "comparison.slice_margin",
+        Limit.CHAMPION_LESS_MARGIN,
+    )
 
 
 _DEFINITIONS = (
@@ -138,22 +148,24 @@ _DEFINITIONS = (
         failure=_too_few_frauds,
     ),
     CheckDefinition(
-        "champion_before_holdout",
-        "Days between the champion's training and the hold-out",
-        Relation.AT_LEAST,
-        failure=_champion_knows_holdout,
-    ),
-    CheckDefinition(
         "first_champion_floor",
         "Significantly above the floor: lower bound of the difference",
         Relation.ABOVE,
         failure=lambda *_: "the lower bound is not above zero (comparison.first_champion_floor sets the floor)",
     ),
     CheckDefinition(
-        "difference_lower_bound",
-        "Significant: lower bound of the difference",
-        Relation.ABOVE,
-        failure=lambda *_: "the lower bound is not above zero",
+        "significance",
+        "Significant: signed root of the empirical likelihood ratio",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: f"not significant: {_number(check.value)} of {_number(check.limit)}",
+    ),
+    CheckDefinition(
+        "unseen_cards",
+        "More than a pattern that no card of the hold-out has shown could cost: the difference",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: f"smaller than what unseen patterns could cost, {_number(check.limit)}",
     ),
     CheckDefinition(
         "minimum_effect",
@@ -170,22 +182,20 @@ _DEFINITIONS = (
         Limit.CHAMPION_LESS_MARGIN,
     ),
     CheckDefinition(
+        "calibration",
+        "Expected frauds as close to those found as the champion's, less a margin",
+        Relation.AT_MOST,
+        "comparison.calibration_margin",
+        Limit.CHAMPION_PLUS_MARGIN,
+    ),
+    CheckDefinition(
         "brier",
         "Brier score not above the champion's plus a margin",
         Relation.AT_MOST,
         "comparison.brier_margin",
         Limit.CHAMPION_PLUS_SHARE,
     ),
-    *(
-        CheckDefinition(
-            f"{SLICE_PREFIX}{name}",
-            f"{phrase}: average precision not below the champion's less a margin",
-            Relation.AT_LEAST,
-            "comparison.slice_margin",
-            Limit.CHAMPION_LESS_MARGIN,
-        )
-        for name, phrase in SLICES.items()
-    ),
+    *(_slice_check(f"{SLICE_PREFIX}{name}", phrase) for name, phrase in SLICES.items()),
     CheckDefinition(
         "not_pinned",
         "No version is pinned by a rollback",
@@ -210,6 +220,17 @@ _DEFINITIONS = (
 CHECKS = {definition.name: definition for definition in _DEFINITIONS}
 
 
+def definition(name: str) -> CheckDefinition | None:
+    """What is declared of a check; None where only another release knows it.
+
+    A slice of `comparison.slices` is named like its column and value, and is declared as all slices are.
+    """
+    if name.startswith(SLICE_PREFIX) and name not in CHECKS:
+        column, _, value = name.removeprefix(SLICE_PREFIX).partition("=")
+        return _slice_check(name, f"Rows with {column} {value}")
+    return CHECKS.get(name)
+
+
 def measure(name: str, value: float | None, settings: Settings | None = None, champion: float | None = None) -> Check:
     """Hold a value against the limit of a check.
 
@@ -223,8 +244,12 @@ def measure(name: str, value: float | None, settings: Settings | None = None, ch
     known = CHECKS[name]
     if value is None and known.relation is not Relation.EQUAL:
         return Check(name=name, value=None, limit=None, passed=True)
-    limit = known.limit_for(settings, champion)
-    return Check(name=name, value=value, limit=limit, passed=known.relation.holds(value, limit))
+    return measure_against(name, value, known.limit_for(settings, champion))
+
+
+def measure_against(name: str, value: float | None, limit: float | None) -> Check:
+    """Hold a value against a limit that follows from the hold-out."""
+    return Check(name=name, value=value, limit=limit, passed=CHECKS[name].relation.holds(value, limit))
 
 
 def measure_harm(name: str, value: float | None, change: Change | None, settings: Settings, champion: float) -> Check:
@@ -237,7 +262,8 @@ def measure_harm(name: str, value: float | None, change: Change | None, settings
         settings: hold the margin.
         champion: the champion's value.
     """
-    limit = CHECKS[name].limit_for(settings, champion)
+    known = definition(name)
+    limit = None if known is None else known.limit_for(settings, champion)
     if value is None or change is None or limit is None:
         return Check(name=name, value=None, limit=None, passed=True)
     verdict = change.verdict(abs(limit - champion))
@@ -254,7 +280,7 @@ def measure_harm(name: str, value: float | None, change: Change | None, settings
 
 def failure(check: Check, spans: Spans) -> str:
     """What is wrong where a check failed; also one that only another release knows."""
-    known = CHECKS.get(check.name)
+    known = definition(check.name)
     if known is None:
         return f"{check.name.replace('_', ' ')} failed: {_number(check.value)} against {_number(check.limit)}"
     return known.failure(check, spans)

@@ -242,16 +242,16 @@ def candidates_to_open(
 ) -> tuple[CandidateKey, ...]:
     """The candidates of a recipe that the run at `as_of` opens.
 
-    One on each point of the grid. Where the last one is older than the distance of the grid, runs are rare, and a
-    second one `BACKFILL` older starts with a hold-out that has matured already. None where one was opened before, or
-    where `most_alive` are alive.
+    One on each point of the grid. Where the last one is older than the distance of the grid (runs are rare, or this is
+    the first beside a champion), a second one `BACKFILL` before the as-of time starts with a hold-out that has matured
+    already. None where one was opened before, or where `most_alive` are alive.
     """
     log = tuple(entries)
     newest = max((one.key.label_cutoff for one in _candidates(log, as_of) if one.key.recipe == recipe), default=None)
     cutoff = _floor(as_of, rule.candidate_every)
     cutoffs = [cutoff]
-    if newest is not None and newest < cutoff - rule.candidate_every:
-        cutoffs.append(_floor(cutoff - BACKFILL, rule.candidate_every))
+    if newest is None or newest < cutoff - rule.candidate_every:
+        cutoffs.append(as_of - BACKFILL)
     known = {one.key for one in _candidates(log, as_of)}
     free = max(0, rule.most_alive - len(alive_candidates(log, champion, as_of, rule)))
     wanted = [CandidateKey(at, recipe) for at in cutoffs]

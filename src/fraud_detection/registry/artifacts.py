@@ -29,10 +29,13 @@ class ModelVersionTags:
     training: Span
     sha256: str
     """Of the model's file."""
+    recipe: str | None = None
+    """See `recipe.recipe_hash`; versions of earlier releases have none."""
 
     def as_tags(self) -> dict[str, str]:
         span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
-        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | span
+        recipe = {} if self.recipe is None else {"recipe": self.recipe}
+        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | recipe | span
 
     @classmethod
     def from_tags(cls, tags: dict[str, str]) -> Self:
@@ -43,7 +46,7 @@ class ModelVersionTags:
         """
         try:
             training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
-            return cls(datetime.fromisoformat(tags["as_of"]), training, tags["sha256"])
+            return cls(datetime.fromisoformat(tags["as_of"]), training, tags["sha256"], tags.get("recipe"))
         except KeyError as error:
             raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
         except (ValidationError, ValueError) as error:

@@ -19,6 +19,8 @@ class Champion:
     model: Model
     as_of: datetime
     training: Span
+    recipe: str | None = None
+    """See `recipe.recipe_hash`; a champion of an earlier release has none."""
 
 
 def load_version(context: Context, version: int, serving: int | None) -> Champion:
@@ -45,4 +47,4 @@ def load_version(context: Context, version: int, serving: int | None) -> Champio
             f"version {version} of {name} in MLflow at {connection.shown_uri} cannot be loaded: {error}; restore its"
             f" artifacts, or put another version into service: {commands.rollback()}{without_another}"
         ) from error
-    return Champion(version, str(found.run_id), model, tags.as_of, tags.training)
+    return Champion(version, str(found.run_id), model, tags.as_of, tags.training, tags.recipe)

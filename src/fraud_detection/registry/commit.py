@@ -20,6 +20,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.promotion.checks import failure, measure
 from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, apply_pin, delete_change, service
 from fraud_detection.registry.artifacts import ModelVersionTags, download, load_model
+from fraud_detection.registry.candidates import delete as delete_candidate
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
@@ -45,6 +46,7 @@ class LoggedModel(Stored):
 
     model_id: str  # MLflow's
     sha256: str
+    recipe: str | None = None  # of a candidate
 
 
 class Intent(Stored):
@@ -226,6 +228,14 @@ def discard_version(run: Commit) -> None:
             run.client.delete_model_version(run.name, str(version))
 
 
+def delete_retired_candidates(run: Commit) -> None:
+    """Delete the files of the candidates that the decision has retired; those of registered versions stay."""
+    if _own(run):
+        for retired in run.decision.retired_candidates:
+            run.lease.require_held()
+            delete_candidate(run.context, retired.candidate)
+
+
 def publish_decision(run: Commit) -> None:
     """Publish the report, which names the version, and what else the run leaves outside MLflow."""
     if not run.intent.publishes or not _own(run):
@@ -267,6 +277,7 @@ PROTOCOL: tuple[Callable[[Commit], None], ...] = (
     check_service,
     write_decision,
     discard_version,
+    delete_retired_candidates,
     publish_decision,
     close_run,
     close_intent,
@@ -374,7 +385,7 @@ def _versions(run: Commit) -> list[int]:
 def _create_version(run: Commit) -> None:
     from mlflow.exceptions import MlflowException
 
-    tags = ModelVersionTags(run.decision.as_of, run.decision.training, run.model.sha256)
+    tags = ModelVersionTags(run.decision.as_of, run.decision.training, run.model.sha256, run.model.recipe)
     create = partial(
         run.client.create_model_version,
         run.name,

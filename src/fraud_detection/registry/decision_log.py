@@ -25,6 +25,7 @@ from fraud_detection.outputs import (
     is_intervention,
     is_opening,
     opening_file,
+    time_in,
 )
 from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.schema import Decision, Opening, Outcome, Stored
@@ -99,6 +100,11 @@ class DecisionLog:
     def find_opening(self, as_of: datetime) -> Opening | None:
         """What the run at `as_of` was going to measure, or None."""
         return self._read(opening_file(self._model_name, as_of), Opening)
+
+    def newest_as_of(self) -> datetime | None:
+        """The latest as-of time that was opened or decided, or None."""
+        runs = (name for name in self.names() if is_decision(name) or is_opening(name))
+        return max(map(time_in, runs), default=None)
 
     def write(self, entry: LogEntry) -> bool:
         """Write the entry once. False, and nothing is written, if its as-of time or its pin has such an entry already.

@@ -108,6 +108,27 @@ def write_and_tag(context: Context, lease: Lease, linked: LogEntry) -> bool:
     return True
 
 
+def restore_head(context: Context, lease: Lease) -> None:
+    """Move the tag on to the newest entry: a late request may have set it to an older one.
+
+    It goes from the tag's entry to its only successor, as long as there is one; any other fault stays for the next run
+    to name.
+    """
+    tag = _read_tag(context)
+    if tag is None:
+        return
+    items = _Items(context.log, context.log.names(), "")
+    item = items.named(tag.name)
+    if item is None or item.sha256 != tag.sha256:
+        return
+    while len(following := items.after(item.sha256)) == 1:
+        item = following[0]
+    head = _Head(item.name, item.sha256)
+    if head != tag:
+        lease.require_held()
+        _move_tag(context, head)
+
+
 def content_digest(log: DecisionLog) -> str:
     """Digest of all that the log holds: of a line `NAME SHA-256` for each entry."""
     contents = log.contents(log.names())

@@ -133,7 +133,7 @@ def _logged_model(
 ) -> LoggedModel:
     """The files to register: those of a candidate, or logged now."""
     if candidate is not None:
-        return LoggedModel(model_id=candidate.model_id, sha256=candidate.sha256)
+        return LoggedModel(model_id=candidate.model_id, sha256=candidate.sha256, recipe=candidate.key.recipe)
     inputs = promotion.verification.drop(columns=SCORE)
     model_id = log_model(connection, str(decision.run_id), promotion.model, inputs)
     return LoggedModel(model_id=model_id, sha256=digest(promotion.model.to_bytes()))

@@ -30,6 +30,7 @@ from fraud_detection.registry.decision_log import (
     logged_change,
 )
 from fraud_detection.registry.lease import CLOCK_SKEW, Lease
+from fraud_detection.registry.log_chain import restore_head
 from fraud_detection.schema import Decision, Outcome
 
 
@@ -114,6 +115,7 @@ def _restore_after_loss(context: Context, lease: Lease, discard: Callable[[Lease
     lease.release()
     with exclusive(context, "restoring what the decision log says", discard) as restoring:
         restore_service(context, restoring)
+        restore_head(context, restoring)
         discard(restoring)
 
 

@@ -19,8 +19,9 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import maturity_file, outcome_file
 from fraud_detection.revision import code_revision
 from fraud_detection.schema import Decision, Difference, Outcome, Stored
+from fraud_detection.settings import Windows
 from fraud_detection.storage import Storage, open_folder
-from fraud_detection.time_windows import RunWindows
+from fraud_detection.time_windows import matured_until
 
 if TYPE_CHECKING:
     from fraud_detection.transactions.profile import Profile
@@ -80,13 +81,13 @@ def record_failure(output: str, run_name: str | None, error: FraudDetectionError
         _write(output, run_name, _failed(error, error.exit_code))
 
 
-def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -> Maturity:
+def measure_maturity(model_name: str, profile: "Profile", as_of: datetime, windows: Windows) -> Maturity:
     """When the frauds and transactions mature that the run has seen and not yet used."""
     return Maturity(
         model_name=model_name,
-        as_of=windows.as_of,
-        frauds=_maturing(profile.hours, profile.frauds_by_hour, windows),
-        transactions=_maturing(profile.hours, profile.transactions_by_hour, windows),
+        as_of=as_of,
+        frauds=_maturing(profile.hours, profile.frauds_by_hour, as_of, windows),
+        transactions=_maturing(profile.hours, profile.transactions_by_hour, as_of, windows),
     )
 
 
@@ -100,11 +101,14 @@ def write_maturity(storage: Storage, maturity: Maturity) -> None:
     storage.write_atomic(name, maturity.model_dump_json(indent=2).encode())
 
 
-def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
+def _maturing(
+    hours: NDArray[np.datetime64], counts: NDArray[np.int64], as_of: datetime, windows: Windows
+) -> dict[datetime, int]:
     """The counts of the hours that have not matured at the as-of time, by the as-of time at which they have."""
-    # The transactions of [hour, hour + 1) are all before as_of − label delay from as_of = hour + 1 + label delay on.
-    delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
-    young = (counts > 0) & (hours >= np.datetime64(_naive(windows.holdout_end), "h"))
+    # The transactions of [hour, hour + 1) are all before as_of − maturity from as_of = hour + 1 + maturity on.
+    matured = matured_until(as_of, windows)
+    delay = timedelta(hours=1) + as_of - matured
+    young = (counts > 0) & (hours >= np.datetime64(_naive(matured), "h"))
     begun = hours[young].astype("datetime64[s]").tolist()
     return {hour.replace(tzinfo=UTC) + delay: int(count) for hour, count in zip(begun, counts[young], strict=True)}
 

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
 from fraud_detection.promotion import explain_decision
+from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
 from fraud_detection.registry.decision_log import Entry, Intervention
-from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.schema import (
+    CandidateKey,
+    CandidateRecord,
+    Decision,
+    Difference,
+    Floor,
+    LookRecord,
+    Metrics,
+    Outcome,
+    Span,
+)
 from fraud_detection.shapes import one_line
-from fraud_detection.time_windows import RunWindows
 
 if TYPE_CHECKING:
     from fraud_detection.transactions.profile import Profile
@@ -56,27 +66,46 @@ class Stopwatch:
         return {phase: round(seconds, 2) for phase, seconds in self._seconds.items()}
 
 
-def data_line(profile: "Profile", windows: RunWindows) -> str:
+def data_line(profile: "Profile", matured: datetime) -> str:
     """What was read: transactions, frauds, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
     rejected = sum(profile.rejected.values())
     quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
-    return (
-        f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(windows.holdout_end)}"
-    )
+    return f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(matured)}"
 
 
-def split_line(windows: RunWindows) -> str:
-    """The spans of training, gap and hold-out."""
-    gap = windows.holdout_start - windows.training_end
-    training = f"training {_day(windows.training_start)} … {_day(windows.training_end)}"
-    holdout = f"hold-out {_day(windows.holdout_start)} … {_day(windows.holdout_end)}"
-    return f"{training} | gap {gap.days} d | {holdout}"
+def candidate_name(key: CandidateKey) -> str:
+    """A candidate as lines and reasons name it: by its label cut-off."""
+    return f"the candidate of {_day(key.label_cutoff)}"
 
 
-def rows_line(training: Span, holdout: Span, features: int) -> str:
-    """How many rows each side has, and with how many features."""
-    return f"{features} features · training {_counts(training)} · hold-out {_counts(holdout)}"
+def opened_line(record: CandidateRecord, features: int) -> str:
+    """A candidate that a run has trained and frozen."""
+    training = f"training {_day(record.training.start)} … {_day(record.training.end)}"
+    backfilled = " (backfilled)" if record.backfilled else ""
+    return f"{candidate_name(record.key)}{backfilled} · {training} · {_counts(record.training)} · {features} features"
+
+
+def look_line(look: LookRecord) -> str:
+    """What a look has measured, and what it had to reach."""
+    name = f"{candidate_name(look.candidate)}, look {look.number}"
+    against = "against the floor" if look.champion_version is None else f"against v{look.champion_version}"
+    dates = f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)}"
+    counts = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards"
+    return " · ".join([f"{name} {against}", dates, counts, *_evidence(look)])
+
+
+def next_look_line(one: NextLook, rule: SequentialRule) -> str:
+    """What the next look at a candidate waits for."""
+    look = f"look {one.look.number} at {candidate_name(one.look.candidate)}"
+    match one.state:
+        case LookState.WAITS_FOR_FRAUDS:
+            return f"{one.counts.frauds} of {one.frauds_needed} frauds for {look}"
+        case LookState.WAITS_FOR_CARDS:
+            return f"frauds on {one.counts.fraud_cards} of {rule.minimum_fraud_cards} cards for {look}"
+        case LookState.WAITS_FOR_RISK:
+            return f"all {rule.looks_in_period} looks of the last 30 days are taken; {look} waits"
+    return f"{look} is due"
 
 
 def resumed_line(decision: Decision) -> str:
@@ -95,6 +124,12 @@ def report_decision(decision: Decision, progress: Progress) -> None:
     progress("decision", f"{_outcome(decision)} · {explain_decision(decision)}")
     if decision.report is not None:
         progress("report", decision.report)
+
+
+def report_next_look(decision: Decision, one: NextLook | None, rule: SequentialRule, progress: Progress) -> None:
+    """Report what the next look waits for, unless the decision says so, or a new champion makes it void."""
+    if one is not None and decision.looks and decision.outcome is not Outcome.PROMOTED:
+        progress("next", next_look_line(one, rule))
 
 
 def report_pin(decision: Decision, commands: Commands, progress: Progress) -> None:
@@ -155,6 +190,16 @@ def _outcome(decision: Decision) -> str:
     if decision.outcome is Outcome.PROMOTED:
         return f"PROMOTED as v{decision.version}"
     return decision.outcome.value.replace("_", " ").upper()
+
+
+def _evidence(look: LookRecord) -> list[str]:
+    if look.difference is None:
+        return ["nothing measured"]
+    found = [f"difference {look.difference.value:+.3f}"]
+    if look.root is not None and look.limits is not None:
+        least = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
+        found = [f"{found[0]} of {least:.3f}", f"R_EL {look.root:.2f} of {look.limits.root:.2f}"]
+    return [*found, "passed" if look.passed else "not passed"]
 
 
 def _counts(span: Span) -> str:

@@ -1,0 +1,150 @@
+"""What a run opens: the candidates that it trains, and the looks that are due. The log has it before it is measured."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
+from fraud_detection.promotion import (
+    Evidence,
+    check_first_champion_possible,
+    check_training_possible,
+    explain_checks,
+)
+from fraud_detection.promotion.sequential import LookState, NextLook
+from fraud_detection.runs.blocks import Block
+from fraud_detection.runs.first_champion import first_holdout
+from fraud_detection.runs.progress import candidate_name, next_look_line
+from fraud_detection.runs.shadow import PlannedCandidate, Shadow
+from fraud_detection.runs.training import Trainer
+from fraud_detection.sampling import TrainingSample, collect_frauds, hours_between
+from fraud_detection.schema import CandidateRecord, Check, LookKey, Span
+from fraud_detection.settings import Settings
+from fraud_detection.transactions.profile import Profile
+from fraud_detection.transactions.reader import Transactions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run opens, or why it opens no look."""
+
+    shadow: Shadow
+    """With the candidates that are opened."""
+    candidates: tuple[CandidateRecord, ...] = ()
+    looks: tuple[LookKey, ...] = ()
+    next_looks: tuple[NextLook, ...] = ()
+    """At every candidate alive, due or not."""
+    reason: str = ""
+    """Why there is no look."""
+    checks: tuple[Check, ...] = ()
+    """That failed, and so there is no look."""
+    training: Span | None = None
+    """Of a candidate that cannot be trained."""
+    holdout: Span | None = None
+    """On which a first champion cannot be tested."""
+
+
+def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
+    """Train and freeze the candidates that are to be opened, and find the looks that are due.
+
+    Args:
+        shadow: the log, up to the as-of time of the run.
+        trainer: for the candidates.
+        block: what stops promotions now; candidates are opened then, and no looks are taken.
+    """
+    if shadow.champion is None:
+        return _plan_first_test(shadow, trainer, block)
+    planned = _open_candidates(shadow, trainer)
+    spans = planned.shadow.spans().values()
+    found = planned.shadow.next_looks(ever_frauds(trainer.transactions, spans, shadow.settings)) if spans else ()
+    planned = replace(planned, next_looks=found)
+    if block is not None:
+        return replace(planned, reason=block.reason, checks=block.checks)
+    due = tuple(_key(one) for one in found if one.state is LookState.DUE)
+    if due and shadow.takes_looks():
+        return replace(planned, looks=due, checks=())
+    return replace(planned, reason=_waits_for(found, shadow)) if found else planned
+
+
+def look_to_come(planned: Plan) -> NextLook | None:
+    """The look that is due first once those of the plan are taken."""
+    counts = {one.look.candidate: one.counts for one in planned.next_looks}
+    return _nearest(planned.shadow.with_looks(planned.looks).following_looks(counts))
+
+
+def ever_frauds(transactions: Transactions, spans: Iterable[HoldoutSpan], settings: Settings) -> pd.DataFrame:
+    """The rows that ever were frauds, as far back as `holdout.holdout_rows` needs them for these hold-outs."""
+    window = timedelta(days=settings.windows.known_card_window_days)
+    chosen = tuple(spans)
+    start = min(min(span.start, span.training_end) for span in chosen) - window
+    return collect_frauds(transactions, start, max(span.end for span in chosen))
+
+
+def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
+    opened, failed = [], Plan(shadow, reason="no candidate is in shadow")
+    for planned in shadow.planned():
+        sample = trainer.sample(planned.spans)
+        checks = check_training_possible(sample.span, shadow.settings)
+        if all(check.passed for check in checks):
+            opened.append(_freeze(planned, sample, shadow, trainer))
+        else:
+            reason = explain_checks(checks, Evidence(sample.span, sample.span))
+            failed = replace(failed, reason=reason, checks=checks, training=sample.span)
+    return replace(failed, shadow=shadow.with_opened(opened), candidates=tuple(opened))
+
+
+def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
+    if block is not None:
+        return Plan(shadow, reason=block.reason, checks=block.checks)
+    (planned,) = shadow.planned()
+    sample = trainer.sample(planned.spans)
+    span = first_holdout(planned.spans, shadow.as_of, shadow.settings)
+    counted = _count(trainer.transactions, span, shadow.settings)
+    evidence = Evidence(sample.span, counted)
+    checks = check_first_champion_possible(evidence, shadow.settings)
+    if not all(check.passed for check in checks):
+        reason = explain_checks(checks, evidence)
+        return Plan(shadow, reason=reason, checks=checks, training=sample.span, holdout=counted)
+    known = shadow.records.get(planned.key)
+    record = _freeze(planned, sample, shadow, trainer) if known is None else known
+    opened = (record,) if known is None else ()
+    look = LookKey(candidate=record.key, champion_version=None, number=1)
+    return Plan(shadow.with_opened(opened), opened, (look,))
+
+
+def _freeze(planned: PlannedCandidate, sample: TrainingSample, shadow: Shadow, trainer: Trainer) -> CandidateRecord:
+    return trainer.freeze(planned, sample, shadow.as_of, shadow.growth(trainer.transactions.profile))
+
+
+def _count(transactions: Transactions, span: HoldoutSpan, settings: Settings) -> Span:
+    """The rows of a hold-out: the frauds as they are compared, and all transactions, of known cards, too."""
+    frauds = ever_frauds(transactions, (span,), settings)
+    counted = count_frauds(holdout_rows(frauds, frauds, span, settings))
+    return holdout_counts(transactions.profile, span.start, span.end, counted.frauds)
+
+
+def holdout_counts(profile: Profile, start: datetime, end: datetime, frauds: int) -> Span:
+    """A hold-out whose rows were not collected: with all its transactions, also those of known compromised cards."""
+    transactions = int(profile.transactions_by_hour[hours_between(profile, start, end)].sum())
+    return Span(start=start, end=end, transactions=transactions, frauds=frauds)
+
+
+def _key(one: NextLook) -> LookKey:
+    look = one.look
+    return LookKey(candidate=look.candidate, champion_version=look.champion_version, number=look.number)
+
+
+def _waits_for(found: tuple[NextLook, ...], shadow: Shadow) -> str:
+    """What the look waits for that is due first."""
+    due = [one for one in found if one.state is LookState.DUE]
+    if due:
+        at = shadow.next_look_time()
+        return f"look {due[0].look.number} at {candidate_name(due[0].look.candidate)} is taken at {at:%Y-%m-%d %H:%M}"
+    nearest = _nearest(found)
+    return "" if nearest is None else next_look_line(nearest, shadow.rule)
+
+
+def _nearest(found: tuple[NextLook, ...]) -> NextLook | None:
+    return min(found, key=lambda one: (one.frauds_needed - one.counts.frauds, one.look.candidate), default=None)

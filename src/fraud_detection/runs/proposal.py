@@ -1,0 +1,258 @@
+"""The decision that a run proposes, and what its report shows; the registry brings it into force."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection.commands import Commands
+from fraud_detection.outputs import report_file
+from fraud_detection.promotion import explain_checks, explain_measurement
+from fraud_detection.registry import Champion, Retirement
+from fraud_detection.registry.aliases import Pin
+from fraud_detection.report import DailyCounts, ReportData
+from fraud_detection.revision import code_revision
+from fraud_detection.runs.comparison import Measured
+from fraud_detection.runs.planning import Plan, holdout_counts
+from fraud_detection.runs.request import Request
+from fraud_detection.sampling import hours_between
+from fraud_detection.schema import (
+    SCHEMA_VERSION,
+    CandidateRecord,
+    Check,
+    Decision,
+    Outcome,
+    RetirementReason,
+    RetirementRecord,
+    Span,
+)
+from fraud_detection.settings import Settings
+from fraud_detection.storage import open_folder
+from fraud_detection.time_windows import CandidateSpans, RunWindows, compared_windows, history_before, run_windows
+from fraud_detection.transactions.profile import Profile
+from fraud_detection.transactions.rules import REASONS
+
+
+@dataclass(frozen=True)
+class InputData:
+    """What the run needs of its input when the engine has stopped."""
+
+    profile: Profile
+    quarantine: str | None
+    """Path or URL of the rejected rows; None if there are none."""
+    previous: Decision | None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What was in service when the run began: a champion, or none and perhaps the one that was retired."""
+
+    champion: Champion | None
+    pin: Pin | None
+    retirement: Retirement | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run has opened and measured."""
+
+    plan: Plan
+    opened: tuple[CandidateRecord, ...]
+    measured: Measured
+    warnings: tuple[str, ...]
+
+
+def propose(
+    request: Request, data: InputData, serving: Serving, evidence: Evidence, as_of: datetime, seconds: dict[str, float]
+) -> Decision:
+    """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
+    settings, champion, retirement, shown = (
+        request.settings,
+        serving.champion,
+        serving.retirement,
+        evidence.measured.shown,
+    )
+    outcome, reason, checks = _verdict(evidence)
+    training, holdout = _spans(data.profile, evidence, as_of, settings)
+    look = shown.record if shown else None
+    windows = _windows(training, holdout, as_of, settings)
+    return Decision(
+        schema_version=SCHEMA_VERSION,
+        outcome=outcome,
+        reason=f"{reason}; {retirement.text}" if retirement else reason,
+        version=None,
+        champion_version=champion.version if champion else None,
+        model_name=settings.model_name,
+        as_of=as_of,
+        decided_at=request.clock,
+        run_id=None,
+        training=training,
+        holdout=holdout,
+        champion=look.champion if look else None,
+        challenger=look.challenger if look else None,
+        difference=look.difference if look else None,
+        floor=shown.floor if shown else None,
+        checks=checks,
+        rejected=data.profile.rejected,
+        warnings=_warnings(data, windows, settings) + evidence.warnings,
+        seconds=seconds,
+        report=open_folder(request.output).url(report_file(settings.model_name, as_of)),
+        retired_version=retirement.version if retirement else None,
+        code_revision=code_revision(),
+        data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
+        looks=evidence.measured.looks,
+        opened=tuple(record.key for record in evidence.opened),
+        retired_candidates=_retired(evidence, outcome),
+    )
+
+
+def late_decision(request: Request, as_of: datetime, newest: datetime) -> Decision:
+    """The answer to an as-of time before one that was decided; it is not logged."""
+    windows = run_windows(as_of, request.settings.windows)
+    training, holdout = (
+        Span(start=start, end=end, transactions=0, frauds=0)
+        for start, end in (
+            (windows.training_start, windows.training_end),
+            (windows.holdout_start, windows.holdout_end),
+        )
+    )
+    return Decision(
+        schema_version=SCHEMA_VERSION,
+        outcome=Outcome.NO_DECISION,
+        reason=f"{as_of:%Y-%m-%d %H:%M} is before {newest:%Y-%m-%d %H:%M}, the newest as-of time in the decision log:"
+        " its looks would come after theirs; nothing was opened",
+        version=None,
+        champion_version=None,
+        model_name=request.settings.model_name,
+        as_of=as_of,
+        decided_at=request.clock,
+        run_id=None,
+        training=training,
+        holdout=holdout,
+        champion=None,
+        challenger=None,
+        difference=None,
+        checks=(),
+        rejected={},
+        warnings=(),
+        seconds={},
+        report=None,
+        code_revision=code_revision(),
+    )
+
+
+def report_data(
+    request: Request, data: InputData, evidence: Evidence, decision: Decision, commands: Commands
+) -> ReportData:
+    """What the report shows besides the decision."""
+    shown = evidence.measured.shown
+    windows = _windows(decision.training, decision.holdout, decision.as_of, request.settings)
+    return ReportData(
+        fraud=shown.rows["fraud"].to_numpy() if shown else None,
+        champion_score=shown.champion_score if shown else None,
+        challenger_score=shown.challenger_score if shown else None,
+        amount=shown.rows["amount"].to_numpy() if shown else None,
+        windows=windows,
+        settings=request.settings,
+        daily=_daily(data.profile, windows),
+        rows_read=data.profile.rows,
+        faults=data.profile.faults,
+        quarantine=data.quarantine,
+        slices=shown.slices if shown else (),
+        importances=shown.model.importance() if shown else {},
+        data_fingerprint=decision.data_fingerprint,
+        reasons=REASONS,
+        rollback_command=commands.without_reason("rollback"),
+        unpin_command=commands.unpin,
+    )
+
+
+def _verdict(evidence: Evidence) -> tuple[Outcome, str, tuple[Check, ...]]:
+    """Promoted if a look has passed, refused if none of those taken has, no decision without any."""
+    shown, planned = evidence.measured.shown, evidence.plan
+    difference = shown.record.difference if shown else None
+    if shown is None or difference is None:
+        looks = evidence.measured.looks
+        if not looks:
+            return Outcome.NO_DECISION, planned.reason, planned.checks
+        reason = explain_checks(looks[0].checks, looks[0]) if looks[0].checks else "no look could measure anything"
+        outcome = Outcome.NO_DECISION if looks[0].champion_version is None else Outcome.REFUSED
+        return outcome, reason, looks[0].checks
+    record = shown.record
+    reason = f"{explain_measurement(difference, shown.floor)}; {explain_checks(record.checks, record)}"
+    return Outcome.PROMOTED if record.passed else Outcome.REFUSED, reason, record.checks
+
+
+def _spans(profile: Profile, evidence: Evidence, as_of: datetime, settings: Settings) -> tuple[Span, Span]:
+    """Training and hold-out: of the look that is shown, else of the youngest candidate in shadow."""
+    shown, planned = evidence.measured.shown, evidence.plan
+    if shown is not None:
+        return shown.record.training, shown.record.holdout
+    windows = run_windows(as_of, settings.windows)
+    spans = planned.shadow.spans()
+    if planned.training is not None or not spans:
+        training = planned.training or Span(
+            start=windows.training_start, end=windows.training_end, transactions=0, frauds=0
+        )
+        holdout = planned.holdout or holdout_counts(profile, windows.holdout_start, windows.holdout_end, 0)
+        return training, holdout
+    youngest = max(spans)
+    counts = {one.look.candidate: one.counts.frauds for one in planned.next_looks}
+    span = spans[youngest]
+    holdout = holdout_counts(profile, span.start, span.end, counts.get(youngest, 0))
+    return planned.shadow.records[youngest].training, holdout
+
+
+def _windows(training: Span, holdout: Span, as_of: datetime, settings: Settings) -> RunWindows:
+    history = history_before(training.start, as_of - holdout.end)
+    spans = CandidateSpans(as_of, training.start, training.end, history)
+    return compared_windows(as_of, spans, holdout.start, settings.windows)
+
+
+def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ...]:
+    """The candidates that are looked at no longer; a first champion's candidate has one test."""
+    tested = [look.candidate for look in evidence.measured.looks if look.champion_version is None]
+    failed = tested if outcome is not Outcome.PROMOTED else []
+    used_up = (RetirementRecord(candidate=key, reason=RetirementReason.ALL_LOOKS_TAKEN) for key in failed)
+    return (*evidence.plan.shadow.retirements(), *used_up)
+
+
+def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:
+    return data.profile.warnings(settings.data, windows, data.quarantine) + _history_warnings(
+        data.profile, windows, data.previous
+    )
+
+
+def _history_warnings(profile: Profile, windows: RunWindows, previous: Decision | None) -> tuple[str, ...]:
+    """What is unusual about the data before this run."""
+    found: tuple[str, ...] = ()
+    if previous is not None and previous.as_of < windows.as_of and _has_changed(profile, previous):
+        found += (
+            f"the data of the decision at {previous.as_of:%Y-%m-%d %H:%M} have changed since: rows or labels from"
+            " before that time arrived late, were removed, or were corrected without a new label time; with today's"
+            " data the decision could have been different",
+        )
+    if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
+        found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
+    return found
+
+
+def _has_changed(profile: Profile, decision: Decision) -> bool:
+    """Whether the data of an earlier decision are not what they were; unknown counts as no."""
+    if decision.data_fingerprint is None:
+        return False
+    start = history_before(decision.training.start, decision.as_of - decision.holdout.end)
+    now = profile.earlier_fingerprint(start, decision.holdout.end)
+    comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
+    return comparable and now != decision.data_fingerprint
+
+
+def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
+    hours = hours_between(profile, windows.training_start, windows.as_of)
+    days, which = np.unique(profile.hours[hours].astype("datetime64[D]"), return_inverse=True)
+
+    def by_day(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
+
+    return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
