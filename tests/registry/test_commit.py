@@ -20,7 +20,7 @@ from factories import decision
 from fakes.registry import NAME, T0, T1, T2, Killed, World, lease_records, model, rows, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import commit, recording
+from fraud_detection.registry import commit, recording, registration
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 from fraud_detection.schema import Decision, Outcome
 
@@ -62,10 +62,10 @@ def assert_settled(here: World, decided: dict[datetime, Outcome], champion: int,
     aliases = {"champion": champion} | ({} if previous is None else {"previous_champion": previous})
     assert here.aliases() == aliases
     for run in here.runs():
-        intent = run.data.tags.get(commit.INTENT_TAG)
-        assert intent != commit.OPEN
+        intent = run.data.tags.get(registration.INTENT_TAG)
+        assert intent != registration.OPEN
         assert run.info.status == ("KILLED" if intent is None else "FINISHED")
-        outcome = run.data.tags.get(commit.OUTCOME_TAG)
+        outcome = run.data.tags.get(registration.OUTCOME_TAG)
         if outcome not in (None, commit.SUPERSEDED):
             (own,) = [entry for entry in history if entry.run_id == run.info.run_id]
             report = Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text()
@@ -332,7 +332,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
     """Fails when an upgrade between a kill and the next run loses the promotion."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(recording, "generated_inputs", lambda model: model.inputs_of(rows().head(50)))
-        patched.setattr(commit, "PROTOCOL", killed_before(commit.register_version, 3))
+        patched.setattr(commit, "PROTOCOL", killed_before(registration.register_version, 3))
         here.record(Outcome.PROMOTED, T1)
     next_run(here, T2)
     assert_settled(here, {T1: Outcome.PROMOTED, T2: Outcome.REFUSED}, champion=2, previous=1)
@@ -340,7 +340,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
 
 def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when completing a killed promotion replaces a champion that the model was never compared with."""
-    step = commit.set_previous_champion
+    step = registration.set_previous_champion
     index = commit.PROTOCOL.index(step)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(step, index))
@@ -363,7 +363,7 @@ def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeyp
     assert here.log.write(refusal)
     assert world(here.output).registry.resume_open_intents(T2) == (refusal,)
     assert_settled(here, {T1: Outcome.REFUSED}, champion=1, previous=None)
-    assert {run.data.tags[commit.OUTCOME_TAG] for run in here.runs()} == {"promoted", commit.SUPERSEDED}
+    assert {run.data.tags[registration.OUTCOME_TAG] for run in here.runs()} == {"promoted", commit.SUPERSEDED}
 
 
 def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
@@ -373,8 +373,8 @@ def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
         here.record(Outcome.REFUSED, T1)
-    (run,) = [run for run in here.runs() if run.data.tags.get(commit.INTENT_TAG) == commit.OPEN]
-    Path(run.info.artifact_uri.removeprefix("file://"), commit.INTENT_FILE).unlink()
+    (run,) = [run for run in here.runs() if run.data.tags.get(registration.INTENT_TAG) == registration.OPEN]
+    Path(run.info.artifact_uri.removeprefix("file://"), registration.INTENT_FILE).unlink()
     with pytest.raises(FraudDetectionError, match=f"mlflow runs delete --run-id {run.info.run_id}"):
         here.registry.resume_open_intents(T2)
     with pytest.raises(FraudDetectionError, match="no previous champion"):

@@ -11,7 +11,7 @@ from factories import decision
 from fakes.registry import NAME, T1, T2, World, artifact, failed, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import commit, rollback
+from fraud_detection.registry import commit, registration, rollback
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import LeaseLostError
@@ -124,7 +124,7 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
 def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a run that hangs while it promotes overrides an operator's rollback afterwards."""
     served.record(Outcome.PROMOTED, T1, seed=1)
-    with rollback_just_before(commit.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
+    with rollback_just_before(registration.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
         served.record(Outcome.PROMOTED, T2, seed=2)
     decided = served.log.find(T2)
     assert decided is not None
@@ -147,7 +147,7 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
     promotion = decision(Outcome.PROMOTED, T2, champion_version=int(champion))
     with monkeypatch.context() as patched:
         patched.setattr(rollback, "resume_open_intents", refuse)
-        with rollback_just_before(commit.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
+        with rollback_just_before(registration.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
             served.record_as_it_is(promotion, seed=2)
     (decided,) = world(served.output).registry.resume_open_intents(T2)
     assert failed(decided) == ["not_pinned"]
@@ -194,7 +194,7 @@ def tag_is_garbled(here: World) -> None:
 def intent_is_lost(here: World) -> None:
     """A run was killed during registration, and its artifacts are gone."""
     run = here.client.create_run(here.connection.experiment_id, tags={"fraud_detection.model": NAME}).info
-    here.client.set_tag(run.run_id, commit.INTENT_TAG, commit.OPEN)
+    here.client.set_tag(run.run_id, registration.INTENT_TAG, registration.OPEN)
 
 
 def log_is_truncated(here: World) -> None:

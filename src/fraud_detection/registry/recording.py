@@ -12,21 +12,18 @@ import pandas as pd
 
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import digest, log_model
-from fraud_detection.registry.commit import (
-    INTENT_FILE,
-    INTENT_TAG,
-    OPEN,
-    PUBLICATION_FILE,
-    SCORE,
-    VERIFICATION_FILE,
-    Intent,
-    LoggedModel,
-    apply_intent,
-    resume_intent,
-)
+from fraud_detection.registry.commit import PUBLICATION_FILE, Intent, apply_intent, resume_intent
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
+from fraud_detection.registry.registration import (
+    INTENT_FILE,
+    INTENT_TAG,
+    OPEN,
+    SCORE,
+    VERIFICATION_FILE,
+    LoggedModel,
+)
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import CandidateRecord, Decision, Metrics, Outcome
 
