@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.aliases import service
 from fraud_detection.registry.decision_log import Intervention
+from fraud_detection.registry.log_chain import HEAD_TAG, restore_head
 from fraud_detection.registry.restoration import LoggedService, exclusive, logged_service, restore_service
 from fraud_detection.schema import Decision
 from fraud_detection.storage import open_folder
@@ -249,22 +250,27 @@ OPERATIONS = [promote, promote_of_two, roll_back, roll_back_to_any, lift_the_pin
 @given(
     operations=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=1, max_size=8),
     aliases=st.dictionaries(st.sampled_from(["champion", "previous_champion"]), st.sampled_from([1, 2])),
+    age=st.integers(0, 8),
 )
 def test_what_is_restored_from_the_log_is_what_the_commands_had_left(
     operations: list[tuple[Callable[[Stage, int], object], int]],
     aliases: dict[str, int],
+    age: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Fails when the champion, the previous champion or the pin is another after a restoration than before."""
+    """Fails when the champion, the previous champion, the pin or the log's newest entry is not what it was before."""
     stage = staged(tmp_path_factory.mktemp("sequence"))
+    heads: list[dict[str, str]] = []
     for place, (operation, choice) in enumerate(operations):
         with suppress(FraudDetectionError):  # some make no sense here, and change nothing
             operation(stage, choice if operation is roll_back_to_any else place)
         assert_as_logged(stage, operation.__name__)
         expected = state(stage)
+        heads.insert(0, {name: value for name, value in expected.tags.items() if name == HEAD_TAG})
         stage.client.aliases = dict(aliases)
-        stage.client.tags = {}
+        stage.client.tags = dict(next(filter(None, heads[age:]), heads[0]))
         context = stage.registry()._context
         with exclusive(context, "a test") as lease:
             restore_service(context, lease)
+            restore_head(context, lease)
         assert state(stage) == expected
