@@ -94,21 +94,31 @@ def test_a_better_challenger_passes_every_check() -> None:
 @pytest.mark.parametrize(
     ("measured", "root", "failed", "words"),
     [
-        (WINNER, 3.89, "significance", "not significant: 3.89 of 3.9"),
+        (WINNER, 3.89, "significance", "not significant: R_EL 3.89 of 3.9"),
         (
             replace(WINNER, contributions=_contributions(0.0199)),
             4.2,
             "unseen_cards",
-            "patterns could cost, 0.02",
+            "smaller than 0.02, what a pattern could cost that no card of the hold-out has shown",
         ),
-        (_rail("card_precision_at_100", Change(-0.1, -0.2, -0.0051)), 4.2, "card_precision_at_100", "0.31 below"),
-        (_rail("calibration", Change(-0.9, -1.0, -0.8)), 4.2, "calibration", "above"),
-        (_rail("brier", Change(-0.001, -0.002, -0.00021)), 4.2, "brier", "above"),
+        (
+            _rail("card_precision_at_100", Change(-0.1, -0.2, -0.0051)),
+            4.2,
+            "card_precision_at_100",
+            "harm to card precision@100: 0.31 where",
+        ),
+        (_rail("calibration", Change(-0.9, -1.0, -0.8)), 4.2, "calibration", "harm to calibration"),
+        (
+            _rail("brier", Change(-0.001, -0.002, -0.00021)),
+            4.2,
+            "brier",
+            "at best the change is -0.00021 (95 % bound)",
+        ),
         (
             replace(WINNER, slice_changes={**WINNER.slice_changes, "amount_quarter_4": Change(-0.1, -0.2, -0.021)}),
             4.2,
             "slice_amount_quarter_4",
-            "slice amount quarter 4",
+            "harm to average precision in “Largest quarter of the amounts”",
         ),
     ],
 )
@@ -117,6 +127,21 @@ def test_one_failed_check_refuses_and_is_named(measured: Comparison, root: float
     checks = _checks(measured, root)
     assert _failed(checks) == {failed}
     assert words in explain_checks(checks, EVIDENCE)
+
+
+def test_a_guardrail_that_is_undecided_is_named_where_no_check_failed() -> None:
+    """Fails when a person who approves reads that all is well, and the data cannot tell."""
+    checks = [
+        Check(name="significance", value=4.2, limit=3.9, passed=True),
+        *(
+            Check(name=name, value=0.3, limit=0.29, passed=True, undecided=True, low=-0.1, high=0.1)
+            for name in ("card_precision_at_100", "slice_new_cards", "slice_channel=web")
+        ),
+    ]
+    assert explain_checks(checks[:2], EVIDENCE) == (
+        "no check failed; too few frauds to rule out harm to card precision@100"
+    )
+    assert explain_checks(checks, EVIDENCE).endswith("card precision@100, average precision in “New cards” and 1 more")
 
 
 @pytest.mark.parametrize(

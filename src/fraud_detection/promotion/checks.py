@@ -64,6 +64,15 @@ def _beyond(check: Check, _: Spans) -> str:
     return f"{check.name.replace('_', ' ')} {_number(check.value)} {relation} {_number(check.limit)}"
 
 
+def _harm(check: Check, spans: Spans) -> str:
+    if check.high is None:  # a decision of an earlier release
+        return _beyond(check, spans)
+    return (
+        f"harm to {guarded(check)}: {_number(check.value)} where {_number(check.limit)} is accepted;"
+        f" at best the change is {check.high:+.2g} (95 % bound)"
+    )
+
+
 def _too_few_frauds(check: Check, spans: Spans) -> str:
     training = check.name == "training_frauds"
     span = spans.training if training else spans.holdout
@@ -105,6 +114,12 @@ class CheckDefinition:
     limit: Limit = Limit.ABSOLUTE
     failure: Callable[[Check, Spans], str] = _beyond
     """What is wrong where it failed."""
+    metric: str | None = None
+    """Of a guardrail, a test for harm: the metric in which the challenger must not be worse."""
+
+    @property
+    def is_guardrail(self) -> bool:
+        return self.metric is not None
 
     def limit_for(self, settings: Settings | None, champion: float | None) -> float | None:
         """The limit under these settings, for this value of the champion."""
@@ -129,6 +144,8 @@ def _slice_check(name: str, phrase: str) -> CheckDefinition:
         Relation.AT_LEAST,
         "comparison.slice_margin",
         Limit.CHAMPION_LESS_MARGIN,
+        _harm,
+        f"average precision in “{phrase}”",
     )
 
 
@@ -158,14 +175,16 @@ _DEFINITIONS = (
         "Significant: signed root of the empirical likelihood ratio",
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
-        failure=lambda check, _: f"not significant: {_number(check.value)} of {_number(check.limit)}",
+        failure=lambda check, _: f"not significant: R_EL {_number(check.value)} of {_number(check.limit)}",
     ),
     CheckDefinition(
         "unseen_cards",
         "More than a pattern that no card of the hold-out has shown could cost: the difference",
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
-        failure=lambda check, _: f"smaller than what unseen patterns could cost, {_number(check.limit)}",
+        failure=lambda check, _: (
+            f"smaller than {_number(check.limit)}, what a pattern could cost that no card of the hold-out has shown"
+        ),
     ),
     CheckDefinition(
         "minimum_effect",
@@ -180,6 +199,8 @@ _DEFINITIONS = (
         Relation.AT_LEAST,
         "comparison.card_precision_margin",
         Limit.CHAMPION_LESS_MARGIN,
+        _harm,
+        "card precision@100",
     ),
     CheckDefinition(
         "calibration",
@@ -187,6 +208,8 @@ _DEFINITIONS = (
         Relation.AT_MOST,
         "comparison.calibration_margin",
         Limit.CHAMPION_PLUS_MARGIN,
+        _harm,
+        "calibration",
     ),
     CheckDefinition(
         "brier",
@@ -194,6 +217,8 @@ _DEFINITIONS = (
         Relation.AT_MOST,
         "comparison.brier_margin",
         Limit.CHAMPION_PLUS_SHARE,
+        _harm,
+        "the Brier score",
     ),
     *(_slice_check(f"{SLICE_PREFIX}{name}", phrase) for name, phrase in SLICES.items()),
     CheckDefinition(
@@ -284,6 +309,12 @@ def failure(check: Check, spans: Spans) -> str:
     if known is None:
         return f"{check.name.replace('_', ' ')} failed: {_number(check.value)} against {_number(check.limit)}"
     return known.failure(check, spans)
+
+
+def guarded(check: Check) -> str:
+    """What a guardrail protects; its name where only another release knows it."""
+    known = definition(check.name)
+    return known.metric if known is not None and known.metric is not None else check.name.replace("_", " ")
 
 
 def _number(value: float | None) -> str:
