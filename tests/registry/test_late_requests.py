@@ -93,7 +93,7 @@ REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
 
 - aliases and tag are restored from the decision log by the process that sent them (`restore_service`);
 - so is the tag that names the log's newest entry, which follows each entry (`restore_head`);
-- a version that was created too late is deleted by the same process (`discard_version`);
+- a version that was created too late is deleted by the same process (`discard_version`), and its description with it;
 - an entry of the decision log is written once, with the time at which it was made, so the order of the history holds;
 - what the closing steps upload is what another process has uploaded: it follows from the logged decision.
 """

@@ -53,6 +53,13 @@ def test_a_first_champion_is_registered_logged_and_decided(empty: World) -> None
     assert {"report.html", "decision.json", "intent.json", "verification.parquet"} <= files
 
 
+def test_a_version_says_in_mlflow_why_it_serves(served: World) -> None:
+    """Fails when a person who finds a version in MLflow has to look elsewhere for why it was promoted."""
+    description = served.client.get_model_version(NAME, "1").description
+    assert description.startswith("**PROMOTED as of 2018-08-21 23:00 UTC, no champion in service**")
+    assert "Effect**: average precision +0.020 [+0.011, +0.030]" in description
+
+
 def test_the_champion_is_the_model_that_was_compared(served: World) -> None:
     """Fails when the model in service is not the one that won the comparison."""
     champion = served.registry.champion()

@@ -14,6 +14,7 @@ from fraud_detection.promotion.rule import (
     check_training_possible,
     shown_look,
 )
+from fraud_detection.promotion.summary import summarise
 
 __all__ = [
     "Evidence",
@@ -25,4 +26,5 @@ __all__ = [
     "explain_decision",
     "explain_measurement",
     "shown_look",
+    "summarise",
 ]

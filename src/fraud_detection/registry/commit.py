@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.promotion import summarise
 from fraud_detection.promotion.checks import measure
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import delete as delete_candidate
@@ -88,6 +89,10 @@ class Commit(Registration):
     @property
     def tags(self) -> ModelVersionTags:
         return ModelVersionTags(self.decision.as_of, self.decision.training, self.model.sha256, self.model.recipe)
+
+    @property
+    def description(self) -> str:
+        return summarise(self.decision)
 
     @property
     def spans(self) -> Decision:

@@ -30,6 +30,7 @@ SCORE = "expected_score"
 INTENT_TAG = "fraud_detection.intent"
 OUTCOME_TAG = "fraud_detection.outcome"
 OPEN, CLOSED = "open", "closed"
+_LONGEST_DESCRIPTION = 5000  # that MLflow keeps of a version
 
 
 class LoggedModel(Stored):
@@ -81,6 +82,11 @@ class Registration(ABC):
     @abstractmethod
     def tags(self) -> ModelVersionTags:
         """Of the version."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Of the version, in Markdown: why it serves. See `promotion.summarise`."""
 
     @property
     @abstractmethod
@@ -235,6 +241,7 @@ def _create_version(run: Registration) -> None:
         run_id=run.run_id,
         model_id=run.model.model_id,
         tags=run.tags.as_tags(),
+        description=run.connection.masked(run.description)[:_LONGEST_DESCRIPTION],
     )
     try:
         create()
