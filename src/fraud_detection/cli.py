@@ -249,7 +249,7 @@ def retrain(
 @_JSON
 @_reports_errors
 def decisions(config: Path, output: str, as_json: bool) -> None:
-    """Show the decision log, oldest first: decisions, rollbacks, unpins, retirements, acceptances."""
+    """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
 
     log = _decision_log(config, output)
@@ -287,8 +287,23 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_TRACKING_URI
 @_REASON
 @_reports_errors
+def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Keep the champion in service: nothing is promoted until `unpin`."""
+    registry = _registry(config, output, tracking_uri)
+    with _naming_other_models(config, output):
+        done = registry.pin(reason, current_person())
+    print_step("pin", f"champion v{done.to_version} is pinned by {done.who}: {done.reason}")
+    print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
-    """Let automatic promotion resume after a rollback."""
+    """Let automatic promotion resume after a rollback or a pin."""
     with _naming_other_models(config, output):
         done = _registry(config, output, tracking_uri).unpin(reason, current_person())
     pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"

@@ -111,7 +111,7 @@ def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> Non
 @pytest.mark.parametrize(
     ("late", "shown"),
     [
-        (measure("not_pinned", 1), "the champion is pinned by a rollback"),
+        (measure("not_pinned", 1), "the champion is pinned"),
         (
             measure("champion_unchanged", 2, champion=1),
             "the champion changed during the run: compared with version 1, now version 2 serves",

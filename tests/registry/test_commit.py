@@ -231,6 +231,26 @@ def test_a_killed_rollback_is_finished_and_never_undone(
         )
 
 
+@pytest.mark.slow
+def test_a_killed_pin_is_finished(
+    with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
+) -> None:
+    """Fails when a killed pin lets the next run replace the champion, or stays without an entry in the log."""
+    for here in killed_at_every_change(with_two, tmp_path, kill_before_change, _pin):
+        fresh = world(here.output)
+        begun = fresh.registry.pinned() is not None
+        outcome = next_run(here, T2, Outcome.PROMOTED).outcome
+        assert outcome is (Outcome.REFUSED if begun else Outcome.PROMOTED)
+        assert interventions(fresh.log) == ([Action.PIN] if begun else [])
+        assert fresh.aliases() == (
+            {"champion": 2, "previous_champion": 1} if begun else {"champion": 3, "previous_champion": 2}
+        )
+
+
+def _pin(here: World) -> Intervention:
+    return here.registry.pin("the audit", "anna")
+
+
 def test_a_killed_unpin_is_finished(
     with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
 ) -> None:

@@ -64,6 +64,11 @@ def rollback_after_retirement(stage: Stage) -> Work:
     return lambda: registry.rollback(2, "it was the data", "anna")
 
 
+def pin(stage: Stage) -> Work:
+    registry = stage.registry()
+    return lambda: registry.pin("the holidays begin", "anna")
+
+
 def unpin(stage: Stage) -> Work:
     stage.registry().rollback(1, "alerts doubled", "boris")
     registry = stage.registry()
@@ -86,6 +91,7 @@ REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
     first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, TAG, *CLOSING],
     rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
     rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, TAG, RELEASE],
+    pin: [LEASE, TAG, ALIAS, TAG, LOG, TAG, RELEASE],
     unpin: [LEASE, LOG, TAG, NO_TAG, RELEASE],
     retirement: [LEASE, TAG, NO_ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
 }
@@ -234,6 +240,10 @@ def roll_back_to_any(stage: Stage, number: int) -> object:
     return stage.registry().rollback(versions[number % len(versions)], "alerts doubled", "anna")
 
 
+def pin_the_champion(stage: Stage, number: int) -> object:
+    return stage.registry().pin(f"reason {number}", "anna")
+
+
 def lift_the_pin(stage: Stage, number: int) -> object:
     return stage.registry().unpin(f"reason {number}", "anna")
 
@@ -242,7 +252,15 @@ def retire(stage: Stage, _number: int) -> object:
     return stage.registry().retire(stage.client.aliases.get("champion", 1), "the schema changed", "anna")
 
 
-OPERATIONS = [promote, promote_of_two, roll_back, roll_back_to_any, lift_the_pin, retire]
+OPERATIONS = [
+    promote,
+    promote_of_two,
+    roll_back,
+    roll_back_to_any,
+    pin_the_champion,
+    lift_the_pin,
+    retire,
+]
 
 
 @pytest.mark.usefixtures("steps")

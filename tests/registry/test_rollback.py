@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from fraud_detection.registry import commit, registration, rollback
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import LeaseLostError
+from fraud_detection.registry.restoration import logged_service
 from fraud_detection.schema import Decision, Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -52,6 +53,37 @@ def test_promotion_resumes_after_unpin(served: World) -> None:
     assert served.aliases() == {"champion": 3, "previous_champion": 1}
     actions = [entry.action for entry in served.log.history() if isinstance(entry, Intervention)]
     assert actions == [Action.ROLLBACK, Action.UNPIN]
+
+
+def test_a_pin_keeps_the_champion(two: World) -> None:
+    """Fails when a model is replaced during an audit, or a pin loses the version that a rollback would return to."""
+    done = two.registry.pin("the audit", "anna")
+    assert (done.action, done.from_version, done.to_version) == (Action.PIN, 2, 2)
+    assert two.aliases() == {"champion": 2, "previous_champion": 1}
+    refused = two.record(Outcome.PROMOTED, T2, seed=2)
+    assert failed(refused) == ["not_pinned"]
+    assert "version 2 is pinned by anna" in refused.reason
+    with pytest.raises(FraudDetectionError, match=r"is pinned already: version 2 is pinned by anna.*rollback"):
+        two.registry.pin("another audit", "boris")
+    assert two.registry.rollback(None, "the audit found a fault", "anna").to_version == 1
+    assert two.aliases() == {"champion": 1, "previous_champion": 2}
+    two.registry.unpin("mended", "anna")
+    assert two.record(Outcome.PROMOTED, T2 + timedelta(hours=1), seed=2).version == 3
+
+
+def test_accepting_a_log_ends_no_pin(two: World) -> None:
+    """Fails when a pin is gone after a late request, because a person had accepted a broken log meanwhile."""
+    two.registry.rollback(None, "alerts doubled", "anna")
+    (rolled_back,) = [entry for entry in two.log.history() if isinstance(entry, Intervention)]
+    accepted = rolled_back.model_copy(update={"action": Action.ACCEPT_LOG, "from_version": 1, "to_version": 1})
+    assert logged_service([rolled_back, accepted]) == logged_service([rolled_back])
+
+
+def test_a_pin_without_a_champion_is_explained(empty: World) -> None:
+    """Fails when a pin of nothing ends in MLflow's RESOURCE_DOES_NOT_EXIST, or stops the first promotion."""
+    with pytest.raises(FraudDetectionError, match="no champion to pin; train one: fraud-detection retrain"):
+        empty.registry.pin("r", "anna")
+    assert empty.record(Outcome.PROMOTED, T1).version == 1
 
 
 def test_a_rollback_can_name_any_version(served: World) -> None:

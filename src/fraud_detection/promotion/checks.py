@@ -223,10 +223,10 @@ _DEFINITIONS = (
     *(_slice_check(f"{SLICE_PREFIX}{name}", phrase) for name, phrase in SLICES.items()),
     CheckDefinition(
         "not_pinned",
-        "No version is pinned by a rollback",
+        "No version is pinned",
         Relation.EQUAL,
         limit=Limit.NONE,
-        failure=lambda *_: "the champion is pinned by a rollback",
+        failure=lambda *_: "the champion is pinned",
     ),
     CheckDefinition(
         "champion_unchanged",

@@ -39,6 +39,7 @@ class Action(StrEnum):
     """What a user can do to the model in service, or to its log."""
 
     ROLLBACK = "rollback"
+    PIN = "pin"
     UNPIN = "unpin"
     RETIRE = "retire-champion"
     ACCEPT_LOG = "accept-log"
@@ -54,7 +55,7 @@ class Intervention(Stored):
     reason: str
     from_version: int | None  # None: no champion was in service
     to_version: int | None  # None: no champion is in service
-    pinned_at: datetime  # of the pin that a rollback set or an unpin removed; of anything else its own time
+    pinned_at: datetime  # of the pin that was set, or that an unpin removed; of anything else its own time
     # SHA-256 of the log's entry before this one; where the log was accepted, of all that it held. The log fills it in.
     previous_entry: str | None = None
 
@@ -217,8 +218,8 @@ class DecisionLog:
 
 
 def logged_change(entry: Intervention) -> Pin | Retirement | None:
-    """What the tag holds after this; None after an unpin."""
-    if entry.action is Action.ROLLBACK and entry.to_version is not None:
+    """What the tag holds after this; None if it sets neither a pin nor a retirement."""
+    if entry.action in (Action.ROLLBACK, Action.PIN) and entry.to_version is not None:
         return Pin(
             at=entry.at,
             who=entry.who,

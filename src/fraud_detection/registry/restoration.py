@@ -52,7 +52,8 @@ def logged_service(history: Sequence[Entry]) -> LoggedService:
     - A rollback puts its version into service and pins it. `previous_champion` is the version that left; without one
       it stays, unless it is the version that returned: then there is none.
     - A retirement leaves no champion, and the retired version as `previous_champion`.
-    - An unpin ends the pin.
+    - A pin keeps the version in service.
+    - An unpin ends the pin. Accepting the log changes nothing.
     """
     logged = reduce(_after, history, LoggedService())
     unpinned = {
@@ -127,7 +128,7 @@ def _after(before: LoggedService, entry: Entry) -> LoggedService:
         return LoggedService(change.to_version, _previous_after_rollback(before, change), change)
     if isinstance(change, Retirement):
         return LoggedService(None, change.version, change)
-    return replace(before, change=None)
+    return replace(before, change=None) if entry.action is Action.UNPIN else before
 
 
 def _after_promotion(before: LoggedService, decision: Decision) -> LoggedService:
@@ -138,13 +139,16 @@ def _after_promotion(before: LoggedService, decision: Decision) -> LoggedService
 
 
 def _previous_after_rollback(before: LoggedService, pin: Pin) -> int | None:
+    if not pin.rolls_back:
+        return before.previous_champion
     if pin.from_version is not None:
         return pin.from_version
     return None if before.previous_champion == pin.to_version else before.previous_champion
 
 
 def _changes_service_or_pin(entry: Entry) -> bool:
-    return isinstance(entry, Intervention) or changes_service(entry)
+    pins = isinstance(entry, Intervention) and entry.action in (Action.PIN, Action.UNPIN)
+    return pins or changes_service(entry)
 
 
 def _tag_requests(

@@ -1,5 +1,5 @@
-"""What a person does to the model in service or its log: roll back, unpin, retire, accept; and the finishing of what
-was killed.
+"""What a person does to the model in service or its log: roll back, pin, unpin, retire, accept; and the finishing of
+what was killed.
 
 A command first sets the tag of the registered model, then moves the aliases, then writes into the decision log. From
 the tag on nothing is promoted, and the next run or command finishes what is left.
@@ -50,6 +50,26 @@ def rollback(context: Context, to: int | None, reason: str, who: str) -> Interve
         lease.require_held()
         set_change(context.connection, context.name, pin)
         return _finish(context, pin, lease)
+
+
+def pin(context: Context, reason: str, who: str) -> Intervention:
+    """Keep the champion in service until an unpin; see `Registry.pin`."""
+    finished = _finish_what_is_possible(context)
+    if finished is not None and finished.action is Action.PIN:
+        return finished  # requested before, and killed half-way
+    with context.connection.translate_errors(), exclusive(context, f"pin by {who}") as lease:
+        now = require_no_loss(context)
+        now.require_readable_tag(context.commands)
+        if now.pin is not None:
+            raise FraudDetectionError(
+                f"{context.name} is pinned already: {now.pin.text}; another version: {context.commands.rollback()}"
+            )
+        if now.champion is None:
+            raise FraudDetectionError(f"{context.name} has no champion to pin; train one: {context.commands.retrain}")
+        change = Pin(at=lease.now(), who=who, reason=reason, from_version=now.champion, to_version=now.champion)
+        lease.require_held()
+        set_change(context.connection, context.name, change)
+        return _finish(context, change, lease)
 
 
 def retire(context: Context, version: int, reason: str, who: str) -> Intervention:
@@ -128,7 +148,7 @@ def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decisio
 
 
 def _finish_change(context: Context) -> Intervention | None:
-    """Finish the rollback, retirement or unpin that was killed half-way.
+    """Finish the rollback, pin, retirement or unpin that was killed half-way.
 
     Returns:
         What came into force.
@@ -205,7 +225,7 @@ def _rollback_target(context: Context, now: Service, to: int | None) -> int:
     if not now.versions:
         require_no_loss(context)
         raise FraudDetectionError(f"{name} has no champion to roll back; train one: {commands.retrain}")
-    if to is None and now.pin is not None:
+    if to is None and now.pin is not None and now.pin.rolls_back:
         raise FraudDetectionError(
             f"{name} was rolled back already: {now.pin.text}; automatic promotion resumes with:"
             f" {commands.unpin}; another version: {commands.rollback()}"
@@ -248,7 +268,9 @@ def _require_to_be_champion(context: Context, now: Service, version: int) -> Non
 
 
 def _action(change: Pin | Retirement) -> Action:
-    return Action.ROLLBACK if isinstance(change, Pin) else Action.RETIRE
+    if isinstance(change, Retirement):
+        return Action.RETIRE
+    return Action.ROLLBACK if change.rolls_back else Action.PIN
 
 
 def _intervention(name: str, change: Pin | Retirement) -> Intervention:

@@ -144,6 +144,14 @@ class Registry:
         """
         return rollback.rollback(self._context, to, reason, who)
 
+    def pin(self, reason: str, who: str) -> Intervention:
+        """Keep the champion in service: nothing is promoted until an unpin.
+
+        Raises:
+            FraudDetectionError: no champion is in service, or a version is pinned already.
+        """
+        return rollback.pin(self._context, reason, who)
+
     def retire(self, version: int, reason: str, who: str) -> Intervention:
         """Take the champion out of service without another: the next run trains a first champion.
 
