@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_pages import CHECKS, Page, decision, html, nothing_decided, report_data
+from factories import span
+from report_pages import AS_OF, CHECKS, Page, decision, html, nothing_decided, report_data
 
 from fraud_detection.report import ReportData, wording
 from fraud_detection.schema import Difference, Floor, Outcome
 from fraud_detection.settings import Settings
+from fraud_detection.time_windows import run_windows
 
 
 @pytest.mark.parametrize(
@@ -107,17 +109,27 @@ def test_failed_check_never_shows_equal_numbers() -> None:
 def test_data_summary_shows_windows_rejections_and_warnings() -> None:
     """Fails when the report does not show which data the decision is based on, and what was rejected."""
     page = Page(html(decision(), report_data()))
-    training = ["2026-02-08 00:00", "2026-05-03 00:00", "84 d", "804,517", "6,218", "0.77 %"]
+    training = ["2026-02-15 00:00", "2026-05-10 00:00", "84 d", "804,517", "6,218", "0.77 %"]
     assert page.row("Training")[1:] == training
-    assert page.row("Gap")[3] == "7 d"
     assert page.row("Hold-out")[4:] == ["58,264", "385", "0.66 %"]
     assert page.row("Label delay")[2] == "2026-05-24 00:00"
     assert page.row("Duplicate id")[1:] == ["412", "0.041 %", "transaction_id"]
     assert page.row("an amount below zero")[3] == "–"
     assert "2026-05-17 03:00 has no transactions" in page.texts["warnings"]
     bars = [element for element in page.elements if "bar" in element[1].get("class", "").split()]
-    assert len(bars) == 2 * 105  # each day from the start of training to the as-of time, twice
+    assert len(bars) == 2 * 98  # each day from the start of training to the as-of time, twice
     assert sum("pending" in attributes["class"] for _, attributes in bars) == 7  # fraud rates of the label delay
+
+
+def test_a_training_gap_is_shown_where_there_is_one() -> None:
+    """Fails when the report hides rows that neither model has seen, or shows a gap of no length."""
+    windows = run_windows(AS_OF, Settings.model_validate({"windows": {"training_gap_days": 7}}).windows)
+    gapped = decision(
+        training=span(windows.training_start, windows.training_end, 804_517, 6_218),
+        holdout=span(windows.holdout_start, windows.holdout_end, 58_264, 385),
+    )
+    assert Page(html(gapped, report_data())).row("Training gap")[3] == "7 d"
+    assert not [row for row in Page(html(decision(), report_data())).cells() if row[0] == "Training gap"]
 
 
 def test_slices_and_features_are_shown() -> None:

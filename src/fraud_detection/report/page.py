@@ -212,10 +212,12 @@ def _span_rows(decision: Decision) -> list[_SpanRow]:
     rows = []
     for role, label, start, end, span in (
         ("training", "Training", training.start, training.end, training),
-        ("gap", "Gap, for labels to mature", training.end, holdout.start, None),
+        ("gap", "Training gap", training.end, holdout.start, None),
         ("holdout", "Hold-out", holdout.start, holdout.end, holdout),
         ("delay", "Label delay, to the as-of time", holdout.end, decision.as_of, None),
     ):
+        if role == "gap" and end <= start:
+            continue
         counts = (wording.MISSING,) * 3
         if span is not None:
             rate = wording.share(span.frauds, span.transactions)
