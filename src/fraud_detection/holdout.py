@@ -43,11 +43,12 @@ def collect_scored(
     models: Mapping[str, bytes],
     settings: Settings,
     missing: Sequence[str] = (),
+    sample: float = 0.0,
 ) -> pd.DataFrame:
     """All rows of [start, end) with the scores of each model, under the model's name; see `model.scoring`."""
     features = with_features(transactions.table, settings, start, end)
     keep = [*compared_columns(features.columns), *settings.comparison.slices]
-    return with_scores(features, models, keep, missing).toPandas()
+    return with_scores(features, models, keep, missing, sample).toPandas()
 
 
 def collect_first_seen(transactions: Transactions, since: datetime, end: datetime) -> "pd.Series[Any]":
