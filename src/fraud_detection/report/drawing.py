@@ -1,14 +1,30 @@
 """The charts and counts of a report, without any row of data, so that they can be stored as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fraud_detection.evaluation import SliceMetrics
+from fraud_detection.model.attribution import Attribution
 from fraud_detection.report import plots
-from fraud_detection.report.data import FloatArray, ReportData
+from fraud_detection.report.data import DriftRow, FloatArray, ReportData
+from fraud_detection.report.shadow import Shadow, draw_shadow
 from fraud_detection.schema import Decision
 from fraud_detection.settings import ComparisonSettings
+
+
+@dataclass(frozen=True)
+class LabelDelayCurve:
+    """When frauds became known, against the settings."""
+
+    dated: bool
+    """Whether the data have label times."""
+    plot: plots.Plot | None
+    maturity_days: int
+    label_delay_days: int
+    known_at_maturity: float | None
+    """The share of the frauds that were known then."""
+    frauds: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,14 @@ class Drawing:
     importances: Mapping[str, float]
     data_fingerprint: str | None
     rollback_command: str | None
-    unpin_command: str | None = None  # publications of earlier releases have none
+    # Publications of earlier releases have none of these.
+    unpin_command: str | None = None
+    attributions: tuple[Attribution, ...] = ()
+    attributed_rows: int = 0
+    card_precision: plots.Plot | None = None
+    shadow: Shadow | None = None
+    label_delays: LabelDelayCurve | None = None
+    drift: tuple[DriftRow, ...] = ()
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -60,6 +83,28 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         data_fingerprint=data.data_fingerprint,
         rollback_command=data.rollback_command,
         unpin_command=data.unpin_command,
+        attributions=data.attributions,
+        attributed_rows=data.attributed_rows,
+        card_precision=plots.card_precision(data.card_precision) if data.card_precision is not None else None,
+        shadow=draw_shadow(data.shadow) if data.shadow is not None else None,
+        label_delays=_label_delays(data),
+        drift=data.drift,
+    )
+
+
+def _label_delays(data: ReportData) -> LabelDelayCurve | None:
+    if data.settings is None:
+        return None
+    windows, observed = data.settings.windows, data.label_delays
+    curve = LabelDelayCurve(observed is not None, None, windows.maturity_days, windows.label_delay_days, None, 0)
+    if observed is None or not observed.frauds:
+        return curve
+    before = observed.share[observed.hours <= 24 * windows.maturity_days]
+    return replace(
+        curve,
+        plot=plots.label_delays(observed, windows.maturity_days),
+        known_at_maturity=float(before[-1]) if len(before) else 0.0,
+        frauds=observed.frauds,
     )
 
 

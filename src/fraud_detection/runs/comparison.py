@@ -13,17 +13,21 @@ from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.features import with_features
 from fraud_detection.holdout import collect_first_seen, collect_scored
 from fraud_detection.model.model import Model
+from fraud_detection.model.scoring import all_inputs
 from fraud_detection.promotion import shown_look
 from fraud_detection.promotion.checks import measure
 from fraud_detection.registry import CandidateChangedError, CandidateLostError
 from fraud_detection.runs.first_champion import TakenTest, take_first_test
 from fraud_detection.runs.looks import CHAMPION, Look, Scored, TakenLook, score_column, take_look
-from fraud_detection.runs.planning import ever_frauds
+from fraud_detection.runs.planning import ever_frauds, holdout_counts
 from fraud_detection.runs.retired_columns import MissingColumns, missing_columns
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
 from fraud_detection.schema import CandidateRecord, Check, Floor, LookRecord, Span
 from fraud_detection.transactions.reader import Transactions
+
+EXPLAINED_ROWS = 2_000
+"""Rows of the hold-out, about, whose scores the report explains."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Shown:
     rows: pd.DataFrame
     champion_score: NDArray[np.float64] | None
     challenger_score: NDArray[np.float64]
+    inputs: tuple[str, ...]
+    """In `rows`, of the column `model.scoring.INPUTS`."""
     slices: tuple[SliceMetrics, ...]
     floor: Floor | None
 
@@ -108,22 +114,24 @@ def _score(
     content = {score_column(look.candidate): models[look.candidate.key].to_bytes() for look in looks}
     if shadow.champion is not None:
         content[CHAMPION] = shadow.champion.model.to_bytes()
-    rows = collect_scored(transactions, start, end, content, settings, missing.features)
+    inputs = all_inputs([*models.values(), *([shadow.champion.model] if shadow.champion is not None else [])])
+    sample = EXPLAINED_ROWS / max(1, holdout_counts(transactions.profile, start, end, 0).transactions)
+    rows = collect_scored(transactions, start, end, content, settings, missing.features, sample)
     first_seen = None
     if "customer_id" in rows:
         since = start - timedelta(days=settings.comparison.new_card_days)
         first_seen = collect_first_seen(transactions, since, end)
     frauds = ever_frauds(transactions, [look.span for look in looks], settings)
-    return Scored(rows, frauds, first_seen, transactions.profile.first)
+    return Scored(rows, inputs, frauds, first_seen, transactions.profile.first)
 
 
 def _take(look: Look, scored: Scored, model: Model, shadow: Shadow) -> Shown:
     if look.key.champion_version is None:
-        return _first_shown(take_first_test(look, scored, shadow.settings), look, model)
-    return _shown(take_look(look, scored, shadow.rule, shadow.settings), look, model)
+        return _first_shown(take_first_test(look, scored, shadow.settings), look, model, scored.inputs)
+    return _shown(take_look(look, scored, shadow.rule, shadow.settings), look, model, scored.inputs)
 
 
-def _shown(taken: TakenLook, look: Look, model: Model) -> Shown:
+def _shown(taken: TakenLook, look: Look, model: Model, inputs: tuple[str, ...]) -> Shown:
     return Shown(
         record=taken.record,
         candidate=look.candidate,
@@ -131,12 +139,13 @@ def _shown(taken: TakenLook, look: Look, model: Model) -> Shown:
         rows=taken.rows,
         champion_score=taken.champion_score,
         challenger_score=taken.challenger_score,
+        inputs=inputs,
         slices=taken.comparison.slices if taken.comparison else (),
         floor=None,
     )
 
 
-def _first_shown(taken: TakenTest, look: Look, model: Model) -> Shown:
+def _first_shown(taken: TakenTest, look: Look, model: Model, inputs: tuple[str, ...]) -> Shown:
     return Shown(
         record=taken.record,
         candidate=look.candidate,
@@ -144,6 +153,7 @@ def _first_shown(taken: TakenTest, look: Look, model: Model) -> Shown:
         rows=taken.rows,
         champion_score=None,
         challenger_score=taken.score,
+        inputs=inputs,
         slices=taken.measured.slices if taken.measured else (),
         floor=taken.measured.floor if taken.measured else None,
     )

@@ -35,6 +35,8 @@ class Scored:
     """What all looks of a run share: rows that cover every hold-out, with the scores of every model."""
 
     rows: pd.DataFrame
+    inputs: tuple[str, ...]
+    """In `rows`, of the column `model.scoring.INPUTS`."""
     frauds: pd.DataFrame
     first_seen: "pd.Series[Any] | None"
     """See `holdout.collect_first_seen`; None where the data has no card ids."""

@@ -68,6 +68,13 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     return replace(planned, reason=_waits_for(found, shadow)) if found else planned
 
 
+def recount(shadow: Shadow, trainer: Trainer) -> Plan:
+    """The plan of a run whose opening is in the log already: nothing more is opened, and the next looks are known."""
+    spans = shadow.spans().values()
+    found = shadow.next_looks(ever_frauds(trainer.transactions, spans, shadow.settings)) if spans else ()
+    return Plan(shadow, next_looks=found)
+
+
 def look_to_come(planned: Plan) -> NextLook | None:
     """The look that is due first once those of the plan are taken."""
     counts = {one.look.candidate: one.counts for one in planned.next_looks}

@@ -1,22 +1,17 @@
-"""The decision that a run proposes, and what its report shows; the registry brings it into force."""
+"""The decision that a run proposes; the registry brings it into force."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fraud_detection.commands import Commands
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_checks, explain_measurement
 from fraud_detection.registry import Champion, Retirement
 from fraud_detection.registry.aliases import Pin
-from fraud_detection.report import DailyCounts, ReportData
+from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.comparison import Measured
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.request import Request
-from fraud_detection.sampling import hours_between
 from fraud_detection.schema import (
     SCHEMA_VERSION,
     CandidateRecord,
@@ -31,7 +26,6 @@ from fraud_detection.settings import Settings
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import CandidateSpans, RunWindows, compared_windows, history_before, run_windows
 from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.rules import REASONS
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,8 @@ class Evidence:
     opened: tuple[CandidateRecord, ...]
     measured: Measured
     warnings: tuple[str, ...]
+    log: tuple[LogEntry, ...] = ()
+    """As it was before the run, up to its as-of time and beyond."""
 
 
 def propose(
@@ -76,7 +72,7 @@ def propose(
     outcome, reason, checks = _verdict(evidence)
     training, holdout = _spans(data.profile, evidence, as_of, settings)
     look = shown.record if shown else None
-    windows = _windows(training, holdout, as_of, settings)
+    windows = windows_of(training, holdout, as_of, settings)
     return Decision(
         schema_version=SCHEMA_VERSION,
         outcome=outcome,
@@ -142,32 +138,6 @@ def late_decision(request: Request, as_of: datetime, newest: datetime) -> Decisi
     )
 
 
-def report_data(
-    request: Request, data: InputData, evidence: Evidence, decision: Decision, commands: Commands
-) -> ReportData:
-    """What the report shows besides the decision."""
-    shown = evidence.measured.shown
-    windows = _windows(decision.training, decision.holdout, decision.as_of, request.settings)
-    return ReportData(
-        fraud=shown.rows["fraud"].to_numpy() if shown else None,
-        champion_score=shown.champion_score if shown else None,
-        challenger_score=shown.challenger_score if shown else None,
-        amount=shown.rows["amount"].to_numpy() if shown else None,
-        windows=windows,
-        settings=request.settings,
-        daily=_daily(data.profile, windows),
-        rows_read=data.profile.rows,
-        faults=data.profile.faults,
-        quarantine=data.quarantine,
-        slices=shown.slices if shown else (),
-        importances=shown.model.importance() if shown else {},
-        data_fingerprint=decision.data_fingerprint,
-        reasons=REASONS,
-        rollback_command=commands.without_reason("rollback"),
-        unpin_command=commands.unpin,
-    )
-
-
 def _verdict(evidence: Evidence) -> tuple[Outcome, str, tuple[Check, ...]]:
     """Promoted if a look has passed, refused if none of those taken has, no decision without any."""
     shown, planned = evidence.measured.shown, evidence.plan
@@ -204,7 +174,8 @@ def _spans(profile: Profile, evidence: Evidence, as_of: datetime, settings: Sett
     return planned.shadow.records[youngest].training, holdout
 
 
-def _windows(training: Span, holdout: Span, as_of: datetime, settings: Settings) -> RunWindows:
+def windows_of(training: Span, holdout: Span, as_of: datetime, settings: Settings) -> RunWindows:
+    """The spans of a run that compared on these."""
     history = history_before(training.start, as_of - holdout.end)
     spans = CandidateSpans(as_of, training.start, training.end, history)
     return compared_windows(as_of, spans, holdout.start, settings.windows)
@@ -246,13 +217,3 @@ def _has_changed(profile: Profile, decision: Decision) -> bool:
     now = profile.earlier_fingerprint(start, decision.holdout.end)
     comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
     return comparable and now != decision.data_fingerprint
-
-
-def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
-    hours = hours_between(profile, windows.training_start, windows.as_of)
-    days, which = np.unique(profile.hours[hours].astype("datetime64[D]"), return_inverse=True)
-
-    def by_day(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
-
-    return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))

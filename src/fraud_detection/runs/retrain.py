@@ -16,7 +16,7 @@ from fraud_detection.revision import code_revision
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.comparison import Measured, check_columns, take_looks
 from fraud_detection.runs.outcome import measure_maturity
-from fraud_detection.runs.planning import Plan, look_to_come, plan
+from fraud_detection.runs.planning import Plan, look_to_come, plan, recount
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
@@ -28,8 +28,9 @@ from fraud_detection.runs.progress import (
     report_pin,
     resumed_line,
 )
-from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose, report_data
+from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
+from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
@@ -135,8 +136,9 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
     trainer = Trainer(run.registry, transactions, recipe, settings, run.watch)
     missing = check_columns(shadow, transactions, run.registry.commands)
     opening = run.log.find_opening(as_of)
-    planned = Plan(shadow)
-    if opening is None:
+    if opening is not None:
+        planned = recount(shadow, trainer)
+    else:
         planned = plan(shadow, trainer, find_block(serving.pin, log.entries, as_of, settings.promotion))
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
@@ -148,7 +150,7 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
     for look in measured.looks:
         run.progress("look", look_line(look))
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
-    return Evidence(replace(planned, shadow=shadow), opened, measured, warnings + measured.warnings)
+    return Evidence(replace(planned, shadow=shadow), opened, measured, warnings + measured.warnings, log.entries)
 
 
 def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:
