@@ -2,7 +2,7 @@
 # A job as the cloud sees it: does what the next line of the plan says, and leaves the outcome that the real one would.
 #   0 | 1 | 65 | 75   end with that exit code and its outcome       killed   end without an outcome
 #   hang              never end                                     slow     end well, but after two seconds
-#   refused           end well, without a promotion
+#   refused           end well, without a promotion, and leave the outcome of an earlier release
 #   decided:TIME      end well, with a promotion that was decided at that time
 #   silent            end with exit code 0 and no outcome
 # A plan that is used up says 0.
@@ -29,6 +29,6 @@ case $said in
     75) failed 75 true ;;
     1 | 65) failed "$said" false ;;
     refused) printf '{"decision": "refused", "reason": "no better", "version": null, "as_of": "2026-05-24T10:00:00Z", "difference": null, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false}' ;;
-    *) printf '{"decision": "promoted", "reason": "average precision +0.029 [+0.012, +0.046]; every check passed", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false, "decided_at": %s}' "$decided" ;;
+    *) printf '{"schema_version": 2, "decision": "promoted", "reason": "average precision +0.029 [+0.012, +0.046]; every check passed", "version": 13, "as_of": "2026-05-24T10:00:00Z", "difference": {"value": 0.029, "low": 0.012, "high": 0.046, "confidence": 0.95}, "checks": [{"name": "significance", "value": 4.1, "limit": 3.7, "passed": true}], "looks": [{"number": 3, "champion_version": 12, "root": 4.1, "passed": true}, {"number": 5, "champion_version": 12, "root": 0.4, "passed": false}], "report": "s3a://demo/report.html", "exit_code": 0, "error": null, "retry": false, "decided_at": %s}' "$decided" ;;
 esac > "$outcomes/$JOB_NAME.json"
 case $said in 1 | 65 | 75) exit "$said" ;; esac

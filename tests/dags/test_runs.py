@@ -45,8 +45,19 @@ def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(installa
         "2026-05-24T10:00:00Z: promoted as v13; average precision +0.029 [+0.012, +0.046]; every check passed; "
         "report s3a://"
     )
+    assert [(look["number"], look["passed"]) for look in result["looks"]] == [(3, True), (5, False)]
+    assert [check["name"] for check in result["checks"]] == ["significance"]
     if _on_airflow_2():
         assert run.note == result["summary"]
+
+
+def test_the_outcome_of_an_earlier_release_is_read(installation: Installation) -> None:
+    """Fails when a job of the release before an upgrade ends after it, and its decision turns the run red."""
+    installation.jobs_do("refused")
+    run = installation.run()
+    assert run.state == "success", run.tasks
+    assert run.xcom["outcome"]["summary"] == "2026-05-24T10:00:00Z: refused; no better; report s3a://demo/report.html"
+    assert "looks" not in run.xcom["outcome"]
 
 
 def test_cluster_and_job_are_named_and_labelled_after_the_run(installation: Installation) -> None:

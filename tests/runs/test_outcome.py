@@ -10,11 +10,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import AS_OF, Job
+from factories import candidate_record, decision, look_record
 
-FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry"} | {
+from fraud_detection.runs.outcome import RunOutcome, record_run_outcome
+from fraud_detection.schema import Difference, Outcome
+
+SHARED = {"schema_version", "decision", "reason", "version", "as_of", "difference", "checks", "looks", "report"} | {
     "decided_at",
     "code_revision",
 }
+FIELDS = SHARED | {"exit_code", "error", "retry"}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
@@ -27,9 +32,56 @@ def test_a_decision_is_recorded_for_the_scheduler(job: Job, tmp_path: Path) -> N
     """Fails when the schedule cannot read the decision, and shows a green run without saying what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
-    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"):
+    for field in SHARED:
         assert found[field] == ran.json[field]
-    assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
+    assert (found["schema_version"], found["exit_code"], found["error"], found["retry"]) == (2, 0, None, False)
+    [look] = found["looks"]
+    assert (look["passed"], look["champion_version"]) == (True, None)
+    assert found["difference"] == look["difference"]
+    assert found["checks"][: len(look["checks"])] == look["checks"]  # those of the registration follow
+
+
+def test_difference_and_checks_are_those_of_the_look_with_the_largest_root(tmp_path: Path) -> None:
+    """Fails when the schedule shows another look than the one that speaks most for its candidate, or an old one."""
+    key = candidate_record(AS_OF - timedelta(days=9)).key
+    looks = tuple(
+        look_record(key, AS_OF, number, root=root, difference=Difference(value=value, low=0, high=1, confidence=0.95))
+        for number, root, value in ((1, 0.2, 0.01), (2, 2.5, 0.03), (3, 1.1, 0.02))
+    )
+    shown = looks[1]
+    with record_run_outcome(str(tmp_path / "output"), "run-1") as decided:
+        decided(
+            decision(
+                Outcome.REFUSED,
+                AS_OF,
+                1,
+                schema_version=2,
+                looks=looks,
+                difference=shown.difference,
+                checks=shown.checks,
+            )
+        )
+    found = _outcome(tmp_path)
+    assert [look["root"] for look in found["looks"]] == [0.2, 2.5, 1.1]
+    assert found["difference"]["value"] == 0.03
+    assert [check["name"] for check in found["checks"]] == ["not_pinned"]
+
+
+def test_outcomes_of_earlier_releases_are_read() -> None:
+    """Fails when an upgrade cannot read how the last run of the release before it ended."""
+    stored = {
+        "decision": "refused",
+        "reason": "no better",
+        "version": None,
+        "as_of": "2026-03-01T00:00:00Z",
+        "difference": {"value": 0.01, "low": -0.02, "high": 0.04, "confidence": 0.99993},
+        "report": "r.html",
+        "exit_code": 0,
+        "error": None,
+        "retry": False,
+    }
+    found = RunOutcome.model_validate(stored)
+    assert (found.schema_version, found.decision, found.looks, found.checks) == (1, Outcome.REFUSED, (), ())
 
 
 @pytest.mark.slow

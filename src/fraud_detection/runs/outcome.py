@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import maturity_file, outcome_file
 from fraud_detection.revision import code_revision
-from fraud_detection.schema import Decision, Difference, Outcome, Stored
+from fraud_detection.schema import SCHEMA_VERSION, Check, Decision, Difference, LookRecord, Outcome, Stored
 from fraud_detection.settings import Windows
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import matured_until
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 
 class RunOutcome(Stored):
-    """How one run ended: with a decision, or with an error."""
+    """How one run ended: with a decision, or with an error. What it decided is as in the decision log."""
 
+    schema_version: int = 1  # of the decision; 1 in files of earlier releases
     decision: Outcome | None
     reason: str | None
     version: int | None
     as_of: datetime | None
-    difference: Difference | None
+    difference: Difference | None  # of the look with the largest root, like the checks; None without a look
+    checks: tuple[Check, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
     report: str | None
     exit_code: int
     error: str | None
@@ -114,14 +117,27 @@ def _maturing(
 
 
 def _ended(decision: Decision) -> RunOutcome:
-    shared = decision.model_dump(
-        include={"outcome", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"}
+    return RunOutcome(
+        schema_version=decision.schema_version,
+        decision=decision.outcome,
+        reason=decision.reason,
+        version=decision.version,
+        as_of=decision.as_of,
+        difference=decision.difference,
+        checks=decision.checks,
+        looks=decision.looks,
+        report=decision.report,
+        decided_at=decision.decided_at,
+        code_revision=decision.code_revision,
+        exit_code=0,
+        error=None,
+        retry=False,
     )
-    return RunOutcome(**shared, exit_code=0, error=None, retry=False)
 
 
 def _failed(error: Exception, exit_code: int) -> RunOutcome:
     return RunOutcome(
+        schema_version=SCHEMA_VERSION,
         decision=None,
         reason=None,
         version=None,
