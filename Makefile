@@ -280,8 +280,9 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Measure the promotion rule, first champions and starts under load, too slow for a test (about two hours)
+prove: setup ## Measure the promotion rule, real retraining, first champions and starts under load, too slow for a test (some hours)
 	@$(RUN)python -m benchmarks.promotion --full
+	@$(RUN)python -m benchmarks.end_to_end --full
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 
