@@ -79,20 +79,19 @@ def candidate_name(key: CandidateKey) -> str:
     return f"the candidate of {_day(key.label_cutoff)}"
 
 
-def opened_line(record: CandidateRecord, features: int) -> str:
+def opened_line(record: CandidateRecord) -> str:
     """A candidate that a run has trained and frozen."""
-    training = f"training {_day(record.training.start)} … {_day(record.training.end)}"
     backfilled = " (backfilled)" if record.backfilled else ""
-    return f"{candidate_name(record.key)}{backfilled} · {training} · {_counts(record.training)} · {features} features"
+    trained = f"trained to {_day(record.training.end)} on {_counts(record.training)}"
+    return f"{candidate_name(record.key)}{backfilled} · {trained}"
 
 
-def look_line(look: LookRecord) -> str:
-    """What a look has measured, and what it had to reach."""
-    name = f"{candidate_name(look.candidate)}, look {look.number}"
-    against = "against the floor" if look.champion_version is None else f"against v{look.champion_version}"
-    dates = f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)}"
-    counts = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards"
-    return " · ".join([f"{name} {against}", dates, counts, *_evidence(look)])
+def report_look(look: LookRecord, progress: Progress) -> None:
+    """Report what a look has measured and what it had to reach, then on which rows."""
+    against = "the floor" if look.champion_version is None else f"v{look.champion_version}"
+    progress("look", f"{look.number} at {candidate_name(look.candidate)} against {against} · {_evidence(look)}")
+    rows = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards"
+    progress("", f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)} · {rows}")
 
 
 def next_look_line(one: NextLook, rule: SequentialRule) -> str:
@@ -192,14 +191,21 @@ def _outcome(decision: Decision) -> str:
     return decision.outcome.value.replace("_", " ").upper()
 
 
-def _evidence(look: LookRecord) -> list[str]:
+def _evidence(look: LookRecord) -> str:
     if look.difference is None:
-        return ["nothing measured"]
-    found = [f"difference {look.difference.value:+.3f}"]
+        return "nothing measured"
+    found = [f"AP {look.difference.value:+.3f}"]
     if look.root is not None and look.limits is not None:
         least = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
-        found = [f"{found[0]} of {least:.3f}", f"R_EL {look.root:.2f} of {look.limits.root:.2f}"]
-    return [*found, "passed" if look.passed else "not passed"]
+        found = [
+            f"{found[0]} {_relation(look.difference.value, least)} {least:+.3f}",
+            f"R_EL {look.root:.2f} {_relation(look.root, look.limits.root)} {look.limits.root:.2f}",
+        ]
+    return " · ".join([*found, "passed" if look.passed else "not passed"])
+
+
+def _relation(value: float, limit: float) -> str:
+    return "≥" if value >= limit else "<"
 
 
 def _counts(span: Span) -> str:

@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fraud_detection.features import feature_names
 from fraud_detection.outputs import quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
@@ -21,9 +20,9 @@ from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
     data_line,
-    look_line,
     opened_line,
     report_decision,
+    report_look,
     report_next_look,
     report_pin,
     resumed_line,
@@ -142,13 +141,13 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
         planned = plan(shadow, trainer, find_block(serving.pin, log.entries, as_of, settings.promotion))
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
-        run.progress("opened", opened_line(record, len(feature_names(settings))))
+        run.progress("opened", opened_line(record))
     opened = opening.candidates if opening else ()
     shadow = shadow.with_opened(opened)
     looks = [shadow.look(key) for key in opening.looks] if opening else []
     measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
     for look in measured.looks:
-        run.progress("look", look_line(look))
+        report_look(look, run.progress)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
     return Evidence(replace(planned, shadow=shadow), opened, measured, warnings + measured.warnings, log.entries)
 
