@@ -93,7 +93,7 @@ def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
     for check in CHECKS:
         assert check.name in page.texts["checks"]
     assert page.row("Enough matured frauds in the hold-out")[1:3] == ["385", "≥ 200"]
-    assert page.row("Brier score not above")[1:4] == ["0.0038", "≤ 0.00408", "[+0.000040, +0.000400]"]
+    assert page.row("Brier score not above")[1:4] == ["0.0038", "≤ 0.00408", "[+0.00004, +0.00040]"]
     assert page.row("Card precision@100 not below")[1:4] == ["0.311", "≥ 0.305", "[−0.012, +0.021]"]
     assert page.row("Rows with channel web")[1:4] == ["0.4", "≥ 0.39", "[−0.001, +0.100]"]
     assert page.row("Something new")[1:3] == ["−0.0121", "−0.005"]

@@ -169,6 +169,7 @@ def test_a_winner_has_no_next_look() -> None:
     """Fails when the report of a promotion announces another look at the model that serves already."""
     shown = Page(html(decision(looks=(look(3, 90, passed=True),)), report_data(shadow=shadow())))
     assert "This candidate was promoted" in shown.texts["life"]
+    assert "next look: 135 frauds" not in shown.texts["life"]
     assert "Against the new champion their hold-outs and looks begin anew" in shown.texts["shadow"]
 
 

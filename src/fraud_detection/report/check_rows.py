@@ -1,5 +1,6 @@
 """The checks of a decision as rows of two tables: what the challenger had to reach, and guardrails, tests for harm."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,14 +80,10 @@ def _row(check: Check) -> CheckRow:
 
 
 def _bounds(check: Check) -> str:
-    if check.low is None and check.high is None:
+    """With two significant digits of the larger one at least: changes of the Brier score are small."""
+    known = [bound for bound in (check.low, check.high) if bound is not None]
+    if not known:
         return wording.MISSING
-    low, high = (_signed(bound) for bound in (check.low, check.high))
-    return f"[{low}, {high}]"
-
-
-def _signed(bound: float | None) -> str:
-    """Small changes, such as those of the Brier score, with as many digits as they need."""
-    if bound is None:
-        return wording.MISSING
-    return wording.signed(bound, 3 if abs(bound) >= 0.001 or bound == 0 else 6)
+    largest = max(map(abs, known)) or 1.0
+    decimals = min(8, max(3, 1 - math.floor(math.log10(largest))))
+    return f"[{wording.signed(check.low, decimals)}, {wording.signed(check.high, decimals)}]"

@@ -1,7 +1,7 @@
 """The page: a decision and its measurements in words and charts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -32,6 +32,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
         metrics=_metric_rows(decision.champion, decision.challenger),
         forest=plots.forest(decision.difference, _needed(decision, look, drawing)) if decision.difference else None,
         look=look,
+        life=_life(decision, drawing),
         checks=check_tables(decision.checks),
         curve_names=_curve_names(decision, drawing),
         precision_recall=drawing.precision_recall,
@@ -44,6 +45,12 @@ def render(decision: Decision, drawing: Drawing) -> str:
         rollback=_rollback(decision, drawing),
         total_seconds=sum(decision.seconds.values()),
     )
+
+
+def _life(decision: Decision, drawing: Drawing) -> plots.Plot | None:
+    """The looks at the candidate; no next one is due at a candidate that serves."""
+    life = drawing.shadow.life if drawing.shadow is not None else None
+    return replace(life, marks=()) if life is not None and decision.outcome is Outcome.PROMOTED else life
 
 
 def _needed(decision: Decision, look: LookRecord | None, drawing: Drawing) -> float | None:

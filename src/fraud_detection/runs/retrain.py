@@ -114,7 +114,8 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         data = _input_data(run, transactions.profile, previous, found)
         evidence = _gather(run, transactions, serving, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
-    drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
+    with run.watch("report"):
+        drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
     maturity = measure_maturity(run.settings.model_name, data.profile, found, run.settings.windows)
     publication = Publication(drawing=drawing, maturity=maturity)
     with run.watch("register"):
