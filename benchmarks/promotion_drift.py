@@ -156,7 +156,8 @@ class Replay:
     def _run(self, hour: int) -> None:
         now, as_of = hour / 24, EPOCH + timedelta(hours=hour)
         self._log += due_retirements(self._log, self._serving.champion, as_of, RULE)
-        for key in candidates_to_open(self._log, "recipe", self._serving.champion, as_of, RULE):
+        maturity = timedelta(days=self._drift.maturity)
+        for key in candidates_to_open(self._log, "recipe", self._serving.champion, as_of, RULE, maturity):
             self._open(key, as_of)
         counts = {
             one.key: self._world.counts(self._start(one), now - self._drift.maturity, now)

@@ -177,6 +177,9 @@ class RetirementReason(StrEnum):
     EXPIRED = "expired"  # it has been in shadow for its whole life
     OVERTAKEN = "overtaken"  # the champion was trained on the rows that would compare them
     ALL_LOOKS_TAKEN = "all_looks_taken"
+    CROWDED_OUT = "crowded_out"  # too many are alive, and others of about its age are among them
+    LOST = "lost"  # its model is missing or damaged, and cannot be trained again
+    COLUMNS_GONE = "columns_gone"  # it reads columns that the data no longer have
 
 
 class RetirementRecord(Stored):

@@ -97,7 +97,7 @@ def histories(draw: st.DrawFn) -> History:
 def _run(log: list[LogEntry], champion: Champion, now: datetime, rule: SequentialRule, volume: float) -> list[LogEntry]:
     """The entries that one run adds."""
     new: list[LogEntry] = [*due_retirements(log, champion, now, rule)]
-    for key in candidates_to_open([*log, *new], "recipe", champion, now, rule):
+    for key in candidates_to_open([*log, *new], "recipe", champion, now, rule, MATURITY):
         new.append(Candidate(key, key.label_cutoff - MATURITY, rule.growth(volume * 28), now))
     alive = alive_candidates([*log, *new], champion, now, rule)
     days = {one.key: (now - MATURITY - holdout_start(one, champion)) / DAY for one in alive}
@@ -154,8 +154,8 @@ def test_neither_the_order_of_entries_nor_later_ones_matter(history: History, se
         assert risk_ledger(other, as_of, rule) == risk_ledger(log, as_of, rule)
         assert alive_candidates(other, champion, as_of, rule) == alive_candidates(log, champion, as_of, rule)
         assert due_retirements(other, champion, as_of, rule) == due_retirements(log, champion, as_of, rule)
-        assert candidates_to_open(other, "new", champion, as_of, rule) == candidates_to_open(
-            log, "new", champion, as_of, rule
+        assert candidates_to_open(other, "new", champion, as_of, rule, MATURITY) == candidates_to_open(
+            log, "new", champion, as_of, rule, MATURITY
         )
 
 
@@ -272,7 +272,7 @@ def test_one_candidate_is_opened_on_each_point_of_the_grid() -> None:
     midnight = T.replace(hour=0)
 
     def opened(*entries: LogEntry, at: datetime = T, recipe: str = "recipe") -> list[datetime]:
-        return [key.label_cutoff for key in candidates_to_open(entries, recipe, CHAMPION, at, RULE)]
+        return [key.label_cutoff for key in candidates_to_open(entries, recipe, CHAMPION, at, RULE, MATURITY)]
 
     yesterday = Candidate(CandidateKey(midnight - DAY, "recipe"), T - 8 * DAY, 1.5, T - DAY)
     today = Candidate(CandidateKey(midnight, "recipe"), T - 7 * DAY, 1.5, T)
@@ -288,18 +288,58 @@ def test_rare_runs_open_an_older_candidate_as_well() -> None:
     """Fails when a bank that retrains every three weeks always waits three weeks for its first look."""
     midnight = T.replace(hour=0)
     old = Candidate(CandidateKey(midnight - 21 * DAY, "recipe"), T - 28 * DAY, 1.5, T - 21 * DAY)
-    keys = candidates_to_open([old], "recipe", CHAMPION, T, RULE)
+    keys = candidates_to_open([old], "recipe", CHAMPION, T, RULE, MATURITY)
     assert [key.label_cutoff for key in keys] == [midnight, T - BACKFILL]
     weekly = Candidate(CandidateKey(midnight - 7 * DAY, "recipe"), T - 14 * DAY, 1.5, T - 7 * DAY)
-    keys = candidates_to_open([old, weekly], "recipe", CHAMPION, midnight, RULE)
+    keys = candidates_to_open([old, weekly], "recipe", CHAMPION, midnight, RULE, MATURITY)
     assert [key.label_cutoff for key in keys] == [midnight], "the one of a week ago was opened then"
 
 
 def test_no_candidate_is_opened_beside_29() -> None:
     """Fails when many recipes fill the storage with models and a run with their scores."""
     crowd = [replace(CANDIDATE, key=CandidateKey(KEY.label_cutoff, str(n))) for n in range(29)]
-    assert candidates_to_open(crowd[:28], "recipe", CHAMPION, T, RULE) != ()
-    assert candidates_to_open(crowd, "recipe", CHAMPION, T, RULE) == ()
+    assert candidates_to_open(crowd[:28], "recipe", CHAMPION, T, RULE, MATURITY) != ()
+    assert candidates_to_open(crowd, "recipe", CHAMPION, T, RULE, MATURITY) == ()
+
+
+def test_a_candidate_that_the_champion_overtakes_is_not_opened() -> None:
+    """Fails when each rare run trains a second model only to retire it at once."""
+    midnight = T.replace(hour=0)
+    for age, expected in ((14 * DAY, [midnight]), (15 * DAY, [midnight, T - BACKFILL]), (6 * DAY, [])):
+        champion = Champion(1, T - age)
+        keys = candidates_to_open([], "recipe", champion, T, RULE, MATURITY)
+        assert [key.label_cutoff for key in keys] == expected
+        opened = [Candidate(key, key.label_cutoff - MATURITY, 1.5, T) for key in keys]
+        assert due_retirements(opened, champion, T, RULE) == ()
+
+
+def test_hourly_candidates_cover_their_whole_life() -> None:
+    """Fails when 29 models of one day fill the shadow for four weeks, and no later one learns a new fraud."""
+    rule = SequentialRule(candidate_every=timedelta(hours=1))
+    log: list[LogEntry] = []
+    for hour in range(24 * 60):
+        now = T + timedelta(hours=hour)
+        (key,) = candidates_to_open(log, "recipe", CHAMPION, now, rule, MATURITY)[:1]
+        assert key.label_cutoff == now, "one an hour"
+        log.append(Candidate(key, now - MATURITY, 1.5, now))
+        log += due_retirements(log, CHAMPION, now, rule)
+        alive = alive_candidates(log, CHAMPION, now, rule)
+        assert len(alive) <= rule.most_alive
+        if hour > 24 * 28:
+            ages = [(now - one.key.label_cutoff) / timedelta(hours=1) for one in alive]
+            assert ages[0] > 24 * 14
+            assert all(older <= 2 * younger + 2 for older, younger in pairwise(ages)), ages
+            assert sum(age < 24 for age in ages) >= 8, ages
+    reasons = {entry.reason for entry in log if isinstance(entry, Retirement)}
+    assert reasons == {RetirementReason.CROWDED_OUT, RetirementReason.EXPIRED}
+
+
+def test_the_candidates_of_the_default_settings_never_crowd() -> None:
+    """Fails when a daily candidate is dropped before its last look, whose risk is set aside for it."""
+    log: list[LogEntry] = []
+    for day in range(100):
+        log += _run(log, CHAMPION, T + day * DAY, RULE, 45)
+    assert RetirementReason.CROWDED_OUT not in {entry.reason for entry in log if isinstance(entry, Retirement)}
 
 
 def test_models_are_compared_on_rows_that_neither_was_trained_on() -> None:

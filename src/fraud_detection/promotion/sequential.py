@@ -49,7 +49,7 @@ class SequentialRule:
     minimum_fraud_cards: int = 15
     """With frauds on fewer cards no look is due."""
     most_alive: int = 29
-    """With so many candidates alive none is opened."""
+    """Beyond them the one whose neighbours are closest to it, for its age, makes room."""
     unseen_card_bound: bool = True
 
     @classmethod
@@ -238,13 +238,26 @@ def due_retirements(
 
 
 def candidates_to_open(
-    entries: Iterable[LogEntry], recipe: str, champion: Champion, as_of: datetime, rule: SequentialRule
+    entries: Iterable[LogEntry],
+    recipe: str,
+    champion: Champion,
+    as_of: datetime,
+    rule: SequentialRule,
+    maturity: timedelta,
 ) -> tuple[CandidateKey, ...]:
     """The candidates of a recipe that the run at `as_of` opens.
 
     One on each point of the grid. Where the last one is older than the distance of the grid (runs are rare, or this is
     the first beside a champion), a second one `BACKFILL` before the as-of time starts with a hold-out that has matured
-    already. None where one was opened before, or where `most_alive` are alive.
+    already. None that was opened before, and none that `due_retirements` would name at once.
+
+    Args:
+        entries: the log.
+        recipe: of the candidates.
+        champion: in service.
+        as_of: of the run.
+        rule: how candidates are opened.
+        maturity: from the end of a candidate's training to its label cut-off.
     """
     log = tuple(entries)
     newest = max((one.key.label_cutoff for one in _candidates(log, as_of) if one.key.recipe == recipe), default=None)
@@ -253,9 +266,12 @@ def candidates_to_open(
     if newest is None or newest < cutoff - rule.candidate_every:
         cutoffs.append(as_of - BACKFILL)
     known = {one.key for one in _candidates(log, as_of)}
-    free = max(0, rule.most_alive - len(alive_candidates(log, champion, as_of, rule)))
-    wanted = [CandidateKey(at, recipe) for at in cutoffs]
-    return tuple(key for key in wanted if key not in known)[:free]
+    opened: list[Candidate] = []
+    for key in (CandidateKey(at, recipe) for at in cutoffs):
+        one = Candidate(key, key.label_cutoff - maturity, _SMALLEST_GROWTH, as_of)
+        if key not in known and one in alive_candidates([*log, *opened, one], champion, as_of, rule):
+            opened.append(one)
+    return tuple(one.key for one in opened)
 
 
 def holdout_start(
@@ -357,11 +373,31 @@ def _in_shadow(
     """The candidates that no entry has retired, oldest first, each with the reason to do so now."""
     retired = {entry.candidate for entry in log if isinstance(entry, Retirement) and entry.at <= as_of}
     taken = _last_numbers(log, champion, as_of)
-    return [
-        (one, _retirement_reason(one, taken.get(one.key, 0), champion, as_of, rule))
-        for one in _candidates(log, as_of)
-        if one.key not in retired
-    ]
+    candidates = [one for one in _candidates(log, as_of) if one.key not in retired]
+    reasons = {one.key: _retirement_reason(one, taken.get(one.key, 0), champion, as_of, rule) for one in candidates}
+    alive = [one for one in candidates if reasons[one.key] is None]
+    while len(alive) > rule.most_alive:
+        crowded = _most_crowded(alive, as_of)
+        alive.remove(crowded)
+        reasons[crowded.key] = RetirementReason.CROWDED_OUT
+    return [(one, reasons[one.key]) for one in candidates]
+
+
+def _most_crowded(alive: list[Candidate], as_of: datetime) -> Candidate:
+    """The candidate that leaves the smallest gap between its neighbours of the same recipe, for its age.
+
+    So the young ones are close to each other, and the old ones cover the rest of a candidate's life. The oldest and the
+    youngest of a recipe stay; where no others are alive it is the one that was opened last.
+    """
+    gaps = []
+    for recipe in {one.key.recipe for one in alive}:
+        own = sorted((one for one in alive if one.key.recipe == recipe), key=lambda one: one.key)
+        for older, one, younger in zip(own, own[1:], own[2:], strict=False):
+            gap = younger.key.label_cutoff - older.key.label_cutoff
+            gaps.append((gap / (as_of - one.key.label_cutoff), one.key, one))
+    if not gaps:
+        return max(alive, key=lambda one: (one.opened_at, one.key))
+    return min(gaps, key=lambda found: found[:2])[2]
 
 
 def _retirement_reason(

@@ -67,7 +67,10 @@ class Shadow:
             first = CandidateKey(first_champion_cutoff(self.as_of, self.settings.windows), self.recipe)
             keys: tuple[CandidateKey, ...] = (first,)
         else:
-            keys = sequential.candidates_to_open(self.entries, self.recipe, self._champion(), self.as_of, self.rule)
+            maturity = timedelta(days=self.settings.windows.maturity_days)
+            keys = sequential.candidates_to_open(
+                self.entries, self.recipe, self._champion(), self.as_of, self.rule, maturity
+            )
         newest = self.as_of - self.rule.candidate_every
         return tuple(
             PlannedCandidate(key, candidate_spans(key.label_cutoff, self.settings.windows), key.label_cutoff <= newest)
