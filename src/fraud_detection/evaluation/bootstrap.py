@@ -20,9 +20,11 @@ from fraud_detection.schema import Difference
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
+Counts = NDArray[np.float32]
+"""Whole numbers; float32 holds them, and sums of them, exactly up to 16 million."""
 Hashes = NDArray[np.uint64]
 
-_CHUNK_WEIGHTS = 4_000_000  # weights held at once: 32 MB, whatever the number of cards
+_CHUNK_WEIGHTS = 4_000_000  # weights held at once: 16 MB, whatever the number of cards
 
 
 def one_sided_confidence(confidence: float) -> float:
@@ -152,14 +154,14 @@ class _Ranking:
         step = len(thresholds) - np.searchsorted(thresholds[::-1], score, side="right")
         ranked = step < len(thresholds)
         shape = (len(thresholds), count)
-        self._rows = csr_array((np.ones(ranked.sum()), (step[ranked], cards[ranked])), shape=shape)
-        self._frauds = csr_array((np.ones(fraud.sum()), (step[fraud], cards[fraud])), shape=shape)
+        self._rows = csr_array((np.ones(ranked.sum(), np.float32), (step[ranked], cards[ranked])), shape=shape)
+        self._frauds = csr_array((np.ones(fraud.sum(), np.float32), (step[fraud], cards[fraud])), shape=shape)
 
-    def average_precision(self, weights: Floats) -> Floats:
+    def average_precision(self, weights: Counts) -> Floats:
         """AP of each resample from weights of shape (cards, resamples); NaN for a resample without frauds."""
         frauds_here = self._frauds @ weights
-        frauds = np.cumsum(frauds_here, axis=0)
-        rows = np.cumsum(self._rows @ weights, axis=0)
+        frauds = np.cumsum(frauds_here, axis=0, dtype=np.float64)
+        rows = np.cumsum(self._rows @ weights, axis=0, dtype=np.float64)
         with np.errstate(invalid="ignore"):
             return np.asarray(np.sum(frauds_here * (frauds / np.maximum(rows, 1.0)), axis=0) / frauds[-1])
 
@@ -178,11 +180,11 @@ def _resampled(
     return np.concatenate(chunks)
 
 
-def _times_drawn(drawn: NDArray[np.int64], count: int) -> Floats:
+def _times_drawn(drawn: NDArray[np.int64], count: int) -> Counts:
     """How often each card was drawn, shape (cards, resamples), from the cards drawn, shape (resamples, draws)."""
     resamples = len(drawn)
     cells = drawn * resamples + np.arange(resamples)[:, np.newaxis]
-    return np.bincount(cells.ravel(), minlength=count * resamples).reshape(count, resamples).astype(np.float64)
+    return np.bincount(cells.ravel(), minlength=count * resamples).reshape(count, resamples).astype(np.float32)
 
 
 def _canonical_cards(

@@ -105,5 +105,8 @@ def card_codes(card: ArrayLike | None, rows: int) -> tuple[Codes, int]:
 
 def sum_by_card(value: Floats, codes: Codes, count: int) -> Floats:
     """The sum of the values of each card's rows; to the last bit the same in any order of the rows."""
-    order = np.lexsort((value, codes))
+    order = np.argsort(value)
+    # Small integers are sorted by radix.
+    narrow = codes.astype(np.uint16) if count <= np.iinfo(np.uint16).max else codes
+    order = order[np.argsort(narrow[order], kind="stable")]
     return np.asarray(np.bincount(codes[order], weights=value[order], minlength=count), np.float64)

@@ -56,8 +56,11 @@ def lower_bound(contributions: CardContributions, root: float) -> float:
         low, high = (bound, high) if found >= root else (low, bound)
         if high - low <= _TOLERANCE or abs(found - root) <= _TOLERANCE:
             break
-        slope = tilt * float(np.sum(share / (1.0 + tilt * moved))) / found
-        bound = bound + (found - root) / slope if math.isfinite(found) else math.nan
+        if math.isfinite(found):
+            slope = tilt * float(np.sum(share / (1.0 + tilt * moved))) / found
+            bound += (found - root) / slope
+        else:
+            bound = math.nan  # halve
     return bound
 
 

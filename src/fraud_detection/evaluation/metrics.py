@@ -176,7 +176,7 @@ def calibration(
 def _above(fraud: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """How many frauds and how many rows score at or above each distinct score, from the highest down."""
     labels, scores = _fraud(fraud), np.asarray(score, np.float64)
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(scores) else np.zeros(0, np.intp)
     return np.cumsum(labels[order])[last], last + 1.0
 
