@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from fraud_detection.evaluation import Holdout
 from fraud_detection.features import with_features
-from fraud_detection.holdout import are_new_cards, collect_first_seen, holdout_rows
+from fraud_detection.holdout import EverFrauds, are_new_cards, collect_first_seen, holdout_rows
 from fraud_detection.promotion import Evidence
 from fraud_detection.runs.first_champion import first_holdout
-from fraud_detection.runs.planning import ever_frauds
 from fraud_detection.sampling import TrainingSample, collect_training_sample
 from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
@@ -46,7 +45,7 @@ def collect_split(transactions: Transactions, as_of: datetime, settings: Setting
     spans = candidate_spans(first_champion_cutoff(as_of, settings.windows), settings.windows)
     span = first_holdout(spans, as_of, settings)
     features = with_features(transactions.table, settings, span.start, span.end).toPandas()
-    rows = holdout_rows(features, ever_frauds(transactions, (span,), settings), span, settings)
+    rows = holdout_rows(features, EverFrauds(transactions, settings).covering((span,)), span, settings)
     days = settings.comparison.new_card_days
     first_seen = collect_first_seen(transactions, span.start - timedelta(days=days), span.end)
     counted = Span(start=span.start, end=span.end, transactions=len(rows), frauds=int(rows["fraud"].sum()))

@@ -4,7 +4,7 @@ The engine's workers score the rows where they lie; what the driver needs to com
 cards, labels and scores. On the driver tables are pandas with naive times in UTC, and spans are half open.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from fraud_detection.features import with_features
 from fraud_detection.labels import Ints, Labels, microseconds
 from fraud_detection.model.scoring import with_scores
 from fraud_detection.promotion.sequential import HoldoutCounts
-from fraud_detection.sampling import DAY, compared_columns, labelled, naive, within
+from fraud_detection.sampling import DAY, collect_frauds, compared_columns, labelled, naive, within
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.reader import Transactions
 
@@ -58,6 +58,24 @@ def collect_first_seen(transactions: Transactions, since: datetime, end: datetim
     cards = transactions.table.where(F.col("transaction_time") < F.lit(end)).groupBy("customer_id")
     first = cards.agg(F.min("transaction_time").alias("first_seen")).where(F.col("first_seen") >= F.lit(since))
     return first.toPandas().set_index("customer_id")["first_seen"]
+
+
+class EverFrauds:
+    """The rows of a run that ever were frauds; planning and comparison share them."""
+
+    def __init__(self, transactions: Transactions, settings: Settings) -> None:
+        self._transactions = transactions
+        self._window = timedelta(days=settings.windows.known_card_window_days)
+        self._found: tuple[datetime, datetime, pd.DataFrame] | None = None
+
+    def covering(self, spans: Iterable[HoldoutSpan]) -> pd.DataFrame:
+        """Those that `holdout_rows` needs for these hold-outs, or more."""
+        chosen = tuple(spans)
+        start = min(min(span.start, span.training_end) for span in chosen) - self._window
+        end = max(span.end for span in chosen)
+        if self._found is None or not self._found[0] <= start <= end <= self._found[1]:
+            self._found = (start, end, collect_frauds(self._transactions, start, end))
+        return self._found[2]
 
 
 def holdout_rows(rows: pd.DataFrame, frauds: pd.DataFrame, span: HoldoutSpan, settings: Settings) -> pd.DataFrame:

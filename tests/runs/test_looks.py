@@ -57,7 +57,7 @@ def _scored(seed: int, gain: float, cards: bool = True) -> Scored:
     )
     if cards:
         table["customer_id"] = random.integers(0, 2000, rows)
-    return Scored(table, table[table["fraud"] == 1], None, START - timedelta(days=60))
+    return Scored(table, (), table[table["fraud"] == 1], None, START - timedelta(days=60))
 
 
 def _take(scored: Scored) -> TakenLook:

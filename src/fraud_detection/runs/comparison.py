@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.commands import Commands
 from fraud_detection.evaluation import SliceMetrics
-from fraud_detection.features import with_features
+from fraud_detection.features import source_columns, with_features
 from fraud_detection.holdout import collect_first_seen, collect_scored
 from fraud_detection.model.model import Model
 from fraud_detection.model.scoring import all_inputs
@@ -19,11 +19,20 @@ from fraud_detection.promotion.checks import measure
 from fraud_detection.registry import CandidateChangedError, CandidateLostError
 from fraud_detection.runs.first_champion import TakenTest, take_first_test
 from fraud_detection.runs.looks import CHAMPION, Look, Scored, TakenLook, score_column, take_look
-from fraud_detection.runs.planning import ever_frauds, holdout_counts
+from fraud_detection.runs.planning import holdout_counts
+from fraud_detection.runs.progress import candidate_name
 from fraud_detection.runs.retired_columns import MissingColumns, missing_columns
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.schema import CandidateRecord, Check, Floor, LookRecord, Span
+from fraud_detection.schema import (
+    CandidateKey,
+    CandidateRecord,
+    Check,
+    Floor,
+    LookRecord,
+    RetirementReason,
+    Span,
+)
 from fraud_detection.transactions.reader import Transactions
 
 EXPLAINED_ROWS = 2_000
@@ -47,12 +56,25 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class GoneCandidate:
+    """A candidate that was to be looked at, and cannot be scored any more."""
+
+    key: CandidateKey
+    reason: RetirementReason
+    text: str
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the looks of a run have measured."""
 
     looks: tuple[LookRecord, ...] = ()
     shown: Shown | None = None
-    warnings: tuple[str, ...] = ()
+    gone: tuple[GoneCandidate, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(one.text for one in self.gone)
 
 
 def check_columns(shadow: Shadow, transactions: Transactions, commands: Commands) -> MissingColumns:
@@ -63,8 +85,7 @@ def check_columns(shadow: Shadow, transactions: Transactions, commands: Commands
     """
     if shadow.champion is None:
         return MissingColumns()
-    settings, end = shadow.settings, shadow.as_of
-    features = with_features(transactions.table, settings, end - timedelta(days=1), end).columns
+    settings, features = shadow.settings, _feature_columns(transactions, shadow)
     retire = commands.retire_champion(shadow.champion.version)
     return missing_columns(shadow.champion, features, settings.data.retired_columns, retire)
 
@@ -72,17 +93,17 @@ def check_columns(shadow: Shadow, transactions: Transactions, commands: Commands
 def take_looks(looks: Sequence[Look], shadow: Shadow, trainer: Trainer, missing: MissingColumns) -> Measured:
     """Take looks, which the log has opened.
 
-    A look that was opened against a champion that serves no longer, or at a candidate that is lost for good, measures
-    nothing; its risk is spent.
+    A look that was opened against a champion that serves no longer, or at a candidate that cannot be scored any more,
+    measures nothing; its risk is spent.
     """
     now = shadow.champion.version if shadow.champion else None
     valid = [look for look in looks if look.key.champion_version == now]
     void = [_void(look, shadow, (_champion_check(look, now),)) for look in looks if look not in valid]
-    models, warnings = _load(valid, trainer)
+    models, gone = _load(valid, trainer, _feature_columns(trainer.transactions, shadow) if valid else ())
     void += [_void(look, shadow) for look in valid if look.candidate.key not in models]
     takes = [look for look in valid if look.candidate.key in models]
     if not takes:
-        return Measured(tuple(void), None, warnings)
+        return Measured(tuple(void), None, gone)
     with trainer.watch("compare"):
         scored = _score(takes, models, shadow, trainer, missing)
         records, shown = list(void), None
@@ -91,23 +112,40 @@ def take_looks(looks: Sequence[Look], shadow: Shadow, trainer: Trainer, missing:
             records.append(taken.record)
             if shown is None or shown_look([shown.record, taken.record]) is taken.record:
                 shown = taken  # the rows of the others are let go
-    return Measured(tuple(records), shown, warnings)
+    return Measured(tuple(records), shown, gone)
 
 
-def _load(looks: Sequence[Look], trainer: Trainer) -> tuple[dict[object, Model], tuple[str, ...]]:
-    """The models by the key of their candidate; one that is lost for good is a warning."""
-    models: dict[object, Model] = {}
-    warnings = []
+def _load(
+    looks: Sequence[Look], trainer: Trainer, features: Sequence[str]
+) -> tuple[dict[CandidateKey, Model], tuple[GoneCandidate, ...]]:
+    """The models by the key of their candidate, and the candidates that cannot be scored."""
+    models: dict[CandidateKey, Model] = {}
+    gone = []
     for look in looks:
+        key = look.candidate.key
         try:
-            models[look.candidate.key] = trainer.load(look.candidate)
+            model = trainer.load(look.candidate)
         except (CandidateLostError, CandidateChangedError) as error:
-            warnings.append(str(error))
-    return models, tuple(warnings)
+            gone.append(GoneCandidate(key, RetirementReason.LOST, str(error)))
+            continue
+        lost = sorted({*source_columns(model.missing_columns(pd.DataFrame(columns=list(features)))).values()})
+        if lost:
+            text = f"{candidate_name(key)} reads {', '.join(lost)}, which the settings no longer map; it is retired"
+            gone.append(GoneCandidate(key, RetirementReason.COLUMNS_GONE, text))
+        else:
+            models[key] = model
+    return models, tuple(gone)
+
+
+def _feature_columns(transactions: Transactions, shadow: Shadow) -> Sequence[str]:
+    """The columns of the Features rows."""
+    end = shadow.as_of
+    columns: list[str] = with_features(transactions.table, shadow.settings, end - timedelta(days=1), end).columns
+    return columns
 
 
 def _score(
-    looks: Sequence[Look], models: dict[object, Model], shadow: Shadow, trainer: Trainer, missing: MissingColumns
+    looks: Sequence[Look], models: dict[CandidateKey, Model], shadow: Shadow, trainer: Trainer, missing: MissingColumns
 ) -> Scored:
     transactions, settings = trainer.transactions, shadow.settings
     start, end = min(look.span.start for look in looks), max(look.span.end for look in looks)
@@ -121,7 +159,7 @@ def _score(
     if "customer_id" in rows:
         since = start - timedelta(days=settings.comparison.new_card_days)
         first_seen = collect_first_seen(transactions, since, end)
-    frauds = ever_frauds(transactions, [look.span for look in looks], settings)
+    frauds = trainer.frauds.covering(look.span for look in looks)
     return Scored(rows, inputs, frauds, first_seen, transactions.profile.first)
 
 

@@ -1,10 +1,7 @@
 """What a run opens: the candidates that it trains, and the looks that are due. The log has it before it is measured."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-
-import pandas as pd
+from datetime import datetime
 
 from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
 from fraud_detection.promotion import (
@@ -19,11 +16,10 @@ from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.runs.progress import candidate_name, next_look_line
 from fraud_detection.runs.shadow import PlannedCandidate, Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.sampling import TrainingSample, collect_frauds, hours_between
-from fraud_detection.schema import CandidateRecord, Check, LookKey, Span
+from fraud_detection.sampling import TrainingSample, hours_between
+from fraud_detection.schema import CandidateRecord, Check, LookKey, Opening, Span
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.reader import Transactions
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
         return _plan_first_test(shadow, trainer, block)
     planned = _open_candidates(shadow, trainer)
     spans = planned.shadow.spans().values()
-    found = planned.shadow.next_looks(ever_frauds(trainer.transactions, spans, shadow.settings)) if spans else ()
+    found = planned.shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
     planned = replace(planned, next_looks=found)
     if block is not None:
         return replace(planned, reason=block.reason, checks=block.checks)
@@ -68,25 +64,17 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     return replace(planned, reason=_waits_for(found, shadow)) if found else planned
 
 
-def recount(shadow: Shadow, trainer: Trainer) -> Plan:
+def recount(shadow: Shadow, trainer: Trainer, opening: Opening) -> Plan:
     """The plan of a run whose opening is in the log already: nothing more is opened, and the next looks are known."""
     spans = shadow.spans().values()
-    found = shadow.next_looks(ever_frauds(trainer.transactions, spans, shadow.settings)) if spans else ()
-    return Plan(shadow, next_looks=found)
+    found = shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
+    return Plan(shadow, looks=opening.looks, next_looks=found)
 
 
 def look_to_come(planned: Plan) -> NextLook | None:
     """The look that is due first once those of the plan are taken."""
     counts = {one.look.candidate: one.counts for one in planned.next_looks}
     return _nearest(planned.shadow.with_looks(planned.looks).following_looks(counts))
-
-
-def ever_frauds(transactions: Transactions, spans: Iterable[HoldoutSpan], settings: Settings) -> pd.DataFrame:
-    """The rows that ever were frauds, as far back as `holdout.holdout_rows` needs them for these hold-outs."""
-    window = timedelta(days=settings.windows.known_card_window_days)
-    chosen = tuple(spans)
-    start = min(min(span.start, span.training_end) for span in chosen) - window
-    return collect_frauds(transactions, start, max(span.end for span in chosen))
 
 
 def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
@@ -108,7 +96,7 @@ def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> P
     (planned,) = shadow.planned()
     sample = trainer.sample(planned.spans)
     span = first_holdout(planned.spans, shadow.as_of, shadow.settings)
-    counted = _count(trainer.transactions, span, shadow.settings)
+    counted = _count(trainer, span, shadow.settings)
     evidence = Evidence(sample.span, counted)
     checks = check_first_champion_possible(evidence, shadow.settings)
     if not all(check.passed for check in checks):
@@ -125,11 +113,11 @@ def _freeze(planned: PlannedCandidate, sample: TrainingSample, shadow: Shadow, t
     return trainer.freeze(planned, sample, shadow.as_of, shadow.growth(trainer.transactions.profile))
 
 
-def _count(transactions: Transactions, span: HoldoutSpan, settings: Settings) -> Span:
+def _count(trainer: Trainer, span: HoldoutSpan, settings: Settings) -> Span:
     """The rows of a hold-out: the frauds as they are compared, and all transactions, of known cards, too."""
-    frauds = ever_frauds(transactions, (span,), settings)
+    frauds = trainer.frauds.covering((span,))
     counted = count_frauds(holdout_rows(frauds, frauds, span, settings))
-    return holdout_counts(transactions.profile, span.start, span.end, counted.frauds)
+    return holdout_counts(trainer.transactions.profile, span.start, span.end, counted.frauds)
 
 
 def holdout_counts(profile: Profile, start: datetime, end: datetime, frauds: int) -> Span:

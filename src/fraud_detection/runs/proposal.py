@@ -146,7 +146,7 @@ def _verdict(evidence: Evidence) -> tuple[Outcome, str, tuple[Check, ...]]:
         looks = evidence.measured.looks
         if not looks:
             return Outcome.NO_DECISION, planned.reason, planned.checks
-        reason = explain_checks(looks[0].checks, looks[0]) if looks[0].checks else "no look could measure anything"
+        reason = explain_checks(looks[0].checks, looks[0]) if looks[0].checks else "; ".join(evidence.measured.warnings)
         outcome = Outcome.NO_DECISION if looks[0].champion_version is None else Outcome.REFUSED
         return outcome, reason, looks[0].checks
     record = shown.record
@@ -183,10 +183,12 @@ def windows_of(training: Span, holdout: Span, as_of: datetime, settings: Setting
 
 def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ...]:
     """The candidates that are looked at no longer; a first champion's candidate has one test."""
-    tested = [look.candidate for look in evidence.measured.looks if look.champion_version is None]
-    failed = tested if outcome is not Outcome.PROMOTED else []
-    used_up = (RetirementRecord(candidate=key, reason=RetirementReason.ALL_LOOKS_TAKEN) for key in failed)
-    return (*evidence.plan.shadow.retirements(), *used_up)
+    retired = {one.key: one.reason for one in evidence.measured.gone}
+    if outcome is not Outcome.PROMOTED:
+        tested = [look.candidate for look in evidence.measured.looks if look.champion_version is None]
+        retired |= {key: RetirementReason.ALL_LOOKS_TAKEN for key in tested if key not in retired}
+    retired = {one.candidate: one.reason for one in evidence.plan.shadow.retirements()} | retired
+    return tuple(RetirementRecord(candidate=key, reason=reason) for key, reason in retired.items())
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:

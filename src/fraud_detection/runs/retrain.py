@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fraud_detection.holdout import EverFrauds
 from fraud_detection.outputs import quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
@@ -133,11 +134,11 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
     settings, recipe = run.settings, recipe_hash(run.settings)
     log = run.registry.verified_log(recent_since(as_of, settings))
     shadow = Shadow.of(log.entries, serving.champion, as_of, recipe, settings)
-    trainer = Trainer(run.registry, transactions, recipe, settings, run.watch)
+    trainer = Trainer(run.registry, transactions, EverFrauds(transactions, settings), recipe, settings, run.watch)
     missing = check_columns(shadow, transactions, run.registry.commands)
     opening = run.log.find_opening(as_of)
     if opening is not None:
-        planned = recount(shadow, trainer)
+        planned = recount(shadow, trainer, opening)
     else:
         planned = plan(shadow, trainer, find_block(serving.pin, log.entries, as_of, settings.promotion))
         opening = _open(run, planned, log.head, as_of)

@@ -49,13 +49,18 @@ class Shadow:
     def of(
         cls, log: Iterable[LogEntry], champion: Champion | None, as_of: datetime, recipe: str, settings: Settings
     ) -> "Shadow":
-        """Read the log."""
+        """Read the log, up to the looks that this run takes itself: one that is finished later is the same run."""
         entries = tuple(log)
+        before = (
+            one
+            for one in sequential_entries(entries, as_of)
+            if not (isinstance(one, sequential.Look) and one.as_of == as_of)
+        )
         return cls(
             as_of,
             recipe,
             champion,
-            sequential_entries(entries, as_of),
+            tuple(before),
             candidate_records(entries, as_of),
             SequentialRule.of(settings.comparison),
             settings,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraud_detection.features import feature_names
+from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.fit import fit
 from fraud_detection.model.model import Model
 from fraud_detection.registry import CandidateLostError, NewCandidate, Registry
@@ -22,6 +23,7 @@ class Trainer:
 
     registry: Registry
     transactions: Transactions
+    frauds: EverFrauds
     recipe: str
     settings: Settings
     watch: Stopwatch

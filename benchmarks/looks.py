@@ -1,0 +1,244 @@
+"""What looks cost: one on many rows, and a run with many candidates in shadow beside a run with few.
+
+    python -m benchmarks.looks --check
+
+The first part takes one look on 200,000 rows that have come to the driver: labels, known cards, the cards'
+contributions, both limits, guardrails, slices and the bootstrap's interval. The second part replays daily runs on the
+simulator's transactions, once with a candidate a day until 29 are alive, once with one a month. Then the real program
+runs at the same as-of time in a copy of each, turn by turn. While the replay goes on promotions are frozen, so that the
+run that is timed is the worst there can be: it takes a look at every candidate that has frauds enough. Before it, runs
+with the freeze still on are timed: those keep 29 candidates and take no look.
+
+Where others use the cores meanwhile the seconds say little, the ratios still something.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from fraud_detection.cores import usable_cores
+from fraud_detection.promotion.sequential import SequentialRule
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.runs.looks import CHAMPION, Look, Scored, holdout_span, score_column, take_look
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.retrain import retrain
+from fraud_detection.schema import CandidateKey, CandidateRecord, LookKey, Span
+from fraud_detection.settings import Settings
+from fraud_detection.spark_session import Engine
+from fraud_detection.storage import open_folder
+from fraud_simulation.demo import regimes
+from fraud_simulation.files import write_days
+from fraud_simulation.fraud import World
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS, CARDS, DAYS, FRAUDS = 200_000, 20_000, 28, 1_250
+HIDDEN = 0.17  # of the frauds: no model sees anything suspicious about them
+MOST_SECONDS, MOST_RATIO = 1.0, 1.3
+MANY = 29
+FIRST_DAY, SERVES, ENDS = date(2026, 1, 1), datetime(2026, 2, 5, tzinfo=UTC), datetime(2026, 3, 6, 5, tzinfo=UTC)
+FREEZE = {"from": "2026-01-01", "to": "2026-12-31", "reason": "the replay"}
+SMALL: dict[str, Any] = {
+    "data": {"columns": {"label_available_at": "label_available_at"}},
+    "windows": {"training_window_days": 14},
+    "training": {"min_training_frauds": 20},
+    "comparison": {"minimum_holdout_frauds": 20, "look_every_hours": 1, "first_champion_floor": 1},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Seconds of two runs that differ in the candidates alive, and the looks that each took."""
+
+    few: float
+    many: float
+    few_looks: int
+    many_looks: int
+
+
+def look_seconds(repetitions: int) -> list[float]:
+    """Of one thread, for one look on rows that were collected; those do not count what others do beside it."""
+    settings = Settings.model_validate({"data": SMALL["data"]})
+    look, scored = synthetic(settings)
+    rule, found = SequentialRule.of(settings.comparison), []
+    for _ in range(repetitions):
+        began = process_time()
+        taken = take_look(look, scored, rule, settings)
+        found.append(process_time() - began)
+        if taken.comparison is None or taken.record.holdout.transactions < 0.9 * ROWS:
+            raise SystemExit(f"the look is of {taken.record.holdout.transactions} rows; expected about {ROWS}")
+    return found
+
+
+def synthetic(settings: Settings, seed: int = 1) -> tuple[Look, Scored]:
+    """A look at four weeks: frauds in series on few cards, some of them hidden from both models."""
+    random = np.random.default_rng(seed)
+    end = datetime(2026, 3, 1, tzinfo=UTC)
+    start = end - timedelta(days=DAYS)
+    card = random.integers(0, CARDS, ROWS)
+    fraud = np.zeros(ROWS, np.int8)
+    fraud[random.choice(np.flatnonzero(card < CARDS // 30), FRAUDS, replace=False)] = 1
+    time = pd.Timestamp(start.replace(tzinfo=None)) + pd.to_timedelta(random.integers(0, DAYS * 86_400, ROWS), unit="s")
+    suspicion = 0.6 * random.normal(size=CARDS)[card] + 4 * fraud * (random.random(ROWS) > HIDDEN)
+    key, nothing = (
+        CandidateKey(start + timedelta(days=7), "recipe"),
+        Span(start=start, end=start, transactions=0, frauds=0),
+    )
+    record = CandidateRecord(
+        key=key,
+        training=nothing,
+        growth=1.5,
+        seed=7,
+        opened_at=end,
+        backfilled=False,
+        run_id="",
+        model_id="",
+        sha256="",
+    )
+    scores = {
+        name: 1 / (1 + np.exp(7 - suspicion - random.normal(size=ROWS))) for name in (CHAMPION, score_column(record))
+    }
+    as_of = end + timedelta(days=settings.windows.maturity_days)
+    late = pd.to_timedelta(np.where(fraud == 1, random.integers(8, 20, ROWS), 1), unit="D")
+    rows = pd.DataFrame(
+        {
+            "transaction_id": random.permutation(ROWS),
+            "transaction_time": time,
+            "amount": random.lognormal(3.0, 1.0, ROWS),
+            "customer_id": card,
+            "fraud": fraud,
+            "label_available_at": (time + late).to_numpy().clip(max=np.datetime64(as_of.replace(tzinfo=None))),
+            **scores,
+        }
+    )
+    first_seen = rows.groupby("customer_id")["transaction_time"].min()
+    look = Look(
+        LookKey(candidate=key, champion_version=1, number=9),
+        record,
+        holdout_span(record, start, as_of, None, settings),
+    )
+    return look, Scored(rows, (), rows[rows["fraud"] == 1], first_seen, start - timedelta(days=60))
+
+
+def pairs(repetitions: int, transactions_per_day: int) -> Iterator[tuple[str, Pair]]:
+    """Time runs that take no look, and runs that take every look they can."""
+    with tempfile.TemporaryDirectory(prefix="looks-") as name:
+        folder = Path(name)
+        days = (ENDS.date() - FIRST_DAY).days + 1
+        for _ in write_days(World(3, transactions_per_day, regimes()), folder / "input", FIRST_DAY, days):
+            pass
+        few, many = (replay(folder, kind, hours) for kind, hours in (("few", 24 * 30), ("many", 24)))
+        for what, freezes in (("no look is due", [FREEZE]), ("all looks are due at once", [])):
+            for number in range(repetitions):
+                found = [timed(folder, each, freezes, number) for each in (few, many)]
+                yield what, Pair(found[0][0], found[1][0], found[0][1], found[1][1])
+
+
+def replay(folder: Path, kind: str, every_hours: int) -> Path:
+    """An output folder after daily runs: a champion, and the candidates that were opened beside it."""
+    output = folder / kind
+    config = folder / f"{kind}.yaml"
+    given = {**SMALL, "comparison": {**SMALL["comparison"], "candidate_every_hours": every_hours}}
+    config.write_text(yaml.safe_dump(given), encoding="utf-8")
+    as_of = SERVES
+    while as_of < ENDS:
+        settings = Settings.model_validate({**given, "promotion": {"freezes": [] if as_of == SERVES else [FREEZE]}})
+        uri = f"sqlite:///{output}/mlflow.db"
+        request = Request(
+            settings, str(config), str(folder / "input"), str(output), uri, as_of, Engine.SAIL, datetime.now(UTC)
+        )
+        retrain(request, lambda _step, _line: None)
+        as_of += timedelta(days=1)
+    return output
+
+
+def timed(folder: Path, output: Path, freezes: list[dict[str, str]], number: int) -> tuple[float, int]:
+    """Seconds of the real program at the end of a replay, and the looks that it takes."""
+    copy = folder / f"{output.name}-{len(freezes)}-{number}"
+    shutil.copytree(output, copy)
+    config = folder / "timed.yaml"
+    given = yaml.safe_load((folder / f"{output.name}.yaml").read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**given, "promotion": {"freezes": freezes}}), encoding="utf-8")
+    words = ["--config", config, "--input", folder / "input", "--output", copy, "--as-of", ENDS.isoformat()]
+    command = [sys.executable, "-m", "fraud_detection_model", *map(str, words)]
+    began = perf_counter()
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    seconds = perf_counter() - began
+    decided = DecisionLog(open_folder(str(copy)), "fraud_detection").find(ENDS)
+    shutil.rmtree(copy)
+    return seconds, len(decided.looks) if decided else 0
+
+
+def report(seconds: list[float], found: list[tuple[str, Pair]]) -> Iterator[str]:
+    """Markdown: both tables, and on what machine."""
+    yield "# What looks cost"
+    yield ""
+    yield "Written by `python -m benchmarks.looks`, part of `make prove`; its docstring describes the method."
+    yield ""
+    yield f"Revision {_revision()}; {usable_cores()} cores, {platform.machine()}, Python {platform.python_version()};"
+    yield f"load average at the end {os.getloadavg()[0]:.1f}."
+    yield ""
+    yield f"One look on {ROWS:,} rows: {statistics.median(seconds):.2f} CPU seconds of one thread, at best"
+    yield f"{min(seconds):.2f} (median of {len(seconds)}; at most {MOST_SECONDS:g} s)."
+    yield ""
+    yield "| a whole run, when | candidates alive | looks | seconds (median) | ratio (median of the pairs) |"
+    yield "|---|---|---|---|---|"
+    for what in dict.fromkeys(name for name, _ in found):
+        own = [pair for name, pair in found if name == what]
+        few, many = (statistics.median(getattr(pair, side) for pair in own) for side in ("few", "many"))
+        yield f"| {what} | 2 | {own[0].few_looks} | {few:.1f} | 1 |"
+        yield f"| {what} | {MANY} | {own[0].many_looks} | {many:.1f} | {_ratio(own):.2f} |"
+
+
+def _ratio(own: list[Pair]) -> float:
+    return statistics.median(pair.many / pair.few for pair in own)
+
+
+def _revision() -> str:
+    """The commit, and whether the code differs from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "src", "benchmarks/looks.py")
+    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
+
+
+def main() -> None:
+    """Print the tables; with --check end with 1 if a limit is exceeded."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--transactions-per-day", type=int, default=3_000)
+    parser.add_argument("--output", type=Path, help="write the tables into this file, too")
+    parser.add_argument("--check", action="store_true", help="end with 1 if a limit is exceeded")
+    parser.add_argument("--only-look", action="store_true", help="measure one look, not whole runs")
+    given = parser.parse_args()
+    seconds = look_seconds(2 * given.repetitions + 1)
+    found = [] if given.only_look else list(pairs(given.repetitions, given.transactions_per_day))
+    text = "\n".join(report(seconds, found)) + "\n"
+    print(text, end="")
+    if given.output:
+        given.output.write_text(text, encoding="utf-8")
+    slow = [
+        what for what in {name for name, _ in found} if _ratio([p for name, p in found if name == what]) > MOST_RATIO
+    ]
+    if given.check and (slow or min(seconds) > MOST_SECONDS):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
