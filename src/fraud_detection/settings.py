@@ -167,7 +167,7 @@ class ComparisonSettings(_Section):
     risk: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     """Probability of any false promotion in 30 days; of the first champion's one test."""
     candidate_every_hours: Annotated[int, Field(ge=1, le=24 * RISK_PERIOD_DAYS)] = 24
-    """How often a candidate is frozen. More of them leave less risk for each look."""
+    """How often a candidate is frozen. More of them leave less risk for each look; at most 29 are alive."""
     look_every_hours: Annotated[int, Field(ge=1, le=24 * RISK_PERIOD_DAYS)] = 6
     """Due looks wait for the next of these hours, so that one cluster serves several."""
     shadow_days: Days = 28
