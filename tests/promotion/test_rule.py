@@ -94,12 +94,13 @@ def test_a_better_challenger_passes_every_check() -> None:
 @pytest.mark.parametrize(
     ("measured", "root", "failed", "words"),
     [
-        (WINNER, 3.89, "significance", "not significant: R_EL 3.89 of 3.9"),
+        (WINNER, 3.8999, "significance", "not significant: R_EL 3.8999 of 3.9000"),
+        (WINNER, 3.89, "significance", "not significant: R_EL 3.89 of 3.90"),
         (
             replace(WINNER, contributions=_contributions(0.0199)),
             4.2,
             "unseen_cards",
-            "smaller than 0.02, what a pattern could cost that no card of the hold-out has shown",
+            "smaller than 0.020, what a pattern could cost that no card of the hold-out has shown",
         ),
         (
             _rail("card_precision_at_100", Change(-0.1, -0.2, -0.0051)),

@@ -122,7 +122,7 @@ def test_a_refusal_says_what_was_missing_and_what_comes_next(capsys: pytest.Capt
     shown = _shown(capsys)
     assert shown[0].endswith("AP +0.004 < +0.060 · R_EL 0.62 < 3.71 · not passed")
     assert shown[5] == (
-        "decision    REFUSED · not significant: R_EL 0.62 of 3.71; smaller than 0.0604, what a pattern could cost that"
+        "decision    REFUSED · not significant: R_EL 0.62 of 3.71; smaller than 0.060, what a pattern could cost that"
         " no card of the hold-out has shown; 1 more check failed"
     )
     assert shown[7] == "next        267 of 304 frauds for look 6 at the candidate of 2026-04-13 06:00"

@@ -175,7 +175,7 @@ _DEFINITIONS = (
         "Significant: signed root of the empirical likelihood ratio",
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
-        failure=lambda check, _: f"not significant: R_EL {_number(check.value)} of {_number(check.limit)}",
+        failure=lambda check, _: f"not significant: R_EL {_of(check)}",
     ),
     CheckDefinition(
         "unseen_cards",
@@ -183,7 +183,7 @@ _DEFINITIONS = (
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
         failure=lambda check, _: (
-            f"smaller than {_number(check.limit)}, what a pattern could cost that no card of the hold-out has shown"
+            f"smaller than {check.limit or 0.0:.3f}, what a pattern could cost that no card of the hold-out has shown"
         ),
     ),
     CheckDefinition(
@@ -319,6 +319,15 @@ def guarded(check: Check) -> str:
 
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:.4g}"
+
+
+def _of(check: Check) -> str:
+    """Value and limit with two decimals, or as many as it takes to tell them apart."""
+    if check.value is None or check.limit is None:
+        return f"{_number(check.value)} of {_number(check.limit)}"
+    value, limit = check.value, check.limit
+    decimals = next((digits for digits in range(2, 9) if f"{value:.{digits}f}" != f"{limit:.{digits}f}"), 2)
+    return f"{value:.{decimals}f} of {limit:.{decimals}f}"
 
 
 def _version(value: float | None) -> str:
