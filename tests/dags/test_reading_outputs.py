@@ -117,16 +117,17 @@ def test_objects_are_read_by_name(results: Any, leave: Any) -> None:
 
 
 def test_the_last_decision_is_found_by_names_alone(results: Any, leave: Any) -> None:
-    """Fails when the check takes a rollback, or another model's decision, for the last decision."""
+    """Fails when the check takes a rollback, an opening or another model's decision for the last decision."""
     assert results.last_decision("m", AS_OF) is None
     for hours in range(-3, 4):
         leave(_decision(AS_OF + timedelta(hours=hours)))
     leave(OUTPUTS.intervention_file("m", "rollback", datetime(2026, 6, 1, 9, 15, 0, 123456, tzinfo=UTC)))
     leave(OUTPUTS.decision_file("another", datetime(2027, 1, 1, tzinfo=UTC)))
+    leave(OUTPUTS.opening_file("m", AS_OF + timedelta(hours=5)))
     assert results.last_decision("m", AS_OF) == AS_OF + timedelta(hours=3)
     assert results.last_decision("m", AS_OF + timedelta(hours=3)) == AS_OF + timedelta(hours=3)
     assert results.last_decision("m", AS_OF + timedelta(hours=4)) is None
-    assert len(results.names(OUTPUTS.decisions_folder("m"))) == 8
+    assert len(results.names(OUTPUTS.decisions_folder("m"))) == 9
 
 
 @pytest.mark.parametrize(

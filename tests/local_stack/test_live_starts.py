@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from live_stack import Live, Run
+from live_stack import Live, Run, decided
 
 from local_stack import seeding
 from local_stack.settings import DEFAULTS, ROOT
@@ -48,7 +48,7 @@ def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
             assert "UTC (SCHEDULE in .env)" in lines["next"]
             assert live.stack.airflow_url in lines["Airflow"]
         assert live.champion() is None
-        decided = sorted((live.stack.bucket / "output_data" / "decisions").rglob("*.json"))
-        assert len(live.emulator.events("job", status="PROVISIONING")) == len(decided)
+        jobs = live.emulator.events("job", status="PROVISIONING")
+        assert len(jobs) == len(decided(live.stack.bucket / "output_data"))
     finally:
         live.command("down")
