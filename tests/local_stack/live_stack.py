@@ -280,7 +280,8 @@ class Run:
 
 def decided(output: Path) -> list[Path]:
     """The decisions of an output folder, oldest first; without the openings, which the log keeps beside them."""
-    return sorted(path for path in (output / "decisions").rglob("*.json") if is_decision(path.name))
+    files = (output / "decisions").rglob("*.json")
+    return sorted(path for path in files if is_decision(path.relative_to(output).as_posix()))
 
 
 class Proxy(ThreadingHTTPServer):
