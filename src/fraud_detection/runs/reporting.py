@@ -47,7 +47,7 @@ def report_data(
         attributions=explained,
         attributed_rows=rows,
         card_precision=_card_precision(shown) if shown else None,
-        shadow=_shadow_data(evidence, decision.as_of),
+        shadow=shadow_data(evidence, decision.as_of),
         label_delays=_label_delays(data.profile),
         data_fingerprint=decision.data_fingerprint,
         reasons=REASONS,
@@ -77,7 +77,7 @@ def _card_precision(shown: Shown) -> DailyPrecision:
     return DailyPrecision(days, champion, np.zeros(0) if challenger is None else challenger)
 
 
-def _shadow_data(evidence: Evidence, as_of: datetime) -> ShadowData:
+def shadow_data(evidence: Evidence, as_of: datetime) -> ShadowData:
     measured, plan = evidence.measured, evidence.plan
     taken = plan.shadow.with_looks(look.key for look in measured.looks)
     counts = {one.look.candidate: one.counts for one in plan.next_looks}
