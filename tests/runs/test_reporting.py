@@ -88,7 +88,7 @@ def test_the_reports_of_a_first_champion_and_of_a_refusal(job: Job, tmp_path: Pa
     assert sample is not None
     assert 100 < int(sample[1].replace(",", "")) <= first["holdout"]["transactions"]
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/output/mlflow.db")
-    assert first["report"] in client.get_model_version("fraud_detection", "1").description
+    assert first["report"] in str(client.get_model_version("fraud_detection", "1").description)
 
     refused = job(json=True, as_of=(AS_OF + timedelta(hours=1)).isoformat()).json
     page = Path(refused["report"]).read_text(encoding="utf-8")
