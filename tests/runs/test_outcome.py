@@ -1,6 +1,7 @@
 """The run outcome that a job leaves for the schedule; the DAG reads these fields."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from conftest import AS_OF, Job
+from conftest import AS_OF, SETTINGS, Job
 from factories import candidate_record, decision, look_record
 
 from fraud_detection.runs.outcome import RunOutcome, record_run_outcome
@@ -39,6 +40,27 @@ def test_a_decision_is_recorded_for_the_scheduler(job: Job, tmp_path: Path) -> N
     assert (look["passed"], look["champion_version"]) == (True, None)
     assert found["difference"] == look["difference"]
     assert found["checks"][: len(look["checks"])] == look["checks"]  # those of the registration follow
+
+
+def test_a_run_before_the_next_look_says_how_many_frauds_are_missing(job: Job, tmp_path: Path) -> None:
+    """Fails when a run without a look is an error, or does not say what it waits for, or is repeated with another."""
+    job()
+    later = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_look_frauds": 1000}}
+    ran = job(json=True, run_name="run-1", settings=later, as_of=(AS_OF + timedelta(hours=1)).isoformat())
+    assert ran.exit_code == 0, ran.stderr
+    found = _outcome(tmp_path)
+    assert (found["decision"], found["exit_code"], found["difference"], found["looks"]) == ("no_decision", 0, None, [])
+    assert re.search(r"^\d+ of 1000 frauds for look 1 at the candidate of 2026-02-", found["reason"])
+    assert f"NO DECISION · {found['reason']}" in ran.stderr
+    assert len(ran.json["opened"]) == 2, "runs are rare here, so a backfilled candidate is opened, too"
+
+    log = sorted(path.name for path in (tmp_path / "output" / "decisions" / "fraud_detection").iterdir())
+    again = job(json=True, settings=later, as_of=(AS_OF + timedelta(hours=1)).isoformat())
+    assert (again.exit_code, again.json["reason"]) == (0, found["reason"])
+    early = job(json=True, settings=later, as_of=(AS_OF - timedelta(hours=1)).isoformat())
+    assert (early.exit_code, early.json["decision"], early.json["looks"]) == (0, "no_decision", [])
+    assert "is before 2026-03-01 01:00" in early.json["reason"]
+    assert sorted(path.name for path in (tmp_path / "output" / "decisions" / "fraud_detection").iterdir()) == log
 
 
 def test_difference_and_checks_are_those_of_the_look_with_the_largest_root(tmp_path: Path) -> None:
