@@ -45,7 +45,7 @@ def test_a_log_of_the_release_before_tells_what_happened() -> None:
     """Fails when an upgrade loses decisions, or no longer knows which version should be in service."""
     log = DecisionLog(open_folder(str(SCHEMA_1)), "fraud_detection")
     outcomes = {entry.outcome for entry in log.history() if isinstance(entry, Decision)}
-    assert outcomes == set(Outcome)
+    assert outcomes == set(Outcome) - {Outcome.NEEDS_REVIEW}  # which that release did not know
     assert len(log.history()) == len(LOG)
     last = log.last_change()
     assert isinstance(last, Intervention)

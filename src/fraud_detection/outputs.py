@@ -16,7 +16,9 @@ DECISIONS = "decisions/"
 
 _DECISION = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z\.json")
 _OPENING = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z-opening\.json")
-_INTERVENTION = re.compile(r"decisions/[^/]+/\d{8}T\d{12}Z-(rollback|pin|unpin|retire-champion|accept-log)\.json")
+_INTERVENTION = re.compile(
+    r"decisions/[^/]+/\d{8}T\d{12}Z-(rollback|pin|unpin|retire-champion|approve|reject|promote|accept-log)\.json"
+)
 
 
 def decisions_folder(model_name: str) -> str:

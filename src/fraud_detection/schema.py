@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     """What a run decided."""
 
     PROMOTED = "promoted"
+    NEEDS_REVIEW = "needs_review"  # a look passed, and a person promotes its candidate
     REFUSED = "refused"
     NO_DECISION = "no_decision"
 
@@ -180,6 +181,7 @@ class RetirementReason(StrEnum):
     CROWDED_OUT = "crowded_out"  # too many are alive, and others of about its age are among them
     LOST = "lost"  # its model is missing or damaged, and cannot be trained again
     COLUMNS_GONE = "columns_gone"  # it reads columns that the data no longer have
+    REJECTED = "rejected"  # by a person
 
 
 class RetirementRecord(Stored):

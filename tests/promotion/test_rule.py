@@ -161,7 +161,7 @@ def test_the_minimum_effect_is_named_as_it_is(limit: float, words: str) -> None:
 def test_a_pin_is_named_first() -> None:
     """Fails when the reason of a run beside a pin names everything but the command that goes on."""
     pinned = Check(name="not_pinned", value=3, limit=None, passed=False)
-    assert explain_checks((*_checks(root=0.0), pinned), EVIDENCE).startswith("the champion is pinned by a rollback; ")
+    assert explain_checks((*_checks(root=0.0), pinned), EVIDENCE).startswith("the champion is pinned; ")
 
 
 def test_limits_are_inclusive() -> None:

@@ -26,6 +26,7 @@ from fraud_detection.promotion.sequential import (
     LookResult,
     LookState,
     NextLook,
+    Rejection,
     Retirement,
     SequentialRule,
     alive_candidates,
@@ -162,7 +163,7 @@ def test_neither_the_order_of_entries_nor_later_ones_matter(history: History, se
 def _time(entry: LogEntry) -> datetime:
     if isinstance(entry, Candidate):
         return entry.opened_at
-    if isinstance(entry, Retirement):
+    if isinstance(entry, Retirement | Rejection):
         return entry.at
     return entry.look.as_of if isinstance(entry, ClosedLook) else entry.as_of
 

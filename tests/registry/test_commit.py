@@ -368,6 +368,7 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
     other = here.client.create_model_version(NAME, here.client.get_model_version(NAME, "1").source)
     here.client.set_registered_model_alias(NAME, "champion", other.version)
     (completed,) = world(here.output).registry.resume_open_intents(T2)
+    assert isinstance(completed, Decision)
     assert (completed.outcome, completed.version) == (Outcome.REFUSED, None)
     assert [(c.name, c.value, c.limit) for c in completed.checks if not c.passed] == [("champion_unchanged", 3, 1)]
     assert here.versions() == [1, 3]  # the refused version is gone

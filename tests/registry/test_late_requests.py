@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.aliases import service
-from fraud_detection.registry.decision_log import Intervention
+from fraud_detection.registry.decision_log import PROMOTIONS, Action, Intervention
 from fraud_detection.registry.log_chain import HEAD_TAG, restore_head
 from fraud_detection.registry.restoration import LoggedService, exclusive, logged_service, restore_service
 from fraud_detection.schema import Decision
@@ -50,6 +50,16 @@ def refused_promotion(stage: Stage) -> Work:
     created.__name__ = create.__name__
     stage.client.create_model_version = created  # type: ignore[method-assign]
     return run
+
+
+def approval(stage: Stage) -> Work:
+    return stage.approval()
+
+
+def override_after_retirement(stage: Stage) -> Work:
+    """It ends the retirement."""
+    stage.registry().retire(2, "the schema changed", "boris")
+    return stage.approval(Action.PROMOTE, compared=None)
 
 
 def rollback(stage: Stage) -> Work:
@@ -89,6 +99,18 @@ CLOSING = ["log_text", "log_text", "set_terminated", "log_batch", RELEASE]
 REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
     promotion: [LEASE, "create_model_version", ALIAS, ALIAS, TAG, LOG, TAG, *CLOSING],
     first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, TAG, *CLOSING],
+    approval: [LEASE, "create_model_version", ALIAS, ALIAS, TAG, LOG, TAG, "set_terminated", "log_batch", RELEASE],
+    override_after_retirement: [
+        LEASE,
+        "create_model_version",
+        ALIAS,
+        NO_TAG,
+        LOG,
+        TAG,
+        "set_terminated",
+        "log_batch",
+        RELEASE,
+    ],
     rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
     rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, TAG, RELEASE],
     pin: [LEASE, TAG, ALIAS, TAG, LOG, TAG, RELEASE],
@@ -208,6 +230,11 @@ def test_a_late_request_changes_nothing_that_is_in_force(
 def assert_as_logged(stage: Stage, where: str) -> None:
     history = stage.log.history()
     promoted = [entry.version for entry in history if isinstance(entry, Decision) and entry.version is not None]
+    promoted += [
+        entry.to_version
+        for entry in history
+        if isinstance(entry, Intervention) and entry.action in PROMOTIONS and entry.to_version is not None
+    ]
     assert sorted(stage.client.versions) == sorted(promoted), where
     context = stage.registry()._context
     assert serving(stage) == logged_service(context.log.history()), where
@@ -229,6 +256,10 @@ def promote_of_two(stage: Stage, number: int) -> object:
     compared = stage.client.aliases.get("champion")
     runs = [stage.promotion(T2 + timedelta(hours=number, minutes=minute), compared) for minute in (0, 30)]
     return [run() for run in runs]
+
+
+def approve(stage: Stage, _number: int) -> object:
+    return stage.approval(compared=stage.client.aliases.get("champion"))()
 
 
 def roll_back(stage: Stage, _number: int) -> object:
@@ -255,6 +286,7 @@ def retire(stage: Stage, _number: int) -> object:
 OPERATIONS = [
     promote,
     promote_of_two,
+    approve,
     roll_back,
     roll_back_to_any,
     pin_the_champion,

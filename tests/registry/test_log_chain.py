@@ -309,7 +309,7 @@ def test_a_whole_log_needs_no_acceptance(three: Log, monkeypatch: pytest.MonkeyP
 
 
 def _accept(log: Log, monkeypatch: pytest.MonkeyPatch) -> Intervention:
-    monkeypatch.setattr("fraud_detection.registry.rollback._finish_what_is_possible", lambda *_: None)
+    monkeypatch.setattr("fraud_detection.registry.rollback.finish_what_is_possible", lambda *_: None)
     return log.registry.accept_log("the disk was lost", "anna")
 
 

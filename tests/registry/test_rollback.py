@@ -182,6 +182,7 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
         with rollback_just_before(registration.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
             served.record_as_it_is(promotion, seed=2)
     (decided,) = world(served.output).registry.resume_open_intents(T2)
+    assert isinstance(decided, Decision)
     assert failed(decided) == ["not_pinned"]
     assert served.versions() == [1, 2]
     assert served.aliases() == {"champion": 1, "previous_champion": 2}

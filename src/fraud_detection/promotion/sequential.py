@@ -148,7 +148,15 @@ class Retirement:
     reason: RetirementReason
 
 
-LogEntry = Candidate | Look | ClosedLook | Retirement
+@dataclass(frozen=True)
+class Rejection:
+    """Log entry: a person rejected a candidate; the next run retires it."""
+
+    candidate: CandidateKey
+    at: datetime
+
+
+LogEntry = Candidate | Look | ClosedLook | Retirement | Rejection
 
 
 @dataclass(frozen=True)
@@ -372,9 +380,11 @@ def _in_shadow(
 ) -> list[tuple[Candidate, RetirementReason | None]]:
     """The candidates that no entry has retired, oldest first, each with the reason to do so now."""
     retired = {entry.candidate for entry in log if isinstance(entry, Retirement) and entry.at <= as_of}
+    rejected = {entry.candidate for entry in log if isinstance(entry, Rejection) and entry.at <= as_of}
     taken = _last_numbers(log, champion, as_of)
     candidates = [one for one in _candidates(log, as_of) if one.key not in retired]
     reasons = {one.key: _retirement_reason(one, taken.get(one.key, 0), champion, as_of, rule) for one in candidates}
+    reasons |= {key: RetirementReason.REJECTED for key in reasons if key in rejected}
     alive = [one for one in candidates if reasons[one.key] is None]
     while len(alive) > rule.most_alive:
         crowded = _most_crowded(alive, as_of)

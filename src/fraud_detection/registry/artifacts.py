@@ -31,11 +31,14 @@ class ModelVersionTags:
     """Of the model's file."""
     recipe: str | None = None
     """See `recipe.recipe_hash`; versions of earlier releases have none."""
+    promoted_by: str | None = None
+    """The person who approved or promoted it, with the verb; None where a run promoted it."""
 
     def as_tags(self) -> dict[str, str]:
         span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
-        recipe = {} if self.recipe is None else {"recipe": self.recipe}
-        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | recipe | span
+        optional = {"recipe": self.recipe, "promoted_by": self.promoted_by}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | given | span
 
     @classmethod
     def from_tags(cls, tags: dict[str, str]) -> Self:
@@ -46,7 +49,8 @@ class ModelVersionTags:
         """
         try:
             training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
-            return cls(datetime.fromisoformat(tags["as_of"]), training, tags["sha256"], tags.get("recipe"))
+            as_of = datetime.fromisoformat(tags["as_of"])
+            return cls(as_of, training, tags["sha256"], tags.get("recipe"), tags.get("promoted_by"))
         except KeyError as error:
             raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
         except (ValidationError, ValueError) as error:

@@ -28,7 +28,7 @@ from fraud_detection.outputs import (
     time_in,
 )
 from fraud_detection.registry.aliases import Pin, Retirement
-from fraud_detection.schema import Decision, Opening, Outcome, Stored
+from fraud_detection.schema import CandidateKey, Decision, Opening, Outcome, Stored
 from fraud_detection.storage import Storage
 
 _READERS = 8
@@ -42,7 +42,14 @@ class Action(StrEnum):
     PIN = "pin"
     UNPIN = "unpin"
     RETIRE = "retire-champion"
+    APPROVE = "approve"
+    REJECT = "reject"
+    PROMOTE = "promote"  # an override: without a look that passed, or without waiting for it
     ACCEPT_LOG = "accept-log"
+
+
+PROMOTIONS = (Action.APPROVE, Action.PROMOTE)
+"""They make a candidate a version, and put it into service."""
 
 
 class Intervention(Stored):
@@ -55,14 +62,19 @@ class Intervention(Stored):
     reason: str
     from_version: int | None  # None: no champion was in service
     to_version: int | None  # None: no champion is in service
-    pinned_at: datetime  # of the pin that was set, or that an unpin removed; of anything else its own time
+    # When the pin was set, or that which an unpin removed; when a candidate's promotion was requested; of anything else
+    # its own time.
+    pinned_at: datetime
+    candidate: CandidateKey | None = None  # that was approved, rejected or promoted
+    decision_as_of: datetime | None = None  # of the decision that an approval or a rejection answers
     # SHA-256 of the log's entry before this one; where the log was accepted, of all that it held. The log fills it in.
     previous_entry: str | None = None
 
     @model_serializer(mode="wrap")
     def _as_its_release_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         content: dict[str, object] = write(self)
-        return {name: value for name, value in content.items() if name != "previous_entry" or value is not None}
+        later = ("candidate", "decision_as_of", "previous_entry")
+        return {name: value for name, value in content.items() if name not in later or value is not None}
 
 
 Entry = Decision | Intervention
@@ -124,10 +136,16 @@ class DecisionLog:
         Raises:
             FraudDetectionError: an object is broken; it is named.
         """
-        happened = (name for name in self.names() if not is_opening(name))
-        entries = [self.parse(name, content) for name, content in self.contents(happened).items()]
-        found = [entry for entry in entries if not isinstance(entry, Opening)]
-        return tuple(sorted(found, key=lambda entry: (entry_time(entry), entry_name(entry))))
+        happened = self._parsed(name for name in self.names() if not is_opening(name))
+        return tuple(entry for entry in happened if not isinstance(entry, Opening))
+
+    def entries(self) -> tuple[LogEntry, ...]:
+        """Every entry, in the order in which they came into force.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        return self._parsed(self.names())
 
     def unfinished_openings(self) -> tuple[Opening, ...]:
         """The openings of runs that were killed before they decided, oldest first."""
@@ -195,6 +213,10 @@ class DecisionLog:
             f"{self.url(name)} is not named like a decision (20180822T000000Z.json); move it away"
         )
 
+    def _parsed(self, names: Iterable[str]) -> tuple[LogEntry, ...]:
+        found = [self.parse(name, content) for name, content in self.contents(names).items()]
+        return tuple(sorted(found, key=lambda entry: (entry_time(entry), entry_name(entry))))
+
     def _read(self, name: str, kind: type[_Kind]) -> _Kind | None:
         content = self._storage.read(name)
         return None if content is None else self._parse(name, content, kind)
@@ -233,10 +255,10 @@ def logged_change(entry: Intervention) -> Pin | Retirement | None:
 
 
 def changes_service(entry: Entry) -> bool:
-    """Whether it is a promotion, rollback or retirement."""
+    """Whether it is a promotion, by a run or a person, a rollback or a retirement."""
     if isinstance(entry, Decision):
         return entry.outcome is Outcome.PROMOTED
-    return entry.action in (Action.ROLLBACK, Action.RETIRE)
+    return entry.action in (Action.ROLLBACK, Action.RETIRE, *PROMOTIONS)
 
 
 def stored_form(entry: LogEntry) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from fraud_detection.promotion import sequential
-from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
 from fraud_detection.registry.log_chain import RECENT
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, LookKey, LookRecord, Opening
 from fraud_detection.settings import Settings
@@ -20,9 +20,15 @@ def recent_since(as_of: datetime, settings: Settings) -> datetime:
 def sequential_entries(entries: Iterable[LogEntry], as_of: datetime) -> tuple[sequential.LogEntry, ...]:
     """What the entries up to `as_of` say to the promotion rule.
 
-    The test of a first champion is not among the looks: it shares its risk with no other.
+    The test of a first champion is not among the looks: it shares its risk with no other. What a person has rejected
+    counts at once, as a pin does: a run may be for an as-of time that is past.
     """
-    return tuple(found for entry in _until(entries, as_of) for found in _sequential(entry))
+    log = tuple(entries)
+    rejected = (one.candidate for one in log if isinstance(one, Intervention) and one.action is Action.REJECT)
+    return (
+        *(found for entry in _until(log, as_of) for found in _sequential(entry)),
+        *(sequential.Rejection(key, as_of) for key in rejected if key is not None),
+    )
 
 
 def candidate_records(entries: Iterable[LogEntry], as_of: datetime) -> dict[CandidateKey, CandidateRecord]:

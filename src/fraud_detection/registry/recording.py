@@ -15,7 +15,9 @@ from fraud_detection.registry.artifacts import digest, log_model
 from fraud_detection.registry.commit import PUBLICATION_FILE, Intent, apply_intent, resume_intent
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
+from fraud_detection.registry.decision_log import Entry
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
+from fraud_detection.registry.promotion_by_hand import KIND, KIND_TAG, resume_promotion
 from fraud_detection.registry.registration import (
     INTENT_FILE,
     INTENT_TAG,
@@ -77,10 +79,11 @@ def record_decision(context: Context, decision: Decision, record: RunRecord) -> 
     return apply_intent(context, run, intent, None if promotion is None else promotion.verification)
 
 
-def resume_open_intents(context: Context) -> tuple[Decision, ...]:
-    """Apply what killed runs left open, in the order in which they began; the decisions that stand."""
+def resume_open_intents(context: Context) -> tuple[Entry, ...]:
+    """Apply what killed runs and commands left open, in the order in which they began; the entries that stand."""
     runs = search_runs(context, f"tags.`{INTENT_TAG}` = '{OPEN}'")
-    return tuple(resume_intent(context, run) for run in sorted(runs, key=lambda run: int(run.info.start_time)))
+    entries = (_resume(context, run) for run in sorted(runs, key=lambda run: int(run.info.start_time)))
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def end_abandoned_runs(context: Context, as_of: datetime | None) -> None:
@@ -99,6 +102,10 @@ def loggable(connection: Connection, value: object) -> str:
     """A parameter or tag as MLflow may keep it: without passwords, and no longer than it allows."""
     text = connection.masked(str(value))
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _resume(context: Context, run: Any) -> Entry | None:  # noqa: ANN401
+    return (resume_promotion if run.data.tags.get(KIND_TAG) == KIND else resume_intent)(context, run)
 
 
 def _promotion(decision: Decision, challenger: Model | None) -> _Promotion | None:

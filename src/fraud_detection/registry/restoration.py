@@ -22,6 +22,7 @@ from fraud_detection.registry.aliases import (
 )
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import (
+    PROMOTIONS,
     Action,
     Entry,
     Intervention,
@@ -47,13 +48,14 @@ class LoggedService:
 def logged_service(history: Sequence[Entry]) -> LoggedService:
     """Repeat what each entry has changed, in the order in which they came into force.
 
-    - A promotion puts its version into service. `previous_champion` is the version that it was compared with; without
-      one it stays. A pin ends, and so does a retirement, except that of the promoted version itself.
+    - A promotion, by a run or a person, puts its version into service. `previous_champion` is the version that it was
+      compared with; without one it stays. A pin ends, and so does a retirement, except that of the promoted version
+      itself.
     - A rollback puts its version into service and pins it. `previous_champion` is the version that left; without one
       it stays, unless it is the version that returned: then there is none.
     - A retirement leaves no champion, and the retired version as `previous_champion`.
     - A pin keeps the version in service.
-    - An unpin ends the pin. Accepting the log changes nothing.
+    - An unpin ends the pin. Accepting the log or rejecting a candidate changes nothing.
     """
     logged = reduce(_after, history, LoggedService())
     unpinned = {
@@ -122,7 +124,10 @@ def _restore_after_loss(context: Context, lease: Lease, discard: Callable[[Lease
 
 def _after(before: LoggedService, entry: Entry) -> LoggedService:
     if isinstance(entry, Decision):
-        return _after_promotion(before, entry) if entry.outcome is Outcome.PROMOTED else before
+        promoted = entry.outcome is Outcome.PROMOTED
+        return _after_promotion(before, entry.version, entry.champion_version) if promoted else before
+    if entry.action in PROMOTIONS:
+        return _after_promotion(before, entry.to_version, entry.from_version)
     change = logged_change(entry)
     if isinstance(change, Pin):
         return LoggedService(change.to_version, _previous_after_rollback(before, change), change)
@@ -131,11 +136,11 @@ def _after(before: LoggedService, entry: Entry) -> LoggedService:
     return replace(before, change=None) if entry.action is Action.UNPIN else before
 
 
-def _after_promotion(before: LoggedService, decision: Decision) -> LoggedService:
-    compared, change = decision.champion_version, before.change
-    stays = isinstance(change, Retirement) and change.version == decision.version
+def _after_promotion(before: LoggedService, version: int | None, compared: int | None) -> LoggedService:
+    change = before.change
+    stays = isinstance(change, Retirement) and change.version == version
     previous = before.previous_champion if compared is None else compared
-    return LoggedService(decision.version, previous, change if stays else None)
+    return LoggedService(version, previous, change if stays else None)
 
 
 def _previous_after_rollback(before: LoggedService, pin: Pin) -> int | None:

@@ -23,7 +23,7 @@ from fraud_detection.registry.aliases import (
 )
 from fraud_detection.registry.champion import load_version
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, Intervention
+from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.registry.lease import Lease
 from fraud_detection.registry.log_chain import (
     LogMismatchError,
@@ -34,12 +34,11 @@ from fraud_detection.registry.log_chain import (
 )
 from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
 from fraud_detection.registry.restoration import exclusive, is_superseded, restore_service
-from fraud_detection.schema import Decision
 
 
 def rollback(context: Context, to: int | None, reason: str, who: str) -> Intervention:
     """Put an earlier version into service, and pin it; see `Registry.rollback`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.ROLLBACK and to in (None, finished.to_version):
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"rollback by {who}") as lease:
@@ -54,7 +53,7 @@ def rollback(context: Context, to: int | None, reason: str, who: str) -> Interve
 
 def pin(context: Context, reason: str, who: str) -> Intervention:
     """Keep the champion in service until an unpin; see `Registry.pin`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.PIN:
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"pin by {who}") as lease:
@@ -74,7 +73,7 @@ def pin(context: Context, reason: str, who: str) -> Intervention:
 
 def retire(context: Context, version: int, reason: str, who: str) -> Intervention:
     """Take the champion out of service without another; see `Registry.retire`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.RETIRE and finished.from_version == version:
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"retire-champion by {who}") as lease:
@@ -89,7 +88,7 @@ def retire(context: Context, version: int, reason: str, who: str) -> Interventio
 
 def unpin(context: Context, reason: str, who: str) -> Intervention:
     """Let automatic promotion resume; see `Registry.unpin`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.UNPIN:
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"unpin by {who}") as lease:
@@ -116,7 +115,7 @@ def unpin(context: Context, reason: str, who: str) -> Intervention:
 
 def accept_log(context: Context, reason: str, who: str) -> Intervention:
     """Go on with a decision log that is not the one that was written; see `Registry.accept_log`."""
-    _finish_what_is_possible(context)
+    finish_what_is_possible(context)
     with context.connection.translate_errors(), exclusive(context, f"accept-log by {who}") as lease:
         try:
             verify_chain(context)
@@ -138,7 +137,7 @@ def accept_log(context: Context, reason: str, who: str) -> Intervention:
     raise FraudDetectionError(f"the decision log of {context.name} is the one that was written; nothing to accept")
 
 
-def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decision, ...]:
+def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Entry, ...]:
     """Finish what killed runs and commands left unfinished; see `Registry.resume_open_intents`."""
     with context.connection.translate_errors():
         _finish_change(context)
@@ -170,7 +169,7 @@ def _finish_change(context: Context) -> Intervention | None:
         return _finish(context, change, lease)
 
 
-def _finish_what_is_possible(context: Context) -> Intervention | None:
+def finish_what_is_possible(context: Context) -> Intervention | None:
     """Finish what was killed, as far as possible: no person's command may depend on an earlier one, or on a run.
 
     Returns:

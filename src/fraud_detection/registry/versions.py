@@ -4,19 +4,20 @@ from datetime import datetime
 
 from fraud_detection.commands import Commands
 from fraud_detection.model.model import Model
-from fraud_detection.registry import candidates, rollback
+from fraud_detection.registry import approvals, candidates, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
 from fraud_detection.registry.candidates import NewCandidate
 from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context, Publish
-from fraud_detection.registry.decision_log import DecisionLog, Intervention
+from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
 from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
 from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
+from fraud_detection.settings import Promotion
 
 
 class Registry:
@@ -121,8 +122,8 @@ class Registry:
             end_abandoned_runs(self._context, decision.as_of)
             return record_decision(self._context, decision, record)
 
-    def resume_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
-        """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
+    def resume_open_intents(self, as_of: datetime | None = None) -> tuple[Entry, ...]:
+        """Finish what killed runs and commands left unfinished, and return the entries that came into force.
 
         Args:
             as_of: the as-of time of the run that asks. Runs of this time that were killed before they had an intent
@@ -167,6 +168,38 @@ class Registry:
             FraudDetectionError: another version is in service, or none ever was.
         """
         return rollback.retire(self._context, version, reason, who)
+
+    def approve(self, candidate: str, reason: str, who: str, settings: Promotion) -> Intervention:
+        """Promote a candidate that has passed a look and waits for approval.
+
+        Args:
+            candidate: its name, see `candidate_names`.
+            reason: why, for the log.
+            who: for the log.
+            settings: with the change freeze, and how long a winner waits.
+
+        Raises:
+            FraudDetectionError: it does not wait (any longer), promotions are frozen, a version is pinned, the champion
+                has changed, or the model is lost or is not the one that was compared.
+        """
+        return approvals.approve(self._context, candidate, reason, who, settings)
+
+    def reject(self, candidate: str, reason: str, who: str) -> Intervention:
+        """Take a candidate out of shadow: no look is taken at it any more, and the next run deletes its files.
+
+        Raises:
+            FraudDetectionError: there is no such candidate, or it is retired, rejected or promoted already.
+        """
+        return approvals.reject(self._context, candidate, reason, who)
+
+    def promote(self, candidate: str, reason: str, who: str) -> Intervention:
+        """Promote a candidate as an override: whatever its looks say, and during a change freeze.
+
+        Raises:
+            FraudDetectionError: there is no such candidate, it is retired, rejected or promoted already, its model is
+                lost, or a version is pinned.
+        """
+        return approvals.promote(self._context, candidate, reason, who)
 
     def verified_log(self, since: datetime | None = None) -> VerifiedLog:
         """The entries of the decision log since then, by the times in their names, and all interventions.

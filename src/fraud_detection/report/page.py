@@ -100,6 +100,8 @@ def _verdict(decision: Decision) -> _Verdict:
         case Outcome.PROMOTED:
             replaced = f"It replaces v{in_service}."
             return _Verdict("promoted", "✓", f"PROMOTED as{new}" if new else "PROMOTED", replaced)
+        case Outcome.NEEDS_REVIEW:
+            return _Verdict("needs-review", "?", "NEEDS REVIEW", f"The challenger waits for approval. {stays}")
         case Outcome.REFUSED:
             return _Verdict("refused", "✕", "REFUSED", stays)
         case _:

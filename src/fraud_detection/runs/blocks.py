@@ -1,12 +1,13 @@
 """What stops promotions for a while: a pin, a change freeze, or a promotion a short time ago."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fraud_detection.promotion.checks import measure
+from fraud_detection.promotion.freezes import freeze_reason
 from fraud_detection.registry.aliases import Pin
-from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.decision_log import PROMOTIONS, Intervention, LogEntry
 from fraud_detection.schema import Check, Decision, Outcome
 from fraud_detection.settings import Promotion
 
@@ -23,15 +24,15 @@ def find_block(pin: Pin | None, log: Iterable[LogEntry], as_of: datetime, settin
     """What stops promotions at an as-of time, or None; a user's pin comes first."""
     if pin is not None:
         return Block(pin.text, (measure("not_pinned", pin.to_version),))
-    for freeze in settings.freezes:
-        if freeze.first <= as_of.date() <= freeze.last:
-            return Block(f"promotions are frozen from {freeze.first} to {freeze.last}: {freeze.reason}")
-    promotions = [entry.as_of for entry in log if isinstance(entry, Decision) and entry.outcome is Outcome.PROMOTED]
-    last = max((at for at in promotions if at < as_of), default=None)
-    hours = settings.hours_between_promotions
-    if last is None or as_of - last >= timedelta(hours=hours):
-        return None
-    return Block(
-        f"the last promotion was at {last:%Y-%m-%d %H:%M}, and promotion.hours_between_promotions is {hours}: the next"
-        f" can be at {last + timedelta(hours=hours):%Y-%m-%d %H:%M}"
-    )
+    last = max((at for at in _promotions(log) if at < as_of), default=None)
+    reason = freeze_reason(last, as_of, settings)
+    return None if reason is None else Block(reason)
+
+
+def _promotions(log: Iterable[LogEntry]) -> Iterator[datetime]:
+    """When something was promoted: the as-of times of runs, and the times at which a person did it."""
+    for entry in log:
+        if isinstance(entry, Decision) and entry.outcome is Outcome.PROMOTED:
+            yield entry.as_of
+        elif isinstance(entry, Intervention) and entry.action in PROMOTIONS:
+            yield entry.at

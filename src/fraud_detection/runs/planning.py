@@ -93,6 +93,8 @@ def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
 def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     if block is not None:
         return Plan(shadow, reason=block.reason, checks=block.checks)
+    if shadow.waiting:
+        return Plan(shadow, reason=f"{candidate_name(max(shadow.waiting))} waits for approval")
     (planned,) = shadow.planned()
     sample = trainer.sample(planned.spans)
     span = first_holdout(planned.spans, shadow.as_of, shadow.settings)

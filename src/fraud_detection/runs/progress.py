@@ -1,15 +1,16 @@
 """Progress of a run: one short line per step, the same on a terminal, in a log and in the demo."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
-from fraud_detection.promotion import explain_decision
+from fraud_detection.promotion import explain_decision, shown_look
 from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
-from fraud_detection.registry.decision_log import Entry, Intervention
+from fraud_detection.registry.candidate_names import candidate_name as short_name
+from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.schema import (
     CandidateKey,
     CandidateRecord,
@@ -107,8 +108,11 @@ def next_look_line(one: NextLook, rule: SequentialRule) -> str:
     return f"{look} is due"
 
 
-def resumed_line(decision: Decision) -> str:
-    """A decision of an earlier run that was interrupted while it was registered."""
+def resumed_line(entry: Entry) -> str:
+    """What an earlier run decided, or a person commanded, that was interrupted before it had come into force."""
+    if isinstance(entry, Intervention):
+        return f"{entry.action} by {entry.who}, which was interrupted: champion is {_version(entry.to_version)}"
+    decision = entry
     return f"the run of {_day(decision.as_of)}, which was interrupted: {_outcome(decision)}"
 
 
@@ -137,11 +141,24 @@ def report_pin(decision: Decision, commands: Commands, progress: Progress) -> No
         progress("next", f"automatic promotion resumes with: {commands.unpin}")
 
 
+def report_review(decision: Decision, commands: Commands, progress: Progress) -> None:
+    """Report how a person promotes the winner, or rejects it."""
+    winner = shown_look(decision.looks)
+    if decision.outcome is Outcome.NEEDS_REVIEW and winner is not None:
+        name = short_name(winner.candidate, [look.candidate for look in decision.looks])
+        progress("next", f"{commands.approve(name)}, or: {commands.reject(name)}")
+
+
 def history_table(history: tuple[Entry, ...]) -> list[str]:
     """The decision log as aligned lines: what each run decided, and what users did in between."""
     head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
     rows = [head, *(tuple(map(one_line, _row(entry))) for entry in history)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)] + [0]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The rows of a table as lines."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] + [0]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
@@ -165,7 +182,9 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
 def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
-    return (f"{done.at:%Y-%m-%d %H:%M}", done.action.upper(), change, "", "", "", f"{done.who}: {done.reason}")
+    action = "PROMOTE (override)" if done.action is Action.PROMOTE else done.action.upper()
+    about = "" if done.candidate is None else f" {candidate_name(done.candidate)}"
+    return (f"{done.at:%Y-%m-%d %H:%M}", action, change, "", "", "", f"{done.who}{about}: {done.reason}")
 
 
 def _version(version: int | None) -> str:

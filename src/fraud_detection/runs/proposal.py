@@ -1,12 +1,13 @@
 """The decision that a run proposes; the registry brings it into force."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_checks, explain_measurement
 from fraud_detection.registry import Champion, Retirement
 from fraud_detection.registry.aliases import Pin
+from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.comparison import Measured
@@ -17,12 +18,13 @@ from fraud_detection.schema import (
     CandidateRecord,
     Check,
     Decision,
+    LookRecord,
     Outcome,
     RetirementReason,
     RetirementRecord,
     Span,
 )
-from fraud_detection.settings import Settings
+from fraud_detection.settings import Mode, Settings
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import CandidateSpans, RunWindows, compared_windows, history_before, run_windows
 from fraud_detection.transactions.profile import Profile
@@ -69,7 +71,7 @@ def propose(
         serving.retirement,
         evidence.measured.shown,
     )
-    outcome, reason, checks = _verdict(evidence)
+    outcome, reason, checks = _verdict(evidence, request, as_of)
     training, holdout = _spans(data.profile, evidence, as_of, settings)
     look = shown.record if shown else None
     windows = windows_of(training, holdout, as_of, settings)
@@ -138,8 +140,8 @@ def late_decision(request: Request, as_of: datetime, newest: datetime) -> Decisi
     )
 
 
-def _verdict(evidence: Evidence) -> tuple[Outcome, str, tuple[Check, ...]]:
-    """Promoted if a look has passed, refused if none of those taken has, no decision without any."""
+def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Outcome, str, tuple[Check, ...]]:
+    """Promoted, or left to a person, if a look has passed, refused if none of those taken has, else no decision."""
     shown, planned = evidence.measured.shown, evidence.plan
     difference = shown.record.difference if shown else None
     if shown is None or difference is None:
@@ -151,7 +153,16 @@ def _verdict(evidence: Evidence) -> tuple[Outcome, str, tuple[Check, ...]]:
         return outcome, reason, looks[0].checks
     record = shown.record
     reason = f"{explain_measurement(difference, shown.floor)}; {explain_checks(record.checks, record)}"
+    if record.passed and request.settings.promotion.mode is Mode.APPROVAL:
+        return Outcome.NEEDS_REVIEW, f"{reason}; {_approval(record, evidence, request, as_of)}", record.checks
     return Outcome.PROMOTED if record.passed else Outcome.REFUSED, reason, record.checks
+
+
+def _approval(record: LookRecord, evidence: Evidence, request: Request, as_of: datetime) -> str:
+    """How a person promotes the winner."""
+    until = as_of + timedelta(days=request.settings.promotion.approval_days)
+    name = candidate_name(record.candidate, evidence.plan.shadow.records)
+    return f"it waits for approval until {until:%Y-%m-%d %H:%M}: {request.commands.approve(name)}"
 
 
 def _spans(profile: Profile, evidence: Evidence, as_of: datetime, settings: Settings) -> tuple[Span, Span]:
@@ -183,11 +194,12 @@ def windows_of(training: Span, holdout: Span, as_of: datetime, settings: Setting
 
 def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ...]:
     """The candidates that are looked at no longer; a first champion's candidate has one test."""
-    retired = {one.key: one.reason for one in evidence.measured.gone}
-    if outcome is not Outcome.PROMOTED:
-        tested = [look.candidate for look in evidence.measured.looks if look.champion_version is None]
-        retired |= {key: RetirementReason.ALL_LOOKS_TAKEN for key in tested if key not in retired}
-    retired = {one.candidate: one.reason for one in evidence.plan.shadow.retirements()} | retired
+    looks = evidence.measured.looks
+    winners = {look.candidate for look in looks if look.passed} if outcome is Outcome.NEEDS_REVIEW else set()
+    failed = [look.candidate for look in looks if look.champion_version is None and not look.passed]
+    due = {one.candidate: one.reason for one in evidence.plan.shadow.retirements() if one.candidate not in winners}
+    gone = {one.key: one.reason for one in evidence.measured.gone}
+    retired = due | dict.fromkeys(failed, RetirementReason.ALL_LOOKS_TAKEN) | gone
     return tuple(RetirementRecord(candidate=key, reason=reason) for key, reason in retired.items())
 
 

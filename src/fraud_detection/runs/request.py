@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from fraud_detection.commands import Commands
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine
 
@@ -22,3 +23,8 @@ class Request:
     engine: Engine
     clock: datetime
     """The current time, aware: transactions later than it are rejected."""
+
+    @property
+    def commands(self) -> Commands:
+        """Command lines with these options."""
+        return Commands(self.config, self.output, self.tracking_uri)

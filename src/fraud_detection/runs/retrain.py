@@ -9,7 +9,7 @@ from fraud_detection.holdout import EverFrauds
 from fraud_detection.outputs import quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
-from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.registry.decision_log import DecisionLog, Entry
 from fraud_detection.registry.log_view import recent_since
 from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
@@ -26,6 +26,7 @@ from fraud_detection.runs.progress import (
     report_look,
     report_next_look,
     report_pin,
+    report_review,
     resumed_line,
 )
 from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
@@ -126,6 +127,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     report_decision(decision, run.progress)
     report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
     report_pin(decision, run.registry.commands, run.progress)
+    report_review(decision, run.registry.commands, run.progress)
     return decision.model_copy(update={"seconds": run.watch.seconds})
 
 
@@ -182,7 +184,7 @@ def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
     )
 
 
-def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
+def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Entry, ...]:
     """Resume what was interrupted, and stop if the champion is lost, before the run costs anything."""
     resumed = registry.resume_open_intents(as_of)
     if as_of is None or log.find(as_of) is None:

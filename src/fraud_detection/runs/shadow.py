@@ -13,6 +13,7 @@ from fraud_detection.promotion.sequential import HoldoutCounts, NextLook, Sequen
 from fraud_detection.registry import Champion
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.registry.log_view import candidate_records, sequential_entries
+from fraud_detection.registry.reviews import waiting_candidates
 from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.runs.looks import Look, holdout_span
 from fraud_detection.sampling import hours_between
@@ -44,6 +45,8 @@ class Shadow:
     records: Mapping[CandidateKey, CandidateRecord]
     rule: SequentialRule
     settings: Settings
+    waiting: frozenset[CandidateKey] = frozenset()
+    """Those that have passed a look and wait for a person's approval."""
 
     @classmethod
     def of(
@@ -64,6 +67,7 @@ class Shadow:
             candidate_records(entries, as_of),
             SequentialRule.of(settings.comparison),
             settings,
+            waiting_candidates(entries, as_of, settings.promotion.approval_days),
         )
 
     def planned(self) -> tuple[PlannedCandidate, ...]:
@@ -139,11 +143,15 @@ class Shadow:
         return Look(key, record, self._span(record))
 
     def retirements(self) -> tuple[RetirementRecord, ...]:
-        """The candidates that are no longer looked at."""
+        """The candidates that are no longer looked at; what waits for approval is kept until it is settled."""
         if self.champion is None:
             return ()
         due = sequential.due_retirements(self.entries, self._champion(), self.as_of, self.rule)
-        return tuple(RetirementRecord(candidate=one.candidate, reason=one.reason) for one in due)
+        return tuple(
+            RetirementRecord(candidate=one.candidate, reason=one.reason)
+            for one in due
+            if one.candidate not in self.waiting
+        )
 
     def growth(self, profile: Profile) -> float:
         """Of a candidate that is opened now: from the frauds that matured in the last `shadow_days`."""
