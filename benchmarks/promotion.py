@@ -1,7 +1,7 @@
 """Whether the promotion rule keeps its risk, finds real gains, and reacts to drift: simulated months, without training.
 
     python -m benchmarks.promotion --check    100 months of each kind
-    python -m benchmarks.promotion --full     400 months, and the table in benchmarks/results/promotion.md
+    python -m benchmarks.promotion --full     400 months; writes benchmarks/results/promotion.md and promotion.json
 
 The world is in `promotion_scores`: scores with noise, cards with several frauds, rare patterns that a model has lost.
 Schedule, contributions, statistic, limits and harm tests are the project's own functions. A fast approximation decides
@@ -9,6 +9,7 @@ which looks cannot pass; in some months every look is measured, and the approxim
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -46,7 +47,8 @@ from fraud_detection.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "promotion.md"
-SEED = 11
+MEASURED = RESULTS.with_suffix(".json")
+SEED = 2026
 
 ALIKE = World(noise=0.115, fraud_latent=3.5)  # pair i: two trainings of one recipe; sd of ΔAP over 7 days .004
 UNLIKE = World(noise=0.5, fraud_latent=3.9)  # pair ii: sd .016
@@ -160,8 +162,8 @@ class Size:
 
 
 SIZES = {
-    "check": Size(100, 60, 25, GAINS),
-    "full": Size(400, 100, 60, GAINS + MORE_GAINS),
+    "check": Size(100, 60, 40, GAINS),
+    "full": Size(400, 100, 100, GAINS + MORE_GAINS),
 }
 
 
@@ -432,6 +434,31 @@ def _reaction_table(found: Found) -> Iterator[str]:
         yield f"| {one.name} | {first:.0f} {spread} | {four_fifths} | {lost:.2f} |"
 
 
+def measured(found: Found) -> dict[str, dict[str, object]]:
+    """What `promotion_plots` draws: months with a false promotion, hours of each promotion, the drift's time lines."""
+    return {
+        "nulls": {
+            name: {"months": len(months)} | {rule: _count(months, rule) for rule in RULES}
+            for name, months in found.nulls.items()
+        },
+        "gains": {
+            name: {
+                "months": len(months),
+                "hours": sorted(round(24 * month.passed[PROPOSED].at) for month in months if PROPOSED in month.passed),
+            }
+            for name, months in found.gains.items()
+        },
+        "reactions": {
+            name: {
+                "look_every": reactions[0].look_every,
+                "served": np.mean([one.served for one in reactions], axis=0).round(3).tolist(),
+                "best": np.mean([one.best for one in reactions], axis=0).round(3).tolist(),
+            }
+            for name, reactions in found.reactions.items()
+        },
+    }
+
+
 def _verification(found: Found) -> Iterator[str]:
     yield ""
     yield "## The approximation"
@@ -477,6 +504,7 @@ def main() -> None:
     print(text)
     if wanted.size == "full":
         RESULTS.write_text(text, encoding="utf-8")
+        MEASURED.write_text(json.dumps(measured(found), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     if missed := list(failures(found)):
         raise SystemExit("\n".join(missed))
 
