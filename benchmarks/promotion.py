@@ -6,6 +6,10 @@
 The world is in `promotion_scores`: scores with noise, cards with several frauds, rare patterns that a model has lost.
 Schedule, contributions, statistic, limits and harm tests are the project's own functions. A fast approximation decides
 which looks cannot pass; in some months every look is measured, and the approximation's error is printed.
+
+Exit code 1 names each target that was missed. --full asks that every figure reaches its target; a hundred months cannot
+show that, so --check asks that no exact 95 % interval lies wholly on the wrong side, and that all nulls together keep
+the risk. Seeds are fixed: the same code gives the same figures.
 """
 
 import argparse
@@ -55,6 +59,7 @@ UNLIKE = World(noise=0.5, fraud_latent=3.9)  # pair ii: sd .016
 RULES = (NAIVE, NAIVE_EFFECT, EACH_95, TODAY, WITH_STANDARD_ERROR, PROPOSED)
 RISK, UPPER_BOUND = 0.05, 0.075
 GUARDRAILS_COST = 0.05
+"""Share of the months that guardrails may cost."""
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -125,6 +130,8 @@ MORE_GAINS = tuple(
     for gain in (0.02, 0.03, 0.05, 0.10, 0.20, 0.40)
     for kind in (UNIFORM, SOME)
 )
+LEAST_IN_A_WEEK = {(0.10, UNIFORM): 0.90, (0.20, UNIFORM): 0.95, (0.20, SOME): 0.95}
+"""The share of such gains that has to be promoted within 7 days."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +166,14 @@ class Size:
     gain_months: int
     reactions: int
     gains: tuple[Gain, ...]
+    strict: bool
+    """Whether each figure has to reach its target; else no figure's 95 % interval may lie wholly on the wrong side."""
 
 
+_CHECKED_GAINS = tuple(gain for gain in MORE_GAINS if gain.world is DEMO and (gain.gain, gain.kind) in LEAST_IN_A_WEEK)
 SIZES = {
-    "check": Size(100, 60, 40, GAINS),
-    "full": Size(400, 100, 100, GAINS + MORE_GAINS),
+    "check": Size(100, 60, 40, GAINS + _CHECKED_GAINS, strict=False),
+    "full": Size(400, 100, 100, GAINS + MORE_GAINS, strict=True),
 }
 
 
@@ -266,7 +276,7 @@ def interval(count: int, of: int) -> tuple[float, float]:
 
 
 def failures(found: Found) -> Iterator[str]:
-    """Every target that was missed."""
+    """Every target that was missed; with a size that is not `strict`, that was surely missed."""
     yield from _false_promotions(found)
     yield from _too_little_power(found)
     yield from _too_slow(found)
@@ -276,12 +286,20 @@ def failures(found: Found) -> Iterator[str]:
 
 
 def _false_promotions(found: Found) -> Iterator[str]:
-    for name, months in found.nulls.items():
-        count, of = _count(months, PROPOSED), len(months)
-        if count > RISK * of:
+    counts = {name: (_count(months, PROPOSED), len(months)) for name, months in found.nulls.items()}
+    for name, (count, of) in counts.items():
+        if _too_many(count, of, RISK, found.size):
             yield f"{name}: promoted falsely in {count} of {of} months; allowed: {RISK:.0%}"
-        elif of >= 400 and interval(count, of)[1] > UPPER_BOUND:
+        elif found.size.strict and interval(count, of)[1] > UPPER_BOUND:
             yield f"{name}: {count} of {of} months; the upper bound has to be at most {UPPER_BOUND:.1%}"
+    count, of = (sum(column) for column in zip(*counts.values(), strict=True))
+    if count > RISK * of or interval(count, of)[1] > UPPER_BOUND:
+        yield f"all nulls: promoted falsely in {count} of {of} months; allowed: {RISK:.0%}, at most {UPPER_BOUND:.1%}"
+
+
+def _too_many(count: int, of: int, most: float, size: Size) -> bool:
+    """Whether a share exceeds what is allowed; if not `strict`, whether its exact interval lies wholly above."""
+    return count > most * of if size.strict else interval(count, of)[0] > most
 
 
 def _too_little_power(found: Found) -> Iterator[str]:
@@ -292,22 +310,24 @@ def _too_little_power(found: Found) -> Iterator[str]:
             if upper < interval(designed, DESIGNED_MONTHS)[0]:
                 yield f"gain {gain.name}: at most {upper:.0%} promoted within {days} days; designed: {designed} %"
         on, off = (_within(months, name, MONTH) for name in (GUARDED, PROPOSED))
-        if off - on > GUARDRAILS_COST * len(months):
+        if _too_many(max(0, off - on), len(months), GUARDRAILS_COST, found.size):
             yield f"gain {gain.name}: guardrails cost {off - on} of {len(months)}; allowed: {GUARDRAILS_COST:.0%}"
-        for smallest, kinds, share in ((0.195, (UNIFORM, SOME), 0.95), (0.095, (UNIFORM,), 0.90)):
-            week = _within(months, PROPOSED, 7)
-            if gain.gain >= smallest and gain.kind in kinds and week < share * len(months):
-                yield f"gain {gain.name}: {week} of {len(months)} promoted within a week; at least {share:.0%} needed"
+        least = LEAST_IN_A_WEEK.get((gain.gain, gain.kind), 0.0)
+        late = len(months) - _within(months, PROPOSED, 7)
+        if _too_many(late, len(months), 1 - least + 1e-9, found.size):
+            yield f"gain {gain.name}: {late} of {len(months)} not promoted within a week; allowed: {1 - least:.0%}"
 
 
 def _too_slow(found: Found) -> Iterator[str]:
     for one in REACTIONS:
-        first, four_fifths, lost = _medians(found.reactions[one.name], found.drop)
-        for what, value, most in (
-            ("first promotion after", first, one.first),
-            ("80 % of the gain after", four_fifths, one.four_fifths),
-            ("AP · days lost:", lost, one.lost),
+        values = _reaction_values(found.reactions[one.name], found.drop)
+        for what, each, most in zip(
+            ("first promotion after", "80 % of the gain after", "AP · days lost:"),
+            values,
+            (one.first, one.four_fifths, one.lost),
+            strict=True,
         ):
+            value = float(np.median(each)) if found.size.strict else median_interval(each)[0]
             if value > most:
                 yield f"drift, {one.name}: {what} {value:.2f}; at most {most:g}"
     sixth, hourly = (_medians(found.reactions[one.name], found.drop)[0] for one in REACTIONS[:2])
@@ -315,12 +335,28 @@ def _too_slow(found: Found) -> Iterator[str]:
         yield f"drift: looks every six hours cost {sixth - hourly:.0f} h against hourly ones; at most {SLOWER_BY:.0f}"
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """An interval of the median with at least 95 %, from the order of the values (Conover 1971); all of them if few."""
+    from scipy.special import bdtr
+
+    ordered, of = sorted(values), len(values)
+    place = max((place for place in range(of // 2) if bdtr(place, of, 0.5) <= 0.025), default=0)
+    return ordered[place], ordered[of - 1 - place]
+
+
+def _reaction_values(reactions: list[Reaction], drop: float) -> tuple[list[float], list[float], list[float]]:
+    """Hours to the first promotion, hours to 80 % of the gain, AP · days lost, of each repetition."""
+    return (
+        [np.inf if one.first_promotion is None else one.first_promotion for one in reactions],
+        [np.inf if one.four_fifths is None else one.four_fifths for one in reactions],
+        [drop * one.lost_share_days for one in reactions],
+    )
+
+
 def _medians(reactions: list[Reaction], drop: float) -> tuple[float, float, float]:
-    """Hours to the first promotion, hours to 80 % of the gain, AP · days lost."""
-    first = [np.inf if one.first_promotion is None else one.first_promotion for one in reactions]
-    four_fifths = [np.inf if one.four_fifths is None else one.four_fifths for one in reactions]
-    lost = [drop * one.lost_share_days for one in reactions]
-    return float(np.median(first)), float(np.median(four_fifths)), float(np.median(lost))
+    """Of `_reaction_values`."""
+    first, four_fifths, lost = (float(np.median(values)) for values in _reaction_values(reactions, drop))
+    return first, four_fifths, lost
 
 
 def _median(reactions: list[Reaction]) -> str:
