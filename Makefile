@@ -282,6 +282,7 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 .PHONY: prove
 prove: setup ## Measure the promotion rule, real retraining, first champions and starts under load, too slow for a test (some hours)
 	@$(RUN)python -m benchmarks.promotion --full
+	@$(RUN)python -m benchmarks.promotion_plots
 	@$(RUN)python -m benchmarks.end_to_end --full
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
