@@ -87,6 +87,11 @@ def maturity_file(model_name: str) -> str:
     return f"maturity/{model_name}.json"
 
 
+def known_labels_file(model_name: str) -> str:
+    """The most labels of each day that any run of a model has known."""
+    return f"known_labels/{model_name}.json"
+
+
 def outcome_file(run_name: str) -> str:
     """How a run ended."""
     return f"outcomes/{run_name}.json"

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -205,6 +205,16 @@ class Opening(Stored):
     candidates: tuple[CandidateRecord, ...]
     looks: tuple[LookKey, ...]
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+
+
+class KnownLabels(Stored):
+    """The most frauds and labels of each day that any run has known, for the next one to compare with."""
+
+    schema_version: int = 1
+    model_name: str
+    as_of: datetime  # of the newest run
+    frauds: dict[date, int]  # by the day of the transactions, UTC
+    labels: dict[date, int]
 
 
 class Decision(Stored):

@@ -252,6 +252,67 @@ class Promotion(_Section):
     """Whether a new recipe is also judged on rows from before its settings were first seen."""
 
 
+class HealthCheck(StrEnum):
+    """A check of the data, by its name in decisions."""
+
+    VOLUME_FLOOR = "volume_floor"
+    VOLUME_CEILING = "volume_ceiling"
+    FRAUD_RATE_FLOOR = "fraud_rate_floor"
+    FRAUD_RATE_CEILING = "fraud_rate_ceiling"
+    LABEL_DELAY = "label_delay"
+    KNOWN_FRAUDS_KEPT = "known_frauds_kept"
+    KNOWN_LABELS_KEPT = "known_labels_kept"
+    NO_LEAKING_FEATURE = "no_leaking_feature"
+
+
+class AcceptedChange(_Section):
+    """Days on which a check of the data may fail."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    check: HealthCheck
+    """Its name."""
+    first: date = Field(alias="from")
+    """First day of the data, UTC."""
+    last: date = Field(alias="to")
+    """Last day of the data, UTC; belongs to the span."""
+    reason: str
+    """For the log and the report."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the span ends on {self.last}, before it begins on {self.first}; swap from and to")
+        return self
+
+
+class DataHealth(_Section):
+    """What stops a run before it decides, because its data are not sound."""
+
+    stop: tuple[HealthCheck, ...] = tuple(HealthCheck)
+    """Checks that stop a run when they fail; the others only warn."""
+    accepted: tuple[AcceptedChange, ...] = ()
+    """Known changes, which only warn: `[{check: volume_floor, from: 2026-05-01, to: 2026-05-03, reason: strike}]`."""
+    false_alarm: Annotated[float, Field(gt=0.0, le=0.01)] = 1e-6
+    """Probability that chance alone takes the counts of a day beyond their limits."""
+    late_transactions_hours: Annotated[int, Field(ge=0, le=24 * 30)] = 24
+    """So late transactions may arrive: the volume of the hours before the as-of time is not judged yet."""
+    least_day_volume: Share = 0.25
+    """A day with a smaller share of its normal volume fails; a holiday has more."""
+    least_three_day_volume: Share = 0.6
+    """Three days in a row with a smaller share of their normal volume fail."""
+    most_day_volume: Annotated[float, Field(gt=1.0)] = 3.0
+    """A day with more than so many times its normal volume fails."""
+    fraud_rate_factor: Annotated[float, Field(gt=1.0)] = 3.0
+    """A matured day with so many times more, or fewer, frauds than the days around it fails."""
+    label_delay_distance: Share = 0.2
+    """Largest accepted share of frauds that used to be known by some delay and are not any more."""
+    lost_label_share: Share = 0.02
+    """Largest accepted share of known frauds, or labels, that may be missing later."""
+    leaking_average_precision: Share = 0.9
+    """An input that alone ranks the training frauds better than this average precision leaks them."""
+
+
 class Settings(_Section):
     """Settings of one retraining run."""
 
@@ -264,8 +325,9 @@ class Settings(_Section):
     training: Training = Training()
     comparison: ComparisonSettings = ComparisonSettings()
     promotion: Promotion = Promotion()
+    data_health: DataHealth = DataHealth()
 
-    @field_validator("data", "windows", "training", "comparison", "promotion", mode="before")
+    @field_validator("data", "windows", "training", "comparison", "promotion", "data_health", mode="before")
     @classmethod
     def _empty_section_is_defaults(cls, value: object) -> object:
         return {} if value is None else value

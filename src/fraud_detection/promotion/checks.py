@@ -51,6 +51,7 @@ class Limit(Enum):
 
     ABSOLUTE = "the setting; 0 without one"
     HOLDOUT = "follows from the risk and the fraud cards of the hold-out"
+    HISTORY = "follows from the data before, and from what chance moves"
     NONE = "no version"
     CHAMPION = "the champion's"
     CHAMPION_LESS_MARGIN = "the champion's − the setting"
@@ -126,7 +127,7 @@ class CheckDefinition:
         setting = 0.0 if self.setting is None else float(operator.attrgetter(self.setting)(settings))
         if self.limit is Limit.ABSOLUTE:
             return setting
-        if self.limit is Limit.NONE or champion is None:
+        if self.limit in (Limit.NONE, Limit.HISTORY, Limit.HOLDOUT) or champion is None:
             return None
         relative = {
             Limit.CHAMPION: champion,
@@ -149,7 +150,24 @@ def _slice_check(name: str, phrase: str) -> CheckDefinition:
     )
 
 
+def _health_check(name: str, phrase: str, relation: Relation) -> CheckDefinition:
+    return CheckDefinition(name, phrase, relation, limit=Limit.HISTORY)
+
+
 _DEFINITIONS = (
+    _health_check("volume_floor", "Not too few transactions for these hours of the week", Relation.AT_LEAST),
+    _health_check("volume_ceiling", "Not too many transactions for these hours of the week", Relation.AT_MOST),
+    _health_check("fraud_rate_floor", "No matured day with too few frauds", Relation.AT_LEAST),
+    _health_check("fraud_rate_ceiling", "No matured day with too many frauds", Relation.AT_MOST),
+    _health_check("label_delay", "Labels as soon as before: largest share known later", Relation.AT_MOST),
+    _health_check("known_frauds_kept", "Known frauds that are missing now", Relation.AT_MOST),
+    _health_check("known_labels_kept", "Known labels that are missing now", Relation.AT_MOST),
+    CheckDefinition(
+        "no_leaking_feature",
+        "No input alone gives the frauds away: largest average precision of one",
+        Relation.AT_MOST,
+        "data_health.leaking_average_precision",
+    ),
     CheckDefinition(
         "training_frauds",
         "Enough frauds to train on",

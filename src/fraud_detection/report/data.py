@@ -7,6 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.data_health.examination import Health
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.model.attribution import Attribution
 from fraud_detection.promotion.sequential import NextLook, RiskLedger
@@ -111,6 +112,8 @@ class ReportData:
     label_delays: LabelDelays | None = None
     """None where the data have no label times."""
     drift: tuple[DriftRow, ...] = ()
+    health: Health | None = None
+    """What the checks of the data found, with the bands to draw."""
     data_fingerprint: str | None = None
     rollback_command: str | None = None
     """`fraud-detection rollback` with this run's --config, --output and --tracking-uri; --to and --reason are added."""

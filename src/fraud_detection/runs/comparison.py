@@ -115,6 +115,11 @@ def take_looks(looks: Sequence[Look], shadow: Shadow, trainer: Trainer, missing:
     return Measured(tuple(records), shown, gone)
 
 
+def void_looks(looks: Sequence[Look], shadow: Shadow, checks: tuple[Check, ...]) -> Measured:
+    """Looks that were opened and are not taken, because of checks that failed since; their risk is spent."""
+    return Measured(tuple(_void(look, shadow, checks) for look in looks))
+
+
 def _load(
     looks: Sequence[Look], trainer: Trainer, features: Sequence[str]
 ) -> tuple[dict[CandidateKey, Model], tuple[GoneCandidate, ...]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from fraud_detection.data_health.examination import Verdict
 from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
 from fraud_detection.promotion import (
     Evidence,
@@ -40,6 +41,7 @@ class Plan:
     """Of a candidate that cannot be trained."""
     holdout: Span | None = None
     """On which a first champion cannot be tested."""
+    warnings: tuple[str, ...] = ()
 
 
 def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
@@ -61,7 +63,16 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     due = tuple(_key(one) for one in found if one.state is LookState.DUE)
     if due and shadow.takes_looks():
         return replace(planned, looks=due, checks=())
-    return replace(planned, reason=_waits_for(found, shadow)) if found else planned
+    if not found:
+        return planned
+    # Where no candidate could be opened, that is said beside what those of earlier runs wait for.
+    failed = (planned.reason,) if planned.checks else ()
+    return replace(planned, reason="; ".join([*failed, _waits_for(found, shadow)]))
+
+
+def stopped(shadow: Shadow, verdict: Verdict) -> Plan:
+    """Open nothing: the data are not sound."""
+    return Plan(shadow, reason=verdict.reason, checks=verdict.checks)
 
 
 def recount(shadow: Shadow, trainer: Trainer, opening: Opening) -> Plan:
@@ -78,16 +89,20 @@ def look_to_come(planned: Plan) -> NextLook | None:
 
 
 def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
-    opened, failed = [], Plan(shadow, reason="no candidate is in shadow")
+    opened, found = [], Plan(shadow, reason="no candidate is in shadow")
     for planned in shadow.planned():
         sample = trainer.sample(planned.spans)
         checks = check_training_possible(sample.span, shadow.settings)
-        if all(check.passed for check in checks):
-            opened.append(_freeze(planned, sample, shadow, trainer))
-        else:
+        verdict = trainer.examine(sample)
+        found = replace(found, warnings=found.warnings + verdict.warnings)
+        if not all(check.passed for check in checks):
             reason = explain_checks(checks, Evidence(sample.span, sample.span))
-            failed = replace(failed, reason=reason, checks=checks, training=sample.span)
-    return replace(failed, shadow=shadow.with_opened(opened), candidates=tuple(opened))
+            found = replace(found, reason=reason, checks=checks, training=sample.span)
+        elif verdict.stops:
+            found = replace(found, reason=verdict.reason, checks=verdict.checks, training=sample.span)
+        else:
+            opened.append(_freeze(planned, sample, shadow, trainer))
+    return replace(found, shadow=shadow.with_opened(opened), candidates=tuple(opened))
 
 
 def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
@@ -101,14 +116,17 @@ def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> P
     counted = _count(trainer, span, shadow.settings)
     evidence = Evidence(sample.span, counted)
     checks = check_first_champion_possible(evidence, shadow.settings)
-    if not all(check.passed for check in checks):
-        reason = explain_checks(checks, evidence)
+    verdict = trainer.examine(sample)
+    if not all(check.passed for check in checks) or verdict.stops:
+        reason, checks = (
+            (verdict.reason, verdict.checks) if verdict.stops else (explain_checks(checks, evidence), checks)
+        )
         return Plan(shadow, reason=reason, checks=checks, training=sample.span, holdout=counted)
     known = shadow.records.get(planned.key)
     record = _freeze(planned, sample, shadow, trainer) if known is None else known
     opened = (record,) if known is None else ()
     look = LookKey(candidate=record.key, champion_version=None, number=1)
-    return Plan(shadow.with_opened(opened), opened, (look,))
+    return Plan(shadow.with_opened(opened), opened, (look,), warnings=verdict.warnings)
 
 
 def _freeze(planned: PlannedCandidate, sample: TrainingSample, shadow: Shadow, trainer: Trainer) -> CandidateRecord:

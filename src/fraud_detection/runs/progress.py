@@ -25,6 +25,7 @@ from fraud_detection.schema import (
 from fraud_detection.shapes import one_line
 
 if TYPE_CHECKING:
+    from fraud_detection.data_health.examination import Verdict
     from fraud_detection.transactions.profile import Profile
 
 Progress = Callable[[str, str], None]
@@ -73,6 +74,15 @@ def data_line(profile: "Profile", matured: datetime) -> str:
     rejected = sum(profile.rejected.values())
     quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
     return f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(matured)}"
+
+
+def health_line(verdict: "Verdict") -> str:
+    """Which checks of the data failed."""
+    failed = [check.name for check in verdict.checks if not check.passed]
+    if not failed:
+        return f"{len(verdict.checks)} checks of the data passed"
+    consequence = "stops the run" if verdict.stops else "warns only"
+    return f"{len(failed)} of {len(verdict.checks)} checks of the data failed ({', '.join(failed)}): {consequence}"
 
 
 def candidate_name(key: CandidateKey) -> str:

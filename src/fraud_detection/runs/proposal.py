@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fraud_detection.data_health.examination import Health
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_checks, explain_measurement
 from fraud_detection.registry import Champion, Retirement
@@ -59,6 +60,8 @@ class Evidence:
     warnings: tuple[str, ...]
     log: tuple[LogEntry, ...] = ()
     """As it was before the run, up to its as-of time and beyond."""
+    health: Health | None = None
+    """For the report."""
 
 
 def propose(

@@ -1,25 +1,27 @@
-"""What a run publishes once its decision is final: the report, which names the version, and when labels mature.
+"""What a run publishes once its decision is final: the report, when labels mature, and which labels it knew.
 
-Their content is kept with the run's intent. If a run was killed, or the disk was full, the next run publishes both. It
+Their content is kept with the run's intent. If a run was killed, or the disk was full, the next run publishes them. It
 contains no row of data.
 """
 
 from fraud_detection.outputs import report_file
 from fraud_detection.report import Drawing, render
+from fraud_detection.runs.health import write_known_labels
 from fraud_detection.runs.outcome import Maturity, write_maturity
-from fraud_detection.schema import Decision, Stored
+from fraud_detection.schema import Decision, KnownLabels, Stored
 from fraud_detection.storage import Storage
 
 
 class Publication(Stored):
-    """The content of a run's report and maturity file that does not depend on the decision."""
+    """The content of a run's files that does not depend on the decision."""
 
     drawing: Drawing
     maturity: Maturity
+    known_labels: KnownLabels | None = None  # None where those of an earlier run stay
 
 
 def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, bytes]:
-    """Write report and maturity of a decision that is final; repeated, it writes the same.
+    """Write what belongs to a decision that is final; repeated, it writes the same.
 
     Args:
         storage: the output folder.
@@ -36,4 +38,6 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
     page = render(decision, publication.drawing).encode()
     storage.write_atomic(report_file(decision.model_name, decision.as_of), page)
     write_maturity(storage, publication.maturity)
+    if publication.known_labels is not None:
+        write_known_labels(storage, publication.known_labels)
     return {"report.html": page}

@@ -49,6 +49,7 @@ def report_data(
         card_precision=_card_precision(shown) if shown else None,
         shadow=shadow_data(evidence, decision.as_of),
         label_delays=_label_delays(data.profile),
+        health=evidence.health,
         data_fingerprint=decision.data_fingerprint,
         reasons=REASONS,
         rollback_command=commands.without_reason("rollback"),

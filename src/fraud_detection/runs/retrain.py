@@ -1,10 +1,11 @@
-"""One run, top to bottom: read, open candidates and looks, take the looks, decide, record, report."""
+"""One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fraud_detection.data_health.examination import Health
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.outputs import quarantine_file
 from fraud_detection.recipe import recipe_hash
@@ -14,13 +15,15 @@ from fraud_detection.registry.log_view import recent_since
 from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.blocks import find_block
-from fraud_detection.runs.comparison import Measured, check_columns, take_looks
+from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
+from fraud_detection.runs.health import examine_data
 from fraud_detection.runs.outcome import measure_maturity
-from fraud_detection.runs.planning import Plan, look_to_come, plan, recount
+from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
     data_line,
+    health_line,
     opened_line,
     report_decision,
     report_look,
@@ -114,12 +117,14 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         if as_of is None and (known := _known(run, found)):
             return known
         data = _input_data(run, transactions.profile, previous, found)
-        evidence = _gather(run, transactions, serving, found)
+        health = examine_data(transactions.profile, found, run.output, run.settings)
+        run.progress("health", health_line(health.verdict))
+        evidence = _gather(run, transactions, serving, health, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
     with run.watch("report"):
         drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
     maturity = measure_maturity(run.settings.model_name, data.profile, found, run.settings.windows)
-    publication = Publication(drawing=drawing, maturity=maturity)
+    publication = Publication(drawing=drawing, maturity=maturity, known_labels=health.known)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
@@ -131,7 +136,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     return decision.model_copy(update={"seconds": run.watch.seconds})
 
 
-def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datetime) -> Evidence:
+def _gather(run: Run, transactions: Transactions, serving: Serving, health: Health, as_of: datetime) -> Evidence:
     """Open candidates and looks in the log, then take the looks."""
     settings, recipe = run.settings, recipe_hash(run.settings)
     log = run.registry.verified_log(recent_since(as_of, settings))
@@ -141,6 +146,8 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
     opening = run.log.find_opening(as_of)
     if opening is not None:
         planned = recount(shadow, trainer, opening)
+    elif health.verdict.stops:
+        planned = stopped(shadow, health.verdict)
     else:
         planned = plan(shadow, trainer, find_block(serving.pin, log.entries, as_of, settings.promotion))
         opening = _open(run, planned, log.head, as_of)
@@ -149,11 +156,15 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, as_of: datet
     opened = opening.candidates if opening else ()
     shadow = shadow.with_opened(opened)
     looks = [shadow.look(key) for key in opening.looks] if opening else []
-    measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
+    if health.verdict.stops:  # those that a killed run has opened: the data are sound no longer
+        measured = void_looks(looks, shadow, health.verdict.failed)
+    else:
+        measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
     for look in measured.looks:
         report_look(look, run.progress)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
-    return Evidence(replace(planned, shadow=shadow), opened, measured, warnings + measured.warnings, log.entries)
+    warnings += health.verdict.warnings + planned.warnings + measured.warnings
+    return Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health)
 
 
 def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from fraud_detection.data_health.examination import Verdict, judge
+from fraud_detection.data_health.leakage import check_leakage
 from fraud_detection.features import feature_names
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.fit import fit
@@ -32,6 +34,12 @@ class Trainer:
         """The rows that train a candidate."""
         with self.watch("features"):
             return collect_training_sample(self.transactions, spans, self.settings)
+
+    def examine(self, sample: TrainingSample) -> Verdict:
+        """Whether an input of the sample gives its frauds away."""
+        inputs = (*feature_names(self.settings), *self.settings.data.columns.extra_categorical)
+        found = check_leakage(sample.rows, sample.weights, sample.span, inputs, self.settings)
+        return judge(found, self.settings.data_health)
 
     def freeze(
         self, planned: PlannedCandidate, sample: TrainingSample, opened_at: datetime, growth: float

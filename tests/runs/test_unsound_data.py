@@ -1,0 +1,135 @@
+"""Whole runs on data that are not sound: what they decide, say and leave."""
+
+import json
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from conftest import AS_OF, SETTINGS, Job
+
+POISONED = date(2026, 2, 10)
+
+
+def _changed(transactions: Path, folder: Path, change: Any) -> Path:
+    """A copy of the data with one day's table changed, or others."""
+    shutil.copytree(transactions, folder)
+    for path in sorted(folder.rglob("*.parquet")):
+        table = change(date.fromisoformat(path.stem), pq.read_table(path))
+        if table is not None:
+            pq.write_table(table, path)
+    return folder
+
+
+def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+
+
+def _poison(day: date, table: pa.Table) -> pa.Table | None:
+    """Every fifth row of a day is called a fraud the next day."""
+    if day != POISONED:
+        return None
+    fraud = np.arange(len(table)) % 5 == 0
+    known = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=2)
+    table = _set(table, "fraud", fraud.astype(np.int8))
+    return _set(table, "label_available_at", [known if one else None for one in fraud])
+
+
+def _versions(output: Path) -> list[str]:
+    return [path.name for path in (output / "decisions").rglob("*opening*")]
+
+
+def test_a_day_of_poisoned_labels_stops_the_run_before_it_opens_anything(
+    job: Job, transactions: Path, tmp_path: Path
+) -> None:
+    """Fails when wrong labels train a model, or the decision does not name the check and the way on."""
+    ran = job(json=True, input=_changed(transactions, tmp_path / "poisoned", _poison))
+    assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "no_decision", None)
+    assert "frauds on 2026-02-10" in ran.json["reason"]
+    assert "data_health.accepted: [{check: fraud_rate_ceiling, from: 2026-02-10, to: 2026-02-10" in ran.json["reason"]
+    assert [check["name"] for check in ran.json["checks"] if not check["passed"]] == ["fraud_rate_ceiling"]
+    assert (ran.json["opened"], ran.json["looks"], _versions(tmp_path / "output")) == ([], [], [])
+    assert "(fraud_rate_ceiling): stops the run" in ran.stderr
+    assert "train" not in ran.json["seconds"]
+
+
+def test_an_accepted_day_lets_the_run_go_on_with_a_warning(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """Fails when a known incident stops retraining for as long as its day is in the training window."""
+    accepted = [{"check": "fraud_rate_ceiling", "from": POISONED, "to": POISONED, "reason": "attack of February"}]
+    ran = job(
+        json=True,
+        input=_changed(transactions, tmp_path / "poisoned", _poison),
+        settings={**SETTINGS, "data_health": {"accepted": accepted}},
+    )
+    assert ran.json["opened"], ran.json["reason"]
+    assert any(text.startswith("accepted (attack of February): ") for text in ran.json["warnings"])
+
+
+def test_a_leaking_column_opens_no_candidate_and_is_named(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """Fails when a column that is filled in with the chargeback makes a model that is blind in production."""
+
+    def leak(_: date, table: pa.Table) -> pa.Table:
+        fraud = table["fraud"].to_numpy()
+        return table.append_column("case_number", pa.array(np.where(fraud == 1, 7.0, 0.0)))
+
+    data = {"columns": {**SETTINGS["data"]["columns"], "extra_numeric": ["case_number"]}}
+    ran = job(json=True, input=_changed(transactions, tmp_path / "leaking", leak), settings={**SETTINGS, "data": data})
+    assert (ran.exit_code, ran.json["decision"], ran.json["opened"]) == (0, "no_decision", [])
+    assert "the input case_number alone" in ran.json["reason"]
+    assert [check["name"] for check in ran.json["checks"] if not check["passed"]] == ["no_leaking_feature"]
+
+
+def test_a_label_table_that_shrinks_between_two_runs_stops_the_second(
+    job: Job, transactions: Path, tmp_path: Path
+) -> None:
+    """Fails when labels that an earlier run knew are gone, and their frauds count as genuine in the next hold-out."""
+    first = job(json=True)
+    assert first.json["decision"] == "promoted"
+    kept = json.loads((tmp_path / "output" / "known_labels" / "fraud_detection.json").read_text())
+    assert sum(kept["frauds"].values()) > 100
+
+    def shrink(_: date, table: pa.Table) -> pa.Table:
+        fraud = table["fraud"].to_numpy() == 1
+        lost = fraud & (np.cumsum(fraud) % 2 == 0)
+        known = table["label_available_at"].to_pylist()
+        table = _set(table, "fraud", (fraud & ~lost).astype(np.int8))
+        return _set(table, "label_available_at", [None if gone else at for at, gone in zip(known, lost, strict=True)])
+
+    shrunk = _changed(transactions, tmp_path / "shrunk", shrink)
+    for hours in (1, 2):
+        ran = job(json=True, input=shrunk, as_of=(AS_OF + timedelta(hours=hours)).isoformat())
+        assert ran.json["decision"] == "no_decision", "and so does every later run"
+        assert "are missing now" in ran.json["reason"]
+        failed = [check["name"] for check in ran.json["checks"] if not check["passed"]]
+        assert failed == ["known_frauds_kept"]
+    assert json.loads((tmp_path / "output" / "known_labels" / "fraud_detection.json").read_text()) == kept
+
+
+def test_volume_that_halves_stops_the_run(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """Fails when a run decides on half of the transactions without a word."""
+
+    def halve(day: date, table: pa.Table) -> pa.Table | None:
+        return table.take(np.arange(0, len(table), 2)) if day >= date(2026, 2, 25) else None
+
+    ran = job(json=True, input=_changed(transactions, tmp_path / "half", halve))
+    assert ran.json["decision"] == "no_decision"
+    assert [check["name"] for check in ran.json["checks"] if not check["passed"]] == ["volume_floor"]
+
+
+def test_a_broken_count_of_known_labels_ends_the_run_with_what_to_do(job: Job, tmp_path: Path) -> None:
+    """Fails when a damaged file switches the check of lost labels off in silence."""
+    path = tmp_path / "output" / "known_labels" / "fraud_detection.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    ran = job(json=True)
+    assert ran.exit_code == 1
+    assert "restore it, or delete" in ran.stderr
+
+
+def test_sound_data_are_said_to_be_so(job: Job) -> None:
+    """Fails when an operator cannot see that the data were examined."""
+    assert "checks of the data passed" in job().stdout
