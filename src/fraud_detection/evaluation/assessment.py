@@ -12,7 +12,7 @@ from fraud_detection.evaluation.bootstrap import (
     one_sided_confidence,
     paired_difference,
 )
-from fraud_detection.evaluation.card_contributions import CardContributions, card_contributions
+from fraud_detection.evaluation.card_contributions import CardContributions, card_codes, card_contributions
 from fraud_detection.evaluation.harm import (
     Change,
     brier_change,
@@ -156,4 +156,4 @@ def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) 
 
 
 def _codes(card: ArrayLike | None) -> ArrayLike | None:
-    return None if card is None else np.unique(np.asarray(card), return_inverse=True)[1]
+    return None if card is None else card_codes(card, np.shape(card)[0])[0]

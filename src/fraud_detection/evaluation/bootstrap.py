@@ -182,9 +182,10 @@ def _resampled(
 
 def _times_drawn(drawn: NDArray[np.int64], count: int) -> Counts:
     """How often each card was drawn, shape (cards, resamples), from the cards drawn, shape (resamples, draws)."""
-    resamples = len(drawn)
-    cells = drawn * resamples + np.arange(resamples)[:, np.newaxis]
-    return np.bincount(cells.ravel(), minlength=count * resamples).reshape(count, resamples).astype(np.float32)
+    weights = np.empty((len(drawn), count), np.float32)
+    for resample, cards in zip(weights, drawn, strict=True):  # one at a time stays in the processor's cache
+        resample[:] = np.bincount(cards, minlength=count)
+    return np.ascontiguousarray(weights.T)
 
 
 def _canonical_cards(

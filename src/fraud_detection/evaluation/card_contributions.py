@@ -96,11 +96,15 @@ def average_precision_influence(fraud: ArrayLike, score: ArrayLike) -> Floats:
 
 
 def card_codes(card: ArrayLike | None, rows: int) -> tuple[Codes, int]:
-    """A number from 0 for the card of each row, and how many cards there are."""
+    """The place of each row's card among the sorted distinct cards, and how many cards there are."""
     if card is None:
         return np.arange(rows), rows
-    names, codes = np.unique(np.asarray(card), return_inverse=True)
-    return codes.reshape(rows), len(names)
+    names = np.asarray(card)
+    if np.issubdtype(names.dtype, np.signedinteger) and rows and names.min() >= 0 and names.max() < rows:
+        used = np.bincount(names, minlength=1) > 0  # numbers already: no sort is needed
+        return (np.cumsum(used) - 1)[names], int(np.count_nonzero(used))
+    distinct, codes = np.unique(names, return_inverse=True)
+    return codes.reshape(rows), len(distinct)
 
 
 def sum_by_card(value: Floats, codes: Codes, count: int) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fraud_detection.evaluation.card_contributions import card_codes
 from fraud_detection.schema import Metrics
 
 Floats = NDArray[np.float64]
@@ -130,9 +131,8 @@ def _hits_by_day(
 ) -> Iterator[NDArray[np.intp]]:
     """The compromised cards among the k most suspicious ones of each day, days ascending."""
     days, fraud, score = np.asarray(day), _fraud(fraud), np.asarray(score, np.float64)
-    card = np.arange(len(score)) if card is None else card
-    ids, cards = np.unique(np.asarray(card), return_inverse=True)
-    found = np.zeros(len(ids), dtype=np.bool_)
+    cards, count = card_codes(card, len(score))
+    found = np.zeros(count, dtype=np.bool_)
     for today in np.unique(days):
         rows = np.flatnonzero((days == today) & ~found[cards])
         seen, local = np.unique(cards[rows], return_inverse=True)
