@@ -3,11 +3,11 @@
     python -m benchmarks.looks --check
 
 The first part takes one look on 200,000 rows that have come to the driver: labels, known cards, the cards'
-contributions, both limits, guardrails, slices and the bootstrap's interval. The second part replays daily runs on the
-simulator's transactions, once with a candidate a day until 29 are alive, once with one a month. Then the real program
-runs at the same as-of time in a copy of each, turn by turn. While the replay goes on promotions are frozen, so that the
-run that is timed is the worst there can be: it takes a look at every candidate that has frauds enough. Before it, runs
-with the freeze still on are timed: those keep 29 candidates and take no look.
+contributions, both limits, guardrails, slices and the bootstrap's interval. The second part freezes
+candidates beside a champion on the simulator's transactions, 29 in one output folder and two in another, about a day
+apart. Then the real program runs at the same as-of time in a copy of each, turn by turn: first while promotions are
+frozen, so that it keeps the candidates and takes no look, then without, so that it takes a look at every candidate that
+has frauds enough. That is the worst there can be, as after a freeze of weeks; else a few looks are due at once.
 
 Where others use the cores meanwhile the seconds say little, the ratios still something.
 """
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,14 @@ import yaml
 
 from fraud_detection.cores import usable_cores
 from fraud_detection.promotion.sequential import SequentialRule
+from fraud_detection.recipe import recipe_hash
+from fraud_detection.registry import Leases, NewCandidate, Registry
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.looks import CHAMPION, Look, Scored, holdout_span, score_column, take_look
-from fraud_detection.runs.request import Request
-from fraud_detection.runs.retrain import retrain
-from fraud_detection.schema import CandidateKey, CandidateRecord, LookKey, Span
+from fraud_detection.schema import CandidateKey, CandidateRecord, LookKey, Opening, Span
 from fraud_detection.settings import Settings
-from fraud_detection.spark_session import Engine
 from fraud_detection.storage import open_folder
+from fraud_detection.time_windows import candidate_spans
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
 from fraud_simulation.fraud import World
@@ -49,9 +49,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS, CARDS, DAYS, FRAUDS = 200_000, 20_000, 28, 1_250
 HIDDEN = 0.17  # of the frauds: no model sees anything suspicious about them
 MOST_SECONDS, MOST_RATIO = 1.0, 1.3
-MANY = 29
+FEW, MANY = 2, 29  # alive: the oldest and that of the day
 FIRST_DAY, SERVES, ENDS = date(2026, 1, 1), datetime(2026, 2, 5, tzinfo=UTC), datetime(2026, 3, 6, 5, tzinfo=UTC)
-FREEZE = {"from": "2026-01-01", "to": "2026-12-31", "reason": "the replay"}
+NO_LOOK = "no look is taken"
+STEP = timedelta(hours=23)  # between two candidates: the oldest is not yet to be retired
+FREEZE = {"from": "2026-01-01", "to": "2026-12-31", "reason": "the benchmark"}
 SMALL: dict[str, Any] = {
     "data": {"columns": {"label_available_at": "label_available_at"}},
     "windows": {"training_window_days": 14},
@@ -71,14 +73,14 @@ class Pair:
 
 
 def look_seconds(repetitions: int) -> list[float]:
-    """Of one thread, for one look on rows that were collected; those do not count what others do beside it."""
+    """Of one look on rows that were collected."""
     settings = Settings.model_validate({"data": SMALL["data"]})
     look, scored = synthetic(settings)
     rule, found = SequentialRule.of(settings.comparison), []
     for _ in range(repetitions):
-        began = process_time()
+        began = perf_counter()
         taken = take_look(look, scored, rule, settings)
-        found.append(process_time() - began)
+        found.append(perf_counter() - began)
         if taken.comparison is None or taken.record.holdout.transactions < 0.9 * ROWS:
             raise SystemExit(f"the look is of {taken.record.holdout.transactions} rows; expected about {ROWS}")
     return found
@@ -141,43 +143,70 @@ def pairs(repetitions: int, transactions_per_day: int) -> Iterator[tuple[str, Pa
         days = (ENDS.date() - FIRST_DAY).days + 1
         for _ in write_days(World(3, transactions_per_day, regimes()), folder / "input", FIRST_DAY, days):
             pass
-        few, many = (replay(folder, kind, hours) for kind, hours in (("few", 24 * 30), ("many", 24)))
-        for what, freezes in (("no look is due", [FREEZE]), ("all looks are due at once", [])):
+        (folder / "settings.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+        run(folder, folder / "champion", SERVES, [])
+        few, many = (with_candidates(folder, count) for count in (FEW, MANY))
+        for what, freezes in ((NO_LOOK, [FREEZE]), ("all looks are taken at once", [])):
             for number in range(repetitions):
                 found = [timed(folder, each, freezes, number) for each in (few, many)]
                 yield what, Pair(found[0][0], found[1][0], found[0][1], found[1][1])
 
 
-def replay(folder: Path, kind: str, every_hours: int) -> Path:
-    """An output folder after daily runs: a champion, and the candidates that were opened beside it."""
-    output = folder / kind
-    config = folder / f"{kind}.yaml"
-    given = {**SMALL, "comparison": {**SMALL["comparison"], "candidate_every_hours": every_hours}}
-    config.write_text(yaml.safe_dump(given), encoding="utf-8")
-    as_of = SERVES
-    while as_of < ENDS:
-        settings = Settings.model_validate({**given, "promotion": {"freezes": [] if as_of == SERVES else [FREEZE]}})
-        uri = f"sqlite:///{output}/mlflow.db"
-        request = Request(
-            settings, str(config), str(folder / "input"), str(output), uri, as_of, Engine.SAIL, datetime.now(UTC)
-        )
-        retrain(request, lambda _step, _line: None)
-        as_of += timedelta(days=1)
+def with_candidates(folder: Path, count: int) -> Path:
+    """An output folder with a champion and so many candidates beside it: the youngest, and the oldest."""
+    output = folder / f"alive-{count}"
+    shutil.copytree(folder / "champion", output)
+    settings, log = Settings.model_validate(SMALL), DecisionLog(open_folder(str(output)), "fraud_detection")
+    registry = Registry(
+        f"sqlite:///{output}/mlflow.db",
+        settings.model_name,
+        log,
+        leases=Leases(open_folder(str(output)), settings.model_name),
+        publish=lambda _decision, _content: {},
+        config=str(folder / "settings.yaml"),
+        output=str(output),
+    )
+    champion = registry.champion()
+    if champion is None:
+        raise SystemExit("the first run of the replay has promoted no champion")
+    last = ENDS.replace(hour=0)
+    records = []
+    for steps in [*range(MANY - 1, MANY - count, -1), 0]:
+        spans = candidate_spans(last - steps * STEP, settings.windows)
+        training = Span(start=spans.training_start, end=spans.training_end, transactions=0, frauds=0)
+        candidate = NewCandidate(CandidateKey(spans.label_cutoff, recipe_hash(settings)), training, 1.5, 7, last)
+        records.append(registry.freeze_candidate(candidate, champion.model))
+    opening = Opening(
+        model_name=settings.model_name,
+        as_of=last,
+        opened_at=datetime.now(UTC),
+        code_revision=None,
+        candidates=tuple(records),
+        looks=(),
+    )
+    registry.write_opening(opening, registry.verified_log(None).head)
+    run(folder, output, last, [FREEZE])
     return output
 
 
-def timed(folder: Path, output: Path, freezes: list[dict[str, str]], number: int) -> tuple[float, int]:
-    """Seconds of the real program at the end of a replay, and the looks that it takes."""
-    copy = folder / f"{output.name}-{len(freezes)}-{number}"
-    shutil.copytree(output, copy)
-    config = folder / "timed.yaml"
-    given = yaml.safe_load((folder / f"{output.name}.yaml").read_text(encoding="utf-8"))
-    config.write_text(yaml.safe_dump({**given, "promotion": {"freezes": freezes}}), encoding="utf-8")
-    words = ["--config", config, "--input", folder / "input", "--output", copy, "--as-of", ENDS.isoformat()]
+def run(folder: Path, output: Path, as_of: datetime, freezes: list[dict[str, str]]) -> float:
+    """Seconds of the real program."""
+    config = folder / "settings.yaml"
+    config.write_text(yaml.safe_dump({**SMALL, "promotion": {"freezes": freezes}}), encoding="utf-8")
+    words = ["--config", config, "--input", folder / "input", "--output", output, "--as-of", as_of.isoformat()]
     command = [sys.executable, "-m", "fraud_detection_model", *map(str, words)]
     began = perf_counter()
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    seconds = perf_counter() - began
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    if ran.returncode:
+        raise SystemExit(f"a run failed: {ran.stderr[-4000:]}")
+    return perf_counter() - began
+
+
+def timed(folder: Path, output: Path, freezes: list[dict[str, str]], number: int) -> tuple[float, int]:
+    """Seconds of the run that ends a replay, and the looks that it takes."""
+    copy = folder / f"{output.name}-{len(freezes)}-{number}"
+    shutil.copytree(output, copy)
+    seconds = run(folder, copy, ENDS, freezes)
     decided = DecisionLog(open_folder(str(copy)), "fraud_detection").find(ENDS)
     shutil.rmtree(copy)
     return seconds, len(decided.looks) if decided else 0
@@ -192,15 +221,17 @@ def report(seconds: list[float], found: list[tuple[str, Pair]]) -> Iterator[str]
     yield f"Revision {_revision()}; {usable_cores()} cores, {platform.machine()}, Python {platform.python_version()};"
     yield f"load average at the end {os.getloadavg()[0]:.1f}."
     yield ""
-    yield f"One look on {ROWS:,} rows: {statistics.median(seconds):.2f} CPU seconds of one thread, at best"
-    yield f"{min(seconds):.2f} (median of {len(seconds)}; at most {MOST_SECONDS:g} s)."
+    yield f"One look on {ROWS:,} rows: {statistics.median(seconds):.2f} s, at best {min(seconds):.2f} s (median of"
+    yield f"{len(seconds)}; at best at most {MOST_SECONDS:g} s)."
+    yield ""
+    yield f"29 alive may cost a run that takes no look at most {MOST_RATIO:g} of one with {FEW}."
     yield ""
     yield "| a whole run, when | candidates alive | looks | seconds (median) | ratio (median of the pairs) |"
     yield "|---|---|---|---|---|"
     for what in dict.fromkeys(name for name, _ in found):
         own = [pair for name, pair in found if name == what]
         few, many = (statistics.median(getattr(pair, side) for pair in own) for side in ("few", "many"))
-        yield f"| {what} | 2 | {own[0].few_looks} | {few:.1f} | 1 |"
+        yield f"| {what} | {FEW} | {own[0].few_looks} | {few:.1f} | 1 |"
         yield f"| {what} | {MANY} | {own[0].many_looks} | {many:.1f} | {_ratio(own):.2f} |"
 
 
@@ -233,9 +264,8 @@ def main() -> None:
     print(text, end="")
     if given.output:
         given.output.write_text(text, encoding="utf-8")
-    slow = [
-        what for what in {name for name, _ in found} if _ratio([p for name, p in found if name == what]) > MOST_RATIO
-    ]
+    kept = [pair for what, pair in found if what == NO_LOOK]
+    slow = bool(kept) and _ratio(kept) > MOST_RATIO
     if given.check and (slow or min(seconds) > MOST_SECONDS):
         raise SystemExit(1)
 

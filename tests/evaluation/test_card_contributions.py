@@ -12,6 +12,7 @@ from fraud_detection.evaluation.card_contributions import (
     CardContributions,
     average_precision_influence,
     card_contributions,
+    score_ranks,
 )
 from fraud_detection.evaluation.metrics import average_precision
 
@@ -48,6 +49,22 @@ def test_the_contributions_sum_to_the_difference(rows: Rows) -> None:
     assert len(found.contribution) == len(np.unique(card))
     assert found.total_frauds == fraud.sum()
     assert found.fraud_cards == len(np.unique(card[fraud == 1]))
+
+
+@given(scored_rows(), st.sampled_from([1, -1, 10**6, 2**40]))
+@settings(deadline=None)
+def test_ranks_count_as_their_scores_and_numbers_as_names(rows: Rows, unit: int) -> None:
+    """Fails when scores that are sorted once, or cards that are numbers, give another result."""
+    fraud, champion, challenger, card = rows
+    ranks = (score_ranks(champion)[0], score_ranks(challenger)[0])
+    named = card_contributions(fraud, champion, challenger, np.char.add("card ", card.astype(str)))
+    found = card_contributions(fraud, *ranks, card * unit)
+    assert found is not None
+    assert named is not None
+    assert found.contribution.tolist() == named.contribution.tolist()
+    assert found.frauds.tolist() == named.frauds.tolist()
+    for rank, score in zip(ranks, (champion, challenger), strict=True):
+        assert average_precision(fraud, rank) == average_precision(fraud, score)
 
 
 @given(scored_rows())

@@ -1,6 +1,7 @@
 """Everything that the promotion rule weighs, measured in one go on the rows of one hold-out."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,7 @@ from fraud_detection.evaluation.bootstrap import (
     one_sided_confidence,
     paired_difference,
 )
-from fraud_detection.evaluation.card_contributions import CardContributions, card_codes, card_contributions
+from fraud_detection.evaluation.card_contributions import CardContributions, card_codes, card_contributions, score_ranks
 from fraud_detection.evaluation.harm import (
     Change,
     brier_change,
@@ -93,11 +94,39 @@ def compare(
     None where nothing can be measured: no frauds, or nothing but frauds.
     """
     card, fraud = _codes(holdout.card), holdout.fraud
+    with ThreadPoolExecutor(1) as beside:  # the bootstrap takes as long as all the rest
+        _import_scipy()
+        resampled = beside.submit(
+            paired_difference,
+            fraud,
+            champion_score,
+            challenger_score,
+            card,
+            SHOWN_CONFIDENCE,
+            rule.resamples,
+            rule.seed,
+        )
+        return _compare(holdout, card, champion_score, challenger_score, resampled)
+
+
+def _import_scipy() -> None:
+    """Before there are two threads: imports in both at once can deadlock."""
+    import scipy.sparse
+    import scipy.special  # noqa: F401
+
+
+def _compare(
+    holdout: Holdout,
+    card: ArrayLike | None,
+    champion_score: ArrayLike,
+    challenger_score: ArrayLike,
+    resampled: Future[Difference | None],
+) -> Comparison | None:
+    fraud = holdout.fraud
     champion, challenger = (evaluate(holdout.day, card, fraud, score) for score in (champion_score, challenger_score))
-    contributions = card_contributions(fraud, champion_score, challenger_score, card)
-    difference = paired_difference(
-        fraud, champion_score, challenger_score, card, SHOWN_CONFIDENCE, rule.resamples, rule.seed
-    )
+    ranks = (score_ranks(champion_score)[0], score_ranks(challenger_score)[0])
+    contributions = card_contributions(fraud, *ranks, card)
+    difference = resampled.result()
     if champion is None or challenger is None or contributions is None or difference is None:
         return None
     masks = holdout.masks()
@@ -121,8 +150,8 @@ def compare(
         difference,
         contributions,
         guardrails,
-        measure_slices(masks, fraud, *scores),
-        slice_changes(masks, fraud, *scores, card),
+        measure_slices(masks, fraud, *ranks),
+        slice_changes(masks, fraud, *ranks, card),
     )
 
 

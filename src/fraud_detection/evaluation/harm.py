@@ -110,7 +110,7 @@ def slice_changes(
 ) -> dict[str, Change | None]:
     """The change of AP in each slice; None for a slice without frauds."""
     labels = np.asarray(fraud)
-    champion, challenger = (np.asarray(score, np.float64) for score in (champion_score, challenger_score))
+    champion, challenger = np.asarray(champion_score), np.asarray(challenger_score)
     cards = card_codes(card, len(labels))[0]
     return {
         name: _average_precision_change(labels[mask], champion[mask], challenger[mask], cards[mask])
@@ -118,7 +118,9 @@ def slice_changes(
     }
 
 
-def _average_precision_change(fraud: ArrayLike, champion: Floats, challenger: Floats, card: ArrayLike) -> Change | None:
+def _average_precision_change(
+    fraud: ArrayLike, champion: ArrayLike, challenger: ArrayLike, card: ArrayLike
+) -> Change | None:
     found = card_contributions(fraud, champion, challenger, card)
     if found is None:
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fraud_detection.evaluation.card_contributions import card_codes
+from fraud_detection.evaluation.card_contributions import card_codes, score_ranks
 from fraud_detection.schema import Metrics
 
 Floats = NDArray[np.float64]
@@ -51,9 +51,10 @@ def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probabili
     labels = _fraud(fraud)
     if labels.all() or not labels.any():
         return None
+    rank = score_ranks(probability)[0]
     return Metrics(
-        average_precision=average_precision(fraud, probability),
-        roc_auc=roc_auc(fraud, probability),
+        average_precision=average_precision(fraud, rank),
+        roc_auc=roc_auc(fraud, rank),
         card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k=100),
         brier=brier(fraud, probability),
     )
@@ -175,10 +176,9 @@ def calibration(
 
 def _above(fraud: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """How many frauds and how many rows score at or above each distinct score, from the highest down."""
-    labels, scores = _fraud(fraud), np.asarray(score, np.float64)
-    order = np.argsort(-scores)
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(scores) else np.zeros(0, np.intp)
-    return np.cumsum(labels[order])[last], last + 1.0
+    rank, count = score_ranks(score)
+    frauds = np.bincount(rank, weights=_fraud(fraud), minlength=count)[::-1]
+    return np.cumsum(frauds), np.cumsum(np.bincount(rank, minlength=count)[::-1], dtype=np.float64)
 
 
 def _fraud(fraud: ArrayLike) -> Floats:

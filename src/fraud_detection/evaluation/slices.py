@@ -79,8 +79,8 @@ def measure_slices(
     masks: Mapping[str, Mask], fraud: ArrayLike, champion_score: ArrayLike | None, challenger_score: ArrayLike
 ) -> tuple[SliceMetrics, ...]:
     """The average precision of both models in each slice."""
-    labels, challenger = np.asarray(fraud) == 1, np.asarray(challenger_score, np.float64)
-    champion = None if champion_score is None else np.asarray(champion_score, np.float64)
+    labels, challenger = np.asarray(fraud) == 1, np.asarray(challenger_score)
+    champion = None if champion_score is None else np.asarray(champion_score)
     measured = []
     for name, mask in masks.items():
         own = labels[mask]
