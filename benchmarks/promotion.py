@@ -155,7 +155,7 @@ REACTIONS = (
     Reacting("today", react_as_before, Drift(UNLIKE)),
 )
 SLOWER_BY = 6.0
-"""Hours that looks every six hours may cost against hourly ones."""
+"""Hours that looks every six hours may cost against hourly ones; the median over the same months."""
 
 
 @dataclass(frozen=True)
@@ -330,9 +330,11 @@ def _too_slow(found: Found) -> Iterator[str]:
             value = float(np.median(each)) if found.size.strict else median_interval(each)[0]
             if value > most:
                 yield f"drift, {one.name}: {what} {value:.2f}; at most {most:g}"
-    sixth, hourly = (_medians(found.reactions[one.name], found.drop)[0] for one in REACTIONS[:2])
-    if sixth - hourly > SLOWER_BY:
-        yield f"drift: looks every six hours cost {sixth - hourly:.0f} h against hourly ones; at most {SLOWER_BY:.0f}"
+    sixth, hourly = (_reaction_values(found.reactions[one.name], found.drop)[0] for one in REACTIONS[:2])
+    slower = [late - early for late, early in zip(sixth, hourly, strict=True) if max(late, early) < np.inf]
+    value = float(np.median(slower)) if found.size.strict else median_interval(slower)[0]
+    if value > SLOWER_BY:
+        yield f"drift: looks every six hours cost {value:.0f} h against hourly ones; at most {SLOWER_BY:.0f}"
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -113,6 +113,14 @@ def test_a_missed_target_is_named(
     assert (lines == []) if not missed else any(missed in line for line in lines)
 
 
+def test_looks_that_cost_too_many_hours_are_named() -> None:
+    """Fails when looks every six hours answer a new fraud half a day later than hourly ones, and nobody is told."""
+    size = SIZES["check"]
+    found = _found(size, 0, 0.9, 100.0, size.gain_months)
+    found.reactions[REACTIONS[1].name] = [Reaction(1, [0.9] * 100, [1.0] * 100, 88.0)] * size.reactions
+    assert list(failures(found)) == ["drift: looks every six hours cost 12 h against hourly ones; at most 6"]
+
+
 def test_many_nulls_show_what_one_cannot() -> None:
     """Fails when a rule that promotes falsely a little too often everywhere passes the quick check."""
     size = SIZES["check"]
