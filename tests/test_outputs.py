@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from fraud_detection import outputs
+from fraud_detection.registry.decision_log import Action
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 PINNED_AT = datetime(2026, 3, 1, 9, 15, 0, 123456, tzinfo=UTC)
@@ -15,6 +16,7 @@ EXAMPLES = {
     "intervention_file": outputs.intervention_file("MODEL", "rollback", PINNED_AT),
     "lease_file": outputs.lease_file("MODEL", 12),
     "report_file": outputs.report_file("MODEL", AS_OF),
+    "known_labels_file": outputs.known_labels_file("MODEL"),
     "maturity_file": outputs.maturity_file("MODEL"),
     "outcome_file": outputs.outcome_file("NAME"),
     "quarantine_file": outputs.quarantine_file(datetime(2026, 3, 1, 0, 15, tzinfo=UTC)),
@@ -28,11 +30,8 @@ def test_the_table_of_the_documentation_names_every_object() -> None:
     page = (Path(__file__).parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
     [table] = re.findall(r"^\| object \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
     named = {word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
-    assert named - {"-unpin", "-retire-champion", "-accept-log"} == {
-        *EXAMPLES.values(),
-        outputs.DATABASE,
-        outputs.ARTIFACTS,
-    }
+    others = {f"-{action.value}" for action in Action if action is not Action.ROLLBACK}
+    assert named == {*EXAMPLES.values(), *others, outputs.DATABASE, outputs.ARTIFACTS}
 
 
 def test_a_time_is_named_in_utc() -> None:
