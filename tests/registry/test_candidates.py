@@ -13,7 +13,14 @@ from fakes.registry import NAME, Killed, World, model, rows, world
 from fraud_detection.registry import RunRecord, candidates
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import CandidateChangedError, CandidateLostError, NewCandidate
-from fraud_detection.schema import CandidateKey, CandidateRecord, Outcome
+from fraud_detection.schema import (
+    SCHEMA_VERSION,
+    CandidateKey,
+    CandidateRecord,
+    Outcome,
+    RetirementReason,
+    RetirementRecord,
+)
 
 pytest_plugins = ["registry_fixtures"]
 # SQLAlchemy warns of MLflow's use of it.
@@ -192,8 +199,40 @@ def test_a_kill_before_any_change_is_made_good_by_the_next_run(
             assert kept == []
 
 
+@pytest.mark.slow
+def test_a_run_killed_while_it_retires_candidates_is_completed_by_the_next(
+    empty: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when files of candidates that the log calls retired stay for ever, or others are deleted with them."""
+    gone = [empty.registry.freeze_candidate(_new(T - days * DAY), model(days)) for days in (1, 2)]
+    kept = empty.registry.freeze_candidate(_new(), model())
+    retired = tuple(RetirementRecord(candidate=one.key, reason=RetirementReason.EXPIRED) for one in gone)
+
+    def run(killed: World) -> object:
+        return killed.record(Outcome.NO_DECISION, T, retired_candidates=retired, schema_version=SCHEMA_VERSION)
+
+    completed = 0
+    for here in _killed_at_every_change(empty, tmp_path, monkeypatch, run):
+        fresh = world(here.output)
+        before = fresh.log.find(T)
+        completed += bool(fresh.registry.resume_open_intents(T + DAY))
+        found = fresh.log.find(T)
+        if before is not None:
+            assert found == before
+        files = [any(path.exists() for path in _files_of(fresh, one)) for one in (*gone, kept)]
+        assert files == ([False, False, True] if found is not None else [True, True, True])
+        assert found is None or found.retired_candidates == retired
+        assert fresh.registry.load_candidate(kept).to_bytes() == model().to_bytes()
+    assert completed >= len(retired), "no run was killed while it retired candidates"
+
+
+def _files_of(here: World, record: CandidateRecord) -> list[Path]:
+    found = here.client.search_logged_models([here.connection.experiment_id], f"source_run_id = '{record.run_id}'")
+    return [path for one in found for path in Path(one.artifact_location.removeprefix("file://")).rglob("model.ubj")]
+
+
 def _killed_at_every_change(
-    template: World, folder: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[World], None]
+    template: World, folder: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[World], object]
 ) -> Iterator[World]:
     """One world for each change that `act` makes to MLflow, killed just before that change."""
     for survived in range(30):
