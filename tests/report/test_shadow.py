@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from report_pages import AS_OF, Page, decision, html, nothing_decided, report_data
 
+from fraud_detection.data_health.counts import CountBand
+from fraud_detection.data_health.examination import Health, Verdict
 from fraud_detection.model.attribution import Attribution
 from fraud_detection.promotion.sequential import HoldoutCounts, Look, LookState, NextLook, RiskLedger
 from fraud_detection.report import ReportData, draw, plots, render
-from fraud_detection.report.data import DailyPrecision, DriftRow, LabelDelays, LoggedLook, ShadowData
+from fraud_detection.report.data import DailyPrecision, LabelDelays, LoggedLook, ShadowData
 from fraud_detection.report.drawing import Drawing
 from fraud_detection.runs.outcome import Maturity
 from fraud_detection.runs.publication import Publication
-from fraud_detection.schema import CandidateKey, Difference, LookLimitsRecord, LookRecord, Outcome
+from fraud_detection.schema import CandidateKey, Check, Difference, LookLimitsRecord, LookRecord, Outcome
 from fraud_detection.settings import Settings
 
 KEY = CandidateKey(AS_OF - timedelta(days=14), "0123456789abcdef")
@@ -152,7 +154,7 @@ def test_a_run_without_a_look_shows_ledger_candidates_and_label_delay_only() -> 
     assert "27 of 270 looks" in shown.texts["ledger"]
     assert shown.row("2026-05-10 00:00")[4] == "97 of 135"
     assert "of 1,000 frauds were known" in shown.texts["label-delay"]
-    assert not {"life", "card-precision", "attributions", "drift", "rule"} & set(shown.texts)
+    assert not {"life", "card-precision", "attributions", "health", "rule"} & set(shown.texts)
 
 
 def test_a_first_champion_has_a_test_and_no_life() -> None:
@@ -224,14 +226,20 @@ def test_shap_values_say_how_much_and_in_which_direction() -> None:
     assert "over 1,987 transactions" in texts
 
 
-def test_drift_is_listed_against_its_limit() -> None:
-    """Fails when a feature that has drifted is not told from one that has not."""
-    rows = (DriftRow("amount", 0.31, 0.2), DriftRow("score", 0.02, 0.2))
-    shown = Page(html(decision(), report_data(drift=rows)))
-    assert [cells[1:] for cells in shown.cells() if cells[0] in {"amount", "score"} and len(cells) == 4][-2:] == [
-        ["0.310", "≤ 0.200", "drift"],
-        ["0.020", "≤ 0.200", "stable"],
-    ]
+def test_the_checks_of_the_data_are_listed() -> None:
+    """Fails when a reader cannot see whether the data were sound, or how close they came to stopping the run."""
+    checks = (
+        Check(name="volume_floor", value=612, limit=240, passed=True),
+        Check(name="label_delay", value=0.3, limit=0.2, passed=False),
+    )
+    none = np.zeros(0)
+    band = CountBand(none.astype("datetime64[D]"), none.astype(np.int64), none, none, none)
+    found = Health(Verdict(checks=checks), band, band, None)
+    shown = Page(html(decision(), report_data(health=found)))
+    named = [cells for cells in shown.cells() if cells[0].endswith(("volume_floor", "label_delay"))]
+    assert [cells[1] for cells in named] == ["0.3", "612"]
+    assert [cells[-1] for cells in named] == ["✕ FAILED", "✓ passed"]
+    assert "Data health" in shown.texts["health"]
 
 
 def test_undecided_guardrails_are_explained() -> None:
@@ -244,7 +252,7 @@ def test_undecided_guardrails_are_explained() -> None:
 def test_what_an_earlier_release_stored_is_still_drawn() -> None:
     """Fails when a run of an earlier release that was killed cannot be published any more."""
     made = TypeAdapter(Drawing).dump_python(draw(decision(), report_data()), mode="json")
-    later = ("attributions", "attributed_rows", "card_precision", "shadow", "label_delays", "drift")
+    later = ("attributions", "attributed_rows", "card_precision", "shadow", "label_delays", "health")
     old = TypeAdapter(Drawing).validate_python({name: made[name] for name in made if name not in later})
     assert old.shadow is None
 
@@ -272,7 +280,6 @@ def test_the_largest_page_is_below_three_megabytes() -> None:
             shadow=data,
             attributions=tuple(Attribution(name, 0.1, (0.1, 0.2, 0.3, 0.4, 0.5)) for name in names),
             importances=dict.fromkeys(names, 1.0),
-            drift=tuple(DriftRow(name, 0.1, 0.2) for name in names),
             label_delays=delays(),
             card_precision=DailyPrecision(day, np.full(28, 0.2), np.full(28, 0.3)),
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from conftest import AS_OF, Job
 from factories import candidate_record, decision, look_record, opening, span
@@ -15,10 +16,11 @@ from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.runs.comparison import Measured, Shown
 from fraud_detection.runs.planning import Plan
 from fraud_detection.runs.proposal import Evidence
-from fraud_detection.runs.reporting import shadow_data
+from fraud_detection.runs.reporting import label_delays, shadow_data
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.schema import LookKey, Outcome
 from fraud_detection.settings import Settings
+from fraud_detection.transactions.profile import HourlyDelays
 
 # SQLAlchemy warns of MLflow's use of it.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -74,6 +76,21 @@ def test_without_a_look_there_is_a_ledger_and_no_life() -> None:
     found = shadow_data(Evidence(Plan(_shadow(log)), (), Measured(), (), log), AS_OF)
     assert found.life == ()
     assert found.ledger.opened == 1
+
+
+def test_the_observed_delay_is_that_of_settled_labels() -> None:
+    """Fails when young frauds, of which only the fast labels have arrived, make labels look faster than they are."""
+    hours = np.datetime64("2026-03-01T00", "h") - np.array([24 * 40, 24 * 40, 24 * 29, 24 * 5])
+    delays = HourlyDelays(hours, np.array([24, 72, 24, 1]), np.array([2, 1, 1, 50]))
+    found = label_delays(delays, AS_OF)
+    assert found is not None
+    assert found.frauds == 4
+    assert [found.share[hour] for hour in (23, 24, 71, 72)] == [0.0, 0.75, 0.75, 1.0]
+    empty = HourlyDelays(hours[:0], delays.frauds[:0], delays.frauds[:0])
+    assert label_delays(empty, AS_OF) is None
+    young = label_delays(HourlyDelays(hours[3:], np.array([1]), np.array([50])), AS_OF)
+    assert young is not None
+    assert young.frauds == 0
 
 
 def test_the_reports_of_a_first_champion_and_of_a_refusal(job: Job, tmp_path: Path) -> None:

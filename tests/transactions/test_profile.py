@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -218,22 +217,6 @@ def test_labels_slower_than_the_label_delay_are_warned_of(spark: SparkSession, t
 
     hourly(tmp_path, 1000, fraud=lambda n: int(n % 50 == 0), label_available_at=available)
     assert "after 8.0 days or later" in warnings_of(spark, tmp_path)[0]
-
-
-def test_the_observed_delay_is_that_of_settled_labels(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when young frauds, of which only the fast labels have arrived, make labels look faster than they are."""
-
-    def available(n: int) -> datetime:
-        return NOON + timedelta(hours=n, days=8 if n < 330 and n % 100 < 50 else 1)
-
-    hourly(tmp_path, 1000, fraud=lambda n: int(n % 50 == 0), label_available_at=available)
-    delays = read(spark, tmp_path).profile.delays
-    assert delays is not None
-    settled = range(0, 1000 - 28 * 24, 50)
-    assert {int(hours): int(delays[hours]) for hours in np.flatnonzero(delays)} == {
-        24: sum(n % 100 >= 50 for n in settled),
-        24 * 8: sum(n % 100 < 50 for n in settled),
-    }
 
 
 def test_the_default_settings_file_says_every_default() -> None:

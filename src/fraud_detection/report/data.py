@@ -70,15 +70,6 @@ class LabelDelays:
 
 
 @dataclass(frozen=True)
-class DriftRow:
-    """How far a distribution has moved: its population stability index (PSI), and from where on that is drift."""
-
-    name: str
-    psi: float
-    limit: float
-
-
-@dataclass(frozen=True)
 class ReportData:
     """The measurements of one run. A run that stopped early gives what it has; the page says what is missing.
 
@@ -111,7 +102,6 @@ class ReportData:
     shadow: ShadowData | None = None
     label_delays: LabelDelays | None = None
     """None where the data have no label times."""
-    drift: tuple[DriftRow, ...] = ()
     health: Health | None = None
     """What the checks of the data found, with the bands to draw."""
     data_fingerprint: str | None = None

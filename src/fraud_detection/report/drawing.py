@@ -7,9 +7,9 @@ from datetime import datetime
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.model.attribution import Attribution
 from fraud_detection.report import plots
-from fraud_detection.report.data import DriftRow, FloatArray, ReportData
+from fraud_detection.report.data import FloatArray, ReportData
 from fraud_detection.report.shadow import Shadow, draw_shadow
-from fraud_detection.schema import Decision
+from fraud_detection.schema import Check, Decision
 from fraud_detection.settings import ComparisonSettings
 
 
@@ -57,7 +57,8 @@ class Drawing:
     card_precision: plots.Plot | None = None
     shadow: Shadow | None = None
     label_delays: LabelDelayCurve | None = None
-    drift: tuple[DriftRow, ...] = ()
+    health: tuple[Check, ...] = ()
+    """The checks of the data."""
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -88,7 +89,7 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         card_precision=plots.card_precision(data.card_precision) if data.card_precision is not None else None,
         shadow=draw_shadow(data.shadow) if data.shadow is not None else None,
         label_delays=_label_delays(data),
-        drift=data.drift,
+        health=data.health.verdict.checks if data.health is not None else (),
     )
 
 

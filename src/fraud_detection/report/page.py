@@ -34,6 +34,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
         look=look,
         life=_life(decision, drawing),
         checks=check_tables(decision.checks),
+        health=check_tables(drawing.health).conditions,
         curve_names=_curve_names(decision, drawing),
         precision_recall=drawing.precision_recall,
         calibration=drawing.calibration,

@@ -1,7 +1,7 @@
 """What the report of a run shows besides its decision."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,11 @@ from fraud_detection.runs.request import Request
 from fraud_detection.sampling import hours_between, naive
 from fraud_detection.schema import CandidateKey, Decision
 from fraud_detection.time_windows import RunWindows
-from fraud_detection.transactions.profile import Profile
+from fraud_detection.transactions.profile import HourlyDelays, Profile
 from fraud_detection.transactions.rules import REASONS
+
+SETTLED = timedelta(days=28)
+"""Nearly all labels have arrived then."""
 
 
 def report_data(
@@ -48,7 +51,7 @@ def report_data(
         attributed_rows=rows,
         card_precision=_card_precision(shown) if shown else None,
         shadow=shadow_data(evidence, decision.as_of),
-        label_delays=_label_delays(data.profile),
+        label_delays=label_delays(data.profile.delays_by_hour, data.profile.newest),
         health=evidence.health,
         data_fingerprint=decision.data_fingerprint,
         reasons=REASONS,
@@ -101,12 +104,18 @@ def _looks_at(candidate: CandidateKey, log: Iterable[LogEntry], as_of: datetime)
     return sorted((one for one in found if one.record.candidate == candidate), key=lambda one: one.as_of)
 
 
-def _label_delays(profile: Profile) -> LabelDelays | None:
-    if profile.delays is None:
+def label_delays(delays: HourlyDelays, newest: datetime) -> LabelDelays | None:
+    """The share of the frauds that were known, by hours since their transaction; None without label times.
+
+    Of transactions that are `SETTLED` older than the newest: of younger ones only fast labels have arrived.
+    """
+    if not len(delays.hours):
         return None
-    total = int(profile.delays.sum())
-    share = np.cumsum(profile.delays) / max(1, total)
-    return LabelDelays(np.arange(len(share)), share, total)
+    settled = delays.hours < np.datetime64(naive(newest - SETTLED), "h")
+    hours = np.maximum(delays.delay_hours[settled], 0)
+    counts = np.bincount(hours, weights=delays.frauds[settled])
+    total = int(counts.sum())
+    return LabelDelays(np.arange(len(counts)), np.cumsum(counts) / max(1, total), total)
 
 
 def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:

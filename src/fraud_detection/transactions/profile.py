@@ -22,7 +22,6 @@ from fraud_detection.transactions.view import View
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_MICROS = 3_600_000_000
 _DELAY_QUANTILE = 0.9
-_SETTLED = timedelta(days=28)  # nearly all labels have arrived then
 _LOWEST = -1.7976931348623157e308
 
 
@@ -68,7 +67,6 @@ class Profile:
     delays_by_hour: HourlyDelays  # empty without label times
     label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
     labels: LabelTableProfile | None  # None without a label table
-    delays: NDArray[np.int64] | None  # frauds by the hours until they were known, settled ones; None like label_delay
 
     @property
     def first(self) -> datetime:
@@ -275,7 +273,6 @@ def profile(
         delays_by_hour=_hourly_delays(good),
         label_delay=_delay_quantile(good),
         labels=labels,
-        delays=_settled_delays(good),
     )
 
 
@@ -293,19 +290,6 @@ def _delay_quantile(good: pd.DataFrame) -> timedelta | None:
         return None
     reached = counts.cumsum() >= _DELAY_QUANTILE * counts.sum()
     return timedelta(hours=int(reached.idxmax()))
-
-
-def _settled_delays(good: pd.DataFrame) -> NDArray[np.int64] | None:
-    """How many frauds became known within each hour after their transaction, from hour 0 on.
-
-    Of transactions that are `_SETTLED` older than the newest: of younger ones only fast labels have arrived.
-    """
-    dated = good.dropna(subset="delay")
-    if not len(dated):
-        return None
-    settled = dated[dated["hour"] < good["hour"].max() - _SETTLED / timedelta(hours=1)]
-    hours = settled["delay"].clip(lower=0).astype("int64")
-    return np.bincount(hours, weights=settled["rows"]).astype(np.int64)
 
 
 def _columns(fields: tuple[Field, ...], *, of_table: bool) -> str:
