@@ -237,7 +237,7 @@ with DAG(
         on_success_callback=WebhookNotifier(
             connection_id=webhook,
             text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
-            "{% if found.decision in ('promoted', 'needs_review') and not found.repeated %}"
+            "{% if (found.decision in ('promoted', 'needs_review') or found.get('alarms')) and not found.repeated %}"
             "{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
         ),
     )

@@ -128,4 +128,5 @@ def summary(outcome: Mapping[str, Any]) -> str:
     if outcome["decision"] is None:
         return f"no decision was reached: exit code {outcome['exit_code']}: {outcome['error']}"
     what = f"promoted as v{outcome['version']}" if outcome["version"] else outcome["decision"].replace("_", " ")
-    return f"{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"
+    alarms = "".join(f"ALARM: {alarm}; " for alarm in outcome.get("alarms", ()))  # earlier releases had none
+    return f"{alarms}{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"

@@ -250,6 +250,7 @@ class Decision(Stored):
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions
     schema_version: int = 1
+    alarms: tuple[str, ...] = ()  # what a person has to look into: a champion that is too old or below its floor
     looks: tuple[LookRecord, ...] = ()
     opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
     retired_candidates: tuple[RetirementRecord, ...] = ()
@@ -260,5 +261,5 @@ class Decision(Stored):
         content: dict[str, object] = write(self)
         if self.schema_version >= SCHEMA_VERSION:
             return content
-        later = ("schema_version", "looks", "opened", "retired_candidates", "previous_entry")
+        later = ("schema_version", "alarms", "looks", "opened", "retired_candidates", "previous_entry")
         return {name: value for name, value in content.items() if name not in later or value not in (1, [], (), None)}

@@ -244,6 +244,8 @@ class Promotion(_Section):
     """How long a winner waits for approval."""
     freezes: tuple[Freeze, ...] = ()
     """Spans of days without promotions: `[{from: 2026-12-20, to: 2027-01-02, reason: holidays}]`."""
+    champion_max_age_days: Days = 90
+    """An older champion raises an alarm, counted from the end of its training; nothing replaces it for that."""
     hours_between_promotions: Annotated[int, Field(ge=0)] = 0
     """At most one promotion in so many hours."""
     refit_winner: bool = False

@@ -4,7 +4,16 @@ Pure functions of numpy arrays: no engine, no registry, no clock. `compare` meas
 needs of a look, `measure_alone` what it needs of a first champion.
 """
 
-from fraud_detection.evaluation.assessment import Comparison, FirstTest, Holdout, compare, measure_alone
+from fraud_detection.evaluation.assessment import Comparison, FirstTest, Holdout, amount_floor, compare, measure_alone
 from fraud_detection.evaluation.slices import SliceMetrics, new_cards
 
-__all__ = ["Comparison", "FirstTest", "Holdout", "SliceMetrics", "compare", "measure_alone", "new_cards"]
+__all__ = [
+    "Comparison",
+    "FirstTest",
+    "Holdout",
+    "SliceMetrics",
+    "amount_floor",
+    "compare",
+    "measure_alone",
+    "new_cards",
+]

@@ -174,14 +174,19 @@ def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) 
     )
     if challenger is None or difference is None:
         return None
-    amount = average_precision(holdout.fraud, holdout.amount)
-    floor = float(first_champion_floor(amount, rule.first_champion_floor))
     return FirstTest(
         challenger,
         difference,
-        Floor(average_precision=floor, amount_average_precision=amount, multiple=rule.first_champion_floor),
+        amount_floor(holdout.fraud, holdout.amount, rule),
         measure_slices(holdout.masks(), holdout.fraud, None, score),
     )
+
+
+def amount_floor(fraud: ArrayLike, amount: ArrayLike, rule: ComparisonSettings) -> Floor:
+    """What a first champion has to exceed on these rows: a multiple of ranking by amount."""
+    alone = average_precision(fraud, amount)
+    floor = float(first_champion_floor(alone, rule.first_champion_floor))
+    return Floor(average_precision=floor, amount_average_precision=alone, multiple=rule.first_champion_floor)
 
 
 def _codes(card: ArrayLike | None) -> ArrayLike | None:

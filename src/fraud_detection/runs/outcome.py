@@ -38,6 +38,7 @@ class RunOutcome(Stored):
     difference: Difference | None  # of the look with the largest root, like the checks; None without a look
     checks: tuple[Check, ...] = ()
     looks: tuple[LookRecord, ...] = ()
+    alarms: tuple[str, ...] = ()  # what a person has to look into
     report: str | None
     exit_code: int
     error: str | None
@@ -126,6 +127,7 @@ def _ended(decision: Decision) -> RunOutcome:
         difference=decision.difference,
         checks=decision.checks,
         looks=decision.looks,
+        alarms=decision.alarms,
         report=decision.report,
         decided_at=decision.decided_at,
         code_revision=decision.code_revision,

@@ -11,7 +11,8 @@ from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.revision import code_revision
-from fraud_detection.runs.comparison import Measured
+from fraud_detection.runs.alarms import age_alarm, floor_alarm
+from fraud_detection.runs.comparison import Measured, Shown
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.request import Request
 from fraud_detection.schema import (
@@ -102,6 +103,7 @@ def propose(
         retired_version=retirement.version if retirement else None,
         code_revision=code_revision(),
         data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
+        alarms=_alarms(champion, shown, as_of, settings),
         looks=evidence.measured.looks,
         opened=tuple(record.key for record in evidence.opened),
         retired_candidates=_retired(evidence, outcome),
@@ -204,6 +206,11 @@ def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ..
     gone = {one.key: one.reason for one in evidence.measured.gone}
     retired = due | dict.fromkeys(failed, RetirementReason.ALL_LOOKS_TAKEN) | gone
     return tuple(RetirementRecord(candidate=key, reason=reason) for key, reason in retired.items())
+
+
+def _alarms(champion: Champion | None, shown: Shown | None, as_of: datetime, settings: Settings) -> tuple[str, ...]:
+    floor = None if shown is None else floor_alarm(shown.record, shown.rows, settings)
+    return tuple(alarm for alarm in (age_alarm(champion, as_of, settings), floor) if alarm is not None)
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:

@@ -129,6 +129,8 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
         run.progress("warning", warning)
+    for alarm in proposed.alarms:
+        run.progress("alarm", alarm)
     report_decision(decision, run.progress)
     report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
     report_pin(decision, run.registry.commands, run.progress)
