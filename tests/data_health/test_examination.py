@@ -37,6 +37,15 @@ def test_sound_data_pass_every_check_of_counts(year: Year) -> None:
     assert {check.name for check in verdict.checks} == set(HealthCheck) - {"no_leaking_feature"}
 
 
+@pytest.mark.parametrize("seed", [3, 7])
+def test_the_first_months_of_a_small_installation_raise_no_alarm(seed: int) -> None:
+    """Fails when few days, which look alike by chance, make an ordinary one look odd and stop a young installation."""
+    young = simulate(seed, 90, 1_500)
+    for day in range(20, 90):
+        as_of = datetime(START.year, START.month, START.day, tzinfo=UTC) + timedelta(days=day)
+        assert young.health(as_of).verdict.stops == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "volume"), [(1, 7_200), (2, 7_200), (3, 1_500), (4, 500)])
 def test_a_quiet_year_raises_no_alarm(seed: int, volume: int) -> None:

@@ -14,6 +14,8 @@ from fraud_detection.data_health.counts import Floats
 _POISSON = 1.0 + 1e-6  # where the negative binomial distribution is as good as Poisson's
 _NOTHING = 1e-12
 _QUARTILE = 0.6744897501960817  # of the standard normal distribution
+_QUARTILES_ERROR = 1.1664
+_ONE_SIDED = 1.6449  # the 95 % quantile of the standard normal distribution
 
 
 def middle_rate(events: Floats, exposure: Floats) -> float:
@@ -33,14 +35,16 @@ def middle_rate(events: Floats, exposure: Floats) -> float:
 def dispersion(events: Floats, expected: Floats) -> float:
     """The variance of counts as a multiple of their mean, at least Poisson's 1; odd days hardly move it.
 
-    From the quartiles of the Pearson residuals.
+    From the quartiles of the Pearson residuals, whose estimate of a standard deviation has the relative standard error
+    1.17/√n. The one-sided 95 % upper bound is taken, since few days may look alike by chance.
     """
     used = expected > 0
     if not used.any():
         return 1.0
     residual = (events[used] - expected[used]) / np.sqrt(expected[used])
     low, high = np.quantile(residual, [0.25, 0.75])
-    return float(max(1.0, ((high - low) / (2 * _QUARTILE)) ** 2))
+    bound = np.exp(_ONE_SIDED * 2 * _QUARTILES_ERROR / np.sqrt(len(residual)))
+    return float(max(1.0, bound * ((high - low) / (2 * _QUARTILE)) ** 2))
 
 
 def chance_limits(expected: Floats, spread: Floats, tail: float) -> tuple[Floats, Floats]:
