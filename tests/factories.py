@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fraud_detection.schedule import Schedule
 from fraud_detection.schema import (
     CandidateKey,
     CandidateRecord,
@@ -113,3 +114,20 @@ def opening(
         "looks": looks,
     }
     return Opening.model_validate(known | changes)
+
+
+def schedule(as_of: datetime, **changes: Any) -> Schedule:
+    """What a run leaves that compared no candidate with version 12; the next candidate is opened a day later."""
+    known: dict[str, Any] = {
+        "model_name": MODEL_NAME,
+        "as_of": as_of,
+        "written_at": as_of + timedelta(minutes=5),
+        "champion_version": 12,
+        "compared_with": 12,
+        "next_candidate_at": as_of + timedelta(days=1),
+        "look_every_hours": 6,
+        "block": None,
+        "late_frauds_a_day": 0.0,
+        "looks": (),
+    }
+    return Schedule.model_validate(known | changes)

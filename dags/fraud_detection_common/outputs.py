@@ -1,16 +1,14 @@
-"""The job's output folder: outcomes, maturity and decisions, read from object storage or from a local folder."""
+"""The job's output folder: outcomes and the schedule, read from object storage or from a local folder."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
-from xml.etree import ElementTree
 
 import requests
 import yandexcloud.auth
@@ -18,8 +16,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 
 _HTTP_TIMEOUT = (10, 60)  # seconds to connect, and to wait for a response
-_S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-_DECISION = re.compile(r"(\d{8}T\d{6}Z)\.json")
 
 
 @dataclass(frozen=True)
@@ -47,56 +43,17 @@ class RunOutputs:
         content = self.read(f"outcomes/{job_name}.json")
         return None if content is None else dict(json.loads(content))
 
-    def maturity(self, model_name: str) -> dict[str, Any] | None:
-        """Known frauds by the hour in which they mature, as of the last job that decided; None before the first."""
-        content = self.read(f"maturity/{model_name}.json")
-        return None if content is None else dict(json.loads(content))
-
-    def decision(self, model_name: str, as_of: datetime) -> dict[str, Any] | None:
-        """The decision of an as-of time; None if there is none."""
-        content = self.read(f"decisions/{model_name}/{as_of:%Y%m%dT%H%M%SZ}.json")
-        return None if content is None else dict(json.loads(content))
-
-    def last_decision(self, model_name: str, since: datetime) -> datetime | None:
-        """The newest as-of time with a decision, from the names of the decisions at or after `since` alone."""
-        folder = f"decisions/{model_name}/"
-        names = self.names(folder, after=f"{folder}{since - timedelta(seconds=1):%Y%m%dT%H%M%SZ}.json")
-        stamps = [match[1] for name in names if (match := _DECISION.fullmatch(name.removeprefix(folder)))]
-        return datetime.strptime(max(stamps), "%Y%m%dT%H%M%S%z") if stamps else None
-
-    def is_champion_retired(self, model_name: str, since: datetime) -> bool:
-        """Whether a person has retired the champion after the decision at `since`, from the names in the log alone."""
-        folder = f"decisions/{model_name}/"
-        names = self.names(folder, after=f"{folder}{since:%Y%m%dT%H%M%SZ}.json")
-        return any(name.endswith("-retire-champion.json") for name in names)
+    def schedule(self, model_name: str) -> bytes | None:
+        """What is due next, as the last job that decided left it; None before the first."""
+        return self.read(f"schedule/{model_name}.json")
 
     def read(self, name: str) -> bytes | None:
         """The content of an object, or None if it does not exist."""
         if self._is_local:
             path = self._folder / self.prefix / name
             return path.read_bytes() if path.exists() else None
-        answer = self._get(f"/{self.bucket}/{quote(self.prefix + name)}", {})
+        answer = self._get(f"/{self.bucket}/{quote(self.prefix + name)}")
         return None if answer is None else answer.content
-
-    def names(self, folder: str, after: str = "") -> list[str]:
-        """The sorted names in a folder (`a/b/`) that come after `after`."""
-        if self._is_local:
-            names = [folder + path.name for path in (self._folder / self.prefix / folder).glob("*")]
-            return sorted(name for name in names if name > after)
-        query = {"list-type": "2", "prefix": self.prefix + folder}
-        if after:
-            query["start-after"] = self.prefix + after
-        names = []
-        while True:
-            answer = self._get(f"/{self.bucket}", query)
-            if answer is None:
-                raise AirflowFailException(f"bucket {self.bucket} does not exist at {self.endpoint}")
-            page = ElementTree.fromstring(answer.content)  # noqa: S314  (of our own storage)
-            names += [(key.text or "").removeprefix(self.prefix) for key in page.iterfind(f"{_S3}Contents/{_S3}Key")]
-            token = page.findtext(f"{_S3}NextContinuationToken")
-            if not token:
-                return names
-            query["continuation-token"] = token
 
     @property
     def _is_local(self) -> bool:
@@ -106,11 +63,11 @@ class RunOutputs:
     def _folder(self) -> Path:
         return Path(unquote(urlsplit(self.endpoint).path)) / self.bucket
 
-    def _get(self, path: str, query: Mapping[str, str]) -> requests.Response | None:
+    def _get(self, path: str) -> requests.Response | None:
         """GET with an IAM token instead of static keys; None for 404."""
         token = yandexcloud.auth.get_auth_token(**self.credentials)
         headers = {"X-YaCloud-SubjectToken": token}
-        answer = requests.get(self.endpoint + path, params=query, headers=headers, timeout=_HTTP_TIMEOUT)
+        answer = requests.get(self.endpoint + path, headers=headers, timeout=_HTTP_TIMEOUT)
         if answer.status_code == requests.codes.not_found:
             return None
         answer.raise_for_status()

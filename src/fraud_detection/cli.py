@@ -59,7 +59,7 @@ _OUTPUT = click.option(
     type=_Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
-    help="Folder of the results: decisions, reports, quarantine, outcomes, maturity, leases, mlflow.db.",
+    help="Folder of the results: decisions, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
 )
 _TRACKING_URI = click.option(
     "--tracking-uri",

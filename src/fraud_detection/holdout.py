@@ -63,8 +63,9 @@ def collect_first_seen(transactions: Transactions, since: datetime, end: datetim
 class EverFrauds:
     """The rows of a run that ever were frauds; planning and comparison share them."""
 
-    def __init__(self, transactions: Transactions, settings: Settings) -> None:
-        self._transactions = transactions
+    def __init__(self, transactions: Transactions, settings: Settings, until: datetime | None = None) -> None:
+        """`until`: bring those up to then at once, since a run needs the ones that have not matured, too."""
+        self._transactions, self._until = transactions, until
         self._window = timedelta(days=settings.windows.known_card_window_days)
         self._found: tuple[datetime, datetime, pd.DataFrame] | None = None
 
@@ -73,6 +74,7 @@ class EverFrauds:
         chosen = tuple(spans)
         start = min(min(span.start, span.training_end) for span in chosen) - self._window
         end = max(span.end for span in chosen)
+        end = end if self._until is None else max(end, self._until)
         if self._found is None or not self._found[0] <= start <= end <= self._found[1]:
             self._found = (start, end, collect_frauds(self._transactions, start, end))
         return self._found[2]

@@ -82,9 +82,9 @@ def report_file(model_name: str, as_of: datetime) -> str:
     return f"reports/{model_name}/{_second(as_of)}/report.html"
 
 
-def maturity_file(model_name: str) -> str:
-    """When the known frauds and transactions of a model's data mature."""
-    return f"maturity/{model_name}.json"
+def schedule_file(model_name: str) -> str:
+    """What is due next for a model, for the schedule."""
+    return f"schedule/{model_name}.json"
 
 
 def known_labels_file(model_name: str) -> str:

@@ -74,7 +74,7 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     assert quiet.api.run_state(TRAINING_DAG, again) == "queued"
     assert run.ended() == "success", run.tasks
     eventually("the second run is refused", lambda: quiet.api.run_state(TRAINING_DAG, again) == "failed", 240.0)
-    assert quiet.api.tasks(TRAINING_DAG, again)["enough_new_frauds"] == "failed"
+    assert quiet.api.tasks(TRAINING_DAG, again)["check_schedule"] == "failed"
     assert len(run.jobs()) == 1
     run.require_no_leak()
     run.require_one_decision()

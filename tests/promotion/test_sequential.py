@@ -37,7 +37,9 @@ from fraud_detection.promotion.sequential import (
     look_limits,
     measure_look,
     next_looks,
+    next_opening,
     risk_ledger,
+    risk_returns,
     unfinished_looks,
 )
 from fraud_detection.schema import CandidateKey, RetirementReason
@@ -341,6 +343,25 @@ def test_the_candidates_of_the_default_settings_never_crowd() -> None:
     for day in range(100):
         log += _run(log, CHAMPION, T + day * DAY, RULE, 45)
     assert RetirementReason.CROWDED_OUT not in {entry.reason for entry in log if isinstance(entry, Retirement)}
+
+
+def test_the_next_opening_is_the_next_point_of_the_grid() -> None:
+    """Fails when the schedule pays for runs that open nothing, or lets a day pass on which one is to be opened."""
+    midnight = T.replace(hour=0)
+    assert next_opening(T, RULE) == midnight + DAY
+    assert next_opening(midnight, RULE) == midnight + DAY
+    assert next_opening(T, replace(RULE, candidate_every=timedelta(hours=1))) == T + timedelta(hours=1)
+
+
+def test_spent_risk_returns_with_the_oldest_look_of_the_period() -> None:
+    """Fails when the schedule pays for looks that no risk is left for, or never looks again."""
+    rule = replace(RULE, candidate_every=timedelta(days=15), looks=2)
+    looks = [_look(number, T - days * DAY) for number, days in ((1, 31), (2, 20), (3, 10), (4, 5), (5, 1))]
+    assert risk_returns(looks[:4], T, rule) is None
+    returns = risk_returns(looks, T, rule)
+    assert returns == T + 10 * DAY
+    assert risk_ledger(looks, returns - timedelta(hours=1), rule).left == 0
+    assert risk_ledger(looks, returns, rule).left == 1
 
 
 def test_models_are_compared_on_rows_that_neither_was_trained_on() -> None:

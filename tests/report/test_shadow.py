@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories import candidate_record, look_record, metrics, span
+from factories import candidate_record, look_record, metrics, schedule, span
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -20,7 +20,6 @@ from fraud_detection.promotion.sequential import HoldoutCounts, Look, LookState,
 from fraud_detection.report import ReportData, draw, plots, render
 from fraud_detection.report.data import DailyPrecision, LabelDelays, LoggedLook, ShadowData
 from fraud_detection.report.drawing import Drawing
-from fraud_detection.runs.outcome import Maturity
 from fraud_detection.runs.publication import Publication
 from fraud_detection.schema import CandidateKey, Check, Difference, LookLimitsRecord, LookRecord, Outcome
 from fraud_detection.settings import Settings
@@ -121,8 +120,7 @@ def test_any_looks_give_a_page_that_can_be_stored(looks: list[LookRecord]) -> No
     """Fails when an infinite bound breaks the report, or a killed run cannot publish it from what it stored."""
     decided = refused().model_copy(update={"looks": (looks[-1],)})
     drawing = draw(decided, ReportData(shadow=shadow(life=logged(*looks))))
-    maturity = Maturity(model_name="m", as_of=AS_OF, frauds={}, transactions={})
-    stored = Publication(drawing=drawing, maturity=maturity).model_dump_json()
+    stored = Publication(drawing=drawing, schedule=schedule(AS_OF)).model_dump_json()
     assert Publication.model_validate_json(stored).drawing.shadow == drawing.shadow
     assert "nan" not in Page(render(decided, drawing)).texts["life"]
 

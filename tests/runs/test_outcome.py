@@ -2,13 +2,10 @@
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 from conftest import AS_OF, SETTINGS, Job
 from factories import candidate_record, decision, look_record
@@ -151,24 +148,3 @@ def test_a_defect_is_recorded_without_its_message(job: Job, tmp_path: Path, monk
 def test_a_run_name_cannot_leave_its_folder(job: Job, name: str) -> None:
     """Fails when a run name with a slash writes outside the outcomes folder."""
     assert job(run_name=name).exit_code == 2
-
-
-def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when the schedule's count of new frauds is wrong, and it creates clusters for nothing, or never."""
-    job()
-    found = json.loads((tmp_path / "output" / "maturity" / "fraud_detection.json").read_text())
-    assert (found["model_name"], found["as_of"]) == ("fraud_detection", "2026-03-01T00:00:00Z")
-    rows = pq.read_table(transactions)
-    times = rows["transaction_time"]
-    for hours in (1, 30, 24 * 7):
-        later = AS_OF + timedelta(hours=hours)
-        frauds, transactions = (
-            sum(count for hour, count in found[kind].items() if AS_OF < datetime.fromisoformat(hour) <= later)
-            for kind in ("frauds", "transactions")
-        )
-        start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (AS_OF, later))
-        new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
-        known = pc.less_equal(new["label_available_at"], pa.scalar(AS_OF, pa.timestamp("us", "UTC")))
-        assert frauds == pc.sum(pc.and_(pc.equal(new["fraud"], 1), known)).as_py()
-        assert transactions == new.num_rows
-    assert all(datetime.fromisoformat(hour) > AS_OF for hour in found["frauds"] | found["transactions"])

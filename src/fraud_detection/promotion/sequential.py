@@ -282,6 +282,19 @@ def candidates_to_open(
     return tuple(one.key for one in opened)
 
 
+def next_opening(as_of: datetime, rule: SequentialRule) -> datetime:
+    """The first point of the grid after `as_of`, at which a candidate is opened."""
+    return _floor(as_of, rule.candidate_every) + rule.candidate_every
+
+
+def risk_returns(entries: Iterable[LogEntry], as_of: datetime, rule: SequentialRule) -> datetime | None:
+    """When the next look can be paid for; None where one can be now."""
+    if risk_ledger(entries, as_of, rule).left > 0:
+        return None
+    recent = sorted(look.as_of for look in _looks(entries, as_of) if as_of - look.as_of < RISK_PERIOD)
+    return recent[len(recent) - rule.looks_in_period] + RISK_PERIOD
+
+
 def holdout_start(
     candidate: Candidate,
     champion: Champion,

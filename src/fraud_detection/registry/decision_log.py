@@ -28,6 +28,7 @@ from fraud_detection.outputs import (
     time_in,
 )
 from fraud_detection.registry.aliases import Pin, Retirement
+from fraud_detection.schedule import mark_schedule
 from fraud_detection.schema import CandidateKey, Decision, Opening, Outcome, Stored
 from fraud_detection.storage import Storage
 
@@ -125,6 +126,10 @@ class DecisionLog:
         Use `log_chain.append`, which links it.
         """
         return self._storage.write_once(entry_name(entry), stored_form(entry))
+
+    def mark_schedule(self, done: Intervention) -> None:
+        """Let the schedule start a run soon: a person has changed what serves or may be promoted."""
+        mark_schedule(self._storage, self._model_name, f"{done.action.value} at {done.at:%Y-%m-%d %H:%M}")
 
     def find_intervention(self, action: Action, pinned_at: datetime) -> Intervention | None:
         """What was done about the pin set at `pinned_at`, or None."""

@@ -105,6 +105,8 @@ def write_and_tag(context: Context, lease: Lease, linked: LogEntry) -> bool:
         return False
     lease.require_held()
     _move_tag(context, _Head(entry_name(linked), sha256(stored_form(linked))))
+    if isinstance(linked, Intervention):
+        context.log.mark_schedule(linked)
     return True
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraud_detection.promotion.checks import measure
-from fraud_detection.promotion.freezes import freeze_reason
+from fraud_detection.promotion.freezes import freeze_end, freeze_reason
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import PROMOTIONS, Intervention, LogEntry
 from fraud_detection.schema import Check, Decision, Outcome
@@ -18,6 +18,8 @@ class Block:
 
     reason: str
     checks: tuple[Check, ...] = ()
+    until: datetime | None = None
+    """None: until a person ends it."""
 
 
 def find_block(pin: Pin | None, log: Iterable[LogEntry], as_of: datetime, settings: Promotion) -> Block | None:
@@ -26,7 +28,7 @@ def find_block(pin: Pin | None, log: Iterable[LogEntry], as_of: datetime, settin
         return Block(pin.text, (measure("not_pinned", pin.to_version),))
     last = max((at for at in _promotions(log) if at < as_of), default=None)
     reason = freeze_reason(last, as_of, settings)
-    return None if reason is None else Block(reason)
+    return None if reason is None else Block(reason, until=freeze_end(last, as_of, settings))
 
 
 def _promotions(log: Iterable[LogEntry]) -> Iterator[datetime]:

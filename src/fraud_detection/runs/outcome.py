@@ -1,30 +1,17 @@
-"""What a run leaves for its scheduler: how it ended, and how many frauds mature in which hour.
+"""How a run ended, for its scheduler: `outcomes/<run name>.json`, written on every exit except a kill.
 
-    outcomes/<run name>.json        written on every exit except a kill
-    maturity/<model name>.json      known frauds and transactions, by the hour in which they mature
-
-The scheduler of a cluster sees only whether a job failed, neither its data nor its exit code.
+The scheduler of a cluster sees only whether a job failed, not its exit code.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from datetime import datetime
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.outputs import maturity_file, outcome_file
+from fraud_detection.outputs import outcome_file
 from fraud_detection.revision import code_revision
 from fraud_detection.schema import SCHEMA_VERSION, Check, Decision, Difference, LookRecord, Outcome, Stored
-from fraud_detection.settings import Windows
-from fraud_detection.storage import Storage, open_folder
-from fraud_detection.time_windows import matured_until
-
-if TYPE_CHECKING:
-    from fraud_detection.transactions.profile import Profile
+from fraud_detection.storage import open_folder
 
 
 class RunOutcome(Stored):
@@ -46,16 +33,6 @@ class RunOutcome(Stored):
     code_revision: str | None = None  # of the program that decided or failed; missing in files of earlier releases
     # Before this run began if it found the hour decided. Missing in files of earlier releases.
     decided_at: datetime | None = None
-
-
-class Maturity(Stored):
-    """When what a run has seen matures."""
-
-    model_name: str
-    as_of: datetime  # of the run
-    # By the first as-of time at which the frauds of an hour of transactions count; only times after that of the run.
-    frauds: dict[datetime, int]
-    transactions: dict[datetime, int] | None = None  # likewise of all transactions; earlier releases did not write it
 
 
 @contextmanager
@@ -83,38 +60,6 @@ def record_failure(output: str, run_name: str | None, error: FraudDetectionError
     """Record that a run ends with this error. Without a name record nothing."""
     if run_name is not None:
         _write(output, run_name, _failed(error, error.exit_code))
-
-
-def measure_maturity(model_name: str, profile: "Profile", as_of: datetime, windows: Windows) -> Maturity:
-    """When the frauds and transactions mature that the run has seen and not yet used."""
-    return Maturity(
-        model_name=model_name,
-        as_of=as_of,
-        frauds=_maturing(profile.hours, profile.frauds_by_hour, as_of, windows),
-        transactions=_maturing(profile.hours, profile.transactions_by_hour, as_of, windows),
-    )
-
-
-def write_maturity(storage: Storage, maturity: Maturity) -> None:
-    """Replace what an earlier run wrote, unless a run with a later as-of time has written meanwhile."""
-    name = maturity_file(maturity.model_name)
-    with suppress(ValidationError):
-        written = storage.read(name)
-        if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
-            return
-    storage.write_atomic(name, maturity.model_dump_json(indent=2).encode())
-
-
-def _maturing(
-    hours: NDArray[np.datetime64], counts: NDArray[np.int64], as_of: datetime, windows: Windows
-) -> dict[datetime, int]:
-    """The counts of the hours that have not matured at the as-of time, by the as-of time at which they have."""
-    # The transactions of [hour, hour + 1) are all before as_of − maturity from as_of = hour + 1 + maturity on.
-    matured = matured_until(as_of, windows)
-    delay = timedelta(hours=1) + as_of - matured
-    young = (counts > 0) & (hours >= np.datetime64(_naive(matured), "h"))
-    begun = hours[young].astype("datetime64[s]").tolist()
-    return {hour.replace(tzinfo=UTC) + delay: int(count) for hour, count in zip(begun, counts[young], strict=True)}
 
 
 def _ended(decision: Decision) -> RunOutcome:
@@ -158,7 +103,3 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
 
 def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
     open_folder(output).write_atomic(outcome_file(run_name), outcome.model_dump_json(indent=2).encode())
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""What a run publishes once its decision is final: the report, when labels mature, and which labels it knew.
+"""What a run publishes once its decision is final: the report, what is due next, and which labels it knew.
 
 Their content is kept with the run's intent. If a run was killed, or the disk was full, the next run publishes them. It
 contains no row of data.
@@ -7,7 +7,8 @@ contains no row of data.
 from fraud_detection.outputs import report_file
 from fraud_detection.report import Drawing, render
 from fraud_detection.runs.health import write_known_labels
-from fraud_detection.runs.outcome import Maturity, write_maturity
+from fraud_detection.runs.scheduling import after_decision
+from fraud_detection.schedule import Schedule, write_schedule
 from fraud_detection.schema import Decision, KnownLabels, Stored
 from fraud_detection.storage import Storage
 
@@ -16,7 +17,7 @@ class Publication(Stored):
     """The content of a run's files that does not depend on the decision."""
 
     drawing: Drawing
-    maturity: Maturity
+    schedule: Schedule
     known_labels: KnownLabels | None = None  # None where those of an earlier run stay
 
 
@@ -37,7 +38,7 @@ def publish(storage: Storage, decision: Decision, content: bytes) -> dict[str, b
     publication = Publication.model_validate_json(content)
     page = render(decision, publication.drawing).encode()
     storage.write_atomic(report_file(decision.model_name, decision.as_of), page)
-    write_maturity(storage, publication.maturity)
+    write_schedule(storage, after_decision(publication.schedule, decision))
     if publication.known_labels is not None:
         write_known_labels(storage, publication.known_labels)
     return {"report.html": page}

@@ -17,7 +17,6 @@ from fraud_detection.revision import code_revision
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
 from fraud_detection.runs.health import examine_data
-from fraud_detection.runs.outcome import measure_maturity
 from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
 from fraud_detection.runs.progress import (
     Progress,
@@ -36,8 +35,10 @@ from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_dec
 from fraud_detection.runs.publication import Publication, publish
 from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
+from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
+from fraud_detection.schedule import Schedule
 from fraud_detection.schema import Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
@@ -119,12 +120,11 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         data = _input_data(run, transactions.profile, previous, found)
         health = examine_data(transactions.profile, found, run.output, run.settings)
         run.progress("health", health_line(health.verdict))
-        evidence = _gather(run, transactions, serving, health, found)
+        evidence, schedule = _gather(run, transactions, serving, health, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
     with run.watch("report"):
         drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
-    maturity = measure_maturity(run.settings.model_name, data.profile, found, run.settings.windows)
-    publication = Publication(drawing=drawing, maturity=maturity, known_labels=health.known)
+    publication = Publication(drawing=drawing, schedule=schedule, known_labels=health.known)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
@@ -138,20 +138,25 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     return decision.model_copy(update={"seconds": run.watch.seconds})
 
 
-def _gather(run: Run, transactions: Transactions, serving: Serving, health: Health, as_of: datetime) -> Evidence:
-    """Open candidates and looks in the log, then take the looks."""
+def _gather(
+    run: Run, transactions: Transactions, serving: Serving, health: Health, as_of: datetime
+) -> tuple[Evidence, Schedule]:
+    """Open candidates and looks in the log, then take the looks; what is due after them."""
     settings, recipe = run.settings, recipe_hash(run.settings)
     log = run.registry.verified_log(recent_since(as_of, settings))
     shadow = Shadow.of(log.entries, serving.champion, as_of, recipe, settings)
-    trainer = Trainer(run.registry, transactions, EverFrauds(transactions, settings), recipe, settings, run.watch)
+    trainer = Trainer(
+        run.registry, transactions, EverFrauds(transactions, settings, as_of), recipe, settings, run.watch
+    )
     missing = check_columns(shadow, transactions, run.registry.commands)
     opening = run.log.find_opening(as_of)
+    block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
         planned = recount(shadow, trainer, opening)
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
-        planned = plan(shadow, trainer, find_block(serving.pin, log.entries, as_of, settings.promotion))
+        planned = plan(shadow, trainer, block)
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
         run.progress("opened", opened_line(record))
@@ -166,7 +171,11 @@ def _gather(run: Run, transactions: Transactions, serving: Serving, health: Heal
         report_look(look, run.progress)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
     warnings += health.verdict.warnings + planned.warnings + measured.warnings
-    return Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health)
+    evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health)
+    with run.watch("schedule"):
+        taken = shadow.with_looks(look.key for look in measured.looks)
+        end = RunEnd(taken, block, planned.checks, run.request.clock)
+        return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
 
 
 def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:

@@ -78,7 +78,7 @@ class Shadow:
         else:
             maturity = timedelta(days=self.settings.windows.maturity_days)
             keys = sequential.candidates_to_open(
-                self.entries, self.recipe, self._champion(), self.as_of, self.rule, maturity
+                self.entries, self.recipe, self.serving, self.as_of, self.rule, maturity
             )
         newest = self.as_of - self.rule.candidate_every
         return tuple(
@@ -108,8 +108,17 @@ class Shadow:
         """The hold-out of each candidate alive."""
         if self.champion is None:
             return {}
-        alive = sequential.alive_candidates(self.entries, self._champion(), self.as_of, self.rule)
+        alive = sequential.alive_candidates(self.entries, self.serving, self.as_of, self.rule)
         return {one.key: self._span(self.records[one.key]) for one in alive}
+
+    def maturing_spans(self) -> dict[CandidateKey, HoldoutSpan]:
+        """The hold-out of each candidate alive as it is when all transactions before the as-of time have matured."""
+        return {key: self.maturing_span(key) for key in self.spans()}
+
+    def maturing_span(self, key: CandidateKey) -> HoldoutSpan:
+        """The hold-out of a candidate as it is then."""
+        later = replace(self, as_of=self.as_of + timedelta(days=self.settings.windows.maturity_days))
+        return later._span(self.records[key])
 
     def next_looks(self, frauds: pd.DataFrame) -> tuple[NextLook, ...]:
         """The next look at each candidate alive, due or not.
@@ -123,7 +132,7 @@ class Shadow:
         """The next look at each candidate alive, with its hold-out counted already."""
         if self.champion is None:
             return ()
-        return sequential.next_looks(self.entries, self._champion(), counts, self.as_of, self.rule)
+        return sequential.next_looks(self.entries, self.serving, counts, self.as_of, self.rule)
 
     def takes_looks(self) -> bool:
         """Whether looks that are due are taken now: at the first as-of time of each `look_every_hours` that has any."""
@@ -146,7 +155,7 @@ class Shadow:
         """The candidates that are no longer looked at; what waits for approval is kept until it is settled."""
         if self.champion is None:
             return ()
-        due = sequential.due_retirements(self.entries, self._champion(), self.as_of, self.rule)
+        due = sequential.due_retirements(self.entries, self.serving, self.as_of, self.rule)
         return tuple(
             RetirementRecord(candidate=one.candidate, reason=one.reason)
             for one in due
@@ -165,7 +174,9 @@ class Shadow:
     def _look_every(self) -> timedelta:
         return timedelta(hours=self.settings.comparison.look_every_hours)
 
-    def _champion(self) -> sequential.Champion:
+    @property
+    def serving(self) -> sequential.Champion:
+        """The champion as the rule knows it. Raises ValueError if none is in service."""
         if self.champion is None:
             raise ValueError("no champion is in service")
         return sequential.Champion(self.champion.version, self.champion.training.end)
@@ -174,7 +185,7 @@ class Shadow:
         return count_frauds(holdout_rows(frauds, frauds, span, self.settings))
 
     def _span(self, record: CandidateRecord) -> HoldoutSpan:
-        end = self._champion().training_end if self.champion is not None else record.training.end
+        end = self.serving.training_end if self.champion is not None else record.training.end
         return holdout_span(record, end, self.as_of, self._recipe_first_seen(record), self.settings)
 
     def _recipe_first_seen(self, record: CandidateRecord) -> datetime | None:
