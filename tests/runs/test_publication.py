@@ -111,7 +111,8 @@ def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) ->
     run_id = job(json=True, settings=SETTINGS).json["run_id"]
     run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/output/mlflow.db").get_run(run_id)
     kept = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), "publication.json").read_text())
-    assert set(kept) == {"drawing", "schedule"}
+    assert set(kept) == {"drawing", "schedule", "known_labels"}
+    assert set(kept["known_labels"]) == {"schema_version", "model_name", "as_of", "frauds", "labels"}
     curves = [curve["path"].count("L") for curve in kept["drawing"]["precision_recall"]["curves"]]
     assert max(curves) <= 301
     assert not {"amount", "fraud", "champion_score", "challenger_score", "customer_id"} & set(kept["drawing"])

@@ -53,7 +53,7 @@ def test_a_column_that_the_champion_reads_is_gone(job: Job, extended: Path, monk
     def paid(*_: object) -> None:
         raise AssertionError("a challenger was trained in vain")
 
-    monkeypatch.setattr("fraud_detection.model.fit.fit", paid)
+    monkeypatch.setattr("fraud_detection.runs.training.fit", paid)
     ran = job(json=True, input=extended, settings=_settings(WITHOUT), as_of=LATER)
     assert ran.exit_code == 1
     message = ran.json["error"]
