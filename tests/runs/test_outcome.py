@@ -16,6 +16,7 @@ from fraud_detection.schema import Difference, Outcome
 SHARED = {"schema_version", "decision", "reason", "version", "as_of", "difference", "checks", "looks", "report"} | {
     "decided_at",
     "code_revision",
+    "alarms",
 }
 FIELDS = SHARED | {"exit_code", "error", "retry"}
 
