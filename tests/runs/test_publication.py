@@ -13,7 +13,9 @@ import pytest
 from conftest import AS_OF, SETTINGS, Job
 from factories import MODEL_NAME, schedule
 
+from fraud_detection.runs.publication import publish
 from fraud_detection.schedule import write_schedule
+from fraud_detection.schema import Decision
 from fraud_detection.storage import disk, open_folder
 
 LATER = AS_OF + timedelta(hours=1)
@@ -127,3 +129,14 @@ def test_an_older_run_does_not_replace_a_newer_schedule(tmp_path: Path) -> None:
     path.write_text("{")
     write_schedule(output, schedule(AS_OF))
     assert json.loads(path.read_text())["as_of"] == "2026-03-01T00:00:00Z"
+
+
+def test_what_an_earlier_release_left_to_publish_is_published(tmp_path: Path) -> None:
+    """Fails when a run that was killed before an update can no longer be completed after it."""
+    old = Path(__file__).parents[1] / "fixtures" / "schema_1"
+    stored = old / "decisions" / MODEL_NAME / "20260301T000000Z.json"
+    decision = Decision.model_validate_json(stored.read_bytes())
+    files = publish(open_folder(str(tmp_path)), decision, (old / "publication.json").read_bytes())
+    report = tmp_path / "reports" / MODEL_NAME / "20260301T000000Z" / "report.html"
+    assert report.read_bytes() == files["report.html"]
+    assert not (tmp_path / "schedule").exists()  # the next run writes it
