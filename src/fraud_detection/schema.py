@@ -116,6 +116,8 @@ class CandidateKey:
     """Labels known by then were used; on the grid of `comparison.candidate_every_hours`."""
     recipe: str
     """Hash of training settings, feature version, mapped columns and XGBoost version."""
+    refit: Annotated[bool, Field(exclude_if=lambda refit: not refit)] = False
+    """Whether it is a winner that was trained once more, also on rows that had not matured."""
 
 
 class CandidateRecord(Stored):
@@ -191,6 +193,19 @@ class RetirementRecord(Stored):
     reason: RetirementReason
 
 
+class RefitRecord(Stored):
+    """A winner that was trained once more, on all labels known at the as-of time (`promotion.refit_winner`)."""
+
+    winner: CandidateKey
+    refit: CandidateRecord  # its training span, and the files
+    checks: tuple[Check, ...]  # its guards, on the winner's hold-out
+    serves: bool  # all guards hold; otherwise the winner serves as it was evaluated
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+
 class Opening(Stored):
     """What a run is going to look at, recorded before anything is measured.
 
@@ -254,12 +269,18 @@ class Decision(Stored):
     looks: tuple[LookRecord, ...] = ()
     opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
     retired_candidates: tuple[RetirementRecord, ...] = ()
+    refit: RefitRecord | None = None  # of promotions, where `promotion.refit_winner` is set
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+
+    @property
+    def served_training(self) -> Span:
+        """What the promoted files were trained on: the challenger's span, or that of its refit."""
+        return self.refit.refit.training if self.refit is not None and self.refit.serves else self.training
 
     @model_serializer(mode="wrap")
     def _as_its_release_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         content: dict[str, object] = write(self)
         if self.schema_version >= SCHEMA_VERSION:
             return content
-        later = ("schema_version", "alarms", "looks", "opened", "retired_candidates", "previous_entry")
+        later = ("schema_version", "alarms", "looks", "opened", "retired_candidates", "refit", "previous_entry")
         return {name: value for name, value in content.items() if name not in later or value not in (1, [], (), None)}

@@ -249,7 +249,7 @@ class Promotion(_Section):
     hours_between_promotions: Annotated[int, Field(ge=0)] = 0
     """At most one promotion in so many hours."""
     refit_winner: bool = False
-    """Whether a winner is trained once more, on all labels known by then, before it serves."""
+    """Whether a winner is trained once more, on all labels known by then, before it serves; not in approval mode."""
     trust_past_evidence: bool = False
     """Whether a new recipe is also judged on rows from before its settings were first seen."""
 

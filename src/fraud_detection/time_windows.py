@@ -70,6 +70,22 @@ def candidate_spans(label_cutoff: datetime, windows: settings.Windows) -> Candid
     return CandidateSpans(label_cutoff, training_start, training_end, history_start)
 
 
+def refit_spans(as_of: datetime, windows: settings.Windows, *, label_times: bool) -> CandidateSpans:
+    """Lay out the spans of a winner's refit at `as_of`: up to the youngest rows whose labels can be known.
+
+    Args:
+        as_of: of the run (aware; floored to the hour).
+        windows: the settings.
+        label_times: whether the data say when a label became known; otherwise it is the label delay after its row.
+    """
+    as_of = whole_hour(as_of)
+    training_end = as_of if label_times else as_of - timedelta(days=windows.label_delay_days)
+    training_start = training_end - timedelta(days=windows.training_window_days)
+    return CandidateSpans(
+        as_of, training_start, training_end, history_before(training_start, timedelta(days=windows.label_delay_days))
+    )
+
+
 def first_champion_cutoff(as_of: datetime, windows: settings.Windows) -> datetime:
     """The label cut-off of the first champion at `as_of`: its whole hold-out, of `holdout_days`, has matured."""
     holdout_start = matured_until(as_of, windows) - timedelta(days=windows.holdout_days)

@@ -17,6 +17,7 @@ from fraud_detection.promotion import (
     check_first_champion,
     check_first_champion_possible,
     check_look,
+    check_refit,
     explain_decision,
 )
 from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure, measure_against, measure_harm
@@ -84,6 +85,7 @@ def test_the_rule_makes_every_check_but_the_late_ones() -> None:
         *check_first_champion_possible(Evidence(known.training, known.holdout), settings),
         *check_first_champion(first),
         *check_look(look, 0.0, limits, settings),
+        *check_refit(fraud, score, score),
     }
     of_data = {check.value for check in HealthCheck}
     late = of_data | {"not_pinned", "champion_unchanged", "registered_model_identical"}

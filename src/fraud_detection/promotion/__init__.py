@@ -6,6 +6,7 @@ in, checks out. How and why: `docs/promotion.md`.
 """
 
 from fraud_detection.promotion.explanation import explain_checks, explain_decision, explain_measurement
+from fraud_detection.promotion.refit import check_refit, refit_line
 from fraud_detection.promotion.rule import (
     Evidence,
     check_first_champion,
@@ -21,10 +22,12 @@ __all__ = [
     "check_first_champion",
     "check_first_champion_possible",
     "check_look",
+    "check_refit",
     "check_training_possible",
     "explain_checks",
     "explain_decision",
     "explain_measurement",
+    "refit_line",
     "shown_look",
     "summarise",
 ]

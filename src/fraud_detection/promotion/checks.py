@@ -50,7 +50,7 @@ class Limit(Enum):
     """How a limit follows from the setting of a check, and for a relative limit from a value of the champion."""
 
     ABSOLUTE = "the setting; 0 without one"
-    HOLDOUT = "follows from the risk and the fraud cards of the hold-out"
+    HOLDOUT = "follows from the hold-out"
     HISTORY = "follows from the data before, and from what chance moves"
     NONE = "no version"
     CHAMPION = "the champion's"
@@ -239,6 +239,28 @@ _DEFINITIONS = (
         "the Brier score",
     ),
     *(_slice_check(f"{SLICE_PREFIX}{name}", phrase) for name, phrase in SLICES.items()),
+    CheckDefinition(
+        "refit_reloads",
+        "The refit's files, loaded back, are those that were trained: differing files",
+        Relation.EQUAL,
+        failure=lambda *_: "the refit's files cannot be loaded back",
+    ),
+    CheckDefinition(
+        "refit_average_precision",
+        "Average precision of the refit not below the winner's less .01",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: f"average precision {_number(check.value)} below {_number(check.limit)}",
+    ),
+    CheckDefinition(
+        "refit_agreement",
+        "Refit and winner rank the most suspicious 1 % of the rows alike: Spearman's correlation",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: (
+            f"rank correlation {_number(check.value)} of the most suspicious 1 % below {_number(check.limit)}"
+        ),
+    ),
     CheckDefinition(
         "not_pinned",
         "No version is pinned",

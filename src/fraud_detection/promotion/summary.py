@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from fraud_detection.promotion.checks import definition, guarded
 from fraud_detection.promotion.explanation import explain_measurement
+from fraud_detection.promotion.refit import refit_line
 from fraud_detection.promotion.rule import shown_look
-from fraud_detection.schema import Check, CheckVerdict, Decision, LookRecord, Span
+from fraud_detection.schema import Check, CheckVerdict, Decision, LookRecord, RefitRecord, Span
 
 
 def summarise(decision: Decision) -> str:
@@ -16,6 +17,7 @@ def summarise(decision: Decision) -> str:
         ("Limits", _limits(look)),
         ("Guardrails", _guardrails(decision.checks)),
         ("Training", _span(decision.training)),
+        ("Refit", _refit(decision.refit)),
         ("Hold-out", _span(decision.holdout) + (f" on {look.fraud_cards:,} cards" if look else "")),
         ("Code revision", _code(decision.code_revision)),
         ("Report", _code(decision.report)),
@@ -75,6 +77,10 @@ def _finding(check: Check) -> str:
 def _span(span: Span) -> str:
     counts = f"{span.transactions:,} transactions, {span.frauds:,} frauds"
     return f"{span.start:%Y-%m-%d %H:%M} … {span.end:%Y-%m-%d %H:%M}, {counts}"
+
+
+def _refit(refit: RefitRecord | None) -> str:
+    return "" if refit is None else f"{refit_line(refit)} ({_span(refit.refit.training)})"
 
 
 def _code(text: str | None) -> str:

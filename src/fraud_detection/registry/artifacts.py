@@ -33,12 +33,15 @@ class ModelVersionTags:
     """See `recipe.recipe_hash`; versions of earlier releases have none."""
     promoted_by: str | None = None
     """The person who approved or promoted it, with the verb; None where a run promoted it."""
+    refit_of: datetime | None = None
+    """The label cut-off of the winner whose refit it is, of the same recipe; None where the winner itself serves."""
 
     def as_tags(self) -> dict[str, str]:
+        refit = {} if self.refit_of is None else {"refit_of": self.refit_of.isoformat()}
         span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
         optional = {"recipe": self.recipe, "promoted_by": self.promoted_by}
         given = {name: value for name, value in optional.items() if value is not None}
-        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | given | span
+        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | given | refit | span
 
     @classmethod
     def from_tags(cls, tags: dict[str, str]) -> Self:
@@ -49,8 +52,9 @@ class ModelVersionTags:
         """
         try:
             training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
+            refit_of = datetime.fromisoformat(tags["refit_of"]) if "refit_of" in tags else None
             as_of = datetime.fromisoformat(tags["as_of"])
-            return cls(as_of, training, tags["sha256"], tags.get("recipe"), tags.get("promoted_by"))
+            return cls(as_of, training, tags["sha256"], tags.get("recipe"), tags.get("promoted_by"), refit_of)
         except KeyError as error:
             raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
         except (ValidationError, ValueError) as error:

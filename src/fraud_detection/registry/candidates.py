@@ -139,11 +139,11 @@ def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (
 def _tags(context: Context, candidate: NewCandidate) -> dict[str, str]:
     key, training = candidate.key, candidate.training
     return {
-        "mlflow.runName": f"{context.name} candidate {key.label_cutoff:%Y-%m-%d %H:%M}",
+        "mlflow.runName": f"{context.name} {'refit' if key.refit else 'candidate'} {key.label_cutoff:%Y-%m-%d %H:%M}",
         MODEL_TAG: context.name,
         AS_OF_TAG: utc(candidate.opened_at),
         KEY_TAG: _key_text(key),
-        "fraud_detection.kind": "candidate",
+        "fraud_detection.kind": "refit" if key.refit else "candidate",
         "fraud_detection.recipe": key.recipe,
         "fraud_detection.label_cutoff": utc(key.label_cutoff),
         "fraud_detection.training": f"{utc(training.start)}/{utc(training.end)}",
@@ -151,7 +151,7 @@ def _tags(context: Context, candidate: NewCandidate) -> dict[str, str]:
 
 
 def _key_text(key: CandidateKey) -> str:
-    return f"{utc(key.label_cutoff)} {key.recipe}"
+    return f"{utc(key.label_cutoff)} {key.recipe}" + (" refit" if key.refit else "")
 
 
 def _runs(context: Context, key: CandidateKey) -> list[Any]:

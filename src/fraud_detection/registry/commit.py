@@ -88,7 +88,11 @@ class Commit(Registration):
 
     @property
     def tags(self) -> ModelVersionTags:
-        return ModelVersionTags(self.decision.as_of, self.decision.training, self.model.sha256, self.model.recipe)
+        decision, refit = self.decision, self.decision.refit
+        winner = refit.winner.label_cutoff if refit is not None and refit.serves else None
+        return ModelVersionTags(
+            decision.as_of, decision.served_training, self.model.sha256, self.model.recipe, refit_of=winner
+        )
 
     @property
     def description(self) -> str:
@@ -134,11 +138,19 @@ def write_decision(run: Commit) -> None:
 
 
 def delete_retired_candidates(run: Commit) -> None:
-    """Delete the files of the candidates that the decision has retired; those of registered versions stay."""
-    if _own(run):
-        for retired in run.decision.retired_candidates:
-            run.lease.require_held()
-            delete_candidate(run.context, retired.candidate)
+    """Delete the files of the candidates that the decision has retired, and those of a refit that does not serve.
+
+    Files of registered versions stay.
+    """
+    if not _own(run):
+        return
+    keys = [retired.candidate for retired in run.decision.retired_candidates]
+    refit = run.intent.decision.refit
+    if refit is not None and not (refit.serves and run.decision.outcome is Outcome.PROMOTED):
+        keys.append(refit.refit.key)
+    for key in keys:
+        run.lease.require_held()
+        delete_candidate(run.context, key)
 
 
 def publish_decision(run: Commit) -> None:

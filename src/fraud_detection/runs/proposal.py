@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from fraud_detection.data_health.examination import Health
 from fraud_detection.outputs import report_file
-from fraud_detection.promotion import explain_checks, explain_measurement
+from fraud_detection.promotion import explain_checks, explain_measurement, refit_line
 from fraud_detection.registry import Champion, Retirement
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
@@ -14,6 +14,7 @@ from fraud_detection.revision import code_revision
 from fraud_detection.runs.alarms import age_alarm, floor_alarm
 from fraud_detection.runs.comparison import Measured, Shown
 from fraud_detection.runs.planning import Plan, holdout_counts
+from fraud_detection.runs.refit import Refit
 from fraud_detection.runs.request import Request
 from fraud_detection.schema import (
     SCHEMA_VERSION,
@@ -63,6 +64,7 @@ class Evidence:
     """As it was before the run, up to its as-of time and beyond."""
     health: Health | None = None
     """For the report."""
+    refit: Refit | None = None
 
 
 def propose(
@@ -107,6 +109,7 @@ def propose(
         looks=evidence.measured.looks,
         opened=tuple(record.key for record in evidence.opened),
         retired_candidates=_retired(evidence, outcome),
+        refit=evidence.refit.record if evidence.refit else None,
     )
 
 
@@ -160,6 +163,8 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
     reason = f"{explain_measurement(difference, shown.floor)}; {explain_checks(record.checks, record)}"
     if record.passed and request.settings.promotion.mode is Mode.APPROVAL:
         return Outcome.NEEDS_REVIEW, f"{reason}; {_approval(record, evidence, request, as_of)}", record.checks
+    if evidence.refit is not None:
+        reason += f"; {refit_line(evidence.refit.record)}"
     return Outcome.PROMOTED if record.passed else Outcome.REFUSED, reason, record.checks
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
 from fraud_detection.holdout import EverFrauds
+from fraud_detection.model.model import Model
 from fraud_detection.outputs import quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
@@ -33,13 +34,14 @@ from fraud_detection.runs.progress import (
 )
 from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
+from fraud_detection.runs.refit import refit_winner
 from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
 from fraud_detection.schedule import Schedule
-from fraud_detection.schema import Decision, Opening, Outcome
+from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
@@ -169,9 +171,10 @@ def _gather(
         measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
     for look in measured.looks:
         report_look(look, run.progress)
+    refit = refit_winner(measured.shown, shadow, trainer)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
-    warnings += health.verdict.warnings + planned.warnings + measured.warnings
-    evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health)
+    warnings += health.verdict.warnings + planned.warnings + measured.warnings + (refit.warnings if refit else ())
+    evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit)
     with run.watch("schedule"):
         taken = shadow.with_looks(look.key for look in measured.looks)
         end = RunEnd(taken, block, planned.checks, run.request.clock)
@@ -252,11 +255,19 @@ def _serving(registry: Registry) -> Serving:
     return Serving(champion, registry.pinned(), None if champion else registry.retirement())
 
 
+def _winner(run: Run, evidence: Evidence) -> tuple[Model | None, CandidateRecord | None]:
+    """The model to promote, and what MLflow holds of it: the winner, or its refit."""
+    shown, refit = evidence.measured.shown, evidence.refit
+    if refit is not None and refit.model is not None:
+        return refit.model, refit.record.refit
+    return (shown.model, run.registry.locate_candidate(shown.candidate)) if shown else (None, None)
+
+
 def _run_record(run: Run, decision: Decision, evidence: Evidence, publication: Publication) -> RunRecord:
-    shown = evidence.measured.shown if decision.outcome is Outcome.PROMOTED else None
+    model, candidate = _winner(run, evidence) if decision.outcome is Outcome.PROMOTED else (None, None)
     return RunRecord(
-        challenger=shown.model if shown else None,
-        candidate=run.registry.locate_candidate(shown.candidate) if shown else None,
+        challenger=model,
+        candidate=candidate,
         publication=publication.model_dump_json().encode(),
         parameters=run.settings.model_dump(mode="json"),
         tags={

@@ -179,7 +179,8 @@ class Shadow:
         """The champion as the rule knows it. Raises ValueError if none is in service."""
         if self.champion is None:
             raise ValueError("no champion is in service")
-        return sequential.Champion(self.champion.version, self.champion.training.end)
+        champion = self.champion
+        return sequential.Champion(champion.version, champion.training.end, refit_of=champion.refit_of)
 
     def _counts(self, frauds: pd.DataFrame, span: HoldoutSpan) -> HoldoutCounts:
         return count_frauds(holdout_rows(frauds, frauds, span, self.settings))
