@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FIRST_START = datetime(2025, 1, 1, 0, 30, tzinfo=UTC)
 STEP = timedelta(days=6, hours=5)  # every weekday and every hour of the day comes up within the year
 MODEL, SHUFFLED, RANDOM, AMOUNT = "model", "shuffled labels", "random scores", "amount"
+OUTCOMES = (Outcome.PROMOTED, Outcome.REFUSED, Outcome.NO_DECISION)
 # Of 60 dates: the model is promoted on at least so many, each of the others is refused on at least so many.
 LEAST = {MODEL: 59, SHUFFLED: 57, RANDOM: 57, AMOUNT: 57}
 
@@ -150,10 +151,10 @@ def report(found: list[Start], settings: Settings) -> Iterator[str]:
     yield "random scores the number of the date, 0 to 59."
     yield f"Settings: `{DEFAULTS['TRAINING_SETTINGS']}`, {seeding.TRANSACTIONS_PER_DAY:,} transactions a day."
     yield ""
-    yield "| challenger | promoted | refused | no decision | target |"
+    yield f"| challenger | {' | '.join(outcome.value.replace('_', ' ') for outcome in OUTCOMES)} | target |"
     yield "|---|---|---|---|---|"
     for name, least in LEAST.items():
-        counts = [sum(start.judged[name].outcome is outcome for start in found) for outcome in Outcome]
+        counts = [sum(start.judged[name].outcome is outcome for start in found) for outcome in OUTCOMES]
         target = f"{'promoted' if name == MODEL else 'refused'} on at least {least} of 60"
         yield f"| {name} | {' | '.join(map(str, counts))} | {target} |"
     yield ""
