@@ -25,9 +25,8 @@ def evidence(*, passed: bool) -> Any:
     expired = RetirementRecord(candidate=CANDIDATE.key, reason=RetirementReason.EXPIRED)
     shadow = SimpleNamespace(records={CANDIDATE.key: CANDIDATE}, retirements=lambda: (expired,))
     shown = SimpleNamespace(record=look, floor=None)
-    return SimpleNamespace(
-        measured=SimpleNamespace(looks=(look,), shown=shown, gone=()), plan=SimpleNamespace(shadow=shadow)
-    )
+    measured = SimpleNamespace(looks=(look,), shown=shown, gone=())
+    return SimpleNamespace(measured=measured, plan=SimpleNamespace(shadow=shadow), refit=None)
 
 
 def request(mode: str) -> Any:

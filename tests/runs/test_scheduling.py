@@ -66,7 +66,8 @@ def test_a_fraud_counts_from_the_hour_at_which_a_run_counts_it(
 
 def shadow(version: int | None = 12, as_of: datetime = AS_OF, config: Settings = DATED) -> Shadow:
     """A log with one candidate, trained until START."""
-    champion = version and cast("Champion", SimpleNamespace(version=version, training=SimpleNamespace(end=START - DAY)))
+    training = SimpleNamespace(end=START - DAY)
+    champion = version and SimpleNamespace(version=version, training=training, refit_of=None)
     found = Shadow.of((), cast("Champion | None", champion), as_of, "recipe", config)
     return found.with_opened([candidate_record(START + 7 * DAY)])
 
