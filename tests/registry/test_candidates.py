@@ -156,6 +156,16 @@ def test_a_promotion_registers_the_files_that_were_looked_at(empty: World) -> No
     assert champion.run_id == decided.run_id
 
 
+def test_the_files_of_a_renamed_model_stay(empty: World) -> None:
+    """Fails when a model that was renamed in MLflow's interface loses its files once the champion is retired."""
+    record = empty.registry.freeze_candidate(_new(), model())
+    given = decision(Outcome.PROMOTED, T, training=record.training)
+    empty.registry.record(given, RunRecord(challenger=model(), candidate=record, publication=b"published"))
+    empty.client.rename_registered_model(NAME, "another")
+    empty.registry.delete_candidate(record.key)
+    assert empty.registry.load_candidate(record).to_bytes() == model().to_bytes()
+
+
 def test_candidates_and_decisions_do_not_disturb_each_other(empty: World) -> None:
     """Fails when a run that resumes decisions takes a candidate for one, or ends one that is alive."""
     record = empty.registry.freeze_candidate(_new(), model())

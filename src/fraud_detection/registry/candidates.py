@@ -124,10 +124,13 @@ def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (
     """Delete the models of a run, unless a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
     models = _models(context, run_id)
-    for version in client.search_model_versions(f"name = '{context.name}'"):
-        # MLflow does not keep the model's id of every version; its source is models:/ID, or the files' place.
-        if version.run_id == run_id or any(logged.model_id in version.source for logged in models):
-            return
+    # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version.
+    sources = [source for logged in models for source in (f"models:/{logged.model_id}", logged.artifact_location)]
+    if any(
+        client.search_model_versions(found)
+        for found in (f"run_id = '{run_id}'", *(f"source_path = '{source}'" for source in sources))
+    ):
+        return
     for logged in models:
         delete_artifacts(context.connection, logged.artifact_location)
         client.delete_logged_model(logged.model_id)
