@@ -11,13 +11,14 @@ from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.revision import code_revision
-from fraud_detection.runs.alarms import age_alarm, floor_alarm
-from fraud_detection.runs.comparison import Measured, Shown
+from fraud_detection.runs.alarms import Alarms
+from fraud_detection.runs.comparison import Measured
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.refit import Refit
 from fraud_detection.runs.request import Request
 from fraud_detection.schema import (
     SCHEMA_VERSION,
+    Alarm,
     CandidateRecord,
     Check,
     Decision,
@@ -105,7 +106,7 @@ def propose(
         retired_version=retirement.version if retirement else None,
         code_revision=code_revision(),
         data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
-        alarms=_alarms(champion, shown, as_of, settings),
+        alarms=() if outcome is Outcome.PROMOTED else _alarms(request, data, serving, evidence, as_of),
         looks=evidence.measured.looks,
         opened=tuple(record.key for record in evidence.opened),
         retired_candidates=_retired(evidence, outcome),
@@ -213,9 +214,17 @@ def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ..
     return tuple(RetirementRecord(candidate=key, reason=reason) for key, reason in retired.items())
 
 
-def _alarms(champion: Champion | None, shown: Shown | None, as_of: datetime, settings: Settings) -> tuple[str, ...]:
-    floor = None if shown is None else floor_alarm(shown.record, shown.rows, settings)
-    return tuple(alarm for alarm in (age_alarm(champion, as_of, settings), floor) if alarm is not None)
+def _alarms(
+    request: Request, data: InputData, serving: Serving, evidence: Evidence, as_of: datetime
+) -> tuple[Alarm, ...]:
+    """What a person has to look into; a run that promotes replaces the champion that it would be about."""
+    alarms = Alarms(request.settings, request.commands, request.clock, data.previous)
+    champion, shown = serving.champion, evidence.measured.shown
+    found = [alarms.of_data(evidence.health.verdict)] if evidence.health is not None else []
+    if champion is not None:
+        found.append(alarms.of_age(champion, as_of, serving.pin))
+        found.append(alarms.of_earlier_look(champion) if shown is None else alarms.of_floor(shown.record, shown.rows))
+    return tuple(alarm for alarm in found if alarm is not None)
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:

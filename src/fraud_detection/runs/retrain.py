@@ -132,7 +132,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     for warning in proposed.warnings:
         run.progress("warning", warning)
     for alarm in proposed.alarms:
-        run.progress("alarm", alarm)
+        run.progress("alarm", alarm.text)
     report_decision(decision, run.progress)
     report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
     report_pin(decision, run.registry.commands, run.progress)
