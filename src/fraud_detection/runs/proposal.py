@@ -51,6 +51,8 @@ class Serving:
     champion: Champion | None
     pin: Pin | None
     retirement: Retirement | None
+    commands: int
+    """Of people, in the log before this was read."""
 
 
 @dataclass(frozen=True)
