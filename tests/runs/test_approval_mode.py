@@ -1,5 +1,6 @@
 """In approval mode a run leaves its winner to a person."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from factories import candidate_record, look_record
 
 from fraud_detection.commands import Commands
 from fraud_detection.runs.proposal import _retired, _verdict
+from fraud_detection.runs.refit import refit_winner
 from fraud_detection.schema import Check, Outcome, RetirementReason, RetirementRecord
 from fraud_detection.settings import Settings
 
@@ -61,3 +63,21 @@ def test_a_winner_at_the_end_of_its_life_is_not_retired_while_it_waits() -> None
     assert _retired(evidence(passed=True), Outcome.NEEDS_REVIEW) == ()
     (retired,) = _retired(evidence(passed=True), Outcome.PROMOTED)
     assert retired.candidate == CANDIDATE.key
+
+
+@pytest.mark.parametrize("mode", ["approval", "automatic"])
+def test_a_winner_that_a_person_approves_is_not_refitted(mode: str) -> None:
+    """Fails when a person approves the model that was evaluated, and another one serves."""
+    settings = Settings.model_validate({"promotion": {"mode": mode, "refit_winner": True}})
+    refitted: list[Any] = []
+
+    def freeze(*given: Any) -> Any:
+        refitted.append(given)
+        raise InterruptedError
+
+    shown: Any = SimpleNamespace(record=look_record(CANDIDATE.key, T, passed=True), candidate=CANDIDATE)
+    shadow: Any = SimpleNamespace(settings=settings, as_of=T, champion=None)
+    trainer: Any = SimpleNamespace(recipe=CANDIDATE.key.recipe, sample=lambda _: None, freeze=freeze)
+    with suppress(InterruptedError):
+        assert refit_winner(shown, shadow, trainer) is None
+    assert bool(refitted) is (mode == "automatic")
