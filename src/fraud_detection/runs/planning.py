@@ -58,15 +58,14 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     spans = planned.shadow.spans().values()
     found = planned.shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
     planned = replace(planned, next_looks=found)
+    failed = (planned.reason,) if planned.checks else ()  # why a candidate could not be opened
     if block is not None:
-        return replace(planned, reason=block.reason, checks=block.checks)
+        return replace(planned, reason=block.reason, checks=block.checks, warnings=planned.warnings + failed)
     due = tuple(_key(one) for one in found if one.state is LookState.DUE)
-    if due and shadow.takes_looks():
-        return replace(planned, looks=due, checks=())
+    if due and shadow.takes_looks():  # at candidates of earlier runs
+        return replace(planned, looks=due, checks=(), warnings=planned.warnings + failed)
     if not found:
         return planned
-    # Where no candidate could be opened, that is said beside what those of earlier runs wait for.
-    failed = (planned.reason,) if planned.checks else ()
     return replace(planned, reason="; ".join([*failed, _waits_for(found, shadow)]))
 
 
