@@ -194,7 +194,7 @@ def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
     action = "PROMOTE (override)" if done.action is Action.PROMOTE else done.action.upper()
-    about = "" if done.candidate is None else f" {candidate_name(done.candidate)}"
+    about = "" if done.candidate is None else f", {candidate_name(done.candidate)}"
     return (f"{done.at:%Y-%m-%d %H:%M}", action, change, "", "", "", f"{done.who}{about}: {done.reason}")
 
 
