@@ -1,7 +1,7 @@
 """In approval mode a run leaves its winner to a person."""
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +9,8 @@ import pytest
 from factories import candidate_record, look_record
 
 from fraud_detection.commands import Commands
+from fraud_detection.data_health.examination import Verdict
+from fraud_detection.data_health.finding import Finding
 from fraud_detection.runs.proposal import _retired, _verdict
 from fraud_detection.runs.refit import refit_winner
 from fraud_detection.schema import Check, Outcome, RetirementReason, RetirementRecord
@@ -56,6 +58,19 @@ def test_a_winner_is_left_to_a_person_in_approval_mode(mode: str, passed: bool, 
         assert "too few frauds to rule out harm" in reason
     if expected is Outcome.NEEDS_REVIEW:
         assert f"waits for approval until {T + timedelta(days=7):%Y-%m-%d %H:%M}" in reason
+
+
+def test_looks_that_were_void_because_of_unsound_data_say_so() -> None:
+    """Fails when a refusal after a crash does not name the data that stopped it, nor the setting that accepts them."""
+    found = evidence(passed=False)
+    found.measured.shown = None
+    check = Check(name="volume_floor", value=0.2, limit=0.25, passed=False)
+    finding = Finding(check, date(2026, 4, 19), date(2026, 4, 19), "too few transactions")
+    found.health = SimpleNamespace(verdict=Verdict(stops=(finding,), checks=(check,)))
+    outcome, reason, _ = _verdict(found, request("automatic"), T)
+    assert outcome is Outcome.REFUSED
+    assert reason.startswith("the data are not sound; too few transactions; if this is right, set data_health.accepted")
+    assert reason.endswith("what the interrupted run has opened is not measured")
 
 
 def test_a_winner_at_the_end_of_its_life_is_not_retired_while_it_waits() -> None:

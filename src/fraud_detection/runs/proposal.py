@@ -159,7 +159,7 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
         looks = evidence.measured.looks
         if not looks:
             return Outcome.NO_DECISION, planned.reason, planned.checks
-        reason = explain_checks(looks[0].checks, looks[0]) if looks[0].checks else "; ".join(evidence.measured.warnings)
+        reason = _unmeasured(evidence, looks[0])
         outcome = Outcome.NO_DECISION if looks[0].champion_version is None else Outcome.REFUSED
         return outcome, reason, looks[0].checks
     record = shown.record
@@ -169,6 +169,13 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
     if evidence.refit is not None:
         reason += f"; {refit_line(evidence.refit.record)}"
     return Outcome.PROMOTED if record.passed else Outcome.REFUSED, reason, record.checks
+
+
+def _unmeasured(evidence: Evidence, look: LookRecord) -> str:
+    """Why looks that were opened have measured nothing."""
+    if evidence.health is not None and evidence.health.verdict.stops:
+        return f"{evidence.health.verdict.reason}; what the interrupted run has opened is not measured"
+    return explain_checks(look.checks, look) if look.checks else "; ".join(evidence.measured.warnings)
 
 
 def _approval(record: LookRecord, evidence: Evidence, request: Request, as_of: datetime) -> str:

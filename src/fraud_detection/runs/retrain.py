@@ -154,7 +154,7 @@ def _gather(
     opening = run.log.find_opening(as_of)
     block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
-        planned = recount(shadow, trainer, opening)
+        planned = recount(shadow, trainer, opening, block, health.verdict)
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
