@@ -43,7 +43,7 @@ from fraud_detection_common.code import current_code
 from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
 from fraud_detection_common.notifications import WebhookNotifier, write_run_note
 from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train
-from fraud_detection_common.outputs import RunOutputs, is_repeated, summary
+from fraud_detection_common.outputs import RunOutputs, is_repeated, message, summary
 from fraud_detection_common.schedule import find_due
 
 
@@ -239,9 +239,8 @@ with DAG(
         retries=2,
         on_success_callback=WebhookNotifier(
             connection_id=webhook,
-            text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
-            "{% if (found.decision in ('promoted', 'needs_review') or found.get('alarms')) and not found.repeated %}"
-            "{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
+            text="{% set told = ti.xcom_pull(task_ids='outcome').message %}"
+            "{% if told %}{{ dag.dag_id }}: {{ told }}{% endif %}",
         ),
     )
     def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
@@ -254,7 +253,8 @@ with DAG(
         line = f"{'decided before this run: ' if repeated else ''}{summary(found)}"
         print(line)
         write_run_note(context, line)
-        return {**found, "repeated": repeated, "summary": line}
+        told = message(found, context["dag_run"])
+        return {**found, "repeated": repeated, "summary": line, "message": told}
 
     report_outcome = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
 

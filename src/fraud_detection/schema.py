@@ -206,6 +206,23 @@ class RefitRecord(Stored):
         return tuple(check for check in self.checks if not check.passed)
 
 
+class AlarmName(StrEnum):
+    """What a person has to look into."""
+
+    UNSOUND_DATA = "unsound_data"  # the checks of the data stop each run
+    CHAMPION_TOO_OLD = "champion_too_old"
+    CHAMPION_BELOW_FLOOR = "champion_below_floor"
+
+
+class Alarm(Stored):
+    """A state that a person has to look into. Every decision has it for as long as it lasts."""
+
+    name: AlarmName
+    champion_version: int | None  # None: it is about no version
+    text: str
+    raised_at: datetime  # `decided_at` of the first decision that has it
+
+
 class Opening(Stored):
     """What a run is going to look at, recorded before anything is measured.
 
@@ -265,7 +282,7 @@ class Decision(Stored):
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions
     schema_version: int = 1
-    alarms: tuple[str, ...] = ()  # what a person has to look into: a champion that is too old or below its floor
+    alarms: tuple[Alarm, ...] = ()  # what a person has to look into
     looks: tuple[LookRecord, ...] = ()
     opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
     retired_candidates: tuple[RetirementRecord, ...] = ()

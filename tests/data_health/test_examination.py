@@ -162,6 +162,19 @@ def test_a_slow_loss_of_labels_adds_up(year: Year) -> None:
     assert stopped[3:] == [True] * 3
 
 
+def test_a_day_of_wrong_labels_is_not_missed_once_it_is_repaired(year: Year) -> None:
+    """Fails when a run remembers poisoned labels as known, and their repair then stops every run as a loss."""
+    day, known, stopped = MATURED - timedelta(days=3), None, []
+    poisoned = year.with_frauds(day, 2_000)
+    for back in range(12, 0, -1):  # also while the day has not matured, and no check judges it
+        health = poisoned.health(AS_OF - timedelta(days=back / 2), known)
+        known = health.known or known
+        stopped.append(_stops(health))
+    assert stopped[-1] == {"fraud_rate_ceiling"}
+    assert stopped[0] == set()
+    assert year.health(AS_OF, known).verdict.stops == ()
+
+
 def test_an_accepted_change_only_warns_and_only_on_its_days(year: Year) -> None:
     """Fails when a known incident keeps a bank from ever retraining again, or accepting it hides another one."""
     day = MATURED - timedelta(days=3)

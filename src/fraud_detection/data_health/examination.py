@@ -57,7 +57,7 @@ class Health:
     frauds: CountBand
     """The matured calendar days that a run may use."""
     known: KnownLabels | None
-    """For the next run to compare with; None where what was kept before stays."""
+    """For the next run to compare with; None where the data are not sound: what was kept before stays."""
 
 
 def judge(findings: Iterable[Finding], settings: DataHealth) -> Verdict:
@@ -88,10 +88,8 @@ def examine(
     own, matured = settings.data_health, matured_until(as_of, settings.windows)
     oldest = _oldest_used(matured, settings)
     daily, yesterday = hourly.by_day(), (matured - timedelta(days=1)).date()
-    frauds = fraud_band(
-        daily.between(oldest.date(), yesterday), own, unlabelled_is_genuine=settings.data.unlabelled_is_genuine
-    )
-    used = daily.between(oldest.date(), as_of.date())
+    used = daily.between(oldest.date(), yesterday)
+    frauds = fraud_band(used, own, unlabelled_is_genuine=settings.data.unlabelled_is_genuine)
     before = earlier if earlier is not None and earlier.as_of <= as_of else None
     of_labels = check_known_labels(before, used, own)
     verdict = judge(
@@ -103,10 +101,8 @@ def examine(
         ),
         own,
     )
-    lost = [finding for finding in of_labels if not finding.check.passed]
-    kept = None if lost else before
-    stays = any(finding in verdict.stops for finding in lost)
-    known = None if stays else known_labels(settings.model_name, used, as_of, kept)
+    kept = before if all(finding.check.passed for finding in of_labels) else None
+    known = None if verdict.stops else known_labels(settings.model_name, used, as_of, kept)
     return Health(verdict, volume_band(hourly, as_of, own), frauds, known)
 
 

@@ -52,6 +52,7 @@ class Drawing:
     rollback_command: str | None
     # Publications of earlier releases have none of these.
     unpin_command: str | None = None
+    override: str | None = None
     attributions: tuple[Attribution, ...] = ()
     attributed_rows: int = 0
     card_precision: plots.Plot | None = None
@@ -84,6 +85,7 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         data_fingerprint=data.data_fingerprint,
         rollback_command=data.rollback_command,
         unpin_command=data.unpin_command,
+        override=data.override,
         attributions=data.attributions,
         attributed_rows=data.attributed_rows,
         card_precision=plots.card_precision(data.card_precision) if data.card_precision is not None else None,

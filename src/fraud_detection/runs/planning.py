@@ -22,6 +22,8 @@ from fraud_detection.schema import CandidateRecord, Check, LookKey, Opening, Spa
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.profile import Profile
 
+_NO_CANDIDATE = "no candidate is in shadow"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -58,16 +60,10 @@ def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
     spans = planned.shadow.spans().values()
     found = planned.shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
     planned = replace(planned, next_looks=found)
-    if block is not None:
-        return replace(planned, reason=block.reason, checks=block.checks)
     due = tuple(_key(one) for one in found if one.state is LookState.DUE)
-    if due and shadow.takes_looks():
-        return replace(planned, looks=due, checks=())
-    if not found:
-        return planned
-    # Where no candidate could be opened, that is said beside what those of earlier runs wait for.
-    failed = (planned.reason,) if planned.checks else ()
-    return replace(planned, reason="; ".join([*failed, _waits_for(found, shadow)]))
+    if block is None and due and shadow.takes_looks():  # at candidates of earlier runs
+        return replace(planned, looks=due, checks=(), warnings=planned.warnings + _not_opened(planned))
+    return _without_looks(planned, block)
 
 
 def stopped(shadow: Shadow, verdict: Verdict) -> Plan:
@@ -75,11 +71,16 @@ def stopped(shadow: Shadow, verdict: Verdict) -> Plan:
     return Plan(shadow, reason=verdict.reason, checks=verdict.checks)
 
 
-def recount(shadow: Shadow, trainer: Trainer, opening: Opening) -> Plan:
+def recount(shadow: Shadow, trainer: Trainer, opening: Opening, block: Block | None, verdict: Verdict) -> Plan:
     """The plan of a run whose opening is in the log already: nothing more is opened, and the next looks are known."""
     spans = shadow.spans().values()
     found = shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
-    return Plan(shadow, looks=opening.looks, next_looks=found)
+    planned = Plan(shadow, looks=opening.looks, next_looks=found, reason=_NO_CANDIDATE)
+    if opening.looks:
+        return planned
+    if verdict.stops:
+        return replace(planned, reason=verdict.reason, checks=verdict.checks)
+    return _without_looks(planned, block)
 
 
 def look_to_come(planned: Plan) -> NextLook | None:
@@ -88,8 +89,23 @@ def look_to_come(planned: Plan) -> NextLook | None:
     return _nearest(planned.shadow.with_looks(planned.looks).following_looks(counts))
 
 
+def _without_looks(planned: Plan, block: Block | None) -> Plan:
+    """Why no look is taken: what stops it, or what the next one waits for."""
+    failed = _not_opened(planned)
+    if block is not None:
+        return replace(planned, reason=block.reason, checks=block.checks, warnings=planned.warnings + failed)
+    if not planned.next_looks:
+        return planned
+    return replace(planned, reason="; ".join([*failed, _waits_for(planned.next_looks, planned.shadow)]))
+
+
+def _not_opened(planned: Plan) -> tuple[str, ...]:
+    """Why a candidate could not be opened."""
+    return (planned.reason,) if planned.checks else ()
+
+
 def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
-    opened, found = [], Plan(shadow, reason="no candidate is in shadow")
+    opened, found = [], Plan(shadow, reason=_NO_CANDIDATE)
     for planned in shadow.planned():
         sample = trainer.sample(planned.spans)
         checks = check_training_possible(sample.span, shadow.settings)

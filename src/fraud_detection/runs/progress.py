@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
 from fraud_detection.promotion import explain_decision, shown_look
+from fraud_detection.promotion.checks import told_apart
 from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
 from fraud_detection.registry.candidate_names import candidate_name as short_name
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
@@ -193,7 +194,7 @@ def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
     action = "PROMOTE (override)" if done.action is Action.PROMOTE else done.action.upper()
-    about = "" if done.candidate is None else f" {candidate_name(done.candidate)}"
+    about = "" if done.candidate is None else f", {candidate_name(done.candidate)}"
     return (f"{done.at:%Y-%m-%d %H:%M}", action, change, "", "", "", f"{done.who}{about}: {done.reason}")
 
 
@@ -226,9 +227,11 @@ def _evidence(look: LookRecord) -> str:
     found = [f"AP {look.difference.value:+.3f}"]
     if look.root is not None and look.limits is not None:
         least = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
+        difference, least_difference = told_apart(look.difference.value, least, decimals=3, sign="+")
+        root, least_root = told_apart(look.root, look.limits.root, decimals=2)
         found = [
-            f"{found[0]} {_relation(look.difference.value, least)} {least:+.3f}",
-            f"R_EL {look.root:.2f} {_relation(look.root, look.limits.root)} {look.limits.root:.2f}",
+            f"AP {difference} {_relation(look.difference.value, least)} {least_difference}",
+            f"R_EL {root} {_relation(look.root, look.limits.root)} {least_root}",
         ]
     return " · ".join([*found, "passed" if look.passed else "not passed"])
 

@@ -40,7 +40,7 @@ from fraud_detection.runs.request import Request
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.schedule import Schedule
+from fraud_detection.schedule import Schedule, count_commands
 from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
@@ -112,7 +112,7 @@ def _known(run: Run, as_of: datetime | None) -> Decision | None:
 def _decide(run: Run, as_of: datetime | None) -> Decision:
     """Decide an as-of time; None is the default one of the data."""
     with run.watch("load champion"):
-        serving = _serving(run.registry)
+        serving = _serving(run)
     with run.watch("start engine"), session(run.request.engine) as spark:
         with run.watch("read and check"):
             previous = run.log.previous(as_of)
@@ -132,7 +132,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     for warning in proposed.warnings:
         run.progress("warning", warning)
     for alarm in proposed.alarms:
-        run.progress("alarm", alarm)
+        run.progress("alarm", alarm.text)
     report_decision(decision, run.progress)
     report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
     report_pin(decision, run.registry.commands, run.progress)
@@ -154,7 +154,7 @@ def _gather(
     opening = run.log.find_opening(as_of)
     block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
-        planned = recount(shadow, trainer, opening)
+        planned = recount(shadow, trainer, opening, block, health.verdict)
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
@@ -177,7 +177,7 @@ def _gather(
     evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit)
     with run.watch("schedule"):
         taken = shadow.with_looks(look.key for look in measured.looks)
-        end = RunEnd(taken, block, planned.checks, run.request.clock)
+        end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
         return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
 
 
@@ -250,9 +250,10 @@ def _already_decided(decision: Decision, progress: Progress) -> Decision:
     return decision
 
 
-def _serving(registry: Registry) -> Serving:
-    champion = registry.champion()
-    return Serving(champion, registry.pinned(), None if champion else registry.retirement())
+def _serving(run: Run) -> Serving:
+    commands = count_commands(run.output, run.settings.model_name)
+    champion = run.registry.champion()
+    return Serving(champion, run.registry.pinned(), None if champion else run.registry.retirement(), commands)
 
 
 def _winner(run: Run, evidence: Evidence) -> tuple[Model | None, CandidateRecord | None]:
