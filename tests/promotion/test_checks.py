@@ -61,7 +61,7 @@ def test_every_check_is_documented_with_its_relation_and_setting(name: str) -> N
 
 
 def test_the_tables_of_the_documents_hold_no_other_check() -> None:
-    """Fails when docs/decision.md describes a check, an outcome, an alarm or a reason to retire that no decision holds."""
+    """Fails when docs/decision.md has a check, an outcome, an alarm or a reason to retire that no decision holds."""
     others = {word.value for words in (Outcome, RetirementReason, AlarmName) for word in words}
     assert set(_rows_of_docs()) - others <= set(CHECKS)
 
