@@ -162,6 +162,8 @@ _DEFINITIONS = (
     _health_check("label_delay", "Labels as soon as before: largest share known later", Relation.AT_MOST),
     _health_check("known_frauds_kept", "Known frauds that are missing now", Relation.AT_MOST),
     _health_check("known_labels_kept", "Known labels that are missing now", Relation.AT_MOST),
+    _health_check("input_psi", "The champion's inputs as in its training: largest PSI", Relation.AT_MOST),
+    _health_check("score_psi", "The champion's scores as in its training: PSI", Relation.AT_MOST),
     CheckDefinition(
         "no_leaking_feature",
         "No input alone gives the frauds away: largest average precision of one",

@@ -42,6 +42,7 @@ class NewCandidate:
     seed: int
     opened_at: datetime
     backfilled: bool = False
+    drifted: tuple[str, ...] = ()
 
 
 def freeze(context: Context, candidate: NewCandidate, model: Model) -> CandidateRecord:
@@ -68,7 +69,7 @@ def restore(context: Context, record: CandidateRecord, model: Model) -> Candidat
             f" another model (SHA-256 {found[:12]}…, expected {record.sha256[:12]}…): its data or its code have"
             " changed; it cannot be looked at any more"
         )
-    known = ("key", "training", "growth", "seed", "opened_at", "backfilled")
+    known = ("key", "training", "growth", "seed", "opened_at", "backfilled", "drifted")
     return freeze(context, NewCandidate(**{name: getattr(record, name) for name in known}), model)
 
 
@@ -179,6 +180,7 @@ def _record(candidate: NewCandidate, run: Any) -> CandidateRecord:  # noqa: ANN4
         seed=candidate.seed,
         opened_at=candidate.opened_at,
         backfilled=candidate.backfilled,
+        drifted=candidate.drifted,
         run_id=run.info.run_id,
         model_id=run.data.tags[_MODEL_ID_TAG],
         sha256=run.data.tags[_SHA256_TAG],

@@ -60,6 +60,10 @@ class Drawing:
     label_delays: LabelDelayCurve | None = None
     health: tuple[Check, ...] = ()
     """The checks of the data."""
+    volume_band: plots.Plot | None = None
+    """The transactions of the newest days, and between which limits they were expected."""
+    fraud_band: plots.Plot | None = None
+    """Likewise of the frauds of the matured days."""
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -92,6 +96,8 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         shadow=draw_shadow(data.shadow) if data.shadow is not None else None,
         label_delays=_label_delays(data),
         health=data.health.verdict.checks if data.health is not None else (),
+        volume_band=plots.count_band(data.health.volume) if data.health is not None else None,
+        fraud_band=plots.count_band(data.health.frauds) if data.health is not None else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What a run opens: the candidates that it trains, and the looks that are due. The log has it before it is measured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -46,17 +47,18 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
+def plan(shadow: Shadow, trainer: Trainer, block: Block | None, drifted: tuple[str, ...] = ()) -> Plan:
     """Train and freeze the candidates that are to be opened, and find the looks that are due.
 
     Args:
         shadow: the log, up to the as-of time of the run.
         trainer: for the candidates.
         block: what stops promotions now; candidates are opened then, and no looks are taken.
+        drifted: the inputs, or the score, that have drifted since the champion was trained: one is opened early.
     """
     if shadow.champion is None:
         return _plan_first_test(shadow, trainer, block)
-    planned = _open_candidates(shadow, trainer)
+    planned = _open_candidates((*shadow.planned(), *shadow.planned_early(drifted)), shadow, trainer)
     spans = planned.shadow.spans().values()
     found = planned.shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
     planned = replace(planned, next_looks=found)
@@ -104,9 +106,9 @@ def _not_opened(planned: Plan) -> tuple[str, ...]:
     return (planned.reason,) if planned.checks else ()
 
 
-def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
+def _open_candidates(candidates: Iterable[PlannedCandidate], shadow: Shadow, trainer: Trainer) -> Plan:
     opened, found = [], Plan(shadow, reason=_NO_CANDIDATE)
-    for planned in shadow.planned():
+    for planned in candidates:
         sample = trainer.sample(planned.spans)
         checks = check_training_possible(sample.span, shadow.settings)
         verdict = trainer.examine(sample)

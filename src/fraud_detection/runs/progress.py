@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
+from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.promotion import explain_decision, shown_look
 from fraud_detection.promotion.checks import told_apart
 from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
@@ -17,6 +18,7 @@ from fraud_detection.schema import (
     CandidateRecord,
     Decision,
     Difference,
+    DriftRecord,
     Floor,
     LookRecord,
     Metrics,
@@ -94,8 +96,16 @@ def candidate_name(key: CandidateKey) -> str:
 def opened_line(record: CandidateRecord) -> str:
     """A candidate that a run has trained and frozen."""
     backfilled = " (backfilled)" if record.backfilled else ""
+    early = f" (early: {drifted_text(record.drifted)})" if record.drifted else ""
     trained = f"trained to {_day(record.training.end)} on {_counts(record.training)}"
-    return f"{candidate_name(record.key)}{backfilled} · {trained}"
+    return f"{candidate_name(record.key)}{backfilled}{early} · {trained}"
+
+
+def drift_line(drift: DriftRecord) -> str:
+    """Whether the newest transactions are distributed as those that the champion was trained on."""
+    largest = max((*drift.inputs, drift.score), key=lambda one: one.ratio)
+    found = f"largest PSI to limit: {largest.name} {largest.psi:.3f} of {largest.drift_limit:.3f}"
+    return f"{drifted_text(drift.drifted) if drift.drifted else 'none'} · {found}"
 
 
 def report_look(look: LookRecord, progress: Progress) -> None:

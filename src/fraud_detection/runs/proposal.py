@@ -113,6 +113,7 @@ def propose(
         opened=tuple(record.key for record in evidence.opened),
         retired_candidates=_retired(evidence, outcome),
         refit=evidence.refit.record if evidence.refit else None,
+        drift=evidence.health.drift if evidence.health else None,
     )
 
 

@@ -17,12 +17,14 @@ from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
+from fraud_detection.runs.drift import find_drift
 from fraud_detection.runs.health import examine_data
 from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
     data_line,
+    drift_line,
     health_line,
     opened_line,
     report_decision,
@@ -37,6 +39,7 @@ from fraud_detection.runs.publication import Publication, publish
 from fraud_detection.runs.refit import refit_winner
 from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
+from fraud_detection.runs.retired_columns import MissingColumns
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
@@ -120,13 +123,13 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         if as_of is None and (known := _known(run, found)):
             return known
         data = _input_data(run, transactions.profile, previous, found)
-        health = examine_data(transactions.profile, found, run.output, run.settings)
-        run.progress("health", health_line(health.verdict))
-        evidence, schedule = _gather(run, transactions, serving, health, found)
+        of_counts = examine_data(transactions.profile, found, run.output, run.settings)
+        evidence, schedule = _gather(run, transactions, serving, of_counts, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
     with run.watch("report"):
         drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
-    publication = Publication(drawing=drawing, schedule=schedule, known_labels=health.known)
+    labels = evidence.health.known if evidence.health else None
+    publication = Publication(drawing=drawing, schedule=schedule, known_labels=labels)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
@@ -151,6 +154,7 @@ def _gather(
         run.registry, transactions, EverFrauds(transactions, settings, as_of), recipe, settings, run.watch
     )
     missing = check_columns(shadow, transactions, run.registry.commands)
+    health = _examine_drift(run, transactions, shadow, missing, health)
     opening = run.log.find_opening(as_of)
     block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
@@ -158,7 +162,7 @@ def _gather(
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
-        planned = plan(shadow, trainer, block)
+        planned = plan(shadow, trainer, block, health.drifted)
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
         run.progress("opened", opened_line(record))
@@ -179,6 +183,20 @@ def _gather(
         taken = shadow.with_looks(look.key for look in measured.looks)
         end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
         return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
+
+
+def _examine_drift(
+    run: Run, transactions: Transactions, shadow: Shadow, missing: MissingColumns, health: Health
+) -> Health:
+    """What the distributions of the champion's inputs and scores say; not asked where counts stop the run already."""
+    if not health.verdict.stops:
+        with run.watch("drift"):
+            drift = find_drift(transactions, shadow.champion, missing.features, shadow.as_of, run.settings)
+        health = health.with_drift(drift, run.settings.data_health)
+    run.progress("health", health_line(health.verdict))
+    if health.drift is not None:
+        run.progress("drift", drift_line(health.drift))
+    return health
 
 
 def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:
