@@ -21,8 +21,9 @@ def _plan(monkeypatch: pytest.MonkeyPatch, block: Block | None = None) -> Plan:
     key = CandidateKey(AS_OF, "recipe")
     due = NextLook(Look(AS_OF, key, 1, 1), LookState.DUE, HoldoutCounts(60, 40), 40)
     shadow = Mock(spans=lambda: {key: None}, next_looks=lambda _: (due,), takes_looks=lambda: True)
+    shadow.planned.return_value = shadow.planned_early.return_value = ()
 
-    def opens_nothing(shadow: Any, _: Any) -> Plan:
+    def opens_nothing(_: Any, shadow: Any, __: Any) -> Plan:
         return Plan(shadow, reason="the input case_number alone", checks=(LEAK,), warnings=("another",))
 
     monkeypatch.setattr(planning, "_open_candidates", opens_nothing)
