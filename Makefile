@@ -275,12 +275,16 @@ test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .
 .PHONY: benchmark
 benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
-	@.venv-benchmark/bin/python benchmarks/handbook.py --data "$(HANDBOOK_DATA)" --check
+	@.venv-benchmark/bin/python -m benchmarks.handbook --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Measure first champions and starts under load, too slow for a test (about an hour and a half)
+prove: setup ## Measure the promotion rule, real retraining, first champions and starts under load, too slow for a test (some hours)
+	@$(RUN)python -m benchmarks.promotion --full
+	@$(RUN)python -m benchmarks.promotion_plots
+	@$(RUN)python -m benchmarks.end_to_end --full
+	@$(RUN)python -m benchmarks.looks --check --output benchmarks/results/looks.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 

@@ -21,16 +21,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.split import Split, collect_split
 from fraud_detection.cores import usable_cores
-from fraud_detection.evaluation import Holdout, assess
+from fraud_detection.evaluation import measure_alone
 from fraud_detection.features import feature_names
 from fraud_detection.model.fit import fit
-from fraud_detection.promotion import Evidence, decide, precondition_failure
-from fraud_detection.sampling import TrainingData, collect_training_data
+from fraud_detection.promotion import (
+    check_first_champion,
+    check_first_champion_possible,
+    explain_checks,
+    explain_measurement,
+)
 from fraud_detection.schema import Difference, Floor, Metrics, Outcome
 from fraud_detection.settings import Settings, load_settings
 from fraud_detection.spark_session import Engine, session
-from fraud_detection.time_windows import run_windows
 from fraud_detection.transactions.reader import read_transactions
 from local_stack import seeding
 from local_stack.settings import DEFAULTS, ROOT
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 FIRST_START = datetime(2025, 1, 1, 0, 30, tzinfo=UTC)
 STEP = timedelta(days=6, hours=5)  # every weekday and every hour of the day comes up within the year
 MODEL, SHUFFLED, RANDOM, AMOUNT = "model", "shuffled labels", "random scores", "amount"
+OUTCOMES = (Outcome.PROMOTED, Outcome.REFUSED, Outcome.NO_DECISION)
 # Of 60 dates: the model is promoted on at least so many, each of the others is refused on at least so many.
 LEAST = {MODEL: 59, SHUFFLED: 57, RANDOM: 57, AMOUNT: 57}
 
@@ -84,14 +89,14 @@ def starts(count: int) -> Iterator[Start]:
             yield Start(at, rows.holdout_span.frauds, dict(_judge_all(rows, settings, seed=number)))
 
 
-def _rows(spark: "SparkSession", data: Path, at: datetime, settings: Settings) -> TrainingData:
+def _rows(spark: "SparkSession", data: Path, at: datetime, settings: Settings) -> Split:
     transactions = read_transactions(spark, settings.data, str(data), at)
-    return collect_training_data(transactions, run_windows(at, settings.windows), settings)
+    return collect_split(transactions, at, settings)
 
 
-def _judge_all(rows: TrainingData, settings: Settings, seed: int) -> Iterator[tuple[str, Judged]]:
+def _judge_all(rows: Split, settings: Settings, seed: int) -> Iterator[tuple[str, Judged]]:
     """Each challenger with what the rule says of it."""
-    fraud, amount = rows.training["fraud"].to_numpy(), rows.holdout["amount"].to_numpy(np.float64)
+    fraud, amount = rows.training.rows["fraud"].to_numpy(), rows.holdout["amount"].to_numpy(np.float64)
     random = np.random.default_rng(seed)
     challengers: dict[str, Callable[[], Scores]] = {
         MODEL: lambda: _trained(rows, fraud, settings),
@@ -103,23 +108,25 @@ def _judge_all(rows: TrainingData, settings: Settings, seed: int) -> Iterator[tu
         yield name, _judge(rows, score, settings)
 
 
-def _trained(rows: TrainingData, fraud: NDArray[np.generic], settings: Settings) -> Scores:
+def _trained(rows: Split, fraud: NDArray[np.generic], settings: Settings) -> Scores:
     numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
-    labelled = rows.training.assign(fraud=fraud)
-    model = fit(labelled, rows.training_weights, settings.training, numeric, categorical)
+    labelled = rows.training.rows.assign(fraud=fraud)
+    model = fit(labelled, rows.training.weights, settings.training, numeric, categorical)
     return model.predict(rows.holdout).astype(np.float64)
 
 
-def _judge(rows: TrainingData, score: Callable[[], Scores], settings: Settings) -> Judged:
+def _judge(rows: Split, score: Callable[[], Scores], settings: Settings) -> Judged:
     """The rule's verdict where no champion is in service, as a run asks for it."""
-    evidence = Evidence(rows.training_span, rows.holdout_span, None)
-    if verdict := precondition_failure(evidence, settings):
-        return Judged(verdict.outcome, verdict.reason)
-    columns = rows.holdout
-    holdout = Holdout(columns["day"], columns["fraud"], columns["amount"], columns["customer_id"], rows.new_card)
-    measured = assess(holdout, None, score(), settings.comparison)
-    verdict = decide(Evidence(rows.training_span, rows.holdout_span, None, assessment=measured), settings)
-    return Judged(verdict.outcome, verdict.reason, measured.challenger, measured.difference, measured.floor)
+    possible = check_first_champion_possible(rows.evidence, settings)
+    if not all(check.passed for check in possible):
+        return Judged(Outcome.NO_DECISION, explain_checks(possible, rows.evidence))
+    measured = measure_alone(rows.as_holdout(), score(), settings.comparison)
+    if measured is None:
+        return Judged(Outcome.NO_DECISION, "the hold-out holds nothing but frauds")
+    checks = check_first_champion(measured)
+    outcome = Outcome.PROMOTED if all(check.passed for check in checks) else Outcome.REFUSED
+    reason = f"{explain_measurement(measured.difference, measured.floor)}; {explain_checks(checks, rows.evidence)}"
+    return Judged(outcome, reason, measured.challenger, measured.difference, measured.floor)
 
 
 def failures(found: list[Start]) -> list[str]:
@@ -144,10 +151,10 @@ def report(found: list[Start], settings: Settings) -> Iterator[str]:
     yield "random scores the number of the date, 0 to 59."
     yield f"Settings: `{DEFAULTS['TRAINING_SETTINGS']}`, {seeding.TRANSACTIONS_PER_DAY:,} transactions a day."
     yield ""
-    yield "| challenger | promoted | refused | no decision | target |"
+    yield f"| challenger | {' | '.join(outcome.value.replace('_', ' ') for outcome in OUTCOMES)} | target |"
     yield "|---|---|---|---|---|"
     for name, least in LEAST.items():
-        counts = [sum(start.judged[name].outcome is outcome for start in found) for outcome in Outcome]
+        counts = [sum(start.judged[name].outcome is outcome for start in found) for outcome in OUTCOMES]
         target = f"{'promoted' if name == MODEL else 'refused'} on at least {least} of 60"
         yield f"| {name} | {' | '.join(map(str, counts))} | {target} |"
     yield ""

@@ -3,7 +3,7 @@
 First the Handbook's own 15 inputs and model, whose published figures prove that features, split and metrics are right;
 then the product's features and model. The product's own reading, features, split, training and metrics do the work.
 
-    python benchmarks/handbook.py --data handbook_transactions.parquet --check
+    python -m benchmarks.handbook --data handbook_transactions.parquet --check
 
 Protocol: Le Borgne, Siblini, Lebichot, Bontempi: Reproducible Machine Learning for Credit Card Fraud Detection, 5.3.
 """
@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.split import Split, collect_split
 from fraud_detection.cores import usable_cores
 from fraud_detection.evaluation import metrics
 from fraud_detection.features import BASE_FEATURES, feature_names
 from fraud_detection.model.fit import fit
-from fraud_detection.sampling import TrainingData, collect_training_data
 from fraud_detection.schema import Metrics
 from fraud_detection.settings import Settings, load_settings
 from fraud_detection.spark_session import Engine, session
-from fraud_detection.time_windows import run_windows
 from fraud_detection.transactions.reader import Transactions, read_transactions
 
 CONFIG = Path(__file__).parents[1] / "conf" / "handbook.yaml"
@@ -102,29 +101,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rows(transactions: Transactions, settings: Settings, start: datetime, training_days: int) -> TrainingData:
+def _rows(transactions: Transactions, settings: Settings, start: datetime, training_days: int) -> Split:
     """The fold's rows as a run would see them; a longer training window ends where the Handbook's 7 days end."""
     windows = settings.windows.model_copy(update={"training_window_days": training_days})
     settings = settings.model_copy(update={"windows": windows})
     as_of = start + timedelta(days=7 + windows.label_delay_days + windows.holdout_days + windows.label_delay_days)
-    return collect_training_data(transactions, run_windows(as_of, windows), settings)
+    return collect_split(transactions, as_of, settings)
 
 
-def _product_model(rows: TrainingData, settings: Settings) -> Metrics:
-    model = fit(rows.training, rows.training_weights, settings.training, feature_names(settings))
+def _product_model(rows: Split, settings: Settings) -> Metrics:
+    model = fit(rows.training.rows, rows.training.weights, settings.training, feature_names(settings))
     return _measured(rows, model.predict(rows.holdout))
 
 
-def _handbook_model(rows: TrainingData) -> Metrics:
+def _handbook_model(rows: Split) -> Metrics:
     import xgboost
 
     inputs = list(BASE_FEATURES)
-    matrix = xgboost.DMatrix(rows.training[inputs].to_numpy(np.float32), rows.training["fraud"])
+    matrix = xgboost.DMatrix(rows.training.rows[inputs].to_numpy(np.float32), rows.training.rows["fraud"])
     booster = xgboost.train(HANDBOOK_MODEL, matrix, num_boost_round=100)
     return _measured(rows, booster.inplace_predict(rows.holdout[inputs].to_numpy(np.float32)))
 
 
-def _measured(rows: TrainingData, probability: NDArray[Any]) -> Metrics:
+def _measured(rows: Split, probability: NDArray[Any]) -> Metrics:
     columns = rows.holdout
     found = metrics.evaluate(columns["day"], columns["customer_id"], columns["fraud"], probability)
     if found is None:

@@ -1,16 +1,16 @@
 """
 ### Retrain the fraud model, and promote it only if it is significantly better
 
-    enough_new_frauds → create_cluster → train → outcome
-                                 └────────┴→ delete_cluster
+    check_schedule → create_cluster → train → outcome
+                              └────────┴→ delete_cluster
 
-Every hour: check whether enough frauds have matured since the last decision, create a Data Proc cluster, run the job on
-it, delete the cluster, and report what was decided. A run with nothing to learn is skipped before it costs anything:
-all of its tasks are skipped, and the first one's log and XCom give the reason, with the numbers.
+Every hour: check whether a candidate is to be opened or a look is due, create a Data Proc cluster, run the job on it,
+delete the cluster, and report what was decided. A run with nothing due is skipped before it costs anything: all of its
+tasks are skipped, and the first one's log and XCom say what the next run waits for, with the numbers.
 
 | task | fails or retries |
 |---|---|
-| `enough_new_frauds` | retries if the bucket cannot be read |
+| `check_schedule` | retries if the bucket cannot be read |
 | `create_cluster` | retries once; takes over a cluster that its first try left behind |
 | `train` | retries once, if the job says that this can help; attaches to a job that is running already |
 | `outcome` | promoted, refused or no decision: in its XCom (and in the run's note on Airflow 2) |
@@ -18,7 +18,7 @@ all of its tasks are skipped, and the first one's log and XCom give the reason, 
 
 The training requests the deletion of the cluster at its end, so that none is left if the DAG is paused meanwhile.
 A failed training is a failed run, and its cluster is deleted. To try again, clear the whole run, not a single task.
-To train although little is new, trigger the DAG with `force`. An hour that is already decided is refused even then.
+To run although nothing is due, trigger the DAG with `force`. An hour that is already decided is refused even then.
 
 Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
 Every setting, and what happens when something breaks, is in `docs/orchestration.md`.
@@ -40,11 +40,11 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 from fraud_detection_common.code import current_code
-from fraud_detection_common.freshness import measure_freshness, require_undecided
 from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
 from fraud_detection_common.notifications import WebhookNotifier, write_run_note
 from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train
-from fraud_detection_common.outputs import RunOutputs, is_repeated, summary
+from fraud_detection_common.outputs import RunOutputs, is_repeated, message, summary
+from fraud_detection_common.schedule import find_due
 
 
 def minutes(option: str, default: float) -> timedelta:
@@ -97,8 +97,8 @@ project = setting("project", "fraud-detection")
 connection = setting("connection", "yandexcloud_default")
 folder_id = setting("folder_id", "")
 storage = setting("storage_endpoint", "https://storage.yandexcloud.net")
-code, output = "{{ ti.xcom_pull(task_ids='enough_new_frauds')['code'] }}", setting("output_uri")
-venv = "{{ ti.xcom_pull(task_ids='enough_new_frauds')['venv'] }}"
+code, output = "{{ ti.xcom_pull(task_ids='check_schedule')['code'] }}", setting("output_uri")
+venv = "{{ ti.xcom_pull(task_ids='check_schedule')['venv'] }}"
 webhook = setting("webhook_connection", "")
 labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
 # A name can be used again only once its cluster is deleted: a cleared run may find its old cluster still running.
@@ -112,7 +112,7 @@ with DAG(
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,  # the newest labels include those of all missed hours
     max_active_runs=1,  # two runs at once would compare with the same champion
-    params={"force": Param(False, type="boolean", description="Train although few frauds have matured")},
+    params={"force": Param(False, type="boolean", description="Run although nothing is due")},
     user_defined_macros={"as_of": as_of, "run_label": run_label},
     default_args={
         "owner": "fraud-detection",
@@ -127,34 +127,37 @@ with DAG(
 ) as dag:
 
     @task(execution_timeout=schedule.check, retries=2)
-    def enough_new_frauds(settings: dict[str, str], **context: Any) -> dict[str, Any]:
-        """Skip the run if there is too little to learn."""
+    def check_schedule(settings: dict[str, str], **context: Any) -> dict[str, Any]:
+        """Skip the run if nothing is due."""
         hook = DataprocHook(yandex_conn_id=settings["connection"])
         outputs = RunOutputs.at(hook, settings["storage"], settings["output"])
-        found = measure_freshness(
-            outputs,
-            settings["model_name"],
+        found = find_due(
+            outputs.schedule(settings["model_name"]),
             datetime.fromisoformat(settings["as_of"]),
-            int(settings["min_new_frauds"]),
             float(settings["max_hours_without_decision"]),
         )
-        print(f"{'train' if found.train else 'skip'}: {found.reason}")
+        print(found.reason)
         answer = asdict(found) | current_code(hook, settings["storage"], settings["code"])
-        if not found.train:
-            context["ti"].xcom_push(key="return_value", value=answer)  # a task that raises returns nothing
-            if not context["params"]["force"]:
-                raise AirflowSkipException(found.reason)
-            require_undecided(datetime.fromisoformat(settings["as_of"]), found)
+        if found.due:
+            return answer
+        context["ti"].xcom_push(key="return_value", value=answer)  # a task that raises returns nothing
+        if not context["params"]["force"]:
+            raise AirflowSkipException(found.reason)
+        if found.decided is not None:
+            following = datetime.fromisoformat(found.decided) + timedelta(hours=1)
+            raise AirflowFailException(
+                f"{found.reason}, and a job would train nothing; the next hour to decide is "
+                f"{following:%Y-%m-%d %H:%M} UTC; next: trigger the run then"
+            )
         return answer
 
-    check = enough_new_frauds(
+    check = check_schedule(
         {
             "connection": connection,
             "storage": storage,
             "output": output,
             "code": setting("code_uri"),
             "model_name": setting("model_name", "fraud_detection"),
-            "min_new_frauds": setting("min_new_frauds", 10),
             "max_hours_without_decision": setting("max_hours_without_decision", 24),
             "as_of": "{{ as_of(dag_run) }}",
         }
@@ -236,9 +239,8 @@ with DAG(
         retries=2,
         on_success_callback=WebhookNotifier(
             connection_id=webhook,
-            text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
-            "{% if found.decision == 'promoted' and not found.repeated %}"
-            "{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
+            text="{% set told = ti.xcom_pull(task_ids='outcome').message %}"
+            "{% if told %}{{ dag.dag_id }}: {{ told }}{% endif %}",
         ),
     )
     def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
@@ -251,7 +253,8 @@ with DAG(
         line = f"{'decided before this run: ' if repeated else ''}{summary(found)}"
         print(line)
         write_run_note(context, line)
-        return {**found, "repeated": repeated, "summary": line}
+        told = message(found, context["dag_run"])
+        return {**found, "repeated": repeated, "summary": line, "message": told}
 
     report_outcome = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
 

@@ -58,7 +58,7 @@ def test_run(airflow: Airflow, minutes: float) -> None:
     if state == "success" and found:
         log(str(found["summary"]))
         return
-    check = airflow.xcom(DAG, run_id, "enough_new_frauds") or {}
+    check = airflow.xcom(DAG, run_id, "check_schedule") or {}
     if "is decided already" in check.get("reason", ""):
         raise DeploymentError(
             f"{check['reason']}, by the schedule or by hand, and no cluster was created; next: make test-run in the "

@@ -118,7 +118,6 @@ output "variables" {
       webhook_connection = var.retraining.webhook_connection
 
       model_name                 = var.retraining.model_name
-      min_new_frauds             = var.retraining.min_new_frauds
       max_hours_without_decision = var.retraining.max_hours_without_decision
 
       image_version    = var.dataproc.image_version

@@ -317,14 +317,13 @@ variable "retraining" {
   description = "Settings of the DAG's decision to run (docs/orchestration.md)."
   type = object({
     model_name                 = optional(string, "fraud_detection")
-    min_new_frauds             = optional(number, 10)
     max_hours_without_decision = optional(number, 24)
     webhook_connection         = optional(string, "")
   })
   default = {}
 
   validation {
-    condition     = var.retraining.min_new_frauds >= 0 && var.retraining.max_hours_without_decision > 0
-    error_message = "retraining: min_new_frauds is 0 or more, max_hours_without_decision more than 0."
+    condition     = var.retraining.max_hours_without_decision > 0
+    error_message = "retraining: max_hours_without_decision is more than 0."
   }
 }

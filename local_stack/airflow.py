@@ -146,8 +146,8 @@ def set_connection(api: Airflow, emulator: Emulator) -> None:
     api.put("connections", CONNECTION, body)
 
 
-def merge_variable(api: Airflow, name: str, owned: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-    """Set the owned entries of a variable; entries that a user has added are kept, and override the defaults.
+def merge_variable(api: Airflow, name: str, owned: Mapping[str, object]) -> None:
+    """Set the owned entries of a variable; entries that a user has added are kept.
 
     Airflow masks entries whose names sound like secrets. They are not kept: the variable holds ids, and no secrets.
     """
@@ -157,7 +157,7 @@ def merge_variable(api: Airflow, name: str, owned: Mapping[str, object], default
     except json.JSONDecodeError:
         shown = {}
     kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
-    api.put_variable(name, {**defaults, **kept, **owned})
+    api.put_variable(name, {**kept, **owned})
 
 
 def task_log(stack: Stack, dag: str, run_id: str, task: str) -> Path | None:

@@ -209,7 +209,6 @@ def configure(stack: Stack, api: Airflow, secret: Mapping[str, str], **changed: 
             "model_name": MODEL,
             **changed,
         },
-        defaults={"min_new_frauds": 1},  # the simulated bank has a few frauds an hour, and every hour should have a run
     )
 
 
@@ -294,7 +293,7 @@ def _report_verdict(stack: Stack, api: Airflow, progress: Progress) -> None:
             progress.report("report", stack.shown(report))
     at = api.next_run(TRAINING_DAG)
     due = f"{at:%Y-%m-%d %H:%M} UTC" if at else f"as {stack.schedule} says"
-    progress.report("next run", f"{due} (SCHEDULE in .env); it trains again, since there is no champion yet")
+    progress.report("next run", f"{due} (SCHEDULE in .env); it says in its first task when a model is tested again")
 
 
 def _follow(stack: Stack, api: Airflow, run_id: str, progress: Progress) -> None:

@@ -108,7 +108,7 @@ def _limits(kind: click.IntRange | click.FloatRange) -> str:
 def _section(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, title: str) -> Iterator[str]:
     """A table of the plain settings of a section, then its sections; from pydantic's JSON schema."""
     properties: dict[str, dict[str, Any]] = schema["properties"]
-    sections = {name: found for name, field in properties.items() if (found := _reference(field))}
+    sections = {name: found for name, field in properties.items() if (found := _reference(field, definitions))}
     rows = [
         (f"`{prefix}{name}`", _kind(field, definitions), _default(field), field.get("description", ""))
         for name, field in properties.items()
@@ -122,11 +122,11 @@ def _section(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, t
         yield from _section(definitions[found], definitions, f"{path}.", f"### `{path}`{default}")
 
 
-def _reference(field: dict[str, Any]) -> str | None:
+def _reference(field: dict[str, Any], definitions: dict[str, Any]) -> str | None:
     """The section that a setting holds: alone, optional or in a list."""
     for schema in (field, *field.get("anyOf", ()), field.get("items", {})):
         name = str(schema.get("$ref", "")).rpartition("/")[2]
-        if name and name != "FaultKind":
+        if name and "properties" in definitions[name]:
             return name
     return None
 
@@ -141,7 +141,7 @@ def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if field["type"] == "array":
         items = field.get("items") or field["prefixItems"][0]
         return f"list of {_kind(items, definitions)}"
-    name = "path" if field.get("format") == "path" else TYPES[field["type"]]
+    name = field["format"] if field.get("format") in ("path", "date") else TYPES[field["type"]]
     limits = [f"{sign} {_number(field[key])}" for key, sign in LIMITS.items() if key in field]
     return ", ".join([name, *limits]) + (f", `{field['pattern']}`" if "pattern" in field else "")
 

@@ -15,13 +15,14 @@ from fraud_detection.cli import default_tracking_uri, print_step
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.progress import history_table
-from fraud_detection.runs.retrain import Request, retrain
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.retrain import retrain
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.settings import load_settings
 from fraud_detection.spark_session import Engine
 from fraud_detection.storage import open_folder
 from fraud_simulation.command import GivenPath
-from fraud_simulation.demo import DEMO
+from fraud_simulation.demo import DEMO, DRIFT_DATE
 from fraud_simulation.files import write_days
 
 CONFIG = Path(__file__).parents[1] / "conf" / "demo.yaml"
@@ -75,10 +76,16 @@ def _summarise(output: Path, decisions: list[Decision], seconds: float) -> None:
     for line in history_table(DecisionLog(open_folder(str(output)), decisions[0].model_name).history()):
         click.echo(line)
     promotions = [decision for decision in decisions if decision.outcome is Outcome.PROMOTED]
+    known_by = DEMO.new_fraud_known_by
     shown = {
         "a first champion": any(decision.champion_version is None for decision in promotions),
-        "a promotion over a champion": any(decision.champion_version is not None for decision in promotions),
-        "a refusal": any(decision.outcome is Outcome.REFUSED for decision in decisions),
+        f"a promotion of the new frauds by {known_by:%Y-%m-%d}": any(
+            decision.champion_version is not None and DRIFT_DATE <= decision.as_of.date() <= known_by
+            for decision in promotions
+        ),
+        "a refusal before them": any(
+            decision.outcome is Outcome.REFUSED and decision.as_of.date() <= DRIFT_DATE for decision in decisions
+        ),
     }
     missing = [what for what, seen in shown.items() if not seen]
     if missing:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -19,6 +20,8 @@ from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
 from fraud_simulation.fraud import World
 
+hypothesis.settings.register_profile("busy machines", deadline=None)  # what an example takes depends on the machine
+hypothesis.settings.load_profile("busy machines")
 exempt_loopback()  # the tests' own servers are on this machine, whatever proxy it has
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "data": {"columns": {"label_available_at": "label_available_at"}},
     "windows": {"training_window_days": 21},
     "training": {"min_training_frauds": 20, "trees": 40},
-    "comparison": {"minimum_holdout_frauds": 20, "planned_looks": 1, "resamples": 200},
+    "comparison": {"minimum_holdout_frauds": 20, "look_every_hours": 1, "resamples": 200},
 }
 
 

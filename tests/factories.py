@@ -3,7 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fraud_detection.schema import Check, Decision, Difference, Metrics, Outcome, Span
+from fraud_detection.schedule import Schedule
+from fraud_detection.schema import (
+    CandidateKey,
+    CandidateRecord,
+    Check,
+    Decision,
+    Difference,
+    LookKey,
+    LookLimitsRecord,
+    LookRecord,
+    Metrics,
+    Opening,
+    Outcome,
+    Span,
+)
 
 MODEL_NAME = "fraud_detection"
 
@@ -46,3 +60,74 @@ def decision(outcome: Outcome, as_of: datetime, champion_version: int | None = N
         "report": "reports/20180822T000000Z.html",
     }
     return Decision.model_validate(known | changes)
+
+
+def candidate_record(label_cutoff: datetime, recipe: str = "recipe", **changes: Any) -> CandidateRecord:
+    """A candidate that was opened at its label cut-off."""
+    trained = span(label_cutoff - timedelta(days=35), label_cutoff - timedelta(days=7))
+    known: dict[str, Any] = {
+        "key": CandidateKey(label_cutoff, recipe),
+        "training": trained,
+        "growth": 1.5,
+        "seed": 7,
+        "opened_at": label_cutoff,
+        "backfilled": False,
+        "run_id": "run",
+        "model_id": "m-1",
+        "sha256": "0" * 64,
+    }
+    return CandidateRecord.model_validate(known | changes)
+
+
+def look_record(key: CandidateKey, as_of: datetime, number: int = 1, **changes: Any) -> LookRecord:
+    """A look at a candidate that did not pass."""
+    known: dict[str, Any] = {
+        "candidate": key,
+        "champion_version": 1,
+        "number": number,
+        "training": span(key.label_cutoff - timedelta(days=35), key.label_cutoff - timedelta(days=7)),
+        "holdout": span(key.label_cutoff - timedelta(days=7), as_of - timedelta(days=7)),
+        "fraud_cards": 30,
+        "champion": metrics(),
+        "challenger": metrics(0.72),
+        "difference": Difference(value=0.02, low=-0.01, high=0.05, confidence=0.95),
+        "root": 1.1,
+        "lower_bound": -0.04,
+        "limits": LookLimitsRecord(root=3.9, difference_for_unseen_cards=0.28, difference_that_matters=0.01),
+        "risk": 0.05 / 270,
+        "checks": (Check(name="not_pinned", value=None, limit=None, passed=True),),
+        "passed": False,
+    }
+    return LookRecord.model_validate(known | changes)
+
+
+def opening(
+    as_of: datetime, candidates: tuple[CandidateRecord, ...] = (), looks: tuple[LookKey, ...] = (), **changes: Any
+) -> Opening:
+    """What the run at an as-of time is about to measure."""
+    known: dict[str, Any] = {
+        "model_name": MODEL_NAME,
+        "as_of": as_of,
+        "opened_at": datetime.now(UTC),
+        "code_revision": None,
+        "candidates": candidates,
+        "looks": looks,
+    }
+    return Opening.model_validate(known | changes)
+
+
+def schedule(as_of: datetime, **changes: Any) -> Schedule:
+    """What a run leaves that compared no candidate with version 12; the next candidate is opened a day later."""
+    known: dict[str, Any] = {
+        "model_name": MODEL_NAME,
+        "as_of": as_of,
+        "written_at": as_of + timedelta(minutes=5),
+        "champion_version": 12,
+        "compared_with": 12,
+        "next_candidate_at": as_of + timedelta(days=1),
+        "look_every_hours": 6,
+        "block": None,
+        "late_frauds_a_day": 0.0,
+        "looks": (),
+    }
+    return Schedule.model_validate(known | changes)

@@ -12,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from fraud_detection.holdout import HoldoutSpan, holdout_rows
 from fraud_detection.labels import ever_fraud
-from fraud_detection.sampling import holdout_rows, sample, sample_rate, training_rows
+from fraud_detection.runs.first_champion import first_holdout
+from fraud_detection.sampling import sample, sample_rate, training_rows
 from fraud_detection.settings import Settings
-from fraud_detection.time_windows import RunWindows, run_windows
+from fraud_detection.time_windows import (
+    CandidateSpans,
+    RunWindows,
+    candidate_spans,
+    first_champion_cutoff,
+    run_windows,
+)
 
 AS_OF = datetime(2024, 3, 1, 5, tzinfo=UTC)
 START = pd.Timestamp("2024-02-01")
@@ -27,6 +35,8 @@ def _settings(unlabelled_is_genuine: bool = True) -> Settings:
             "data": {"unlabelled_is_genuine": unlabelled_is_genuine},
             "windows": {
                 "label_delay_days": 3,
+                "maturity_days": 3,
+                "training_gap_days": 3,
                 "holdout_days": 4,
                 "training_window_days": 10,
                 "known_card_window_days": 6,
@@ -37,6 +47,14 @@ def _settings(unlabelled_is_genuine: bool = True) -> Settings:
 
 def _windows() -> RunWindows:
     return run_windows(AS_OF, _settings().windows)
+
+
+def _spans() -> CandidateSpans:
+    return candidate_spans(first_champion_cutoff(AS_OF, _settings().windows), _settings().windows)
+
+
+def _span() -> HoldoutSpan:
+    return first_holdout(_spans(), AS_OF, _settings())
 
 
 Said = tuple[tuple[pd.Timestamp | None, int | None], ...]
@@ -128,7 +146,7 @@ def _expected_labels(
 def test_training_labels_are_those_known_when_the_holdout_began(table: pd.DataFrame, genuine: bool) -> None:
     """Fails when training uses labels that were not yet known when the hold-out began."""
     windows = _windows()
-    rows = training_rows(table, windows, _settings(genuine))
+    rows = training_rows(table, _spans(), _settings(genuine))
     expected = _expected_labels(table, windows.training_start, windows.training_end, windows.holdout_start, genuine)
     assert dict(zip(rows["transaction_id"], rows["fraud"], strict=True)) == expected
     assert rows["transaction_id"].is_monotonic_increasing
@@ -142,7 +160,7 @@ def test_holdout_leaves_out_cards_known_as_compromised(table: pd.DataFrame, genu
     """Fails when the hold-out rewards a model for frauds of cards that the bank has already blocked."""
     windows = _windows()
     frauds = table[ever_fraud(table)]
-    rows = holdout_rows(table, frauds, windows, _settings(genuine))
+    rows = holdout_rows(table, frauds, _span(), _settings(genuine))
     expected = _expected_labels(table, windows.holdout_start, windows.holdout_end, windows.as_of, genuine)
     oldest = _naive(windows.holdout_start) - pd.Timedelta(days=6)
     for _, row in table.iterrows():
@@ -183,10 +201,10 @@ def _corrected_after(t: pd.Timestamp, row: "pd.Series[Any]", fraud: int | None) 
 
 def _split(table: pd.DataFrame, genuine: bool) -> list[pd.DataFrame]:
     """Training rows with their weights, and the hold-out."""
-    windows, chosen = _windows(), _settings(genuine)
+    chosen = _settings(genuine)
     table = table.assign(sample_hash=table["transaction_id"] % 10 / 10)
-    training, weights = sample(training_rows(table, windows, chosen), 0.5)
-    holdout = holdout_rows(table, table[ever_fraud(table)], windows, chosen)
+    training, weights = sample(training_rows(table, _spans(), chosen), 0.5)
+    holdout = holdout_rows(table, table[ever_fraud(table)], _span(), chosen)
     return [
         training[["transaction_id", "fraud"]].assign(weight=pd.Series(weights, index=training.index)),
         holdout[["transaction_id", "fraud", "day"]],
@@ -205,8 +223,8 @@ def test_a_reversed_chargeback_does_not_erase_what_training_knew() -> None:
     reversed_: Said = ((begin - day, 1), (begin + day, 0))
     said = [reversed_, reversed_, *([((None, None),)] * 3)]
     table = _with_labels(pd.DataFrame([trained, of_known_card, *scored]), said, dated=True, history=True)
-    assert dict(training_rows(table, windows, _settings())[["transaction_id", "fraud"]].to_numpy()) == {1: 1}
-    holdout = holdout_rows(table, table[ever_fraud(table)], windows, _settings())
+    assert dict(training_rows(table, _spans(), _settings())[["transaction_id", "fraud"]].to_numpy()) == {1: 1}
+    holdout = holdout_rows(table, table[ever_fraud(table)], _span(), _settings())
     assert list(holdout["transaction_id"]) == [4, 5], "the card is blocked until the reversal is known, and not after"
 
 
@@ -214,9 +232,8 @@ def test_a_reversed_chargeback_does_not_erase_what_training_knew() -> None:
 @settings(max_examples=30, deadline=None)
 def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
     """Fails when a model is tested on rows that it was trained on, and always wins."""
-    windows = _windows()
-    training = training_rows(table, windows, _settings())
-    holdout = holdout_rows(table, table.iloc[:0], windows, _settings())
+    training = training_rows(table, _spans(), _settings())
+    holdout = holdout_rows(table, table.iloc[:0], _span(), _settings())
     assert not set(training["transaction_id"]) & set(holdout["transaction_id"])
     if len(training) and len(holdout):
         gap = holdout["transaction_time"].min() - training["transaction_time"].max()
@@ -227,7 +244,7 @@ def test_training_and_holdout_never_share_a_row(table: pd.DataFrame) -> None:
 @settings(max_examples=30, deadline=None)
 def test_day_counts_24_hour_blocks_from_the_holdouts_start(table: pd.DataFrame) -> None:
     """Fails when card precision assigns a transaction to the wrong day, and ranks other cards."""
-    rows = holdout_rows(table, table.iloc[:0], _windows(), _settings())
+    rows = holdout_rows(table, table.iloc[:0], _span(), _settings())
     start = _naive(_windows().holdout_start)
     for time, day in zip(rows["transaction_time"], rows["day"], strict=True):
         assert start + pd.Timedelta(days=int(day)) <= time < start + pd.Timedelta(days=int(day) + 1)
@@ -238,7 +255,7 @@ def test_a_table_without_cards_keeps_every_row() -> None:
     """Fails when data without card ids (the ULB data set) lose rows of their hold-out."""
     start = _naive(_windows().holdout_start)
     table = pd.DataFrame({"transaction_id": ["b", "a"], "transaction_time": [start, start], "fraud": [1, 0]})
-    rows = holdout_rows(table, pd.DataFrame(), _windows(), _settings())
+    rows = holdout_rows(table, pd.DataFrame(), _span(), _settings())
     assert list(rows["transaction_id"]) == ["a", "b"]
     assert list(rows["fraud"]) == [0, 1]
 
@@ -248,7 +265,7 @@ def test_no_recent_fraud_of_any_card_is_no_error() -> None:
     start = _naive(_windows().holdout_start)
     table = pd.DataFrame({"transaction_id": [1], "transaction_time": [start], "fraud": [0], "customer_id": ["c1"]})
     no_frauds = pd.DataFrame(columns=["customer_id", "transaction_time", "fraud", "label_available_at"])
-    assert len(holdout_rows(table, no_frauds, _windows(), _settings())) == 1
+    assert len(holdout_rows(table, no_frauds, _span(), _settings())) == 1
 
 
 def test_what_becomes_known_at_a_border_is_known_there() -> None:
@@ -263,14 +280,14 @@ def test_what_becomes_known_at_a_border_is_known_there() -> None:
             "label_available_at": _naive(windows.holdout_start) + pd.to_timedelta([0, 1], unit="us"),
         }
     )
-    assert list(training_rows(table, windows, _settings())["fraud"]) == [1, 0]
+    assert list(training_rows(table, _spans(), _settings())["fraud"]) == [1, 0]
 
     start = _naive(windows.holdout_start)
     rows = pd.DataFrame({"transaction_id": [1, 2], "transaction_time": start, "fraud": 0, "customer_id": ["a", "b"]})
     oldest = start - pd.Timedelta(days=6)
     times = [oldest, oldest - pd.Timedelta(microseconds=1)]
     frauds = pd.DataFrame({"customer_id": ["a", "b"], "transaction_time": times, "fraud": 1})
-    assert list(holdout_rows(rows, frauds, windows, _settings())["customer_id"]) == ["b"]
+    assert list(holdout_rows(rows, frauds, _span(), _settings())["customer_id"]) == ["b"]
 
 
 @pytest.mark.needs("HANDBOOK_DATA")
@@ -283,10 +300,11 @@ def test_the_handbooks_split_is_reproduced_exactly() -> None:
         "TX_FRAUD": "fraud",
     }
     table = pd.read_parquet(os.environ["HANDBOOK_DATA"], columns=list(names)).rename(columns=names)
-    chosen = Settings.model_validate({"windows": {"training_window_days": 7}})
-    windows = run_windows(datetime(2018, 8, 22, tzinfo=UTC), chosen.windows)
-    training = training_rows(table, windows, chosen)
-    holdout = holdout_rows(table, table[table["fraud"] == 1], windows, chosen)
+    chosen = Settings.model_validate({"windows": {"training_window_days": 7, "training_gap_days": 7}})
+    as_of = datetime(2018, 8, 22, tzinfo=UTC)
+    spans = candidate_spans(first_champion_cutoff(as_of, chosen.windows), chosen.windows)
+    training = training_rows(table, spans, chosen)
+    holdout = holdout_rows(table, table[table["fraud"] == 1], first_holdout(spans, as_of, chosen), chosen)
     assert (len(training), training["fraud"].sum()) == (67_240, 598)
     assert (len(holdout), holdout["fraud"].sum()) == (58_264, 385)
 

@@ -1,11 +1,13 @@
-"""A settings file is read as its author meant it, or refused."""
+"""A settings file is read as its author meant it, or refused before a run costs anything."""
 
 import math
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from emulator.errors import EmulatorError
@@ -13,7 +15,10 @@ from emulator.faults import FaultKind, FaultSpec
 from emulator.settings import Settings as EmulatorSettings
 from emulator.settings import load as load_emulator_settings
 from fraud_detection.errors import SettingsError
-from fraud_detection.settings import Settings, load_settings
+from fraud_detection.promotion.sequential import SequentialRule
+from fraud_detection.settings import REMOVED, ComparisonSettings, Settings, load_settings
+
+WITH_TIMES = {"data": {"columns": {"label_available_at": "known"}}}
 
 
 @pytest.mark.parametrize(
@@ -80,3 +85,71 @@ def test_a_float_setting_is_finite() -> None:
             with pytest.raises(ValidationError) as refused:
                 model.model_validate({"kind": FaultKind.JOB_HANGS} | _nested(path, value))
             assert path in [error["loc"] for error in refused.value.errors()]
+
+
+def _load(folder: Path, content: dict[str, Any]) -> Settings:
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return load_settings(path)
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_removed_setting_names_its_successor(tmp_path: Path, name: str) -> None:
+    """Fails when a settings file of an earlier release is refused without a word on what to write instead."""
+    section, setting = name.split(".")
+    with pytest.raises(SettingsError, match=f"{name}: this setting was removed; .*comparison") as failed:
+        _load(tmp_path, {section: {setting: 720}})
+    assert "found 720" in str(failed.value)
+
+
+def test_successors_of_removed_settings_exist() -> None:
+    """Fails when the successor that an error names is refused, too."""
+    for text in REMOVED.values():
+        names = [word.strip(",;:") for word in text.split() if word.startswith("comparison.")]
+        assert names
+        assert {name.removeprefix("comparison.") for name in names} <= ComparisonSettings.model_fields.keys()
+
+
+def test_labels_without_times_must_be_known_when_they_count_as_final(tmp_path: Path) -> None:
+    """Fails when the youngest days of a hold-out can hold no known fraud, and every score looks useless there."""
+    windows = {"windows": {"maturity_days": 4, "label_delay_days": 7}}
+    with pytest.raises(SettingsError, match=r"maturity_days is 4 and windows\.label_delay_days 7: .* youngest 3 days"):
+        _load(tmp_path, windows)
+    assert _load(tmp_path, {**windows, **WITH_TIMES}).windows.maturity_days == 4
+    table = {"path": "labels", "label_available_at": "known"}
+    columns = {"columns": {"fraud": None}}
+    assert _load(tmp_path, {**windows, "data": {**columns, "labels": table}}).has_label_times
+    with pytest.raises(SettingsError, match="no label times"):
+        _load(tmp_path, {**windows, "data": {**columns, "labels": {**table, "label_available_at": None}}})
+
+
+def test_a_slice_is_a_column_of_the_data(tmp_path: Path) -> None:
+    """Fails when a misspelt slice is never checked, and a candidate that loses it is promoted."""
+    with pytest.raises(SettingsError, match=r"slices names chanel, which data\.columns\.extra_categorical"):
+        _load(tmp_path, {"comparison": {"slices": ["chanel"]}, "data": {"columns": {"extra_categorical": ["channel"]}}})
+
+
+def test_a_freeze_has_a_beginning_an_end_and_a_reason(tmp_path: Path) -> None:
+    """Fails when a freeze cannot be written as documented, or one that ends before it begins freezes nothing."""
+    freeze = {"from": date(2026, 12, 20), "to": date(2027, 1, 2), "reason": "holidays"}
+    found = _load(tmp_path, {"promotion": {"freezes": [freeze]}})
+    assert found.promotion.freezes[0].first == date(2026, 12, 20)
+    assert found.model_dump()["promotion"]["freezes"] == (freeze,)
+    with pytest.raises(SettingsError, match="swap from and to"):
+        _load(tmp_path, {"promotion": {"freezes": [{**freeze, "to": date(2026, 12, 19)}]}})
+
+
+def test_the_sequential_rule_is_that_of_the_settings() -> None:
+    """Fails when the rule that compares is not the one that the settings and the documents describe."""
+    assert SequentialRule.of(ComparisonSettings()) == SequentialRule()
+    changed = ComparisonSettings(candidate_every_hours=72, shadow_days=14, looks=5, risk=0.1, unseen_card_bound=False)
+    rule = SequentialRule.of(changed)
+    assert (rule.candidate_every, rule.shadow) == (timedelta(days=3), timedelta(days=14))
+    assert (rule.looks, rule.risk, rule.unseen_card_bound) == (5, 0.1, False)
+    assert rule.looks_in_period == changed.looks_in_period == 50
+
+
+@pytest.mark.parametrize("name", ["demo", "handbook", "local_stack", "retraining"])
+def test_each_settings_file_of_the_repository_is_accepted(name: str) -> None:
+    """Fails when a documented command stops at its own settings file."""
+    load_settings(Path(__file__).parents[1] / "conf" / f"{name}.yaml")

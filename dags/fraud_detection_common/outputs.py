@@ -1,16 +1,14 @@
-"""The job's output folder: outcomes, maturity and decisions, read from object storage or from a local folder."""
+"""The job's output folder: outcomes and the schedule, read from object storage or from a local folder."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
-from xml.etree import ElementTree
 
 import requests
 import yandexcloud.auth
@@ -18,8 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 
 _HTTP_TIMEOUT = (10, 60)  # seconds to connect, and to wait for a response
-_S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-_DECISION = re.compile(r"(\d{8}T\d{6}Z)\.json")
+_TOLD = ("promoted", "needs_review")
 
 
 @dataclass(frozen=True)
@@ -47,56 +44,17 @@ class RunOutputs:
         content = self.read(f"outcomes/{job_name}.json")
         return None if content is None else dict(json.loads(content))
 
-    def maturity(self, model_name: str) -> dict[str, Any] | None:
-        """Known frauds by the hour in which they mature, as of the last job that decided; None before the first."""
-        content = self.read(f"maturity/{model_name}.json")
-        return None if content is None else dict(json.loads(content))
-
-    def decision(self, model_name: str, as_of: datetime) -> dict[str, Any] | None:
-        """The decision of an as-of time; None if there is none."""
-        content = self.read(f"decisions/{model_name}/{as_of:%Y%m%dT%H%M%SZ}.json")
-        return None if content is None else dict(json.loads(content))
-
-    def last_decision(self, model_name: str, since: datetime) -> datetime | None:
-        """The newest as-of time with a decision, from the names of the decisions at or after `since` alone."""
-        folder = f"decisions/{model_name}/"
-        names = self.names(folder, after=f"{folder}{since - timedelta(seconds=1):%Y%m%dT%H%M%SZ}.json")
-        stamps = [match[1] for name in names if (match := _DECISION.fullmatch(name.removeprefix(folder)))]
-        return datetime.strptime(max(stamps), "%Y%m%dT%H%M%S%z") if stamps else None
-
-    def is_champion_retired(self, model_name: str, since: datetime) -> bool:
-        """Whether a person has retired the champion after the decision at `since`, from the names in the log alone."""
-        folder = f"decisions/{model_name}/"
-        names = self.names(folder, after=f"{folder}{since:%Y%m%dT%H%M%SZ}.json")
-        return any(name.endswith("-retire-champion.json") for name in names)
+    def schedule(self, model_name: str) -> bytes | None:
+        """What is due next, as the last job that decided left it; None before the first."""
+        return self.read(f"schedule/{model_name}.json")
 
     def read(self, name: str) -> bytes | None:
         """The content of an object, or None if it does not exist."""
         if self._is_local:
             path = self._folder / self.prefix / name
             return path.read_bytes() if path.exists() else None
-        answer = self._get(f"/{self.bucket}/{quote(self.prefix + name)}", {})
+        answer = self._get(f"/{self.bucket}/{quote(self.prefix + name)}")
         return None if answer is None else answer.content
-
-    def names(self, folder: str, after: str = "") -> list[str]:
-        """The sorted names in a folder (`a/b/`) that come after `after`."""
-        if self._is_local:
-            names = [folder + path.name for path in (self._folder / self.prefix / folder).glob("*")]
-            return sorted(name for name in names if name > after)
-        query = {"list-type": "2", "prefix": self.prefix + folder}
-        if after:
-            query["start-after"] = self.prefix + after
-        names = []
-        while True:
-            answer = self._get(f"/{self.bucket}", query)
-            if answer is None:
-                raise AirflowFailException(f"bucket {self.bucket} does not exist at {self.endpoint}")
-            page = ElementTree.fromstring(answer.content)  # noqa: S314  (of our own storage)
-            names += [(key.text or "").removeprefix(self.prefix) for key in page.iterfind(f"{_S3}Contents/{_S3}Key")]
-            token = page.findtext(f"{_S3}NextContinuationToken")
-            if not token:
-                return names
-            query["continuation-token"] = token
 
     @property
     def _is_local(self) -> bool:
@@ -106,11 +64,11 @@ class RunOutputs:
     def _folder(self) -> Path:
         return Path(unquote(urlsplit(self.endpoint).path)) / self.bucket
 
-    def _get(self, path: str, query: Mapping[str, str]) -> requests.Response | None:
+    def _get(self, path: str) -> requests.Response | None:
         """GET with an IAM token instead of static keys; None for 404."""
         token = yandexcloud.auth.get_auth_token(**self.credentials)
         headers = {"X-YaCloud-SubjectToken": token}
-        answer = requests.get(self.endpoint + path, params=query, headers=headers, timeout=_HTTP_TIMEOUT)
+        answer = requests.get(self.endpoint + path, headers=headers, timeout=_HTTP_TIMEOUT)
         if answer.status_code == requests.codes.not_found:
             return None
         answer.raise_for_status()
@@ -120,12 +78,32 @@ class RunOutputs:
 def is_repeated(outcome: Mapping[str, Any], dag_run: Any) -> bool:
     """Whether the decision was made, and reported, before this run began."""
     decided = outcome.get("decided_at")  # missing in outcomes of an earlier release
-    return decided is not None and datetime.fromisoformat(decided) < dag_run.start_date
+    return decided is not None and not _since(decided, dag_run)
 
 
 def summary(outcome: Mapping[str, Any]) -> str:
-    """An outcome in one line, for the run's note and for notifications."""
+    """An outcome in one line, for the run's note."""
+    return _line(outcome, outcome.get("alarms", ()))  # earlier releases had none
+
+
+def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
+    """What a notification says; empty unless a person has to know: a new model, one to approve, or a new alarm.
+
+    An alarm lasts for many runs, and is told by the one that raised it.
+    """
+    raised = [alarm for alarm in outcome.get("alarms", ()) if _since(alarm["raised_at"], dag_run)]
+    if is_repeated(outcome, dag_run) or not (outcome["decision"] in _TOLD or raised):
+        return ""
+    return _line(outcome, raised)
+
+
+def _since(time: str, dag_run: Any) -> bool:
+    return bool(datetime.fromisoformat(time) >= dag_run.start_date)
+
+
+def _line(outcome: Mapping[str, Any], alarms: Iterable[Mapping[str, Any]]) -> str:
     if outcome["decision"] is None:
         return f"no decision was reached: exit code {outcome['exit_code']}: {outcome['error']}"
     what = f"promoted as v{outcome['version']}" if outcome["version"] else outcome["decision"].replace("_", " ")
-    return f"{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"
+    raised = "".join(f"ALARM: {alarm['text']}; " for alarm in alarms)
+    return f"{raised}{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"

@@ -321,11 +321,11 @@ run "early_shutdown" {
   expect_failures = [var.dataproc]
 }
 
-run "negative_frauds" {
+run "no_hours_without_a_decision" {
   command = plan
 
   variables {
-    retraining = { min_new_frauds = -1 }
+    retraining = { max_hours_without_decision = 0 }
   }
 
   expect_failures = [var.retraining]

@@ -9,9 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -30,7 +30,7 @@ from fraud_detection.spark_session import Engine
 
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
-    from fraud_detection.registry.decision_log import DecisionLog
+    from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
 
 
 class _Given(click.ParamType[Any]):
@@ -59,7 +59,7 @@ _OUTPUT = click.option(
     type=_Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
-    help="Folder of the results: decisions, reports, quarantine, outcomes, maturity, leases, mlflow.db.",
+    help="Folder of the results: decisions, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
 )
 _TRACKING_URI = click.option(
     "--tracking-uri",
@@ -163,6 +163,15 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _span(context: click.Context, option: click.Parameter, text: str | None) -> tuple[datetime, datetime] | None:
+    """A moment, or from the first to the last one of a day."""
+    moment = _moment(context, option, text)
+    if moment is None or text is None:
+        return None
+    whole_day = re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text) is not None
+    return moment, moment + timedelta(days=1, microseconds=-1) if whole_day else moment
+
+
 def _file_name(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
     """A name that is safe as that of a file, since it becomes one."""
     if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", text):
@@ -216,7 +225,8 @@ def retrain(
         record_run_outcome,
     )
     from fraud_detection.runs.progress import Stopwatch
-    from fraud_detection.runs.retrain import Request, retrain
+    from fraud_detection.runs.request import Request
+    from fraud_detection.runs.retrain import retrain
 
     def give_up(error: StalledError) -> None:
         _show(error, as_json=as_json)
@@ -245,15 +255,23 @@ def retrain(
 @main.command()
 @_CONFIG
 @_OUTPUT
+@click.option(
+    "--at",
+    "asked",
+    callback=_span,
+    help="Show instead what served on a day, or at an ISO 8601 time, since when and why.",
+)
 @_JSON
 @_reports_errors
-def decisions(config: Path, output: str, as_json: bool) -> None:
-    """Show the decision log, oldest first: decisions, rollbacks, unpins, retirements."""
+def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None, as_json: bool) -> None:
+    """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
 
     log = _decision_log(config, output)
     history = log.history()
-    if as_json:
+    if asked is not None and history:
+        _show_served(history, *asked, as_json=as_json)
+    elif as_json:
         click.echo(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
     elif history:
         for line in history_table(history):
@@ -261,6 +279,101 @@ def decisions(config: Path, output: str, as_json: bool) -> None:
     if not history:
         first = f"the first one is made by: fraud-detection retrain --output {output} …"
         click.echo(mask(f"no decisions in {output}; {_other_model(log, config) or first}"), err=as_json)
+
+
+def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, as_json: bool) -> None:
+    from fraud_detection.runs.listing import served_between
+
+    periods = served_between(history, start, end)
+    if as_json:
+        click.echo(json.dumps([period.model_dump(mode="json") for period in periods], indent=2))
+        return
+    for line in (line for period in periods for line in period.lines):
+        click.echo(mask(line))
+    if not periods:
+        click.echo(f"nothing was in service: no entry of the log had come into force by {end:%Y-%m-%d %H:%M} UTC")
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_JSON
+@_reports_errors
+def candidates(config: Path, output: str, as_json: bool) -> None:
+    """Show the candidates in shadow, oldest first, with their looks, and those that wait for approval."""
+    from fraud_detection.runs.listing import candidate_table, shadow_candidates
+
+    settings = load_settings(config)
+    log = _decision_log(config, output)
+    found = shadow_candidates(log.entries(), datetime.now(UTC), settings.promotion.approval_days)
+    if as_json:
+        click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+    elif found:
+        for line in candidate_table(found):
+            click.echo(line)
+    if not found:
+        click.echo(mask(f"no candidates in {output}; {_other_model(log, config) or 'a run opens them'}"), err=as_json)
+
+
+_CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a candidate"))
+
+
+@main.command()
+@_CANDIDATE
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@click.option(
+    "--reason",
+    callback=_reason,
+    default="no reason given",
+    show_default=True,
+    help="The reason, one line; recorded in the decision log.",
+)
+@_reports_errors
+def approve(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Promote CANDIDATE, a winner that waits for approval; `fraud-detection candidates` shows the names."""
+    settings = load_settings(config).promotion
+    registry = _registry(config, output, tracking_uri)
+    with _naming_other_models(config, output):
+        done = registry.approve(candidate, reason, current_person(), settings)
+    _show_promotion(registry, done, "approve", "approved")
+
+
+@main.command()
+@_CANDIDATE
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
+def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Take CANDIDATE out of shadow: no look is taken at it any more."""
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).reject(candidate, reason, current_person())
+    print_step("reject", f"{candidate} is rejected by {done.who}: {done.reason}; the next run deletes its files")
+
+
+@main.command()
+@_CANDIDATE
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
+def promote(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Promote CANDIDATE as an override: whatever its looks say, and during a change freeze."""
+    registry = _registry(config, output, tracking_uri)
+    with _naming_other_models(config, output):
+        done = registry.promote(candidate, reason, current_person())
+    _show_promotion(registry, done, "promote", "promoted, as an override,")
+
+
+def _show_promotion(registry: "Registry", done: "Intervention", step: str, word: str) -> None:
+    before = "none" if done.from_version is None else f"v{done.from_version}"
+    print_step(step, f"champion is v{done.to_version} (was {before}), {word} by {done.who}: {done.reason}")
+    if done.from_version is not None:
+        print_step("next", f"to go back: {registry.commands.rollback(done.from_version)}")
 
 
 @main.command()
@@ -286,8 +399,23 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_TRACKING_URI
 @_REASON
 @_reports_errors
+def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Keep the champion in service: nothing is promoted until `unpin`."""
+    registry = _registry(config, output, tracking_uri)
+    with _naming_other_models(config, output):
+        done = registry.pin(reason, current_person())
+    print_step("pin", f"champion v{done.to_version} is pinned by {done.who}: {done.reason}")
+    print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
-    """Let automatic promotion resume after a rollback."""
+    """Let automatic promotion resume after a rollback or a pin."""
     with _naming_other_models(config, output):
         done = _registry(config, output, tracking_uri).unpin(reason, current_person())
     pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"
@@ -314,6 +442,22 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
     print_step("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
     back = registry.commands.rollback()
     print_step("next", f"{registry.commands.retrain} trains a successor; to restore a version: {back}")
+
+
+@main.command("accept-log")
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@_REASON
+@_reports_errors
+def accept_log(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
+    """Go on with a decision log of which entries are missing or were changed.
+
+    For a log that cannot be restored. What it holds counts from now on; looks that are lost are not charged.
+    """
+    with _naming_other_models(config, output):
+        done = _registry(config, output, tracking_uri).accept_log(reason, current_person())
+    print_step("accepted", f"the decision log is accepted as it is by {done.who}: {done.reason}")
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":

@@ -27,6 +27,28 @@ class Commands:
         """Let automatic promotion resume."""
         return self._with_reason("unpin")
 
+    @property
+    def accept_log(self) -> str:
+        """Accept the decision log as it is."""
+        return self._with_reason("accept-log")
+
+    @property
+    def candidates(self) -> str:
+        """List the candidates in shadow."""
+        return mask(shlex.join(["fraud-detection", "candidates", "--config", self.config, "--output", self.output]))
+
+    def approve(self, candidate: str) -> str:
+        """Promote a winner that waits."""
+        return self.without_reason("approve", candidate)
+
+    def reject(self, candidate: str) -> str:
+        """Reject a candidate."""
+        return self._with_reason("reject", candidate)
+
+    def promote(self, candidate: str) -> str:
+        """Promote a candidate as an override."""
+        return self._with_reason("promote", candidate)
+
     def rollback(self, version: int | str = "VERSION") -> str:
         """Put a version into service; the default is for the user to replace."""
         return self._with_reason("rollback", "--to", str(version))

@@ -12,20 +12,39 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 """Folder of the embedded MLflow, beside its database."""
 DECISIONS = "decisions/"
-"""Folder of the decisions and interventions of all models."""
+"""Folder of the decision logs of all models."""
 
 _DECISION = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z\.json")
-_INTERVENTION = re.compile(r"decisions/[^/]+/\d{8}T\d{12}Z-(rollback|unpin|retire-champion)\.json")
+_OPENING = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z-opening\.json")
+_INTERVENTION = re.compile(
+    r"decisions/[^/]+/\d{8}T\d{12}Z-(rollback|pin|unpin|retire-champion|approve|reject|promote|accept-log)\.json"
+)
 
 
 def decisions_folder(model_name: str) -> str:
-    """Folder of the decisions and interventions of one model."""
+    """Folder of the decision log of one model: openings, decisions and interventions."""
     return f"{DECISIONS}{model_name}/"
 
 
 def decision_file(model_name: str, as_of: datetime) -> str:
     """The decision of one as-of time."""
     return f"{decisions_folder(model_name)}{_second(as_of)}.json"
+
+
+def opening_file(model_name: str, as_of: datetime) -> str:
+    """What the run at one as-of time is going to measure; sorts before its decision."""
+    return f"{decisions_folder(model_name)}{_second(as_of)}-opening.json"
+
+
+def first_name_since(model_name: str, since: datetime) -> str:
+    """Names of the decisions, openings and interventions since then sort at or after it."""
+    return f"{decisions_folder(model_name)}{_second(since)}"
+
+
+def time_in(name: str) -> datetime:
+    """The time in the name of an entry, to the second: of a decision and its opening the as-of time."""
+    stamp = name.rpartition("/")[2][:15]
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
 
 
 def intervention_file(model_name: str, action: str, pinned_at: datetime) -> str:
@@ -36,6 +55,11 @@ def intervention_file(model_name: str, action: str, pinned_at: datetime) -> str:
 def is_decision(name: str) -> bool:
     """Whether this is the name of a decision."""
     return _DECISION.fullmatch(name) is not None
+
+
+def is_opening(name: str) -> bool:
+    """Whether this is the name of an opening."""
+    return _OPENING.fullmatch(name) is not None
 
 
 def is_intervention(name: str) -> bool:
@@ -58,9 +82,14 @@ def report_file(model_name: str, as_of: datetime) -> str:
     return f"reports/{model_name}/{_second(as_of)}/report.html"
 
 
-def maturity_file(model_name: str) -> str:
-    """When the known frauds and transactions of a model's data mature."""
-    return f"maturity/{model_name}.json"
+def schedule_file(model_name: str) -> str:
+    """What is due next for a model, for the schedule."""
+    return f"schedule/{model_name}.json"
+
+
+def known_labels_file(model_name: str) -> str:
+    """The most labels of each day that any run of a model has known."""
+    return f"known_labels/{model_name}.json"
 
 
 def outcome_file(run_name: str) -> str:

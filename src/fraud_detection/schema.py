@@ -1,9 +1,20 @@
 """What a run found and decided: frozen values, and the one schema of `--json`, the decision log and the report."""
 
-from datetime import datetime
+import math
+from dataclasses import dataclass
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+
+SCHEMA_VERSION = 2
+"""Of a decision that compares candidates in shadow. Decisions of earlier releases have none, and count as 1."""
+
+Unbounded = Annotated[
+    float, PlainSerializer(lambda value: value if math.isfinite(value) else str(value), when_used="json")
+]
+"""A number that may be infinite: in JSON the text inf or -inf, since JSON has no such number."""
 
 
 class Stored(BaseModel):
@@ -16,6 +27,7 @@ class Outcome(StrEnum):
     """What a run decided."""
 
     PROMOTED = "promoted"
+    NEEDS_REVIEW = "needs_review"  # a look passed, and a person promotes its candidate
     REFUSED = "refused"
     NO_DECISION = "no_decision"
 
@@ -62,19 +74,228 @@ class Floor(Stored):
         return f"{self.multiple:g} times ranking by amount, {self.amount_average_precision:.3f}"
 
 
+class CheckVerdict(StrEnum):
+    """What a check says."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"  # too little data to tell: an automatic promotion may go on, a person should look
+
+
 class Check(Stored):
     """One condition of the promotion rule. `value` and `limit` are null where there was nothing to measure."""
 
     name: str
-    value: float | None
-    limit: float | None
-    passed: bool
+    value: Unbounded | None
+    limit: Unbounded | None
+    passed: bool  # also where the check is undecided
+    # Only harm tests have these, and only they write them, so decisions of earlier releases stay as they are.
+    undecided: bool = False
+    low: float | None = None  # one-sided bounds of the change, positive = better; absent where unbounded
+    high: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        absent = {name for name, field in type(self).model_fields.items() if getattr(self, name) is field.default}
+        return {name: value for name, value in write(self).items() if name not in absent}
+
+    @property
+    def verdict(self) -> CheckVerdict:
+        if not self.passed:
+            return CheckVerdict.FAILED
+        return CheckVerdict.UNDECIDED if self.undecided else CheckVerdict.PASSED
+
+
+@dataclass(frozen=True, order=True)
+class CandidateKey:
+    """What identifies a candidate: all else follows from it, the data and the seed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    label_cutoff: datetime
+    """Labels known by then were used; on the grid of `comparison.candidate_every_hours`."""
+    recipe: str
+    """Hash of training settings, feature version, mapped columns and XGBoost version."""
+    refit: Annotated[bool, Field(exclude_if=lambda refit: not refit)] = False
+    """Whether it is a winner that was trained once more, also on rows that had not matured."""
+
+
+class ShiftedSample(Stored):
+    """Rows whose distribution is compared with that of others, of [start, end)."""
+
+    start: datetime
+    end: datetime
+    transactions: int
+    independent: float  # as many independent rows they are worth; rows of one card, or terminal, are not
+
+
+class Shift(Stored):
+    """How much the distribution of an input, or of the champion's scores, has moved."""
+
+    name: str
+    psi: float  # population stability index
+    drift_limit: float  # above it the input has drifted
+    limit: float  # above it the data are taken for broken
+
+    @property
+    def ratio(self) -> float:
+        return self.psi / self.drift_limit
+
+    @property
+    def drifted(self) -> bool:
+        return self.psi > self.drift_limit
+
+
+class DriftRecord(Stored):
+    """The newest transactions, compared with those that the champion was trained on."""
+
+    reference: ShiftedSample  # of its training
+    fresh: ShiftedSample
+    inputs: tuple[Shift, ...]  # those with the largest ratio to their drift limit first
+    score: Shift
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """What has drifted."""
+        return tuple(one.name for one in (*self.inputs, self.score) if one.drifted)
+
+
+class CandidateRecord(Stored):
+    """A candidate: a model that was frozen, with what it takes to freeze the same one again."""
+
+    key: CandidateKey
+    training: Span
+    growth: float  # the factor between the frauds of two looks
+    seed: int
+    opened_at: datetime  # the as-of time of the run that opened it
+    backfilled: bool  # older than the run that opened it, because runs are rare
+    run_id: str  # MLflow's, of the run that keeps it
+    model_id: str  # MLflow's
+    sha256: str  # of the model's file
+    drifted: Annotated[tuple[str, ...], Field(exclude_if=lambda drifted: not drifted)] = ()
+    """The inputs, or the score, for whose drift it was opened before the next point of the grid."""
+
+
+class LookKey(Stored):
+    """What identifies a look, beside the as-of time of the entry that opens it."""
+
+    candidate: CandidateKey
+    champion_version: int | None  # None: the first champion's one test, against the floor
+    number: int  # from 1
+
+
+class LookLimitsRecord(Stored):
+    """What a look had to reach; all of it."""
+
+    root: Unbounded
+    difference_for_unseen_cards: Unbounded
+    difference_that_matters: float
+
+
+class LookRecord(Stored):
+    """What one look measured, and what it had to reach."""
+
+    candidate: CandidateKey
+    champion_version: int | None  # None: the first champion's one test, against the floor
+    number: int  # from 1
+    training: Span  # of the candidate
+    holdout: Span
+    fraud_cards: int  # of the hold-out
+    champion: Metrics | None
+    challenger: Metrics | None
+    difference: Difference | None  # with the interval of the bootstrap; None where there was nothing to measure
+    root: Unbounded | None  # signed, of the empirical likelihood ratio; None in the test of a first champion
+    lower_bound: float | None  # of the difference, by the same ratio, at the risk of the look
+    limits: LookLimitsRecord | None
+    risk: float
+    checks: tuple[Check, ...]
+    passed: bool  # the limits and every check
+
+    @property
+    def key(self) -> LookKey:
+        return LookKey(candidate=self.candidate, champion_version=self.champion_version, number=self.number)
+
+
+class RetirementReason(StrEnum):
+    """Why a candidate is no longer looked at."""
+
+    EXPIRED = "expired"  # it has been in shadow for its whole life
+    OVERTAKEN = "overtaken"  # the champion was trained on the rows that would compare them
+    ALL_LOOKS_TAKEN = "all_looks_taken"
+    CROWDED_OUT = "crowded_out"  # too many are alive, and others of about its age are among them
+    LOST = "lost"  # its model is missing or damaged, and cannot be trained again
+    COLUMNS_GONE = "columns_gone"  # it reads columns that the data no longer have
+    REJECTED = "rejected"  # by a person
+
+
+class RetirementRecord(Stored):
+    """A candidate that a run retired."""
+
+    candidate: CandidateKey
+    reason: RetirementReason
+
+
+class RefitRecord(Stored):
+    """A winner that was trained once more, on all labels known at the as-of time (`promotion.refit_winner`)."""
+
+    winner: CandidateKey
+    refit: CandidateRecord  # its training span, and the files
+    checks: tuple[Check, ...]  # its guards, on the winner's hold-out
+    serves: bool  # all guards hold; otherwise the winner serves as it was evaluated
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+
+class AlarmName(StrEnum):
+    """What a person has to look into."""
+
+    UNSOUND_DATA = "unsound_data"  # the checks of the data stop each run
+    CHAMPION_TOO_OLD = "champion_too_old"
+    CHAMPION_BELOW_FLOOR = "champion_below_floor"
+
+
+class Alarm(Stored):
+    """A state that a person has to look into. Every decision has it for as long as it lasts."""
+
+    name: AlarmName
+    champion_version: int | None  # None: it is about no version
+    text: str
+    raised_at: datetime  # `decided_at` of the first decision that has it
+
+
+class Opening(Stored):
+    """What a run is going to look at, recorded before anything is measured.
+
+    Its looks are charged to the risk from here on. A run that is killed finishes them with this as-of time.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model_name: str
+    as_of: datetime
+    opened_at: datetime
+    code_revision: str | None
+    candidates: tuple[CandidateRecord, ...]
+    looks: tuple[LookKey, ...]
+    previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+
+
+class KnownLabels(Stored):
+    """The most frauds and labels of each day that any run has known, for the next one to compare with."""
+
+    schema_version: int = 1
+    model_name: str
+    as_of: datetime  # of the newest run
+    frauds: dict[date, int]  # by the day of the transactions, UTC
+    labels: dict[date, int]
 
 
 class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
-    Its outcome is stored and printed under the key "decision".
+    Its outcome is stored and printed under the key "decision". What belongs to one comparison (spans, metrics,
+    difference, checks) is that of the look with the largest root.
     """
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
@@ -102,3 +323,25 @@ class Decision(Stored):
     committed_at: datetime | None = None  # when it came into force; None in decisions of earlier releases
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions
+    schema_version: int = 1
+    alarms: tuple[Alarm, ...] = ()  # what a person has to look into
+    looks: tuple[LookRecord, ...] = ()
+    opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
+    retired_candidates: tuple[RetirementRecord, ...] = ()
+    refit: RefitRecord | None = None  # of promotions, where `promotion.refit_winner` is set
+    previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+    drift: DriftRecord | None = None  # None where it was not measured, and in decisions of earlier releases
+
+    @property
+    def served_training(self) -> Span:
+        """What the promoted files were trained on: the challenger's span, or that of its refit."""
+        return self.refit.refit.training if self.refit is not None and self.refit.serves else self.training
+
+    @model_serializer(mode="wrap")
+    def _as_its_release_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        content: dict[str, object] = write(self)
+        if self.schema_version >= SCHEMA_VERSION:
+            return content
+        fields = tuple(type(self).model_fields)
+        later = fields[fields.index("schema_version") :]
+        return {name: value for name, value in content.items() if name not in later or value not in (1, [], (), None)}

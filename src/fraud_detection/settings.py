@@ -1,10 +1,14 @@
 """Every setting of a retraining run, validated, with its default.
 
 The YAML file given by `--config` holds the same names. Unknown and repeated names are refused, so a setting never falls
-back to its default in silence. Secrets are not settings: MLflow reads its credentials from the environment itself.
+back to its default in silence; the error of a removed one names its successor. Secrets are not settings: MLflow reads
+its credentials from the environment itself.
 """
 
 import re
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,6 +19,17 @@ from fraud_detection.errors import SettingsError
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+RISK_PERIOD_DAYS = 30
+"""The looks of any such period share `comparison.risk`."""
+
+REMOVED = {
+    "comparison.planned_looks": "looks are counted in matured frauds now: comparison.looks sets how many there are at"
+    " one candidate, and comparison.candidate_every_hours how often a candidate is opened",
+    "comparison.confidence": "set comparison.risk, the probability of any false promotion in 30 days; 0.05 is what a"
+    " confidence of 0.95 was",
+}
+"""Settings of earlier releases, with what to set instead."""
 
 
 class _Section(BaseModel):
@@ -112,9 +127,13 @@ class Windows(_Section):
     """Time spans of a run, in days."""
 
     label_delay_days: Days = 7
+    """When a label without a time of its own becomes known, after its transaction."""
+    maturity_days: Days = 7
     """After this a label counts as final; at least the time in which 90 % of the frauds become known."""
+    training_gap_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    """Between training window and hold-out. The Fraud Detection Handbook leaves the label delay, 7 days."""
     holdout_days: Days = 7
-    """Length of the hold-out, on which both models are compared."""
+    """Length of the first champion's hold-out; any later one grows with the labels."""
     training_window_days: Days = 84
     """Length of the training window of the challenger."""
     known_card_window_days: Days = 14
@@ -143,32 +162,172 @@ class Training(_Section):
 
 
 class ComparisonSettings(_Section):
-    """The promotion rule: when a challenger replaces the champion."""
+    """How candidates are compared with the champion: when, at what risk, and what they must not lose."""
 
-    minimum_holdout_frauds: Annotated[int, Field(ge=1)] = 200
-    """With fewer frauds in the hold-out the run makes no decision."""
+    risk: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Probability of any false promotion in 30 days; of the first champion's one test."""
+    candidate_every_hours: Annotated[int, Field(ge=1, le=24 * RISK_PERIOD_DAYS)] = 24
+    """How often a candidate is frozen. More of them leave less risk for each look; at most 29 are alive."""
+    look_every_hours: Annotated[int, Field(ge=1, le=24 * RISK_PERIOD_DAYS)] = 6
+    """Due looks wait for the next of these hours, so that one cluster serves several."""
+    shadow_days: Days = 28
+    """How long a candidate is compared before it is retired."""
+    looks: Annotated[int, Field(ge=1, le=100)] = 9
+    """Looks at one candidate against one champion; each is due when its matured frauds have grown by a factor."""
+    first_look_frauds: Annotated[int, Field(ge=1)] = 40
+    """Matured frauds with which a candidate's first look is due."""
     minimum_effect: Annotated[float, Field(ge=0.0)] = 0.01
     """Smallest gain in average precision that is worth a promotion."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Family-wise confidence over all planned looks; of the first champion's one-sided bound."""
-    planned_looks: Annotated[int, Field(ge=1)] = 720
-    """Comparisons that share the risk of one false promotion; the default is a month of hourly runs."""
+    unseen_card_bound: bool = True
+    """Whether the gain must also exceed what patterns could cost that no card of the hold-out has shown."""
+    minimum_holdout_frauds: Annotated[int, Field(ge=1)] = 200
+    """With fewer frauds in its hold-out a first champion is not judged."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the paired bootstrap over cards."""
     first_champion_floor: Annotated[float, Field(ge=1.0)] = 2.0
     """m in the floor of the first champion: min(m · a, (1 + a) / 2), a = AP of ranking by amount."""
     card_precision_margin: Annotated[float, Field(ge=0.0)] = 0.005
     """Largest accepted loss of card precision@100."""
+    calibration_margin: Annotated[float, Field(ge=0.0)] = 0.1
+    """Largest accepted rise of the calibration error, the distance of expected from found frauds as a share of them."""
     brier_margin: Annotated[float, Field(ge=0.0)] = 0.02
     """Largest accepted rise of the Brier score, as a share of the champion's."""
     slice_margin: Annotated[float, Field(ge=0.0)] = 0.02
     """Largest accepted loss of average precision in any slice."""
+    slices: tuple[str, ...] = ()
+    """Columns of `data.columns.extra_categorical` whose values are slices, too, such as `[channel]`."""
     minimum_slice_frauds: Annotated[int, Field(ge=1)] = 50
     """Slices with fewer frauds are shown and decide nothing."""
     new_card_days: Days = 30
     """A card is new for this long after its first transaction."""
     seed: Annotated[int, Field(ge=0)] = 7
     """Seed of the bootstrap."""
+
+    @property
+    def looks_in_period(self) -> int:
+        """How many looks share the risk of 30 days."""
+        return self.looks * 24 * RISK_PERIOD_DAYS // self.candidate_every_hours
+
+
+class Mode(StrEnum):
+    """Who promotes a winner."""
+
+    AUTOMATIC = "automatic"
+    APPROVAL = "approval"
+
+
+class Freeze(_Section):
+    """Days on which nothing is promoted."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    first: date = Field(alias="from")
+    """First day, UTC."""
+    last: date = Field(alias="to")
+    """Last day, UTC; belongs to the freeze."""
+    reason: str
+    """For the log and the report."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the freeze ends on {self.last}, before it begins on {self.first}; swap from and to")
+        return self
+
+
+class Promotion(_Section):
+    """What follows a look that a candidate has passed."""
+
+    mode: Mode = Mode.AUTOMATIC
+    """`automatic` promotes the winner; `approval` leaves that to `fraud-detection approve`."""
+    approval_days: Days = 7
+    """How long a winner waits for approval."""
+    freezes: tuple[Freeze, ...] = ()
+    """Spans of days without promotions: `[{from: 2026-12-20, to: 2027-01-02, reason: holidays}]`."""
+    champion_max_age_days: Days = 90
+    """An older champion raises an alarm, counted from the end of its training; nothing replaces it for that."""
+    hours_between_promotions: Annotated[int, Field(ge=0)] = 0
+    """At most one promotion in so many hours."""
+    refit_winner: bool = False
+    """Whether a winner is trained once more, on all labels known by then, before it serves; not in approval mode."""
+    trust_past_evidence: bool = False
+    """Whether a new recipe is also judged on rows from before its settings were first seen."""
+
+
+class HealthCheck(StrEnum):
+    """A check of the data, by its name in decisions."""
+
+    VOLUME_FLOOR = "volume_floor"
+    VOLUME_CEILING = "volume_ceiling"
+    FRAUD_RATE_FLOOR = "fraud_rate_floor"
+    FRAUD_RATE_CEILING = "fraud_rate_ceiling"
+    LABEL_DELAY = "label_delay"
+    KNOWN_FRAUDS_KEPT = "known_frauds_kept"
+    KNOWN_LABELS_KEPT = "known_labels_kept"
+    INPUT_PSI = "input_psi"
+    SCORE_PSI = "score_psi"
+    NO_LEAKING_FEATURE = "no_leaking_feature"
+
+
+class AcceptedChange(_Section):
+    """Days on which a check of the data may fail."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    check: HealthCheck
+    """Its name."""
+    first: date = Field(alias="from")
+    """First day of the data, UTC."""
+    last: date = Field(alias="to")
+    """Last day of the data, UTC; belongs to the span."""
+    reason: str
+    """For the log and the report."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the span ends on {self.last}, before it begins on {self.first}; swap from and to")
+        return self
+
+
+class DataHealth(_Section):
+    """What stops a run before it decides, because its data are not sound."""
+
+    stop: tuple[HealthCheck, ...] = tuple(HealthCheck)
+    """Checks that stop a run when they fail; the others only warn."""
+    accepted: tuple[AcceptedChange, ...] = ()
+    """Known changes, which only warn: `[{check: volume_floor, from: 2026-05-01, to: 2026-05-03, reason: strike}]`."""
+    false_alarm: Annotated[float, Field(gt=0.0, le=0.01)] = 1e-6
+    """Probability that chance alone takes the counts of a day, or a PSI, beyond the limit."""
+    late_transactions_hours: Annotated[int, Field(ge=0, le=24 * 30)] = 24
+    """So late transactions may arrive: the volume of the hours before the as-of time is not judged yet."""
+    least_day_volume: Share = 0.25
+    """A day with a smaller share of its normal volume fails; a holiday has more."""
+    least_three_day_volume: Share = 0.6
+    """Three days in a row with a smaller share of their normal volume fail."""
+    most_day_volume: Annotated[float, Field(gt=1.0)] = 3.0
+    """A day with more than so many times its normal volume fails."""
+    fraud_rate_factor: Annotated[float, Field(gt=1.0)] = 3.0
+    """A matured day with so many times more, or fewer, frauds than the days around it fails."""
+    label_delay_distance: Share = 0.2
+    """Largest accepted share of frauds that used to be known by some delay and are not any more."""
+    lost_label_share: Share = 0.02
+    """Largest accepted share of known frauds, or labels, that may be missing later."""
+    drift_psi: Annotated[float, Field(gt=0.0)] = 0.1
+    """An input, or the champion's scores, with a larger PSI have drifted: a candidate is opened early."""
+    broken_psi: Annotated[float, Field(gt=0.0)] = 1.0
+    """With a larger PSI the data are taken for broken, and the check fails."""
+    leaking_average_precision: Share = 0.9
+    """An input that alone ranks the training frauds better than this average precision leaks them."""
+
+    @model_validator(mode="after")
+    def _broken_is_more_than_drift(self) -> Self:
+        if self.broken_psi < self.drift_psi:
+            raise ValueError(
+                f"data_health.broken_psi is {self.broken_psi:g}, below data_health.drift_psi, {self.drift_psi:g}: what"
+                " stops a run would not even be drift; raise broken_psi or lower drift_psi"
+            )
+        return self
 
 
 class Settings(_Section):
@@ -182,11 +341,39 @@ class Settings(_Section):
     windows: Windows = Windows()
     training: Training = Training()
     comparison: ComparisonSettings = ComparisonSettings()
+    promotion: Promotion = Promotion()
+    data_health: DataHealth = DataHealth()
 
-    @field_validator("data", "windows", "training", "comparison", mode="before")
+    @field_validator("data", "windows", "training", "comparison", "promotion", "data_health", mode="before")
     @classmethod
     def _empty_section_is_defaults(cls, value: object) -> object:
         return {} if value is None else value
+
+    @property
+    def has_label_times(self) -> bool:
+        """Whether the data say when a label became known."""
+        labels = self.data.labels
+        return (labels or self.data.columns).label_available_at is not None
+
+    @model_validator(mode="after")
+    def _mature_labels_are_known(self) -> Self:
+        delay, maturity = self.windows.label_delay_days, self.windows.maturity_days
+        if maturity < delay and not self.has_label_times:
+            raise ValueError(
+                f"windows.maturity_days is {maturity} and windows.label_delay_days {delay}: the data have no label"
+                f" times (label_available_at), so the frauds of the youngest {delay - maturity} days of a hold-out"
+                f" would not be known; set maturity_days to at least {delay}, or map label_available_at"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_columns(self) -> Self:
+        unknown = sorted({*self.comparison.slices} - {*self.data.columns.extra_categorical})
+        if unknown:
+            raise ValueError(
+                f"comparison.slices names {', '.join(unknown)}, which data.columns.extra_categorical does not list"
+            )
+        return self
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -221,7 +408,7 @@ def load_settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(content or {})
     except ValidationError as error:
-        broken = "\n".join(f"  {_where(e['loc'])}: {e['msg']} (found {e['input']!r})" for e in error.errors())
+        broken = "\n".join(_broken_rule(found) for found in error.errors())
         raise SettingsError(f"settings file {path} breaks {error.error_count()} rule(s):\n{broken}") from error
 
 
@@ -230,6 +417,14 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or type(error).__name__
     return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _broken_rule(error: Mapping[str, Any]) -> str:
+    where = _where(error["loc"])
+    successor = REMOVED.get(where) if error["type"] == "extra_forbidden" else None
+    problem = error["msg"] if successor is None else f"this setting was removed; {successor}"
+    # Of a rule between sections the input is the whole file, which the message need not repeat.
+    return f"  {where}: {problem}" + (f" (found {error['input']!r})" if error["loc"] else "")
 
 
 def _where(location: tuple[int | str, ...]) -> str:

@@ -1,8 +1,14 @@
-"""The spans of time of one run.
+"""The spans of time of one run, and of a candidate.
 
-    history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ label delay │ as_of
+    history_start … training_start ── training_end │ gap │ holdout_start ── holdout_end │ maturity │ as_of
 
-The gap is as long as the label delay. Every span is half open: its start belongs to it, its end does not.
+Every span is half open: its start belongs to it, its end does not.
+
+A candidate knows the labels that were known at its label cut-off, and trains on what had matured then:
+
+    history_start … training_start ── training_end │ maturity │ label_cutoff
+
+Its hold-out begins a training gap after its training, and at each as-of time ends where the labels have matured.
 """
 
 from dataclasses import dataclass
@@ -16,11 +22,7 @@ LOOK_BACK_DAYS = 30
 
 @dataclass(frozen=True)
 class RunWindows:
-    """The spans of a run, all in UTC on whole hours.
-
-    With label delay D and hold-out length W: the hold-out is [as_of-D-W, as_of-D), so that its labels have matured
-    at `as_of`; training ends D before the hold-out begins, so that every training label was known by then.
-    """
+    """The spans of a run, all in UTC on whole hours: its candidate's training, and the hold-out that compares it."""
 
     as_of: datetime
     training_start: datetime
@@ -32,14 +34,72 @@ class RunWindows:
 
 
 def run_windows(as_of: datetime, windows: settings.Windows) -> RunWindows:
-    """Lay out the spans of a run at `as_of` (aware; floored to the hour)."""
-    as_of = whole_hour(as_of)
-    delay = timedelta(days=windows.label_delay_days)
-    holdout_start = as_of - delay - timedelta(days=windows.holdout_days)
-    training_end = holdout_start - delay
+    """Lay out the spans of a run at `as_of` (aware; floored to the hour) that compares a first champion."""
+    spans = candidate_spans(first_champion_cutoff(as_of, windows), windows)
+    return compared_windows(as_of, spans, spans.training_end + training_gap(windows), windows)
+
+
+def compared_windows(
+    as_of: datetime, spans: "CandidateSpans", holdout_start: datetime, windows: settings.Windows
+) -> RunWindows:
+    """The spans of a run at `as_of` that compares a candidate on the rows from `holdout_start` on."""
+    end = matured_until(as_of, windows)
+    return RunWindows(
+        whole_hour(as_of), spans.training_start, spans.training_end, min(holdout_start, end), end, spans.history_start
+    )
+
+
+@dataclass(frozen=True)
+class CandidateSpans:
+    """The spans of a candidate, all in UTC on whole hours. They follow from its label cut-off and the settings."""
+
+    label_cutoff: datetime
+    """Labels known by then are used."""
+    training_start: datetime
+    training_end: datetime
+    history_start: datetime
+    """The oldest transaction that a feature of the first training row can depend on."""
+
+
+def candidate_spans(label_cutoff: datetime, windows: settings.Windows) -> CandidateSpans:
+    """Lay out the spans of the candidate that knows the labels of `label_cutoff` (aware; floored to the hour)."""
+    label_cutoff = whole_hour(label_cutoff)
+    training_end = matured_until(label_cutoff, windows)
     training_start = training_end - timedelta(days=windows.training_window_days)
-    history_start = history_before(training_start, delay)
-    return RunWindows(as_of, training_start, training_end, holdout_start, as_of - delay, history_start)
+    history_start = history_before(training_start, timedelta(days=windows.label_delay_days))
+    return CandidateSpans(label_cutoff, training_start, training_end, history_start)
+
+
+def refit_spans(as_of: datetime, windows: settings.Windows, *, label_times: bool) -> CandidateSpans:
+    """Lay out the spans of a winner's refit at `as_of`: up to the youngest rows whose labels can be known.
+
+    Args:
+        as_of: of the run (aware; floored to the hour).
+        windows: the settings.
+        label_times: whether the data say when a label became known; otherwise it is the label delay after its row.
+    """
+    as_of = whole_hour(as_of)
+    training_end = as_of if label_times else as_of - timedelta(days=windows.label_delay_days)
+    training_start = training_end - timedelta(days=windows.training_window_days)
+    return CandidateSpans(
+        as_of, training_start, training_end, history_before(training_start, timedelta(days=windows.label_delay_days))
+    )
+
+
+def first_champion_cutoff(as_of: datetime, windows: settings.Windows) -> datetime:
+    """The label cut-off of the first champion at `as_of`: its whole hold-out, of `holdout_days`, has matured."""
+    holdout_start = matured_until(as_of, windows) - timedelta(days=windows.holdout_days)
+    return holdout_start - training_gap(windows) + timedelta(days=windows.maturity_days)
+
+
+def matured_until(as_of: datetime, windows: settings.Windows) -> datetime:
+    """The end of a hold-out at `as_of` (aware; floored to the hour): labels of earlier rows count as final."""
+    return whole_hour(as_of) - timedelta(days=windows.maturity_days)
+
+
+def training_gap(windows: settings.Windows) -> timedelta:
+    """What lies between a model's training and its hold-out."""
+    return timedelta(days=windows.training_gap_days)
 
 
 def history_before(training_start: datetime, label_delay: timedelta) -> datetime:

@@ -23,6 +23,8 @@ class Demo:
     start: date
     days: int
     as_of: tuple[datetime, ...]
+    new_fraud_known_by: date
+    """A model that knows the new frauds is promoted by then."""
 
 
 DEMO = Demo(
@@ -30,4 +32,5 @@ DEMO = Demo(
     start=date(2025, 12, 1),
     days=182,
     as_of=tuple(datetime(2026, 3, 9, tzinfo=UTC) + timedelta(weeks=3 * run) for run in range(5)),
+    new_fraud_known_by=date(2026, 4, 20),
 )

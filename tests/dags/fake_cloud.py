@@ -167,13 +167,42 @@ class Installation:
         """What the next jobs do, in order: see `stub_job.sh`."""
         self.plan.write_text("".join(f"{word}\n" for word in words))
 
-    def matured(self, as_of: datetime, **frauds: int) -> None:
-        """Write the maturity counts of the last job: `h1=5` are five frauds that mature an hour after `as_of`."""
-        hours = {(as_of + timedelta(hours=int(name[1:]))).isoformat(): count for name, count in frauds.items()}
-        content = {"model_name": "fraud_detection", "as_of": as_of.isoformat(), "frauds": hours}
-        self.leave(OUTPUTS.maturity_file("fraud_detection"), content)
-        decision = {"decision": "refused", "version": None, "champion_version": 12}
-        self.leave(OUTPUTS.decision_file("fraud_detection", as_of), decision)
+    def scheduled(self, as_of: datetime, next_candidate_at: datetime, **frauds: int) -> None:
+        """Write the schedule of the last job, with a candidate that has 31 of the 40 frauds that it needs.
+
+        Args:
+            as_of: of that job.
+            next_candidate_at: when the next candidate is opened.
+            frauds: `h1=5` are five more that count an hour after `as_of`.
+        """
+        look = {
+            "candidate": {"label_cutoff": as_of.replace(hour=0).isoformat(), "recipe": "recipe"},
+            "number": 1,
+            "holdout_start": (as_of - timedelta(days=7)).isoformat(),
+            "frauds": 31,
+            "frauds_needed": 40,
+            "fraud_cards": 20,
+            "fraud_cards_needed": 15,
+            "maturing": {
+                (as_of + timedelta(hours=int(name[1:]))).isoformat(): {"frauds": count, "new_cards": count}
+                for name, count in frauds.items()
+            },
+        }
+        content = {
+            "schema_version": 1,
+            "model_name": "fraud_detection",
+            "as_of": as_of.isoformat(),
+            "written_at": as_of.isoformat(),
+            "champion_version": 12,
+            "compared_with": 12,
+            "next_candidate_at": next_candidate_at.isoformat(),
+            "look_every_hours": 2,
+            "block": None,
+            "late_frauds_a_day": 0.0,
+            "looks": [look],
+            "changed": None,
+        }
+        self.leave(OUTPUTS.schedule_file("fraud_detection"), content)
 
     def leave(self, name: str, content: dict[str, Any]) -> None:
         """Write an object to the output folder."""

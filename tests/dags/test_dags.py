@@ -220,11 +220,11 @@ def test_the_job_gets_the_data_and_the_hour_of_its_run(rendered: dict[str, dict[
 
 def test_a_job_mixes_no_two_revisions(rendered: dict[str, dict[str, Any]]) -> None:
     """Fails when a job takes its library or settings from another revision than the first task of its run found."""
-    folder, train = _xcom(task_ids="enough_new_frauds")["code"], rendered["train"]
+    folder, train = _xcom(task_ids="check_schedule")["code"], rendered["train"]
     assert train["main_python_file_uri"] == f"{folder}/fraud_detection_model.py"
     assert train["python_file_uris"] == [f"{folder}/fraud_detection.zip"]
     assert train["file_uris"] == [f"{folder}/retraining.yaml"]
-    assert train["archive_uris"] == [f"{_xcom(task_ids='enough_new_frauds')['venv']}#venv"]
+    assert train["archive_uris"] == [f"{_xcom(task_ids='check_schedule')['venv']}#venv"]
 
 
 def test_the_job_is_where_it_is_uploaded(rendered: dict[str, dict[str, Any]]) -> None:
@@ -276,7 +276,7 @@ def _optional() -> dict[str, Any]:
 
 def _xcom(*_: object, task_ids: object = None, **__: object) -> Any:
     code = "s3a://my-fraud-detection/code"
-    return {"code": f"{code}/4f1c", "venv": f"{code}/venvs/9b1c.tar.gz"} if task_ids == "enough_new_frauds" else "found"
+    return {"code": f"{code}/4f1c", "venv": f"{code}/venvs/9b1c.tar.gz"} if task_ids == "check_schedule" else "found"
 
 
 def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -293,7 +293,7 @@ def _rendered(dag: Any, task_id: str, variables: dict[str, Any]) -> dict[str, An
     }
     environment = dag.get_template_env()
     fields = [name for name in task.template_fields if name not in ("op_args", "op_kwargs", "templates_dict")]
-    if task_id in ("enough_new_frauds", "outcome"):
+    if task_id in ("check_schedule", "outcome"):
         return {"op_args": _render(task, [a for a in task.op_args if not hasattr(a, "operator")], context, environment)}
     callbacks = task.on_failure_callback if isinstance(task.on_failure_callback, list) else [task.on_failure_callback]
     webhooks = [_render(task, callback.connection_id, context, environment) for callback in callbacks]

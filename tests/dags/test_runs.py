@@ -45,8 +45,19 @@ def test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided(installa
         "2026-05-24T10:00:00Z: promoted as v13; average precision +0.029 [+0.012, +0.046]; every check passed; "
         "report s3a://"
     )
+    assert [(look["number"], look["passed"]) for look in result["looks"]] == [(3, True), (5, False)]
+    assert [check["name"] for check in result["checks"]] == ["significance"]
     if _on_airflow_2():
         assert run.note == result["summary"]
+
+
+def test_the_outcome_of_an_earlier_release_is_read(installation: Installation) -> None:
+    """Fails when a job of the release before an upgrade ends after it, and its decision turns the run red."""
+    installation.jobs_do("refused")
+    run = installation.run()
+    assert run.state == "success", run.tasks
+    assert run.xcom["outcome"]["summary"] == "2026-05-24T10:00:00Z: refused; no better; report s3a://demo/report.html"
+    assert "looks" not in run.xcom["outcome"]
 
 
 def test_cluster_and_job_are_named_and_labelled_after_the_run(installation: Installation) -> None:
@@ -68,24 +79,25 @@ def test_yarn_never_repeats_a_job(installation: Installation) -> None:
     assert properties["spark.yarn.maxAppAttempts"] == "1"
 
 
-def test_a_run_with_nothing_to_learn_is_skipped_before_it_costs_anything(installation: Installation) -> None:
-    """Fails when a run with too few new frauds creates a cluster, or is skipped without saying why."""
-    installation.matured(HOUR - timedelta(hours=2), h1=4, h2=5, h3=100)
+def test_a_run_with_nothing_due_is_skipped_before_it_costs_anything(installation: Installation) -> None:
+    """Fails when a run with nothing due creates a cluster, or is skipped without saying what is waited for."""
+    installation.scheduled(HOUR - timedelta(hours=2), HOUR + timedelta(hours=14), h1=4, h2=4, h3=100)
     run = installation.run(at=HOUR)
     assert run.state == "success"
     assert set(run.tasks.values()) == {"skipped"}
     assert run.calls("ClusterService", "Create") == []
-    result = run.xcom["enough_new_frauds"]
-    assert (result["train"], result["new_frauds"]) == (False, 9)
-    assert result["reason"] == "9 new frauds matured in 2026-05-24 08:00 … 2026-05-24 10:00; a run needs 10"
+    result = run.xcom["check_schedule"]
+    assert not result["due"]
+    waits = "candidate 2026-05-24 00:00 has 39 of 40 frauds; next candidate 2026-05-25 00:00"
+    assert result["reason"] == f"nothing due: {waits}"
 
 
 @pytest.mark.parametrize("conf", [None, {"force": True}])
-def test_enough_new_frauds_or_a_person_who_insists_start_the_job(
+def test_a_due_look_or_a_person_who_insists_start_the_job(
     installation: Installation, conf: dict[str, bool] | None
 ) -> None:
-    """Fails when enough new frauds do not start training, or a forced run is skipped."""
-    installation.matured(HOUR - timedelta(hours=2), h1=4, h2=5 if conf else 6)
+    """Fails when a look that is due does not start a run, or a forced run is skipped."""
+    installation.scheduled(HOUR - timedelta(hours=2), HOUR + timedelta(hours=14), h1=4, h2=4 if conf else 5)
     run = installation.run(conf=conf)
     assert run.state == "success"
     _clean(run, clusters=1, jobs=1)
@@ -415,11 +427,11 @@ def test_a_decided_hour_is_refused_before_it_costs_anything(
     conf: dict[str, bool] | None,
 ) -> None:
     """Fails when a forced run of a decided hour pays for a cluster that trains nothing, and is green."""
-    installation.matured(HOUR, h1=100)
+    installation.scheduled(HOUR, HOUR + timedelta(hours=1))
     run = installation.run(at=HOUR + timedelta(minutes=20), conf=conf)
     assert run.calls("ClusterService", "Create") == []
-    assert (run.state, run.tasks["enough_new_frauds"]) == (("failed", "failed") if conf else ("success", "skipped"))
-    result = run.xcom["enough_new_frauds"]
+    assert (run.state, run.tasks["check_schedule"]) == (("failed", "failed") if conf else ("success", "skipped"))
+    result = run.xcom["check_schedule"]
     assert result["reason"] == "2026-05-24 10:00 is decided already"
     if conf:
         output = capfd.readouterr()

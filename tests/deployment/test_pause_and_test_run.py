@@ -84,7 +84,7 @@ def test_a_test_run_in_a_decided_hour_says_when_to_try_again() -> None:
     """Fails when a test run that trained nothing is taken as proof that an upgrade works."""
     airflow = Scripted()
     airflow.ends_as = "failed"
-    airflow.xcoms["enough_new_frauds"] = {"reason": "2026-05-24 10:00 is decided already"}
+    airflow.xcoms["check_schedule"] = {"reason": "2026-05-24 10:00 is decided already"}
     with pytest.raises(
         DeploymentError, match=r"10:00 is decided already.*next: make test-run in the next hour"
     ) as error:

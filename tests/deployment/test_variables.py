@@ -107,7 +107,7 @@ def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Sta
     import_variables(airflow, {**CONTENT, "other name/1": "text"})
     assert json.loads(started.variable("fraud_detection")) == CONTENT["fraud_detection"]
     assert started.variable("other name/1") == "text"
-    changed = {"fraud_detection": {**CONTENT["fraud_detection"], "min_new_frauds": 11}}
+    changed = {"fraud_detection": {**CONTENT["fraud_detection"], "max_hours_without_decision": 11}}
     import_variables(airflow, changed)
     assert json.loads(started.variable("fraud_detection")) == changed["fraud_detection"]
     assert started.variable("other name/1") == "text", "a variable of another user is gone"

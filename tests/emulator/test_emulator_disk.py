@@ -48,7 +48,7 @@ def test_a_job_whose_folder_cannot_be_written_fails_alone(api: Api) -> None:
 
 def test_a_jobs_end_is_recorded_before_its_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a run waits for a job that has ended while the emulator removes gigabytes of its staged files."""
-    state, chosen, statuses = tmp_path / "state", Settings.model_validate(settings()), []
+    state, chosen, statuses = tmp_path / "state", Settings.model_validate(settings(port=0)), []
     remove = shutil.rmtree
 
     def removing(path: Path, **options: Any) -> None:

@@ -14,13 +14,13 @@ from factories import decision
 from fakes.mlflow_registry import FakeMlflow
 from fakes.registry import NAME, T0, publish
 from fraud_detection.errors import ServiceUnavailableError
-from fraud_detection.registry import Leases, Registry, champion, commit
+from fraud_detection.registry import Leases, Registry, champion, commit, promotion_by_hand, registration
 from fraud_detection.registry.artifacts import ModelVersionTags
-from fraud_detection.registry.decision_log import DecisionLog, Intervention
-from fraud_detection.schema import Decision, Outcome
+from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.schema import CandidateKey, Decision, Outcome
 from fraud_detection.storage import Storage
 
-SAMPLE = pd.DataFrame({"amount": [1.0, 2.0], commit.SCORE: [0.1, 0.9]})
+SAMPLE = pd.DataFrame({"amount": [1.0, 2.0], registration.SCORE: [0.1, 0.9]})
 CHANGES = ("create_", "set_", "delete_", "log_")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -152,11 +152,44 @@ class Stage:
         """A run that has found a better model than that version, and is about to bring it into service."""
         run_id = f"run of {as_of:%d %H:%M}"
         given = decision(Outcome.PROMOTED, as_of, champion_version=compared, decided_at=self.clock.now(), run_id=run_id)
-        model = commit.LoggedModel(model_id="m", sha256="sha")
+        model = registration.LoggedModel(model_id="m", sha256="sha")
         intent = commit.Intent(decision=given, model=model, publishes=True)
-        run = self.client.add_run(run_id, **{commit.INTENT_TAG: commit.OPEN, "intent": intent.model_dump_json()})
+        run = self.client.add_run(
+            run_id, **{registration.INTENT_TAG: registration.OPEN, "intent": intent.model_dump_json()}
+        )
         context = self.registry()._context
         return lambda: commit.apply_intent(context, run, intent, SAMPLE)
+
+    def approval(self, action: Action = Action.APPROVE, compared: int | None = 2) -> Callable[[], object]:
+        """A person's command that is about to bring a candidate into service, in place of that version."""
+        at = self.clock.now()
+        request = Intervention(
+            action=action,
+            model_name=NAME,
+            at=at,
+            who="anna",
+            reason="the board agreed",
+            from_version=compared,
+            to_version=None,
+            pinned_at=at,
+            candidate=CandidateKey(T0, "recipe"),
+        )
+        intent = promotion_by_hand.HandIntent(
+            request=request,
+            model=registration.LoggedModel(model_id="m", sha256="sha"),
+            training=decision(Outcome.PROMOTED, T0).training,
+            as_of=T0,
+            description="approved",
+        )
+        run_id = f"approval of {at:%S.%f}"
+        tags = {
+            registration.INTENT_TAG: registration.OPEN,
+            promotion_by_hand.KIND_TAG: promotion_by_hand.KIND,
+            "intent": intent.model_dump_json(),
+        }
+        run = self.client.add_run(run_id, **tags)
+        context = self.registry()._context
+        return lambda: promotion_by_hand.apply_promotion(context, run, intent, SAMPLE)
 
     def resume(self) -> None:
         """What the next run begins with."""
@@ -182,32 +215,34 @@ class Stage:
                 assert entry.champion_version == serving  # it replaced the model that it was compared with
                 serving = entry.version
         for run in self.client.runs.values():
-            assert run.data.tags[commit.INTENT_TAG] == commit.CLOSED
+            assert run.data.tags[registration.INTENT_TAG] == registration.CLOSED
             assert run.info.status == "FINISHED"
 
 
 def stop_before_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop processes before each step of the protocol, and replace files of models: they score as expected."""
-    model = SimpleNamespace(predict=lambda rows: SAMPLE[commit.SCORE].to_numpy()[: len(rows)])
-    monkeypatch.setattr(commit, "load_model", lambda *_: model)
+    model = SimpleNamespace(predict=lambda rows: SAMPLE[registration.SCORE].to_numpy()[: len(rows)])
+    monkeypatch.setattr(registration, "load_model", lambda *_: model)
     monkeypatch.setattr(champion, "load_model", lambda *_: model)
-    monkeypatch.setattr(commit, "download", _artifact)
+    monkeypatch.setattr(registration, "download", _artifact)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
-    def pausing(step: Callable[[commit.Commit], None]) -> Callable[[commit.Commit], None]:
-        def paused(run: commit.Commit) -> None:
+    def pausing(step: Callable[[Any], None]) -> Callable[[Any], None]:
+        def paused(run: registration.Registration) -> None:
             Process.point(f"step {step.__name__}")
             step(run)
 
         return paused
 
     monkeypatch.setattr(commit, "PROTOCOL", tuple(map(pausing, commit.PROTOCOL)))
+    steps = tuple(map(pausing, promotion_by_hand.PROTOCOL))
+    monkeypatch.setattr(promotion_by_hand, "PROTOCOL", steps)
 
 
 def _artifact(connection: Any, root: str, name: str) -> bytes:
-    if name == commit.INTENT_FILE:
+    if name == registration.INTENT_FILE:
         return str(connection.client.runs[root].data.tags["intent"]).encode()
-    return SAMPLE.to_parquet(index=False) if name == commit.VERIFICATION_FILE else b"published"
+    return SAMPLE.to_parquet(index=False) if name == registration.VERIFICATION_FILE else b"published"
 
 
 def points_of(work: Callable[[], object]) -> int:

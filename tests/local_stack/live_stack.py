@@ -23,6 +23,7 @@ from deployment.airflow import Airflow
 from deployment.bucket import CURRENT
 from deployment.http import HttpError, basic, call
 from emulator.client import Emulator
+from fraud_detection.outputs import is_decision
 from local_stack import airflow, mlflow
 from local_stack.components import BY_NAME
 from local_stack.passwords import passwords
@@ -232,7 +233,7 @@ class Run:
         raise AssertionError(f"no driver of job {self.jobs()[-1]}")
 
     def decisions(self) -> list[Path]:
-        return list((self.live.stack.bucket / (self.output or self.model) / "decisions").rglob("*.json"))
+        return decided(self.live.stack.bucket / (self.output or self.model))
 
     def require_no_leak(self, clusters: int = 1) -> None:
         """Every cluster that was created is deleted, jobs ran one after the other, and nothing of one is left."""
@@ -275,6 +276,12 @@ class Run:
     def require_no_decision(self) -> None:
         assert self.decisions() == []
         assert self.live.versions(self.model) == []
+
+
+def decided(output: Path) -> list[Path]:
+    """The decisions of an output folder, oldest first; without the openings, which the log keeps beside them."""
+    files = (output / "decisions").rglob("*.json")
+    return sorted(path for path in files if is_decision(path.relative_to(output).as_posix()))
 
 
 class Proxy(ThreadingHTTPServer):

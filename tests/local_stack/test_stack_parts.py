@@ -108,7 +108,7 @@ def test_what_somebody_has_added_to_the_variable_is_not_lost_when_airflow_fails(
 
     monkeypatch.setattr("deployment.airflow.call", call)
     with pytest.raises(HttpError):
-        airflow.merge_variable(airflow.connect(stack, passwords(stack.passwords)), "fraud_detection", {"zone": "a"}, {})
+        airflow.merge_variable(airflow.connect(stack, passwords(stack.passwords)), "fraud_detection", {"zone": "a"})
     assert asked == ["POST", "GET"]
 
 

@@ -1,5 +1,6 @@
 """The table of checks, and that everything which shows a check takes it from there."""
 
+import math
 import re
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -9,11 +10,29 @@ import numpy as np
 import pytest
 from factories import decision
 
-from fraud_detection.evaluation import Holdout, assess
-from fraud_detection.promotion import Evidence, decide, explain_decision
-from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure
-from fraud_detection.schema import Check, Outcome, Span
-from fraud_detection.settings import Settings
+from fraud_detection.evaluation import Holdout, compare, measure_alone
+from fraud_detection.evaluation.harm import Change
+from fraud_detection.promotion import (
+    Evidence,
+    check_first_champion,
+    check_first_champion_possible,
+    check_look,
+    check_refit,
+    explain_decision,
+)
+from fraud_detection.promotion.checks import (
+    CHECKS,
+    Limit,
+    Relation,
+    failure,
+    measure,
+    measure_against,
+    measure_harm,
+    told_apart,
+)
+from fraud_detection.promotion.sequential import SequentialRule, look_limits
+from fraud_detection.schema import AlarmName, Check, Outcome, RetirementReason
+from fraud_detection.settings import HealthCheck, Settings
 
 SETTINGS = Settings()
 AS_OF = datetime(2026, 5, 24, tzinfo=UTC)
@@ -42,9 +61,9 @@ def test_every_check_is_documented_with_its_relation_and_setting(name: str) -> N
 
 
 def test_the_tables_of_the_documents_hold_no_other_check() -> None:
-    """Fails when docs/decision.md describes a check that no decision holds."""
-    outcomes = {outcome.value for outcome in Outcome}
-    assert set(_rows_of_docs()) - outcomes <= set(CHECKS)
+    """Fails when docs/decision.md has a check, an outcome, an alarm or a reason to retire that no decision holds."""
+    others = {word.value for words in (Outcome, RetirementReason, AlarmName) for word in words}
+    assert set(_rows_of_docs()) - others <= set(CHECKS)
 
 
 def test_every_check_that_a_decision_makes_has_a_phrase_and_says_what_is_wrong() -> None:
@@ -66,33 +85,46 @@ def test_the_rule_makes_every_check_but_the_late_ones() -> None:
     holdout = Holdout(day, fraud, np.linspace(1, 200, rows), card, card < 90)
     settings = Settings.model_validate({"comparison": {"resamples": 100}})
     known = decision(Outcome.REFUSED, AS_OF)
-    training: Span = known.training.model_copy(update={"frauds": 5000})
-    spans = training, known.holdout.model_copy(update={"frauds": 250})
-    made = set()
-    for champion, trained_until in ((None, None), (score, spans[1].start)):
-        measured = assess(holdout, champion, score, settings.comparison)
-        verdict = decide(Evidence(*spans, trained_until, None, measured), settings)
-        made |= {check.name for check in verdict.checks}
-    assert made | {"champion_unchanged", "registered_model_identical"} == set(CHECKS)
+    first = measure_alone(holdout, score, settings.comparison)
+    look = compare(holdout, score, score, settings.comparison)
+    assert first is not None
+    assert look is not None
+    limits = look_limits(look.contributions.fraud_cards, SequentialRule())
+    made = {
+        *check_first_champion_possible(Evidence(known.training, known.holdout), settings),
+        *check_first_champion(first),
+        *check_look(look, 0.0, limits, settings),
+        *check_refit(fraud, score, score),
+    }
+    of_data = {check.value for check in HealthCheck}
+    late = of_data | {"not_pinned", "champion_unchanged", "registered_model_identical"}
+    assert {check.name for check in made} | late == set(CHECKS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> None:
     """Fails when a candidate exactly at a limit is judged against the documented relation."""
     relation, kind = CHECKS[name].relation, CHECKS[name].limit
-    limit = CHECKS[name].limit_for(SETTINGS, 0.3)
-    assert measure(name, limit, SETTINGS, 0.3).passed == (relation is not Relation.ABOVE)
+    follows = kind in (Limit.HOLDOUT, Limit.HISTORY)
+    limit = 0.02 if follows else CHECKS[name].limit_for(SETTINGS, 0.3)
+
+    def passes(value: float | None) -> bool:
+        if follows:
+            return measure_against(name, value, limit).passed
+        return measure(name, value, SETTINGS, 0.3).passed
+
+    assert passes(limit) == (relation is not Relation.ABOVE)
     if kind is not Limit.NONE:
         assert limit is not None
-        assert measure(name, limit + 0.001, SETTINGS, 0.3).passed == (relation in (Relation.ABOVE, Relation.AT_LEAST))
-        assert measure(name, limit - 0.001, SETTINGS, 0.3).passed == (relation is Relation.AT_MOST)
-    assert not measure(name, float("nan"), SETTINGS, 0.3).passed
+        assert passes(limit + 0.001) == (relation in (Relation.ABOVE, Relation.AT_LEAST))
+        assert passes(limit - 0.001) == (relation is Relation.AT_MOST)
+    assert not passes(float("nan"))
 
 
 @pytest.mark.parametrize(
     ("late", "shown"),
     [
-        (measure("not_pinned", 1), "the champion is pinned by a rollback"),
+        (measure("not_pinned", 1), "the champion is pinned"),
         (
             measure("champion_unchanged", 2, champion=1),
             "the champion changed during the run: compared with version 1, now version 2 serves",
@@ -118,3 +150,55 @@ def test_the_line_of_an_old_decision_with_an_unknown_check_says_why() -> None:
     check = Check(name="something_new", value=-0.0121, limit=-0.005, passed=False)
     old = decision(Outcome.REFUSED, AS_OF, checks=(check,), retired_version=4)
     assert explain_decision(old) == "something new failed: -0.0121 against -0.005; version 4 was retired before"
+
+
+@pytest.mark.parametrize(
+    ("change", "passed", "undecided"),
+    [
+        (Change(-0.01, -0.012, -0.006), False, False),
+        (Change(-0.01, -0.02, 0.0), True, True),
+        (Change(0.0, -0.004, 0.004), True, False),
+        (Change(0.0, -math.inf, math.inf), True, True),
+    ],
+)
+def test_a_harm_test_can_be_undecided(change: Change, passed: bool, undecided: bool) -> None:
+    """Fails when a guardrail without enough data refuses a model, or a person is not told that it could not decide."""
+    check = measure_harm("card_precision_at_100", 0.29, change, SETTINGS, 0.30)
+    assert check.value == 0.29
+    assert check.limit == pytest.approx(0.295)
+    assert (check.passed, check.undecided) == (passed, undecided)
+    verdicts = {(False, False): "failed", (True, True): "undecided", (True, False): "passed"}
+    assert check.verdict == verdicts[passed, undecided]
+    assert Check.model_validate_json(check.model_dump_json()) == check
+
+
+def test_a_harm_test_of_the_brier_score_has_a_margin_relative_to_the_champions() -> None:
+    """Fails when the margin of a small Brier score is that of a large one."""
+    harm = Change(-0.0003, -0.0004, -0.00021)
+    assert not measure_harm("brier", 0.0103, harm, SETTINGS, 0.01).passed
+    assert measure_harm("brier", 0.0203, harm, SETTINGS, 0.02).passed
+    nothing = measure_harm("brier", None, None, SETTINGS, 0.02)
+    assert nothing == Check(name="brier", value=None, limit=None, passed=True)
+
+
+def test_a_check_of_an_earlier_release_stays_as_it_was_written() -> None:
+    """Fails when an old decision is rewritten with fields that it never had."""
+    old = '{"name":"brier","value":0.01,"limit":0.02,"passed":true}'
+    assert Check.model_validate_json(old).model_dump_json() == old
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sign", "shown"),
+    [
+        ((3.89, 3.9), "", ["3.89", "3.90"]),
+        ((3.8999, 3.9), "", ["3.8999", "3.9000"]),
+        ((3.9, 3.9), "", ["3.90", "3.90"]),
+        ((0.0099, 0.01, 0.06), "+", ["+0.0099", "+0.0100", "+0.0600"]),
+        ((0.00996, 0.01, 0.06), "+", ["+0.00996", "+0.01000", "+0.06000"]),
+        ((1.0, 1.0 + 1e-12), "", ["1.00", "1.00"]),
+    ],
+)
+def test_a_value_and_its_limits_show_the_same_digits(numbers: tuple[float, ...], sign: str, shown: list[str]) -> None:
+    """Fails when a reason says 3.90 of 3.90 was too little, or two lines of one run show a number differently."""
+    decimals = 3 if sign else 2
+    assert told_apart(*numbers, decimals=decimals, sign=sign) == shown

@@ -20,7 +20,7 @@ from factories import decision
 from fakes.registry import NAME, T0, T1, T2, Killed, World, lease_records, model, rows, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import commit, recording
+from fraud_detection.registry import commit, recording, registration
 from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
 from fraud_detection.schema import Decision, Outcome
 
@@ -62,10 +62,10 @@ def assert_settled(here: World, decided: dict[datetime, Outcome], champion: int,
     aliases = {"champion": champion} | ({} if previous is None else {"previous_champion": previous})
     assert here.aliases() == aliases
     for run in here.runs():
-        intent = run.data.tags.get(commit.INTENT_TAG)
-        assert intent != commit.OPEN
+        intent = run.data.tags.get(registration.INTENT_TAG)
+        assert intent != registration.OPEN
         assert run.info.status == ("KILLED" if intent is None else "FINISHED")
-        outcome = run.data.tags.get(commit.OUTCOME_TAG)
+        outcome = run.data.tags.get(registration.OUTCOME_TAG)
         if outcome not in (None, commit.SUPERSEDED):
             (own,) = [entry for entry in history if entry.run_id == run.info.run_id]
             report = Path(run.info.artifact_uri.removeprefix("file://"), "report.html").read_text()
@@ -129,8 +129,7 @@ def kill_before_change(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Wo
         for name in dir(target.client):
             if name.startswith(CHANGES):
                 monkeypatch.setattr(target.client, name, partial(counted, getattr(target.client, name)))
-        for name in ("write", "write_intervention"):
-            monkeypatch.setattr(target.log, name, partial(counted, getattr(target.log, name)))
+        monkeypatch.setattr(target.log, "write", partial(counted, target.log.write))
         for name in ("write_atomic", "write_once"):
             storage = target.leases._storage
             monkeypatch.setattr(storage, name, partial(counted, getattr(storage, name)))
@@ -230,6 +229,26 @@ def test_a_killed_rollback_is_finished_and_never_undone(
         assert fresh.aliases() == (
             {"champion": 1, "previous_champion": 2} if begun else {"champion": 3, "previous_champion": 2}
         )
+
+
+@pytest.mark.slow
+def test_a_killed_pin_is_finished(
+    with_two: World, tmp_path: Path, kill_before_change: Callable[[World, int], None]
+) -> None:
+    """Fails when a killed pin lets the next run replace the champion, or stays without an entry in the log."""
+    for here in killed_at_every_change(with_two, tmp_path, kill_before_change, _pin):
+        fresh = world(here.output)
+        begun = fresh.registry.pinned() is not None
+        outcome = next_run(here, T2, Outcome.PROMOTED).outcome
+        assert outcome is (Outcome.REFUSED if begun else Outcome.PROMOTED)
+        assert interventions(fresh.log) == ([Action.PIN] if begun else [])
+        assert fresh.aliases() == (
+            {"champion": 2, "previous_champion": 1} if begun else {"champion": 3, "previous_champion": 2}
+        )
+
+
+def _pin(here: World) -> Intervention:
+    return here.registry.pin("the audit", "anna")
 
 
 def test_a_killed_unpin_is_finished(
@@ -333,7 +352,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
     """Fails when an upgrade between a kill and the next run loses the promotion."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(recording, "generated_inputs", lambda model: model.inputs_of(rows().head(50)))
-        patched.setattr(commit, "PROTOCOL", killed_before(commit.register_version, 3))
+        patched.setattr(commit, "PROTOCOL", killed_before(registration.register_version, 3))
         here.record(Outcome.PROMOTED, T1)
     next_run(here, T2)
     assert_settled(here, {T1: Outcome.PROMOTED, T2: Outcome.REFUSED}, champion=2, previous=1)
@@ -341,7 +360,7 @@ def test_an_intent_with_rows_of_the_data_that_an_earlier_version_left_is_complet
 
 def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when completing a killed promotion replaces a champion that the model was never compared with."""
-    step = commit.set_previous_champion
+    step = registration.set_previous_champion
     index = commit.PROTOCOL.index(step)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(step, index))
@@ -349,6 +368,7 @@ def test_a_champion_changed_after_the_kill_is_not_overwritten(here: World, monke
     other = here.client.create_model_version(NAME, here.client.get_model_version(NAME, "1").source)
     here.client.set_registered_model_alias(NAME, "champion", other.version)
     (completed,) = world(here.output).registry.resume_open_intents(T2)
+    assert isinstance(completed, Decision)
     assert (completed.outcome, completed.version) == (Outcome.REFUSED, None)
     assert [(c.name, c.value, c.limit) for c in completed.checks if not c.passed] == [("champion_unchanged", 3, 1)]
     assert here.versions() == [1, 3]  # the refused version is gone
@@ -364,7 +384,7 @@ def test_an_intent_gives_way_to_the_decision_of_another_run(here: World, monkeyp
     assert here.log.write(refusal)
     assert world(here.output).registry.resume_open_intents(T2) == (refusal,)
     assert_settled(here, {T1: Outcome.REFUSED}, champion=1, previous=None)
-    assert {run.data.tags[commit.OUTCOME_TAG] for run in here.runs()} == {"promoted", commit.SUPERSEDED}
+    assert {run.data.tags[registration.OUTCOME_TAG] for run in here.runs()} == {"promoted", commit.SUPERSEDED}
 
 
 def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
@@ -374,8 +394,8 @@ def test_an_intent_without_its_artifacts_is_named_and_can_be_given_up(
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(commit, "PROTOCOL", killed_before(commit.PROTOCOL[0], 0))
         here.record(Outcome.REFUSED, T1)
-    (run,) = [run for run in here.runs() if run.data.tags.get(commit.INTENT_TAG) == commit.OPEN]
-    Path(run.info.artifact_uri.removeprefix("file://"), commit.INTENT_FILE).unlink()
+    (run,) = [run for run in here.runs() if run.data.tags.get(registration.INTENT_TAG) == registration.OPEN]
+    Path(run.info.artifact_uri.removeprefix("file://"), registration.INTENT_FILE).unlink()
     with pytest.raises(FraudDetectionError, match=f"mlflow runs delete --run-id {run.info.run_id}"):
         here.registry.resume_open_intents(T2)
     with pytest.raises(FraudDetectionError, match="no previous champion"):

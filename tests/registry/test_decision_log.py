@@ -68,7 +68,7 @@ def test_the_previous_decision_is_that_of_the_newest_t_before(log: DecisionLog) 
     first, second = decision(Outcome.REFUSED, T1), decision(Outcome.NO_DECISION, T2)
     assert log.write(second)
     assert log.write(first)
-    assert log.write_intervention(intervention(T2 + timedelta(days=1)))
+    assert log.write(intervention(T2 + timedelta(days=1)))
     assert log.previous(T1) is None
     assert log.previous(T2) == first
     assert log.previous(T2 + timedelta(hours=1)) == log.previous(None) == second
@@ -98,7 +98,7 @@ def test_history_is_in_the_order_in_which_things_happened(log: DecisionLog) -> N
     between = intervention(begin + timedelta(hours=1))
     for entry in (late, early):
         assert log.write(entry)
-    assert log.write_intervention(between)
+    assert log.write(between)
     assert log.history() == (early, between, late)
 
 
@@ -113,9 +113,9 @@ def test_models_do_not_see_each_others_decisions(log: DecisionLog, tmp_path: Pat
 def test_an_intervention_is_written_once_for_each_pin(log: DecisionLog) -> None:
     """Fails when a rollback that was killed and completed appears twice in the history."""
     moment = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
-    assert log.write_intervention(intervention(moment))
-    assert not log.write_intervention(intervention(moment))
-    assert log.write_intervention(intervention(moment, Action.UNPIN))
+    assert log.write(intervention(moment))
+    assert not log.write(intervention(moment))
+    assert log.write(intervention(moment, Action.UNPIN))
     assert log.find_intervention(Action.ROLLBACK, moment) == intervention(moment)
     assert len(log.history()) == 2
 

@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.aliases import service
-from fraud_detection.registry.decision_log import Intervention
+from fraud_detection.registry.decision_log import PROMOTIONS, Action, Intervention
+from fraud_detection.registry.log_chain import HEAD_TAG, restore_head
 from fraud_detection.registry.restoration import LoggedService, exclusive, logged_service, restore_service
 from fraud_detection.schema import Decision
 from fraud_detection.storage import open_folder
@@ -51,6 +52,16 @@ def refused_promotion(stage: Stage) -> Work:
     return run
 
 
+def approval(stage: Stage) -> Work:
+    return stage.approval()
+
+
+def override_after_retirement(stage: Stage) -> Work:
+    """It ends the retirement."""
+    stage.registry().retire(2, "the schema changed", "boris")
+    return stage.approval(Action.PROMOTE, compared=None)
+
+
 def rollback(stage: Stage) -> Work:
     registry = stage.registry()
     return lambda: registry.rollback(1, "alerts doubled", "anna")
@@ -61,6 +72,11 @@ def rollback_after_retirement(stage: Stage) -> Work:
     stage.registry().retire(2, "the schema changed", "boris")
     registry = stage.registry()
     return lambda: registry.rollback(2, "it was the data", "anna")
+
+
+def pin(stage: Stage) -> Work:
+    registry = stage.registry()
+    return lambda: registry.pin("the holidays begin", "anna")
 
 
 def unpin(stage: Stage) -> Work:
@@ -81,17 +97,31 @@ RELEASE = "write_atomic"
 CLOSING = ["log_text", "log_text", "set_terminated", "log_batch", RELEASE]
 
 REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
-    promotion: [LEASE, "create_model_version", ALIAS, ALIAS, LOG, *CLOSING],
-    first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, *CLOSING],
-    rollback: [LEASE, TAG, ALIAS, ALIAS, LOG, RELEASE],
-    rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, RELEASE],
-    unpin: [LEASE, LOG, NO_TAG, RELEASE],
-    retirement: [LEASE, TAG, NO_ALIAS, ALIAS, LOG, RELEASE],
+    promotion: [LEASE, "create_model_version", ALIAS, ALIAS, TAG, LOG, TAG, *CLOSING],
+    first_promotion: [LEASE, "create_model_version", ALIAS, NO_TAG, LOG, TAG, *CLOSING],
+    approval: [LEASE, "create_model_version", ALIAS, ALIAS, TAG, LOG, TAG, "set_terminated", "log_batch", RELEASE],
+    override_after_retirement: [
+        LEASE,
+        "create_model_version",
+        ALIAS,
+        NO_TAG,
+        LOG,
+        TAG,
+        "set_terminated",
+        "log_batch",
+        RELEASE,
+    ],
+    rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
+    rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, TAG, RELEASE],
+    pin: [LEASE, TAG, ALIAS, TAG, LOG, TAG, RELEASE],
+    unpin: [LEASE, LOG, TAG, NO_TAG, RELEASE],
+    retirement: [LEASE, TAG, NO_ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
 }
 """Every request that a run or a command sends. Each may be sent after its lease was lost:
 
 - aliases and tag are restored from the decision log by the process that sent them (`restore_service`);
-- a version that was created too late is deleted by the same process (`discard_version`);
+- so is the tag that names the log's newest entry, which follows each entry (`restore_head`);
+- a version that was created too late is deleted by the same process (`discard_version`), and its description with it;
 - an entry of the decision log is written once, with the time at which it was made, so the order of the history holds;
 - what the closing steps upload is what another process has uploaded: it follows from the logged decision.
 """
@@ -200,6 +230,11 @@ def test_a_late_request_changes_nothing_that_is_in_force(
 def assert_as_logged(stage: Stage, where: str) -> None:
     history = stage.log.history()
     promoted = [entry.version for entry in history if isinstance(entry, Decision) and entry.version is not None]
+    promoted += [
+        entry.to_version
+        for entry in history
+        if isinstance(entry, Intervention) and entry.action in PROMOTIONS and entry.to_version is not None
+    ]
     assert sorted(stage.client.versions) == sorted(promoted), where
     context = stage.registry()._context
     assert serving(stage) == logged_service(context.log.history()), where
@@ -223,6 +258,10 @@ def promote_of_two(stage: Stage, number: int) -> object:
     return [run() for run in runs]
 
 
+def approve(stage: Stage, _number: int) -> object:
+    return stage.approval(compared=stage.client.aliases.get("champion"))()
+
+
 def roll_back(stage: Stage, _number: int) -> object:
     return stage.registry().rollback(None, "alerts doubled", "anna")
 
@@ -230,6 +269,10 @@ def roll_back(stage: Stage, _number: int) -> object:
 def roll_back_to_any(stage: Stage, number: int) -> object:
     versions = sorted(stage.client.versions)
     return stage.registry().rollback(versions[number % len(versions)], "alerts doubled", "anna")
+
+
+def pin_the_champion(stage: Stage, number: int) -> object:
+    return stage.registry().pin(f"reason {number}", "anna")
 
 
 def lift_the_pin(stage: Stage, number: int) -> object:
@@ -240,7 +283,16 @@ def retire(stage: Stage, _number: int) -> object:
     return stage.registry().retire(stage.client.aliases.get("champion", 1), "the schema changed", "anna")
 
 
-OPERATIONS = [promote, promote_of_two, roll_back, roll_back_to_any, lift_the_pin, retire]
+OPERATIONS = [
+    promote,
+    promote_of_two,
+    approve,
+    roll_back,
+    roll_back_to_any,
+    pin_the_champion,
+    lift_the_pin,
+    retire,
+]
 
 
 @pytest.mark.usefixtures("steps")
@@ -248,22 +300,27 @@ OPERATIONS = [promote, promote_of_two, roll_back, roll_back_to_any, lift_the_pin
 @given(
     operations=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=1, max_size=8),
     aliases=st.dictionaries(st.sampled_from(["champion", "previous_champion"]), st.sampled_from([1, 2])),
+    age=st.integers(0, 8),
 )
 def test_what_is_restored_from_the_log_is_what_the_commands_had_left(
     operations: list[tuple[Callable[[Stage, int], object], int]],
     aliases: dict[str, int],
+    age: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Fails when the champion, the previous champion or the pin is another after a restoration than before."""
+    """Fails when the champion, the previous champion, the pin or the log's newest entry is not what it was before."""
     stage = staged(tmp_path_factory.mktemp("sequence"))
+    heads: list[dict[str, str]] = []
     for place, (operation, choice) in enumerate(operations):
         with suppress(FraudDetectionError):  # some make no sense here, and change nothing
             operation(stage, choice if operation is roll_back_to_any else place)
         assert_as_logged(stage, operation.__name__)
         expected = state(stage)
+        heads.insert(0, {name: value for name, value in expected.tags.items() if name == HEAD_TAG})
         stage.client.aliases = dict(aliases)
-        stage.client.tags = {}
+        stage.client.tags = dict(next(filter(None, heads[age:]), heads[0]))
         context = stage.registry()._context
         with exclusive(context, "a test") as lease:
             restore_service(context, lease)
+            restore_head(context, lease)
         assert state(stage) == expected

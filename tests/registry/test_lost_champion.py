@@ -20,8 +20,12 @@ from conftest import AS_OF, SETTINGS, CommandResult, Job
 from fraud_detection.cli import main
 
 NAME = "fraud_detection"
-EASY = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}}
-WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 3, "max_depth": 2}}
+EASY = {
+    **SETTINGS,
+    "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4},
+    "promotion": {"trust_past_evidence": True},
+}
+WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 1, "max_depth": 1}}
 
 # SQLAlchemy warns of MLflow's use of it.
 pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"), pytest.mark.slow]
@@ -46,19 +50,21 @@ def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> P
     config = folder / "retraining.yaml"
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for as_of, settings in ((AS_OF.isoformat(), WEAK), (_later(1), EASY)):
+        for as_of, settings in ((_later(-8 * 24), WEAK), (_later(1), EASY)):
             config.write_text(yaml.safe_dump(settings), encoding="utf-8")
             options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": as_of}
             words = [str(word) for option in options.items() for word in option]
             ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
             assert "PROMOTED as" in ran.output, ran.output
+    shutil.copytree(folder / "output" / "mlartifacts", folder / "mlartifacts")
     return folder / "output"
 
 
 @pytest.fixture
 def output(tmp_path: Path, _template: Path) -> Path:
-    """A copy of the template, where the fixture `job` works; its artifacts are shared."""
+    """A copy of the template, where the fixture `job` works; its artifacts are shared, and made whole again."""
     folder = tmp_path / "output"
+    shutil.copytree(_template.parent / "mlartifacts", _template / "mlartifacts", dirs_exist_ok=True)
     folder.mkdir()
     shutil.copy(_template / "mlflow.db", folder)
     shutil.copytree(_template / "decisions", folder / "decisions")
@@ -151,7 +157,7 @@ def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pyt
     (output.parent / "retraining.yaml").write_text(yaml.safe_dump(EASY), encoding="utf-8")
     loss(output)
     with monkeypatch.context() as patched:
-        patched.setattr("fraud_detection.model.fit.fit", paid)
+        patched.setattr("fraud_detection.runs.training.fit", paid)
         ran = job(json=True, settings=EASY, as_of=_later(2))
     assert ran.exit_code == 1
     assert "the champion is lost" in ran.json["error"]
@@ -159,6 +165,14 @@ def _lose(job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pyt
     assert "Traceback" not in ran.stderr
     assert not (output / "decisions" / NAME / "20260301T020000Z.json").exists()
     return ran
+
+
+def _accept_another_log(job: Job, loss: Callable[[Path], None]) -> None:
+    """Without the log that MLflow knows no run measures anything, until a user goes on with the new one."""
+    if loss is _log_and_alias_gone:
+        ran = job(json=True, settings=EASY, as_of=_later(2))
+        assert (ran.exit_code, "is not the one that was written" in ran.json["error"]) == (1, True)
+        _run(_commands(ran.json["error"])["accept-log"])
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -169,6 +183,7 @@ def test_a_lost_champion_ends_the_run_and_can_be_retired(
     message = _lose(job, output, loss, monkeypatch).json["error"]
     _run(_commands(message)["retire-champion"])
     lost = 1 if loss is _pinned_version_deleted else 2
+    _accept_another_log(job, loss)
     successor = job(json=True, settings=EASY, as_of=_later(2))
     assert successor.exit_code == 0, successor.stderr
     assert (successor.json["decision"], successor.json["champion_version"]) == ("promoted", None)
@@ -192,6 +207,7 @@ def test_a_lost_champion_is_restored_by_the_command_that_the_message_names(
     version = RESTORED_BY_ROLLBACK[loss]
     assert f"champion is v{version}" in _run(commands["rollback"])
     assert _aliases(output)["champion"] == version
+    _accept_another_log(job, loss)
     assert job(json=True, settings=EASY, as_of=_later(2)).json["champion_version"] == version
     _run(commands["unpin"])
     decided = job(json=True, settings=EASY, as_of=_later(3)).json

@@ -18,7 +18,7 @@ from fraud_detection.registry import Registry
 from fraud_detection.registry.aliases import PIN_TAG
 from fraud_detection.schema import Outcome
 
-COMMAND = re.compile(r"fraud-detection (?:rollback|unpin|retire-champion|retrain)[^;]*")
+COMMAND = re.compile(r"fraud-detection (?:rollback|unpin|retire-champion|accept-log|retrain)[^;]*")
 
 _NAMES = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "FRAUD_DETECTION_USER", "MLFLOW_TRACKING_URI")
 

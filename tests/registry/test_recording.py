@@ -22,7 +22,7 @@ from fakes.registry import (
 
 from fraud_detection.model.encoding import FloatArray
 from fraud_detection.model.model import Model
-from fraud_detection.registry import RunRecord, commit
+from fraud_detection.registry import RunRecord, commit, registration
 from fraud_detection.schema import Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -51,6 +51,13 @@ def test_a_first_champion_is_registered_logged_and_decided(empty: World) -> None
     assert run.data.tags["fraud_detection.outcome"] == "promoted"
     files = {file.path for file in empty.client.list_artifacts(run.info.run_id)}
     assert {"report.html", "decision.json", "intent.json", "verification.parquet"} <= files
+
+
+def test_a_version_says_in_mlflow_why_it_serves(served: World) -> None:
+    """Fails when a person who finds a version in MLflow has to look elsewhere for why it was promoted."""
+    description = served.client.get_model_version(NAME, "1").description
+    assert description.startswith("**PROMOTED as of 2018-08-21 23:00 UTC, no champion in service**")
+    assert "Effect**: average precision +0.020 [+0.011, +0.030]" in description
 
 
 def test_the_champion_is_the_model_that_was_compared(served: World) -> None:
@@ -152,7 +159,7 @@ def test_another_model_in_the_registered_files_is_not_promoted(
     served: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Fails when a swapped model with a matching checksum goes into service in place of the one that won."""
-    monkeypatch.setattr(commit, "load_model", lambda *_: Model.from_bytes(model(seed).to_bytes()))
+    monkeypatch.setattr(registration, "load_model", lambda *_: Model.from_bytes(model(seed).to_bytes()))
     decided = served.record(Outcome.PROMOTED, T1, seed=1)
     assert failed(decided) == ["registered_model_identical"]
     assert "rows differently" in decided.reason
@@ -177,10 +184,10 @@ def test_registered_files_that_cannot_be_loaded_are_not_promoted(
     """Fails when model files damaged during the upload are promoted, and serving cannot load them."""
 
     def break_file(run: commit.Commit) -> None:
-        commit.register_version(run)
+        registration.register_version(run)
         artifact(served, 2, "model.ubj").write_bytes(b"{L")
 
-    steps = tuple(break_file if step is commit.register_version else step for step in commit.PROTOCOL)
+    steps = tuple(break_file if step is registration.register_version else step for step in commit.PROTOCOL)
     monkeypatch.setattr(commit, "PROTOCOL", steps)
     decided = served.record(Outcome.PROMOTED, T1)
     assert failed(decided) == ["registered_model_identical"]

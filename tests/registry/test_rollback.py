@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from factories import decision
 from fakes.registry import NAME, T1, T2, World, artifact, failed, world
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import commit, rollback
+from fraud_detection.registry import commit, registration, rollback
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import LeaseLostError
+from fraud_detection.registry.restoration import logged_service
 from fraud_detection.schema import Decision, Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -52,6 +53,37 @@ def test_promotion_resumes_after_unpin(served: World) -> None:
     assert served.aliases() == {"champion": 3, "previous_champion": 1}
     actions = [entry.action for entry in served.log.history() if isinstance(entry, Intervention)]
     assert actions == [Action.ROLLBACK, Action.UNPIN]
+
+
+def test_a_pin_keeps_the_champion(two: World) -> None:
+    """Fails when a model is replaced during an audit, or a pin loses the version that a rollback would return to."""
+    done = two.registry.pin("the audit", "anna")
+    assert (done.action, done.from_version, done.to_version) == (Action.PIN, 2, 2)
+    assert two.aliases() == {"champion": 2, "previous_champion": 1}
+    refused = two.record(Outcome.PROMOTED, T2, seed=2)
+    assert failed(refused) == ["not_pinned"]
+    assert "version 2 is pinned by anna" in refused.reason
+    with pytest.raises(FraudDetectionError, match=r"is pinned already: version 2 is pinned by anna.*rollback"):
+        two.registry.pin("another audit", "boris")
+    assert two.registry.rollback(None, "the audit found a fault", "anna").to_version == 1
+    assert two.aliases() == {"champion": 1, "previous_champion": 2}
+    two.registry.unpin("mended", "anna")
+    assert two.record(Outcome.PROMOTED, T2 + timedelta(hours=1), seed=2).version == 3
+
+
+def test_accepting_a_log_ends_no_pin(two: World) -> None:
+    """Fails when a pin is gone after a late request, because a person had accepted a broken log meanwhile."""
+    two.registry.rollback(None, "alerts doubled", "anna")
+    (rolled_back,) = [entry for entry in two.log.history() if isinstance(entry, Intervention)]
+    accepted = rolled_back.model_copy(update={"action": Action.ACCEPT_LOG, "from_version": 1, "to_version": 1})
+    assert logged_service([rolled_back, accepted]) == logged_service([rolled_back])
+
+
+def test_a_pin_without_a_champion_is_explained(empty: World) -> None:
+    """Fails when a pin of nothing ends in MLflow's RESOURCE_DOES_NOT_EXIST, or stops the first promotion."""
+    with pytest.raises(FraudDetectionError, match="no champion to pin; train one: fraud-detection retrain"):
+        empty.registry.pin("r", "anna")
+    assert empty.record(Outcome.PROMOTED, T1).version == 1
 
 
 def test_a_rollback_can_name_any_version(served: World) -> None:
@@ -124,7 +156,7 @@ def rollback_just_before(step: Any, here: World, to: int | None, monkeypatch: py
 def test_a_rollback_at_the_moment_of_a_promotion_wins(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a run that hangs while it promotes overrides an operator's rollback afterwards."""
     served.record(Outcome.PROMOTED, T1, seed=1)
-    with rollback_just_before(commit.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
+    with rollback_just_before(registration.set_champion, served, None, monkeypatch), pytest.raises(LeaseLostError):
         served.record(Outcome.PROMOTED, T2, seed=2)
     decided = served.log.find(T2)
     assert decided is not None
@@ -147,9 +179,10 @@ def test_a_rollback_wins_also_where_it_cannot_complete_the_promotion(
     promotion = decision(Outcome.PROMOTED, T2, champion_version=int(champion))
     with monkeypatch.context() as patched:
         patched.setattr(rollback, "resume_open_intents", refuse)
-        with rollback_just_before(commit.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
+        with rollback_just_before(registration.set_champion, served, 1, monkeypatch), pytest.raises(LeaseLostError):
             served.record_as_it_is(promotion, seed=2)
     (decided,) = world(served.output).registry.resume_open_intents(T2)
+    assert isinstance(decided, Decision)
     assert failed(decided) == ["not_pinned"]
     assert served.versions() == [1, 2]
     assert served.aliases() == {"champion": 1, "previous_champion": 2}
@@ -194,7 +227,7 @@ def tag_is_garbled(here: World) -> None:
 def intent_is_lost(here: World) -> None:
     """A run was killed during registration, and its artifacts are gone."""
     run = here.client.create_run(here.connection.experiment_id, tags={"fraud_detection.model": NAME}).info
-    here.client.set_tag(run.run_id, commit.INTENT_TAG, commit.OPEN)
+    here.client.set_tag(run.run_id, registration.INTENT_TAG, registration.OPEN)
 
 
 def log_is_truncated(here: World) -> None:

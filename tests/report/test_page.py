@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_pages import CHECKS, Page, decision, html, nothing_decided, report_data
+from factories import span
+from report_pages import AS_OF, CHECKS, Page, decision, html, nothing_decided, report_data
 
 from fraud_detection.report import ReportData, wording
 from fraud_detection.schema import Difference, Floor, Outcome
 from fraud_detection.settings import Settings
+from fraud_detection.time_windows import run_windows
 
 
 @pytest.mark.parametrize(
@@ -41,11 +43,18 @@ def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str
     assert title in page.texts[""].split("·")[0]  # the browser's tab
 
 
+def test_an_override_is_shown_with_the_verdict() -> None:
+    """Fails when a reader of the report takes a model that a person forced into service for one that had won."""
+    told = "v12 came into service as an override by anna, 2026-04-20 10:00 UTC: it knows the new fraud"
+    assert told in Page(html(decision(), report_data(override=told))).texts["verdict"]
+    assert "override" not in Page(html(decision(), report_data())).texts["verdict"]
+
+
 def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
     """Fails when a metric has the wrong digits, or a rising Brier score is shown as an improvement."""
     page = Page(html(decision(), report_data()))
     assert page.row("Average precision")[1:] == ["0.612", "0.641", "+0.029 better"]
-    assert page.row("Card precision@100")[1:] == ["0.298", "0.311", "+0.013 better"]
+    assert page.row("Card precision@100 share")[1:] == ["0.298", "0.311", "+0.013 better"]
     assert page.row("Brier score mean")[1:] == ["0.00400", "0.00380", "−0.00020 (−5.0 %) better"]
     assert page.row("ROC AUC reported; not a check")[1:] == ["0.9712", "0.9706", "−0.0006 worse"]
 
@@ -54,7 +63,7 @@ def test_difference_has_its_interval_confidence_and_pairing() -> None:
     """Fails when the deciding difference is shown without its interval, confidence, pairing or minimum effect."""
     text = Page(html(decision(), report_data())).texts["difference"]
     assert "minus that of champion v12: +0.029, 95 % interval [+0.012, +0.046], paired by card" in text
-    assert "minimum effect +0.010" in text
+    assert "needed +0.010" in text
 
 
 def test_first_champion_is_measured_against_amount_not_a_champion() -> None:
@@ -83,13 +92,17 @@ def test_a_first_champion_of_an_earlier_release_still_has_its_page() -> None:
 def test_every_check_is_listed_with_failed_ones_first_and_in_words() -> None:
     """Fails when a failed check is missing, far down the list, or marked by colour alone."""
     page = Page(html(decision(), report_data()))
-    assert "3 failed, 2 passed, 1 not measured" in page.texts["checks"]
-    results = [cells[-1] for cells in page.cells() if cells[-1] in {"✓ passed", "✕ FAILED", "– not measured"}]
-    assert results == ["✕ FAILED"] * 3 + ["✓ passed"] * 2 + ["– not measured"]
+    assert "4 failed, 1 undecided, 3 passed, 1 not measured" in page.texts["checks"]
+    conditions = ["✕ FAILED"] * 3 + ["✓ passed"]
+    guardrails = ["✕ HARMFUL", "? undecided", "✓ harmless", "✓ harmless", "– not measured"]
+    results = {*conditions, *guardrails}
+    assert [cells[-1] for cells in page.cells() if cells[-1] in results] == [*conditions, *guardrails]
     for check in CHECKS:
         assert check.name in page.texts["checks"]
     assert page.row("Enough matured frauds in the hold-out")[1:3] == ["385", "≥ 200"]
-    assert page.row("Brier score not above")[1:3] == ["0.0038", "≤ 0.00408"]
+    assert page.row("Brier score not above")[1:4] == ["0.0038", "≤ 0.00408", "[+0.00004, +0.00040]"]
+    assert page.row("Card precision@100 not below")[1:4] == ["0.311", "≥ 0.305", "[−0.012, +0.021]"]
+    assert page.row("Rows with channel web")[1:4] == ["0.4", "≥ 0.39", "[−0.001, +0.100]"]
     assert page.row("Something new")[1:3] == ["−0.0121", "−0.005"]
     assert page.row("No version is pinned")[1:3] == ["–", "–"]
     assert page.row("New cards: average precision not below")[1:3] == ["–", "–"]
@@ -107,17 +120,27 @@ def test_failed_check_never_shows_equal_numbers() -> None:
 def test_data_summary_shows_windows_rejections_and_warnings() -> None:
     """Fails when the report does not show which data the decision is based on, and what was rejected."""
     page = Page(html(decision(), report_data()))
-    training = ["2026-02-08 00:00", "2026-05-03 00:00", "84 d", "804,517", "6,218", "0.77 %"]
+    training = ["2026-02-15 00:00", "2026-05-10 00:00", "84 d", "804,517", "6,218", "0.77 %"]
     assert page.row("Training")[1:] == training
-    assert page.row("Gap")[3] == "7 d"
     assert page.row("Hold-out")[4:] == ["58,264", "385", "0.66 %"]
-    assert page.row("Label delay")[2] == "2026-05-24 00:00"
+    assert page.row("Maturity of labels")[2] == "2026-05-24 00:00"
     assert page.row("Duplicate id")[1:] == ["412", "0.041 %", "transaction_id"]
     assert page.row("an amount below zero")[3] == "–"
     assert "2026-05-17 03:00 has no transactions" in page.texts["warnings"]
     bars = [element for element in page.elements if "bar" in element[1].get("class", "").split()]
-    assert len(bars) == 2 * 105  # each day from the start of training to the as-of time, twice
+    assert len(bars) == 2 * 98  # each day from the start of training to the as-of time, twice
     assert sum("pending" in attributes["class"] for _, attributes in bars) == 7  # fraud rates of the label delay
+
+
+def test_a_training_gap_is_shown_where_there_is_one() -> None:
+    """Fails when the report hides rows that neither model has seen, or shows a gap of no length."""
+    windows = run_windows(AS_OF, Settings.model_validate({"windows": {"training_gap_days": 7}}).windows)
+    gapped = decision(
+        training=span(windows.training_start, windows.training_end, 804_517, 6_218),
+        holdout=span(windows.holdout_start, windows.holdout_end, 58_264, 385),
+    )
+    assert Page(html(gapped, report_data())).row("Training gap")[3] == "7 d"
+    assert not [row for row in Page(html(decision(), report_data())).cells() if row[0] == "Training gap"]
 
 
 def test_slices_and_features_are_shown() -> None:

@@ -186,7 +186,8 @@ def test_a_champion_that_cannot_be_loaded(job: Job, tmp_path: Path) -> None:
     assert "version 1" in ran.json["error"]
     assert "rollback" in ran.json["error"]
     assert "Traceback" not in ran.stderr
-    assert len(list((tmp_path / "output").glob("decisions/**/*.json"))) == 1
+    log = tmp_path / "output" / "decisions" / "fraud_detection"
+    assert {path.name for path in log.iterdir()} == {"20260301T000000Z-opening.json", "20260301T000000Z.json"}
 
 
 def test_a_defect_shows_where_it_is_and_no_value_of_the_data(

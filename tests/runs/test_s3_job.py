@@ -162,4 +162,5 @@ def test_spark_reads_and_decides_alike_with_real_s3a(
     reads = [entry for entry in server.requests() if "/input/month=0" in entry and entry.startswith("GET")]
     assert reads
     assert SECRET not in ran.stdout + ran.stderr
-    assert bucket.names("output/decisions/") == ["output/decisions/fraud_detection/20260301T000000Z.json"]
+    log = "output/decisions/fraud_detection/"
+    assert bucket.names("output/decisions/") == [f"{log}20260301T000000Z-opening.json", f"{log}20260301T000000Z.json"]

@@ -1,6 +1,8 @@
 """Everything that the promotion rule weighs, measured in one go on the rows of one hold-out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +12,22 @@ from fraud_detection.evaluation.bootstrap import (
     floor_difference,
     one_sided_confidence,
     paired_difference,
-    per_look_confidence,
 )
-from fraud_detection.evaluation.metrics import average_precision, evaluate
-from fraud_detection.evaluation.slices import Mask, SliceMetrics, measure_slices, slice_masks
+from fraud_detection.evaluation.card_contributions import CardContributions, card_codes, card_contributions, score_ranks
+from fraud_detection.evaluation.harm import (
+    Change,
+    brier_change,
+    calibration_change,
+    card_precision_change,
+    slice_changes,
+)
+from fraud_detection.evaluation.metrics import average_precision, calibration_error, evaluate
+from fraud_detection.evaluation.slices import Mask, SliceMetrics, category_masks, measure_slices, slice_masks
 from fraud_detection.schema import Difference, Floor, Metrics
 from fraud_detection.settings import ComparisonSettings
+
+SHOWN_CONFIDENCE = 0.95
+"""Two-sided, of the bootstrap's interval that is shown beside the rule's own bound."""
 
 
 @dataclass(frozen=True)
@@ -31,54 +43,153 @@ class Holdout:
     """None where the data has no cards; then every transaction is its own."""
     new_card: Mask | None = None
     """See `slices.new_cards`; None leaves that slice out."""
+    categories: Mapping[str, ArrayLike] = field(default_factory=dict)
+    """By column the category of each row; each category is a slice."""
+
+    def masks(self) -> dict[str, Mask]:
+        """The slices."""
+        return slice_masks(self.amount, self.new_card) | category_masks(self.categories)
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What was measured; None where there is nothing to measure: no frauds, or no champion."""
+class Guardrail:
+    """A metric in which a challenger must not be worse, of both models, with the bounds of its change."""
 
-    champion: Metrics | None
-    challenger: Metrics | None
-    difference: Difference | None
-    """Against the champion; without one, against the floor."""
+    champion: float
+    challenger: float
+    change: Change | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger against the champion on one hold-out."""
+
+    champion: Metrics
+    challenger: Metrics
+    difference: Difference
+    contributions: CardContributions
+    guardrails: Mapping[str, Guardrail]
+    """By the name of the check."""
     slices: tuple[SliceMetrics, ...]
-    floor: Floor | None = None
-    """What the first champion has to exceed; None where there is a champion, or no frauds."""
+    slice_changes: Mapping[str, Change | None]
+    """By the name of the slice."""
 
 
-def assess(
-    holdout: Holdout, champion_score: ArrayLike | None, challenger_score: ArrayLike, rule: ComparisonSettings
-) -> Assessment:
-    """Measure both models (probabilities of fraud for the rows of the hold-out) and their difference."""
-    card = None if holdout.card is None else np.unique(np.asarray(holdout.card), return_inverse=True)[1]
-    if champion_score is None:
-        # There is no champion to displace: one test, whose error rate is not shared with later looks.
-        difference = floor_difference(
-            holdout.fraud,
-            holdout.amount,
+@dataclass(frozen=True)
+class FirstTest:
+    """A first champion against the floor on one hold-out."""
+
+    challenger: Metrics
+    difference: Difference
+    """Against the floor."""
+    floor: Floor
+    slices: tuple[SliceMetrics, ...]
+
+
+def compare(
+    holdout: Holdout, champion_score: ArrayLike, challenger_score: ArrayLike, rule: ComparisonSettings
+) -> Comparison | None:
+    """Measure both models (probabilities of fraud for the rows of the hold-out) and their difference.
+
+    None where nothing can be measured: no frauds, or nothing but frauds.
+    """
+    card, fraud = _codes(holdout.card), holdout.fraud
+    with ThreadPoolExecutor(1) as beside:  # the bootstrap takes as long as all the rest
+        _import_scipy()
+        resampled = beside.submit(
+            paired_difference,
+            fraud,
+            champion_score,
             challenger_score,
-            rule.first_champion_floor,
             card,
-            one_sided_confidence(rule.confidence),
+            SHOWN_CONFIDENCE,
             rule.resamples,
             rule.seed,
         )
-        champion, floor = None, _floor(holdout, rule.first_champion_floor)
-    else:
-        confidence = per_look_confidence(rule.confidence, rule.planned_looks)
-        difference = paired_difference(
-            holdout.fraud, champion_score, challenger_score, card, confidence, rule.resamples, rule.seed
-        )
-        champion, floor = evaluate(holdout.day, card, holdout.fraud, champion_score), None
-    masks = slice_masks(holdout.amount, holdout.new_card)
-    slices = measure_slices(masks, holdout.fraud, champion_score, challenger_score)
-    challenger = evaluate(holdout.day, card, holdout.fraud, challenger_score)
-    return Assessment(champion, challenger, difference, slices, floor)
+        return _compare(holdout, card, champion_score, challenger_score, resampled)
 
 
-def _floor(holdout: Holdout, multiple: float) -> Floor | None:
-    if not np.any(np.asarray(holdout.fraud) == 1):
+def _import_scipy() -> None:
+    """Before there are two threads: imports in both at once can deadlock."""
+    import scipy.sparse
+    import scipy.special  # noqa: F401
+
+
+def _compare(
+    holdout: Holdout,
+    card: ArrayLike | None,
+    champion_score: ArrayLike,
+    challenger_score: ArrayLike,
+    resampled: Future[Difference | None],
+) -> Comparison | None:
+    fraud = holdout.fraud
+    scores = (champion_score, challenger_score)
+    ranks = (score_ranks(champion_score)[0], score_ranks(challenger_score)[0])
+    champion, challenger = (
+        evaluate(holdout.day, card, fraud, score, rank) for score, rank in zip(scores, ranks, strict=True)
+    )
+    contributions = card_contributions(fraud, *ranks, card)
+    difference = resampled.result()
+    if champion is None or challenger is None or contributions is None or difference is None:
         return None
-    amount = average_precision(holdout.fraud, holdout.amount)
-    floor = float(first_champion_floor(amount, multiple))
-    return Floor(average_precision=floor, amount_average_precision=amount, multiple=multiple)
+    masks = holdout.masks()
+    guardrails = {
+        "card_precision_at_100": Guardrail(
+            champion.card_precision_at_100,
+            challenger.card_precision_at_100,
+            card_precision_change(holdout.day, fraud, *scores, card),
+        ),
+        "calibration": Guardrail(
+            calibration_error(fraud, champion_score),
+            calibration_error(fraud, challenger_score),
+            calibration_change(fraud, *scores, card),
+        ),
+        "brier": Guardrail(champion.brier, challenger.brier, brier_change(fraud, *scores, card)),
+    }
+    return Comparison(
+        champion,
+        challenger,
+        difference,
+        contributions,
+        guardrails,
+        measure_slices(masks, fraud, *ranks),
+        slice_changes(masks, fraud, *ranks, card),
+    )
+
+
+def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) -> FirstTest | None:
+    """Measure a model where no champion is in service; None where nothing can be measured.
+
+    There is no champion to displace: one test, whose error rate is not shared with later looks.
+    """
+    card = _codes(holdout.card)
+    challenger = evaluate(holdout.day, card, holdout.fraud, score)
+    difference = floor_difference(
+        holdout.fraud,
+        holdout.amount,
+        score,
+        rule.first_champion_floor,
+        card,
+        one_sided_confidence(1 - rule.risk),
+        rule.resamples,
+        rule.seed,
+    )
+    if challenger is None or difference is None:
+        return None
+    return FirstTest(
+        challenger,
+        difference,
+        amount_floor(holdout.fraud, holdout.amount, rule),
+        measure_slices(holdout.masks(), holdout.fraud, None, score),
+    )
+
+
+def amount_floor(fraud: ArrayLike, amount: ArrayLike, rule: ComparisonSettings) -> Floor:
+    """What a first champion has to exceed on these rows: a multiple of ranking by amount."""
+    alone = average_precision(fraud, amount)
+    floor = float(first_champion_floor(alone, rule.first_champion_floor))
+    return Floor(average_precision=floor, amount_average_precision=alone, multiple=rule.first_champion_floor)
+
+
+def _codes(card: ArrayLike | None) -> ArrayLike | None:
+    return None if card is None else card_codes(card, np.shape(card)[0])[0]

@@ -5,11 +5,14 @@ probability is needed it says so. Equal scores are one group: no metric depends 
 is not defined for its input (no frauds, no genuine rows) is NaN.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fraud_detection.evaluation.card_contributions import card_codes, distinct_places, score_ranks, stable_order
 from fraud_detection.schema import Metrics
 
 Floats = NDArray[np.float64]
@@ -37,7 +40,13 @@ class CalibrationBin:
     fraud_rate: float
 
 
-def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probability: ArrayLike) -> Metrics | None:
+def evaluate(
+    day: ArrayLike,
+    card: ArrayLike | None,
+    fraud: ArrayLike,
+    probability: ArrayLike,
+    rank: ArrayLike | None = None,
+) -> Metrics | None:
     """All metrics of a model; None where there are no frauds or nothing but frauds, so that nothing can be measured.
 
     Args:
@@ -45,13 +54,15 @@ def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probabili
         card: the card of each row; None where the data has no cards, then every transaction is its own.
         fraud: 0 or 1.
         probability: the model's, in [0, 1].
+        rank: what `score_ranks` gives for it, from whoever has ranked it already.
     """
     labels = _fraud(fraud)
     if labels.all() or not labels.any():
         return None
+    rank = score_ranks(probability)[0] if rank is None else rank
     return Metrics(
-        average_precision=average_precision(fraud, probability),
-        roc_auc=roc_auc(fraud, probability),
+        average_precision=average_precision(fraud, rank),
+        roc_auc=roc_auc(fraud, rank),
         card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k=100),
         brier=brier(fraud, probability),
     )
@@ -89,6 +100,14 @@ def brier(fraud: ArrayLike, probability: ArrayLike) -> float:
     return float(np.mean(squared_errors(fraud, probability)))
 
 
+def calibration_error(fraud: ArrayLike, probability: ArrayLike) -> float:
+    """|Σ probability / Σ fraud − 1|, calibration in the large: 0 where as many frauds are expected as there are."""
+    labels = _fraud(fraud)
+    return (
+        float(abs(np.sum(np.asarray(probability, np.float64)) / labels.sum() - 1.0)) if labels.any() else float("nan")
+    )
+
+
 def card_precision_at_k(
     day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
 ) -> float:
@@ -106,22 +125,51 @@ def card_precision_by_day(
     day, and compromised where one of its transactions of the day is a fraud. A card so found is not looked at again on
     later days. The divisor is k also on a day with fewer cards. Of equally suspicious cards the smaller id comes first.
     """
+    return np.array([len(hits) / k for hits in _hits_by_day(day, card, fraud, score, k)])
+
+
+def cards_found(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+) -> NDArray[np.intp]:
+    """The compromised cards that `card_precision_by_day` counts: places in the sorted distinct cards, each once."""
+    return np.concatenate([np.zeros(0, np.intp), *_hits_by_day(day, card, fraud, score, k)])
+
+
+def _hits_by_day(
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int
+) -> Iterator[NDArray[np.intp]]:
+    """The compromised cards among the k most suspicious ones of each day, days ascending."""
     days, fraud, score = np.asarray(day), _fraud(fraud), np.asarray(score, np.float64)
-    card = np.arange(len(score)) if card is None else card
-    ids, cards = np.unique(np.asarray(card), return_inverse=True)
-    found = np.zeros(len(ids), dtype=np.bool_)
-    precisions = []
-    for today in np.unique(days):
-        rows = np.flatnonzero((days == today) & ~found[cards])
-        seen, local = np.unique(cards[rows], return_inverse=True)
-        highest = np.full(len(seen), -np.inf)
+    cards, count = card_codes(card, len(score))
+    found = np.zeros(count, dtype=np.bool_)
+    for today in _rows_by_day(days):
+        rows = today[~found[cards[today]]]
+        local, distinct = distinct_places(cards[rows])
+        seen, highest = np.empty(distinct, np.intp), np.full(distinct, -np.inf)
+        seen[local] = cards[rows]
         np.maximum.at(highest, local, score[rows])
-        compromised = np.bincount(local, weights=fraud[rows], minlength=len(seen)) > 0
-        top = np.argsort(-highest, kind="stable")[:k]
+        compromised = np.bincount(local, weights=fraud[rows], minlength=distinct) > 0
+        top = _largest(highest, k)
         hits = seen[top[compromised[top]]]
         found[hits] = True
-        precisions.append(len(hits) / k)
-    return np.array(precisions)
+        yield hits
+
+
+def _rows_by_day(days: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """The rows of each day, days ascending."""
+    place, count = distinct_places(days)
+    ends = np.cumsum(np.bincount(place, minlength=count))
+    return np.split(stable_order(place, count), ends)[:count]
+
+
+def _largest(values: Floats, k: int) -> NDArray[np.intp]:
+    """The places of the k largest values, largest first, of equal ones the earlier first."""
+    if len(values) <= k:
+        return np.argsort(-values, kind="stable")
+    limit = np.partition(values, len(values) - k)[len(values) - k]
+    among = np.flatnonzero(values >= limit)
+    best: NDArray[np.intp] = among[np.argsort(-values[among], kind="stable")[:k]]
+    return best
 
 
 def precision_recall_curve(fraud: ArrayLike, score: ArrayLike) -> PrecisionRecall:
@@ -154,10 +202,9 @@ def calibration(
 
 def _above(fraud: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """How many frauds and how many rows score at or above each distinct score, from the highest down."""
-    labels, scores = _fraud(fraud), np.asarray(score, np.float64)
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(scores) else np.zeros(0, np.intp)
-    return np.cumsum(labels[order])[last], last + 1.0
+    rank, count = score_ranks(score)
+    frauds = np.bincount(rank, weights=_fraud(fraud), minlength=count)[::-1]
+    return np.cumsum(frauds), np.cumsum(np.bincount(rank, minlength=count)[::-1], dtype=np.float64)
 
 
 def _fraud(fraud: ArrayLike) -> Floats:

@@ -45,6 +45,16 @@ def slice_masks(amount: ArrayLike, new_card: Mask | None) -> dict[str, Mask]:
     return masks if new_card is None else {**masks, "new_cards": new_card}
 
 
+def category_masks(categories: Mapping[str, ArrayLike]) -> dict[str, Mask]:
+    """Which rows have each value of each categorical column, by `column=value`; missing values are no slice."""
+    masks: dict[str, Mask] = {}
+    for column, values in categories.items():
+        named = np.array([None if value is None or value != value else str(value) for value in np.asarray(values)])
+        known = sorted({value for value in named if value is not None})
+        masks |= {f"{column}={value}": np.asarray(named == value) for value in known}
+    return masks
+
+
 def new_cards(
     transaction_time: NDArray[np.datetime64],
     first_seen: NDArray[np.datetime64],
@@ -69,8 +79,8 @@ def measure_slices(
     masks: Mapping[str, Mask], fraud: ArrayLike, champion_score: ArrayLike | None, challenger_score: ArrayLike
 ) -> tuple[SliceMetrics, ...]:
     """The average precision of both models in each slice."""
-    labels, challenger = np.asarray(fraud) == 1, np.asarray(challenger_score, np.float64)
-    champion = None if champion_score is None else np.asarray(champion_score, np.float64)
+    labels, challenger = np.asarray(fraud) == 1, np.asarray(challenger_score)
+    champion = None if champion_score is None else np.asarray(champion_score)
     measured = []
     for name, mask in masks.items():
         own = labels[mask]

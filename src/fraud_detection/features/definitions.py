@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from fraud_detection.settings import Columns
 
+FEATURE_VERSION = 1
+"""Raise it with any change by which a feature gets another value: candidates before and after it are not one recipe."""
+
 DAY = 86_400_000_000
 """Microseconds in a day."""
 HOUR = DAY // 24

@@ -1,11 +1,33 @@
 """When a challenger takes the champion's place.
 
-`precondition_failure` says, before anything is trained, why no decision is possible; `decide` applies the promotion
-rule to what was measured; `checks` declares every check, and `explain_decision` says why a decision came out as it did.
-Pure functions: evidence in, verdict out. How and why: `docs/decision.md`.
+`sequential` says when candidates are opened and looked at, and at what risk; `rule` checks what a look has measured;
+`checks` declares every check, and `explanation` says why a decision came out as it did. Pure functions: measurements
+in, checks out. How and why: `docs/promotion.md`.
 """
 
-from fraud_detection.promotion.explanation import explain_decision
-from fraud_detection.promotion.rule import Evidence, Verdict, decide, precondition_failure
+from fraud_detection.promotion.explanation import explain_checks, explain_decision, explain_measurement
+from fraud_detection.promotion.refit import check_refit, refit_line
+from fraud_detection.promotion.rule import (
+    Evidence,
+    check_first_champion,
+    check_first_champion_possible,
+    check_look,
+    check_training_possible,
+    shown_look,
+)
+from fraud_detection.promotion.summary import summarise
 
-__all__ = ["Evidence", "Verdict", "decide", "explain_decision", "precondition_failure"]
+__all__ = [
+    "Evidence",
+    "check_first_champion",
+    "check_first_champion_possible",
+    "check_look",
+    "check_refit",
+    "check_training_possible",
+    "explain_checks",
+    "explain_decision",
+    "explain_measurement",
+    "refit_line",
+    "shown_look",
+    "summarise",
+]

@@ -4,13 +4,14 @@ The promotion rule and the registry's late checks make their checks from this ta
 take their words from it; a test holds the tables of `docs/decision.md` to it.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Protocol
 
+from fraud_detection.evaluation.harm import Change, HarmVerdict
 from fraud_detection.evaluation.slices import SLICES
 from fraud_detection.schema import Check, Span
 from fraud_detection.settings import Settings
@@ -49,15 +50,28 @@ class Limit(Enum):
     """How a limit follows from the setting of a check, and for a relative limit from a value of the champion."""
 
     ABSOLUTE = "the setting; 0 without one"
+    HOLDOUT = "follows from the hold-out"
+    HISTORY = "follows from the data before, and from what chance moves"
     NONE = "no version"
     CHAMPION = "the champion's"
     CHAMPION_LESS_MARGIN = "the champion's − the setting"
+    CHAMPION_PLUS_MARGIN = "the champion's + the setting"
     CHAMPION_PLUS_SHARE = "the champion's · (1 + the setting)"
 
 
 def _beyond(check: Check, _: Spans) -> str:
-    relation = "above" if CHECKS[check.name].relation is Relation.AT_MOST else "below"
+    known = definition(check.name)
+    relation = "above" if known is not None and known.relation is Relation.AT_MOST else "below"
     return f"{check.name.replace('_', ' ')} {_number(check.value)} {relation} {_number(check.limit)}"
+
+
+def _harm(check: Check, spans: Spans) -> str:
+    if check.high is None:  # a decision of an earlier release
+        return _beyond(check, spans)
+    return (
+        f"harm to {guarded(check)}: {_number(check.value)} where {_number(check.limit)} is accepted;"
+        f" at best the change is {check.high:+.2g} (95 % bound)"
+    )
 
 
 def _too_few_frauds(check: Check, spans: Spans) -> str:
@@ -75,12 +89,6 @@ def _too_small(check: Check, _: Spans) -> str:
         return "the difference is below zero"
     rounded = f"{limit:.3f}"
     return f"smaller than the minimum effect {rounded if float(rounded) == limit else _number(limit)}"
-
-
-def _champion_knows_holdout(check: Check, spans: Spans) -> str:
-    start = spans.holdout.start
-    until = start - timedelta(days=check.value or 0.0)
-    return f"the champion was trained until {until:%Y-%m-%d %H:%M}; the hold-out starts {start:%Y-%m-%d %H:%M}"
 
 
 def _champion_changed(check: Check, _: Spans) -> str:
@@ -107,20 +115,61 @@ class CheckDefinition:
     limit: Limit = Limit.ABSOLUTE
     failure: Callable[[Check, Spans], str] = _beyond
     """What is wrong where it failed."""
+    metric: str | None = None
+    """Of a guardrail, a test for harm: the metric in which the challenger must not be worse."""
+
+    @property
+    def is_guardrail(self) -> bool:
+        return self.metric is not None
 
     def limit_for(self, settings: Settings | None, champion: float | None) -> float | None:
         """The limit under these settings, for this value of the champion."""
         setting = 0.0 if self.setting is None else float(operator.attrgetter(self.setting)(settings))
         if self.limit is Limit.ABSOLUTE:
             return setting
-        if self.limit is Limit.NONE or champion is None:
+        if self.limit in (Limit.NONE, Limit.HISTORY, Limit.HOLDOUT) or champion is None:
             return None
-        if self.limit is Limit.CHAMPION:
-            return champion
-        return champion - setting if self.limit is Limit.CHAMPION_LESS_MARGIN else champion * (1 + setting)
+        relative = {
+            Limit.CHAMPION: champion,
+            Limit.CHAMPION_LESS_MARGIN: champion - setting,
+            Limit.CHAMPION_PLUS_MARGIN: champion + setting,
+            Limit.CHAMPION_PLUS_SHARE: champion * (1 + setting),
+        }
+        return relative[self.limit]
+
+
+def _slice_check(name: str, phrase: str) -> CheckDefinition:
+    return CheckDefinition(
+        name,
+        f"{phrase}: average precision not below the champion's less a margin",
+        Relation.AT_LEAST,
+        "comparison.slice_margin",
+        Limit.CHAMPION_LESS_MARGIN,
+        _harm,
+        f"average precision in “{phrase}”",
+    )
+
+
+def _health_check(name: str, phrase: str, relation: Relation) -> CheckDefinition:
+    return CheckDefinition(name, phrase, relation, limit=Limit.HISTORY)
 
 
 _DEFINITIONS = (
+    _health_check("volume_floor", "Not too few transactions for these hours of the week", Relation.AT_LEAST),
+    _health_check("volume_ceiling", "Not too many transactions for these hours of the week", Relation.AT_MOST),
+    _health_check("fraud_rate_floor", "No matured day with too few frauds", Relation.AT_LEAST),
+    _health_check("fraud_rate_ceiling", "No matured day with too many frauds", Relation.AT_MOST),
+    _health_check("label_delay", "Labels as soon as before: largest share known later", Relation.AT_MOST),
+    _health_check("known_frauds_kept", "Known frauds that are missing now", Relation.AT_MOST),
+    _health_check("known_labels_kept", "Known labels that are missing now", Relation.AT_MOST),
+    _health_check("input_psi", "The champion's inputs as in its training: largest PSI", Relation.AT_MOST),
+    _health_check("score_psi", "The champion's scores as in its training: PSI", Relation.AT_MOST),
+    CheckDefinition(
+        "no_leaking_feature",
+        "No input alone gives the frauds away: largest average precision of one",
+        Relation.AT_MOST,
+        "data_health.leaking_average_precision",
+    ),
     CheckDefinition(
         "training_frauds",
         "Enough frauds to train on",
@@ -136,22 +185,26 @@ _DEFINITIONS = (
         failure=_too_few_frauds,
     ),
     CheckDefinition(
-        "champion_before_holdout",
-        "Days between the champion's training and the hold-out",
-        Relation.AT_LEAST,
-        failure=_champion_knows_holdout,
-    ),
-    CheckDefinition(
         "first_champion_floor",
         "Significantly above the floor: lower bound of the difference",
         Relation.ABOVE,
         failure=lambda *_: "the lower bound is not above zero (comparison.first_champion_floor sets the floor)",
     ),
     CheckDefinition(
-        "difference_lower_bound",
-        "Significant: lower bound of the difference",
-        Relation.ABOVE,
-        failure=lambda *_: "the lower bound is not above zero",
+        "significance",
+        "Significant: signed root of the empirical likelihood ratio",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: f"not significant: R_EL {_of(check)}",
+    ),
+    CheckDefinition(
+        "unseen_cards",
+        "More than a pattern that no card of the hold-out has shown could cost: the difference",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: (
+            f"smaller than {check.limit or 0.0:.3f}, what a pattern could cost that no card of the hold-out has shown"
+        ),
     ),
     CheckDefinition(
         "minimum_effect",
@@ -166,6 +219,17 @@ _DEFINITIONS = (
         Relation.AT_LEAST,
         "comparison.card_precision_margin",
         Limit.CHAMPION_LESS_MARGIN,
+        _harm,
+        "card precision@100",
+    ),
+    CheckDefinition(
+        "calibration",
+        "Expected frauds as close to those found as the champion's, less a margin",
+        Relation.AT_MOST,
+        "comparison.calibration_margin",
+        Limit.CHAMPION_PLUS_MARGIN,
+        _harm,
+        "calibration",
     ),
     CheckDefinition(
         "brier",
@@ -173,23 +237,38 @@ _DEFINITIONS = (
         Relation.AT_MOST,
         "comparison.brier_margin",
         Limit.CHAMPION_PLUS_SHARE,
+        _harm,
+        "the Brier score",
     ),
-    *(
-        CheckDefinition(
-            f"{SLICE_PREFIX}{name}",
-            f"{phrase}: average precision not below the champion's less a margin",
-            Relation.AT_LEAST,
-            "comparison.slice_margin",
-            Limit.CHAMPION_LESS_MARGIN,
-        )
-        for name, phrase in SLICES.items()
+    *(_slice_check(f"{SLICE_PREFIX}{name}", phrase) for name, phrase in SLICES.items()),
+    CheckDefinition(
+        "refit_reloads",
+        "The refit's files, loaded back, are those that were trained: differing files",
+        Relation.EQUAL,
+        failure=lambda *_: "the refit's files cannot be loaded back",
+    ),
+    CheckDefinition(
+        "refit_average_precision",
+        "Average precision of the refit not below the winner's less .01",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: f"average precision {_number(check.value)} below {_number(check.limit)}",
+    ),
+    CheckDefinition(
+        "refit_agreement",
+        "Refit and winner rank the most suspicious 1 % of the rows alike: Spearman's correlation",
+        Relation.AT_LEAST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: (
+            f"rank correlation {_number(check.value)} of the most suspicious 1 % below {_number(check.limit)}"
+        ),
     ),
     CheckDefinition(
         "not_pinned",
-        "No version is pinned by a rollback",
+        "No version is pinned",
         Relation.EQUAL,
         limit=Limit.NONE,
-        failure=lambda *_: "the champion is pinned by a rollback",
+        failure=lambda *_: "the champion is pinned",
     ),
     CheckDefinition(
         "champion_unchanged",
@@ -208,6 +287,17 @@ _DEFINITIONS = (
 CHECKS = {definition.name: definition for definition in _DEFINITIONS}
 
 
+def definition(name: str) -> CheckDefinition | None:
+    """What is declared of a check; None where only another release knows it.
+
+    A slice of `comparison.slices` is named like its column and value, and is declared as all slices are.
+    """
+    if name.startswith(SLICE_PREFIX) and name not in CHECKS:
+        column, _, value = name.removeprefix(SLICE_PREFIX).partition("=")
+        return _slice_check(name, f"Rows with {column} {value}")
+    return CHECKS.get(name)
+
+
 def measure(name: str, value: float | None, settings: Settings | None = None, champion: float | None = None) -> Check:
     """Hold a value against the limit of a check.
 
@@ -221,20 +311,77 @@ def measure(name: str, value: float | None, settings: Settings | None = None, ch
     known = CHECKS[name]
     if value is None and known.relation is not Relation.EQUAL:
         return Check(name=name, value=None, limit=None, passed=True)
-    limit = known.limit_for(settings, champion)
-    return Check(name=name, value=value, limit=limit, passed=known.relation.holds(value, limit))
+    return measure_against(name, value, known.limit_for(settings, champion))
+
+
+def measure_against(name: str, value: float | None, limit: float | None) -> Check:
+    """Hold a value against a limit that follows from the hold-out."""
+    return Check(name=name, value=value, limit=limit, passed=CHECKS[name].relation.holds(value, limit))
+
+
+def measure_harm(name: str, value: float | None, change: Change | None, settings: Settings, champion: float) -> Check:
+    """Hold a change against the margin of a guardrail: it fails only if the challenger is surely worse than that.
+
+    Args:
+        name: of the check; its limit is relative to the champion.
+        value: the challenger's; None where there was nothing to measure, and the check passes.
+        change: of the same metric, with its bounds.
+        settings: hold the margin.
+        champion: the champion's value.
+    """
+    known = definition(name)
+    limit = None if known is None else known.limit_for(settings, champion)
+    if value is None or change is None or limit is None:
+        return Check(name=name, value=None, limit=None, passed=True)
+    verdict = change.verdict(abs(limit - champion))
+    return Check(
+        name=name,
+        value=value,
+        limit=limit,
+        passed=verdict is not HarmVerdict.HARMFUL,
+        undecided=verdict is HarmVerdict.UNDECIDED,
+        low=change.low if math.isfinite(change.low) else None,
+        high=change.high if math.isfinite(change.high) else None,
+    )
 
 
 def failure(check: Check, spans: Spans) -> str:
     """What is wrong where a check failed; also one that only another release knows."""
-    known = CHECKS.get(check.name)
+    known = definition(check.name)
     if known is None:
         return f"{check.name.replace('_', ' ')} failed: {_number(check.value)} against {_number(check.limit)}"
     return known.failure(check, spans)
 
 
+def guarded(check: Check) -> str:
+    """What a guardrail protects; its name where only another release knows it."""
+    known = definition(check.name)
+    return known.metric if known is not None and known.metric is not None else check.name.replace("_", " ")
+
+
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:.4g}"
+
+
+def _of(check: Check) -> str:
+    if check.value is None or check.limit is None:
+        return f"{_number(check.value)} of {_number(check.limit)}"
+    return " of ".join(told_apart(check.value, check.limit, decimals=2))
+
+
+def told_apart(value: float, *limits: float, decimals: int, sign: str = "") -> list[str]:
+    """A value and its limits with so many decimals, or as many as it takes to tell the value from each of them.
+
+    Every text that shows a value beside its limit takes both from here, so that all show the same digits.
+    """
+    others = [limit for limit in limits if limit != value]
+
+    def shown(number: float, digits: int) -> str:
+        return f"{number:{sign}.{digits}f}"
+
+    enough = (d for d in range(decimals, 9) if all(shown(value, d) != shown(other, d) for other in others))
+    digits = next(enough, decimals)
+    return [shown(number, digits) for number in (value, *limits)]
 
 
 def _version(value: float | None) -> str:

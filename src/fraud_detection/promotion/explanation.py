@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 
-from fraud_detection.promotion.checks import Spans, failure
-from fraud_detection.schema import Check, Decision, Difference, Floor
+from fraud_detection.promotion.checks import Spans, failure, guarded
+from fraud_detection.schema import Check, CheckVerdict, Decision, Difference, Floor
 
 _NAMED_FAILURES = 2  # in one line; the checks of the decision hold all
 
 
 def explain_checks(checks: Sequence[Check], spans: Spans) -> str:
-    """The checks that failed, the pin first, or that none did."""
+    """The checks that failed, the pin first; or that none did, and which guardrails have too few frauds to tell."""
     failed = sorted((check for check in checks if not check.passed), key=lambda check: check.name != "not_pinned")
     if not failed:
-        return "every check passed"
+        return _passed(checks)
     named = [failure(check, spans) for check in failed[:_NAMED_FAILURES]]
     unnamed = len(failed) - len(named)
     more = [f"{unnamed} more {'check' if unnamed == 1 else 'checks'} failed"] if unnamed else []
     return "; ".join([*named, *more])
+
+
+def _passed(checks: Sequence[Check]) -> str:
+    open_questions = [guarded(check) for check in checks if check.verdict is CheckVerdict.UNDECIDED]
+    if not open_questions:
+        return "every check passed"
+    named, unnamed = open_questions[:_NAMED_FAILURES], len(open_questions) - _NAMED_FAILURES
+    more = f" and {unnamed} more" if unnamed > 0 else ""
+    return f"no check failed; too few frauds to rule out harm to {', '.join(named)}{more}"
 
 
 def explain_measurement(difference: Difference, floor: Floor | None) -> str:

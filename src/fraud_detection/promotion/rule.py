@@ -1,106 +1,93 @@
 """The promotion rule: when a challenger takes the champion's place.
 
-Pure: evidence in, verdict out. Every check is in the verdict with its value and its limit, passed or not; the checks
-themselves are declared in `checks`. The rule is explained for users in `docs/decision.md`.
+Pure: measurements in, checks out. Every check is in the result with its value and its limit, passed or not; the checks
+themselves are declared in `checks`, and when a look is due says `sequential`. For users the rule is explained in
+`docs/promotion.md`.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-from fraud_detection.evaluation.assessment import Assessment
-from fraud_detection.evaluation.slices import SliceMetrics
-from fraud_detection.promotion.checks import SLICE_PREFIX, measure
-from fraud_detection.promotion.explanation import explain_checks, explain_measurement
-from fraud_detection.schema import Check, Difference, Metrics, Outcome, Span
+from fraud_detection.evaluation import Comparison, FirstTest
+from fraud_detection.promotion.checks import SLICE_PREFIX, measure, measure_against, measure_harm
+from fraud_detection.promotion.sequential import LookLimits
+from fraud_detection.schema import CandidateKey, Check, LookRecord, Span
 from fraud_detection.settings import Settings
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known before a run decides."""
+    """What a candidate was trained on, and compared on."""
 
     training: Span
     holdout: Span
-    champion_trained_until: datetime | None
-    """The end of the champion's training window; None where no champion is in service."""
-    pinned_version: int | None = None
-    """The version that a rollback has pinned."""
-    assessment: Assessment | None = None
-    """None while only `precondition_failure` is asked, before anything was trained."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome, the reason in one line, and every check that was made."""
-
-    outcome: Outcome
-    reason: str
-    checks: tuple[Check, ...]
-
-
-def precondition_failure(evidence: Evidence, settings: Settings) -> Verdict | None:
-    """Why no decision is possible, or None. It needs no assessment: ask before training, which may be in vain."""
-    checks = _prerequisites(evidence, settings)
-    if all(check.passed for check in checks):
-        return None
-    return Verdict(Outcome.NO_DECISION, explain_checks(checks, evidence), checks)
-
-
-def decide(evidence: Evidence, settings: Settings) -> Verdict:
-    """Promote the challenger, refuse it, or say why neither is possible.
-
-    Raises:
-        ValueError: a decision is possible, but the evidence holds no assessment, or none of the champion in service.
-    """
-    no_decision = precondition_failure(evidence, settings)
-    if no_decision is not None:
-        return no_decision
-    prerequisites, measured = _prerequisites(evidence, settings), evidence.assessment
-    if measured is None:
-        raise ValueError("the hold-out was not assessed; call assess() before decide()")
-    if measured.challenger is None or measured.difference is None:
-        return Verdict(Outcome.NO_DECISION, "the hold-out holds nothing but frauds", prerequisites)
-    if evidence.champion_trained_until is None:
-        checks = [measure("first_champion_floor", measured.difference.low)]
-    elif measured.champion is None:
-        raise ValueError("the champion in service was not assessed; give its scores to assess()")
-    else:
-        checks = _superiority(measured.difference, settings)
-        checks += _guardrails(measured.champion, measured.challenger, settings)
-        checks += [_slice(part, settings) for part in measured.slices]
-    checks.append(measure("not_pinned", evidence.pinned_version))
-    promoted = all(check.passed for check in checks)
-    reason = f"{explain_measurement(measured.difference, measured.floor)}; {explain_checks(checks, evidence)}"
-    return Verdict(Outcome.PROMOTED if promoted else Outcome.REFUSED, reason, (*prerequisites, *checks))
-
-
-def _prerequisites(evidence: Evidence, settings: Settings) -> tuple[Check, ...]:
-    checks = [
-        measure("training_frauds", evidence.training.frauds, settings),
+def check_first_champion_possible(evidence: Evidence, settings: Settings) -> tuple[Check, ...]:
+    """Whether a first champion can be judged on this hold-out at all: there is no decision if one of these fails."""
+    return (
+        *check_training_possible(evidence.training, settings),
         measure("holdout_frauds", evidence.holdout.frauds, settings),
-    ]
-    if evidence.champion_trained_until is not None:
-        gap = evidence.holdout.start - evidence.champion_trained_until
-        checks.append(measure("champion_before_holdout", gap / timedelta(days=1)))
-    return tuple(checks)
+    )
 
 
-def _superiority(difference: Difference, settings: Settings) -> list[Check]:
+def check_training_possible(training: Span, settings: Settings) -> tuple[Check, ...]:
+    """Whether a candidate can be trained at all."""
+    return (measure("training_frauds", training.frauds, settings),)
+
+
+def check_first_champion(measured: FirstTest) -> tuple[Check, ...]:
+    """The one test of a model where no champion is in service."""
+    return (measure("first_champion_floor", measured.difference.low),)
+
+
+def check_look(measured: Comparison, root: float, limits: LookLimits, settings: Settings) -> tuple[Check, ...]:
+    """What a look has to pass: that the challenger is better, by enough, and does no harm.
+
+    Args:
+        measured: on the rows of the look.
+        root: signed, of the empirical likelihood ratio.
+        limits: of the look.
+        settings: hold the margins.
+    """
+    difference = measured.contributions.difference
+    better = (
+        measure_against("significance", root, limits.root),
+        measure_against("unseen_cards", difference, limits.difference_for_unseen_cards),
+        measure("minimum_effect", difference, settings),
+    )
+    return (*better, *_guardrails(measured, settings), *_slices(measured, settings))
+
+
+def shown_look(looks: Sequence[LookRecord]) -> LookRecord | None:
+    """The look whose measurements a decision shows: the winner, else the one that speaks most for its candidate.
+
+    Among those that passed, or else among all, that is the one with the largest root, then difference, then the
+    youngest candidate. Each look has paid for its risk, so any choice among those that passed is valid.
+    """
+    return max(looks, key=_evidence, default=None)
+
+
+def _evidence(look: LookRecord) -> tuple[bool, float, float, CandidateKey]:
+    root = -math.inf if look.root is None else look.root
+    difference = -math.inf if look.difference is None else look.difference.value
+    return look.passed, root, difference, look.candidate
+
+
+def _guardrails(measured: Comparison, settings: Settings) -> list[Check]:
+    """Harm in what AP does not see. The area under the ROC curve is no guardrail: it moves the other way."""
     return [
-        measure("difference_lower_bound", difference.low),
-        measure("minimum_effect", difference.value, settings),
+        measure_harm(name, rail.challenger, rail.change, settings, rail.champion)
+        for name, rail in measured.guardrails.items()
     ]
 
 
-def _guardrails(champion: Metrics, challenger: Metrics, settings: Settings) -> list[Check]:
-    """Non-inferiority of what AP does not see. The area under the ROC curve is no guardrail: it moves the other way."""
-    return [
-        measure(name, getattr(challenger, name), settings, getattr(champion, name))
-        for name in ("card_precision_at_100", "brier")
-    ]
-
-
-def _slice(part: SliceMetrics, settings: Settings) -> Check:
-    enough = part.frauds >= settings.comparison.minimum_slice_frauds
-    measured = part.challenger if enough and part.champion is not None else None
-    return measure(f"{SLICE_PREFIX}{part.name}", measured, settings, part.champion)
+def _slices(measured: Comparison, settings: Settings) -> list[Check]:
+    found = []
+    for part in measured.slices:
+        enough = part.frauds >= settings.comparison.minimum_slice_frauds and part.champion is not None
+        value = part.challenger if enough else None
+        change = measured.slice_changes[part.name]
+        found.append(measure_harm(f"{SLICE_PREFIX}{part.name}", value, change, settings, part.champion or 0.0))
+    return found

@@ -4,9 +4,21 @@ MLflow is imported when it is first used, which takes seconds: see `connection.i
 """
 
 from fraud_detection.registry.aliases import Retirement
+from fraud_detection.registry.candidates import CandidateChangedError, CandidateLostError, NewCandidate
 from fraud_detection.registry.champion import Champion
 from fraud_detection.registry.lease import Leases
+from fraud_detection.registry.log_chain import VerifiedLog
 from fraud_detection.registry.recording import RunRecord
 from fraud_detection.registry.versions import Registry
 
-__all__ = ["Champion", "Leases", "Registry", "Retirement", "RunRecord"]
+__all__ = [
+    "CandidateChangedError",
+    "CandidateLostError",
+    "Champion",
+    "Leases",
+    "NewCandidate",
+    "Registry",
+    "Retirement",
+    "RunRecord",
+    "VerifiedLog",
+]

@@ -31,10 +31,15 @@ class _Change(Stored):
 
 
 class Pin(_Change):
-    """A user's choice of version; no run promotes another until it is removed."""
+    """A user's choice of version; nothing else is promoted until it is removed."""
 
     from_version: int | None  # None: no champion was in service
     to_version: int
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether it put another version into service; otherwise it keeps the one that was."""
+        return self.from_version != self.to_version
 
     @property
     def text(self) -> str:
@@ -140,6 +145,8 @@ def apply_pin(connection: Connection, name: str, pin: Pin, commands: Commands) -
             f" {listed(now.versions)}; pin another: {commands.rollback()}, or remove the pin: {commands.unpin}"
         )
     connection.client.set_registered_model_alias(name, CHAMPION, str(pin.to_version))
+    if not pin.rolls_back:
+        return
     if pin.from_version in now.versions:
         connection.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(pin.from_version))
     elif now.previous_champion in (None, pin.to_version):

@@ -29,10 +29,19 @@ class ModelVersionTags:
     training: Span
     sha256: str
     """Of the model's file."""
+    recipe: str | None = None
+    """See `recipe.recipe_hash`; versions of earlier releases have none."""
+    promoted_by: str | None = None
+    """The person who approved or promoted it, with the verb; None where a run promoted it."""
+    refit_of: datetime | None = None
+    """The label cut-off of the winner whose refit it is, of the same recipe; None where the winner itself serves."""
 
     def as_tags(self) -> dict[str, str]:
+        refit = {} if self.refit_of is None else {"refit_of": self.refit_of.isoformat()}
         span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
-        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | span
+        optional = {"recipe": self.recipe, "promoted_by": self.promoted_by}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | given | refit | span
 
     @classmethod
     def from_tags(cls, tags: dict[str, str]) -> Self:
@@ -43,7 +52,9 @@ class ModelVersionTags:
         """
         try:
             training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
-            return cls(datetime.fromisoformat(tags["as_of"]), training, tags["sha256"])
+            refit_of = datetime.fromisoformat(tags["refit_of"]) if "refit_of" in tags else None
+            as_of = datetime.fromisoformat(tags["as_of"])
+            return cls(as_of, training, tags["sha256"], tags.get("recipe"), tags.get("promoted_by"), refit_of)
         except KeyError as error:
             raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
         except (ValidationError, ValueError) as error:
@@ -135,6 +146,16 @@ def download(connection: Connection, root: str, name: str) -> bytes:
         if name in {Path(file.path).name for file in repository.list_artifacts()}:
             raise  # it exists; the service failed
         raise FraudDetectionError(f"{name} is missing under {connection.masked(root)}") from error
+
+
+def delete_artifacts(connection: Connection, root: str) -> None:
+    """Delete every artifact under a root; nothing where there is none."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    connection.open_artifacts()
+    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri, registry_uri=connection.uri)
+    for found in repository.list_artifacts():
+        repository.delete_artifacts(found.path)
 
 
 def _requirements() -> list[str]:

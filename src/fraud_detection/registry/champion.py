@@ -7,7 +7,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import ModelVersionTags, load_model
 from fraud_detection.registry.context import Context
-from fraud_detection.schema import Span
+from fraud_detection.schema import CandidateKey, Span
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class Champion:
     model: Model
     as_of: datetime
     training: Span
+    recipe: str | None = None
+    """See `recipe.recipe_hash`; a champion of an earlier release has none."""
+    refit_of: CandidateKey | None = None
+    """The winner whose refit it is; None where it was evaluated itself."""
 
 
 def load_version(context: Context, version: int, serving: int | None) -> Champion:
@@ -45,4 +49,7 @@ def load_version(context: Context, version: int, serving: int | None) -> Champio
             f"version {version} of {name} in MLflow at {connection.shown_uri} cannot be loaded: {error}; restore its"
             f" artifacts, or put another version into service: {commands.rollback()}{without_another}"
         ) from error
-    return Champion(version, str(found.run_id), model, tags.as_of, tags.training)
+    winner = None
+    if tags.refit_of is not None and tags.recipe is not None:
+        winner = CandidateKey(tags.refit_of, tags.recipe)
+    return Champion(version, str(found.run_id), model, tags.as_of, tags.training, tags.recipe, winner)

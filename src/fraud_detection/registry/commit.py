@@ -9,41 +9,43 @@ holder of the model's lease takes these steps.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.promotion.checks import failure, measure
-from fraud_detection.registry.aliases import CHAMPION, PREVIOUS_CHAMPION, apply_pin, delete_change, service
-from fraud_detection.registry.artifacts import ModelVersionTags, download, load_model
-from fraud_detection.registry.connection import Connection
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.promotion import summarise
+from fraud_detection.promotion.checks import measure
+from fraud_detection.registry.artifacts import ModelVersionTags
+from fraud_detection.registry.candidates import delete as delete_candidate
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.log_chain import append
+from fraud_detection.registry.registration import (
+    CLOSED,
+    INTENT_FILE,
+    INTENT_TAG,
+    OUTCOME_TAG,
+    LoggedModel,
+    Registration,
+    check_service,
+    discard_version,
+    end_retirement,
+    lost_intent,
+    read_artifact,
+    recall_version,
+    register_version,
+    set_champion,
+    set_previous_champion,
+    verify_version,
+)
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.schema import Check, Decision, Outcome, Stored
 
-INTENT_FILE = "intent.json"
-VERIFICATION_FILE = "verification.parquet"
 PUBLICATION_FILE = "publication.json"
-SCORE = "expected_score"
-"""The last column of the verification file: what the model scored when it was compared. The others are its inputs."""
-
-INTENT_TAG = "fraud_detection.intent"
-OUTCOME_TAG = "fraud_detection.outcome"
-OPEN, CLOSED = "open", "closed"
 SUPERSEDED = "superseded"
 """Outcome of a run whose as-of time another run had decided before."""
-
-
-class LoggedModel(Stored):
-    """The files that a promotion is going to register."""
-
-    model_id: str  # MLflow's
-    sha256: str
 
 
 class Intent(Stored):
@@ -54,47 +56,53 @@ class Intent(Stored):
     publishes: bool = False  # whether there is a publication file; runs of earlier releases have none
 
 
-@dataclass
-class Commit:
-    """The state of an intent between two steps."""
+@dataclass(kw_only=True)
+class Commit(Registration):
+    """The state of a run's intent between two steps."""
 
-    context: Context
-    lease: Lease
-    run_id: str
-    root: str  # of the MLflow run's artifacts
     intent: Intent
-    sample: pd.DataFrame | None
     decision: Decision
     """As intended, until a late check refuses; as in the decision log, once it is written."""
-    written: bool = False
-    version: int | None = None
 
     @property
-    def name(self) -> str:
-        return self.context.name
-
-    @property
-    def connection(self) -> Connection:
-        return self.context.connection
+    def compared(self) -> int | None:
+        return self.decision.champion_version
 
     @property
     def model(self) -> LoggedModel:
-        """The files to register."""
         if self.intent.model is None:
             raise FraudDetectionError(f"MLflow run {self.run_id} intends a promotion without a model; delete the run")
         return self.intent.model
 
     @property
     def promoting(self) -> bool:
-        """Whether there is still something to bring into service."""
         return self.decision.outcome is Outcome.PROMOTED and not self.written
 
     @property
-    def client(self) -> Any:  # noqa: ANN401  (MLflow ships no types)
-        return self.context.connection.client
+    def registers(self) -> bool:
+        return self.intent.model is not None
+
+    @property
+    def promoted(self) -> int | None:
+        return self.decision.version if _own(self) else None
+
+    @property
+    def tags(self) -> ModelVersionTags:
+        decision, refit = self.decision, self.decision.refit
+        winner = refit.winner.label_cutoff if refit is not None and refit.serves else None
+        return ModelVersionTags(
+            decision.as_of, decision.served_training, self.model.sha256, self.model.recipe, refit_of=winner
+        )
+
+    @property
+    def description(self) -> str:
+        return summarise(self.decision)
+
+    @property
+    def spans(self) -> Decision:
+        return self.decision
 
     def refuse(self, check: Check, reason: str) -> None:
-        """Refuse because of a late check."""
         checks = _merged(self.decision.checks, check)
         update = {"outcome": Outcome.REFUSED, "reason": reason, "checks": checks, "version": None}
         self.decision = self.decision.model_copy(update=update)
@@ -105,90 +113,6 @@ def recall_decision(run: Commit) -> None:
     found = run.context.log.find(run.intent.decision.as_of)
     if found is not None:
         run.decision, run.written = found, True
-
-
-def recall_version(run: Commit) -> None:
-    """Find the version that the run registered before it was killed."""
-    if run.promoting:
-        run.version = next(iter(_versions(run)), None)
-
-
-def check_service(run: Commit) -> None:
-    """Refuse if the champion is no longer the one compared with, or if a version is pinned.
-
-    If this version is in service already, the pinned one is put back.
-    """
-    if not run.promoting:
-        return
-    compared = run.decision.champion_version
-    now = service(run.connection, run.name)
-    now.require_readable_tag(run.context.commands)
-    moved = run.version is not None and now.champion == run.version
-    if now.pin is not None:
-        if moved:
-            apply_pin(run.connection, run.name, now.pin, run.context.commands)
-        reason = f"{now.pin.text}; automatic promotion resumes with: {run.context.commands.unpin}"
-        run.refuse(measure("not_pinned", now.pin.to_version), reason)
-    elif not moved:
-        check = measure("champion_unchanged", now.champion, champion=compared)
-        if not check.passed:
-            run.refuse(check, failure(check, run.decision))
-
-
-def register_version(run: Commit) -> None:
-    """Make the logged model a version, unless the run has one already.
-
-    A request that is sent twice may make two: the oldest stays.
-    """
-    if not run.promoting:
-        return
-    if run.version is None:
-        _create_version(run)
-    run.version, *surplus = _versions(run)
-    for version in surplus:
-        run.client.delete_model_version(run.name, str(version))
-
-
-def verify_version(run: Commit) -> None:
-    """Refuse if the registered files do not score exactly what the compared model scored."""
-    if not run.promoting or run.version is None:
-        return
-    rows = _verification(run) if run.sample is None else run.sample
-    try:
-        model = load_model(run.connection, run.name, run.version, run.model.sha256)
-    except ServiceUnavailableError:
-        raise
-    except FraudDetectionError as error:
-        check = measure("registered_model_identical", None)
-        reason = f"the registered model cannot be loaded: {error}"
-    else:
-        scores = model.predict(rows.drop(columns=SCORE))
-        different = int(np.count_nonzero(scores != rows[SCORE].to_numpy()))
-        check = measure("registered_model_identical", different)
-        reason = f"the registered model scores {different} of {len(rows)} rows differently"
-    if not check.passed:
-        run.refuse(check, reason)
-
-
-def set_previous_champion(run: Commit) -> None:
-    """Keep the champion that is about to be replaced, for a rollback."""
-    if run.promoting and run.decision.champion_version is not None:
-        _set_alias(run, PREVIOUS_CHAMPION, run.decision.champion_version)
-
-
-def set_champion(run: Commit) -> None:
-    """Bring the version into service."""
-    if run.promoting and run.version is not None:
-        _set_alias(run, CHAMPION, run.version)
-
-
-def end_retirement(run: Commit) -> None:
-    """Remove the retirement whose place the version has taken."""
-    if not run.promoting:
-        return
-    retirement = service(run.connection, run.name).retirement
-    if retirement is not None and retirement.version != run.version:  # this very version may be retired already
-        delete_change(run.connection, run.name)
 
 
 def write_decision(run: Commit) -> None:
@@ -205,33 +129,40 @@ def write_decision(run: Commit) -> None:
         )
         update = {"version": run.version, "checks": _merged(run.decision.checks, *passed)}
         run.decision = run.decision.model_copy(update=update)
-    if not run.context.log.write(run.decision):
+    written = append(run.context, run.lease, run.decision)
+    if written is None:
         recall_decision(run)
+    else:
+        run.decision = written
     run.written = True
 
 
-def discard_version(run: Commit) -> None:
-    """Delete what was registered and then refused, or too late: each version that stays has been in service."""
-    if run.intent.model is None:
+def delete_retired_candidates(run: Commit) -> None:
+    """Delete the files of the candidates that the decision has retired, and those of a refit that does not serve.
+
+    Files of registered versions stay.
+    """
+    if not _own(run):
         return
-    promoted = run.decision.version if _own(run) else None
-    surplus = [version for version in _versions(run) if version != promoted]
-    champion = service(run.connection, run.name).champion if surplus else None
-    for version in surplus:
-        if version != champion:
-            run.client.delete_model_version(run.name, str(version))
+    keys = [retired.candidate for retired in run.decision.retired_candidates]
+    refit = run.intent.decision.refit
+    if refit is not None and not (refit.serves and run.decision.outcome is Outcome.PROMOTED):
+        keys.append(refit.refit.key)
+    for key in keys:
+        run.lease.require_held()
+        delete_candidate(run.context, key)
 
 
 def publish_decision(run: Commit) -> None:
     """Publish the report, which names the version, and what else the run leaves outside MLflow."""
     if not run.intent.publishes or not _own(run):
         return
-    content = _artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
+    content = read_artifact(run.connection, run.root, PUBLICATION_FILE, run.run_id)
     try:
         files = run.context.publish(run.decision, content)
     except ValidationError as error:
         cause = f"{PUBLICATION_FILE} is broken: {error.errors()[0]['msg']}"
-        raise _lost(run.connection, run.run_id, cause) from error
+        raise lost_intent(run.connection, run.run_id, cause) from error
     for name, file in files.items():
         run.client.log_text(run.run_id, file.decode(), name)
 
@@ -263,6 +194,7 @@ PROTOCOL: tuple[Callable[[Commit], None], ...] = (
     check_service,
     write_decision,
     discard_version,
+    delete_retired_candidates,
     publish_decision,
     close_run,
     close_intent,
@@ -313,12 +245,12 @@ def apply_intent(
 def resume_intent(context: Context, mlflow_run: Any) -> Decision:  # noqa: ANN401
     """Apply the open intent of a run that was killed."""
     connection = context.connection
-    content = _artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
+    content = read_artifact(connection, mlflow_run.info.artifact_uri, INTENT_FILE, mlflow_run.info.run_id)
     try:
         intent = Intent.model_validate_json(content)
     except ValidationError as error:
         cause = f"{INTENT_FILE} is broken: {error.errors()[0]['msg']}"
-        raise _lost(connection, mlflow_run.info.run_id, cause) from error
+        raise lost_intent(connection, mlflow_run.info.run_id, cause) from error
     return apply_intent(context, mlflow_run, intent)
 
 
@@ -338,69 +270,6 @@ def _discard_late_version(run: Commit) -> None:
 
 def _own(run: Commit) -> bool:
     return run.decision.run_id == run.run_id
-
-
-def _verification(run: Commit) -> pd.DataFrame:
-    return pd.read_parquet(BytesIO(_artifact(run.connection, run.root, VERIFICATION_FILE, run.run_id)))
-
-
-def _artifact(connection: Connection, root: str, name: str, run_id: str) -> bytes:
-    try:
-        return download(connection, root, name)
-    except ServiceUnavailableError:
-        raise
-    except FraudDetectionError as error:
-        raise _lost(connection, run_id, str(error)) from error
-
-
-def _lost(connection: Connection, run_id: str, cause: str) -> FraudDetectionError:
-    return FraudDetectionError(
-        f"MLflow run {run_id} at {connection.shown_uri} was killed while it registered its decision, and cannot be"
-        f" completed: {cause}; restore its artifacts, or give it up:"
-        f" MLFLOW_TRACKING_URI={connection.shown_uri} mlflow runs delete --run-id {run_id}"
-    )
-
-
-def _versions(run: Commit) -> list[int]:
-    """The versions made from the run's model, oldest first."""
-    found = run.client.search_model_versions(f"name = '{run.name}' and run_id = '{run.run_id}'")
-    return sorted(int(version.version) for version in found)
-
-
-def _create_version(run: Commit) -> None:
-    from mlflow.exceptions import MlflowException
-
-    tags = ModelVersionTags(run.decision.as_of, run.decision.training, run.model.sha256)
-    create = partial(
-        run.client.create_model_version,
-        run.name,
-        f"models:/{run.model.model_id}",
-        run_id=run.run_id,
-        model_id=run.model.model_id,
-        tags=tags.as_tags(),
-    )
-    try:
-        create()
-    except MlflowException as error:
-        # For a model that does not exist, MLflow's basic-auth answers as for one that the user may not read.
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
-            raise
-        _create_registered_model(run)
-        create()
-
-
-def _create_registered_model(run: Commit) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run.client.create_registered_model(run.name)
-    except MlflowException as error:  # a request may be sent twice
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _set_alias(run: Commit, alias: str, version: int) -> None:
-    run.client.set_registered_model_alias(run.name, alias, str(version))
 
 
 def _merged(checks: tuple[Check, ...], *late: Check) -> tuple[Check, ...]:

@@ -1,16 +1,19 @@
-"""The decision log: one object per decision, written once, in the output folder.
+"""The decision log: one object per entry, written once, in the output folder.
 
-    decisions/<model name>/20180822T000000Z.json                    what the run at that as-of time decided
+    decisions/<model name>/20180822T000000Z-opening.json            what the run at that as-of time was going to measure
+    decisions/<model name>/20180822T000000Z.json                    what it decided
     decisions/<model name>/20180823T091500123456Z-rollback.json     what a user did to the model in service
 
-It is the history: MLflow keeps no record of where an alias pointed before.
+It is the history: MLflow keeps no record of where an alias pointed before. Entries are linked: see `log_chain`.
 """
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.outputs import (
@@ -20,18 +23,34 @@ from fraud_detection.outputs import (
     intervention_file,
     is_decision,
     is_intervention,
+    is_opening,
+    opening_file,
+    time_in,
 )
 from fraud_detection.registry.aliases import Pin, Retirement
-from fraud_detection.schema import Decision, Outcome, Stored
+from fraud_detection.schedule import mark_schedule
+from fraud_detection.schema import CandidateKey, Decision, Opening, Outcome, Stored
 from fraud_detection.storage import Storage
+
+_READERS = 8
+"""Threads that read entries; the S3 client keeps ten connections."""
 
 
 class Action(StrEnum):
-    """What a user can do to the model in service."""
+    """What a user can do to the model in service, or to its log."""
 
     ROLLBACK = "rollback"
+    PIN = "pin"
     UNPIN = "unpin"
     RETIRE = "retire-champion"
+    APPROVE = "approve"
+    REJECT = "reject"
+    PROMOTE = "promote"  # an override: without a look that passed, or without waiting for it
+    ACCEPT_LOG = "accept-log"
+
+
+PROMOTIONS = (Action.APPROVE, Action.PROMOTE)
+"""They make a candidate a version, and put it into service."""
 
 
 class Intervention(Stored):
@@ -44,15 +63,29 @@ class Intervention(Stored):
     reason: str
     from_version: int | None  # None: no champion was in service
     to_version: int | None  # None: no champion is in service
-    pinned_at: datetime  # of the pin that a rollback set or an unpin removed; of a retirement its own time
+    # When the pin was set, or that which an unpin removed; when a candidate's promotion was requested; of anything else
+    # its own time.
+    pinned_at: datetime
+    candidate: CandidateKey | None = None  # that was approved, rejected or promoted
+    decision_as_of: datetime | None = None  # of the decision that an approval or a rejection answers
+    # SHA-256 of the log's entry before this one; where the log was accepted, of all that it held. The log fills it in.
+    previous_entry: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_its_release_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        content: dict[str, object] = write(self)
+        later = ("candidate", "decision_as_of", "previous_entry")
+        return {name: value for name, value in content.items() if name not in later or value is not None}
 
 
 Entry = Decision | Intervention
-_Entry = TypeVar("_Entry", Decision, Intervention)
+"""What happened."""
+LogEntry = Entry | Opening
+_Kind = TypeVar("_Kind", Decision, Intervention, Opening)
 
 
 class DecisionLog:
-    """The decisions of one model name, and the interventions of users between them."""
+    """The decisions of one model name with their openings, and the interventions of users between them."""
 
     def __init__(self, storage: Storage, model_name: str) -> None:
         self._storage = storage
@@ -78,17 +111,29 @@ class DecisionLog:
         before = [name for name in names if end is None or name < end]
         return self._read(max(before), Decision) if before else None
 
-    def write(self, decision: Decision) -> bool:
-        """Write the decision once. False, and nothing is written, if this as-of time is decided already."""
-        return self._write_once(_name(decision), decision)
+    def find_opening(self, as_of: datetime) -> Opening | None:
+        """What the run at `as_of` was going to measure, or None."""
+        return self._read(opening_file(self._model_name, as_of), Opening)
+
+    def newest_as_of(self) -> datetime | None:
+        """The latest as-of time that was opened or decided, or None."""
+        runs = (name for name in self.names() if is_decision(name) or is_opening(name))
+        return max(map(time_in, runs), default=None)
+
+    def write(self, entry: LogEntry) -> bool:
+        """Write the entry once. False, and nothing is written, if its as-of time or its pin has such an entry already.
+
+        Use `log_chain.append`, which links it.
+        """
+        return self._storage.write_once(entry_name(entry), stored_form(entry))
+
+    def mark_schedule(self, done: Intervention) -> None:
+        """Let the schedule start a run soon: a person has changed what serves or may be promoted."""
+        mark_schedule(self._storage, self._model_name, f"{done.action.value} at {done.at:%Y-%m-%d %H:%M}")
 
     def find_intervention(self, action: Action, pinned_at: datetime) -> Intervention | None:
         """What was done about the pin set at `pinned_at`, or None."""
         return self._read(intervention_file(self._model_name, action, pinned_at), Intervention)
-
-    def write_intervention(self, intervention: Intervention) -> bool:
-        """Write it once for each pin; False if it was written before."""
-        return self._write_once(_name(intervention), intervention)
 
     def history(self) -> tuple[Entry, ...]:
         """Every decision and intervention, in the order in which they came into force.
@@ -96,8 +141,45 @@ class DecisionLog:
         Raises:
             FraudDetectionError: an object is broken; it is named.
         """
-        entries = [self._entry(name) for name in self._storage.names(self._folder) if name.endswith(".json")]
-        return tuple(sorted(entries, key=lambda entry: (moment(entry), _name(entry))))
+        happened = self._parsed(name for name in self.names() if not is_opening(name))
+        return tuple(entry for entry in happened if not isinstance(entry, Opening))
+
+    def entries(self) -> tuple[LogEntry, ...]:
+        """Every entry, in the order in which they came into force.
+
+        Raises:
+            FraudDetectionError: an object is broken; it is named.
+        """
+        return self._parsed(self.names())
+
+    def unfinished_openings(self) -> tuple[Opening, ...]:
+        """The openings of runs that were killed before they decided, oldest first."""
+        names = set(self.names())
+        decided = {name.removesuffix(".json") + "-opening.json" for name in filter(is_decision, names)}
+        found = (self._read(name, Opening) for name in sorted(filter(is_opening, names - decided)))
+        return tuple(opening for opening in found if opening is not None)
+
+    def names(self) -> list[str]:
+        """The sorted names of all entries."""
+        return [name for name in self._storage.names(self._folder) if name.endswith(".json")]
+
+    def contents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The content of entries by name, read several at once.
+
+        Raises:
+            FraudDetectionError: one does not exist.
+        """
+        wanted = list(names)
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = dict(zip(wanted, readers.map(self._storage.read, wanted), strict=True))
+        for name, content in found.items():
+            if content is None:
+                raise FraudDetectionError(f"{self.url(name)} vanished while the log was read; run this again")
+        return {name: content for name, content in found.items() if content is not None}
+
+    def url(self, name: str) -> str:
+        """Where an entry is."""
+        return self._storage.url(name)
 
     def other_models(self) -> tuple[str, ...]:
         """The other model names that have decisions in the same storage, sorted."""
@@ -120,22 +202,31 @@ class DecisionLog:
         """
         return next((entry for entry in reversed(self.history()) if isinstance(entry, Intervention)), None)
 
-    def _entry(self, name: str) -> Entry:
-        if is_decision(name):
-            entry: Entry | None = self._read(name, Decision)
-        elif is_intervention(name):
-            entry = self._read(name, Intervention)
-        else:
-            url = self._storage.url(name)
-            raise FraudDetectionError(f"{url} is not named like a decision (20180822T000000Z.json); move it away")
-        if entry is None:
-            raise FraudDetectionError(f"{self._storage.url(name)} vanished while the history was read; read it again")
-        return entry
+    def parse(self, name: str, content: bytes) -> LogEntry:
+        """The entry of that name.
 
-    def _read(self, name: str, kind: type[_Entry]) -> _Entry | None:
+        Raises:
+            FraudDetectionError: it is none; it is named.
+        """
+        if is_decision(name):
+            return self._parse(name, content, Decision)
+        if is_opening(name):
+            return self._parse(name, content, Opening)
+        if is_intervention(name):
+            return self._parse(name, content, Intervention)
+        raise FraudDetectionError(
+            f"{self.url(name)} is not named like a decision (20180822T000000Z.json); move it away"
+        )
+
+    def _parsed(self, names: Iterable[str]) -> tuple[LogEntry, ...]:
+        found = [self.parse(name, content) for name, content in self.contents(names).items()]
+        return tuple(sorted(found, key=lambda entry: (entry_time(entry), entry_name(entry))))
+
+    def _read(self, name: str, kind: type[_Kind]) -> _Kind | None:
         content = self._storage.read(name)
-        if content is None:
-            return None
+        return None if content is None else self._parse(name, content, kind)
+
+    def _parse(self, name: str, content: bytes, kind: type[_Kind]) -> _Kind:
         try:
             entry = kind.model_validate_json(content)
         except ValidationError as error:
@@ -145,20 +236,17 @@ class DecisionLog:
                 f"{self._storage.url(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
                 f" ({len(content)} bytes found); restore it from a copy, or move it away to go on without it"
             ) from error
-        expected = _name(entry)
+        expected = entry_name(entry)
         if expected != name:
             raise FraudDetectionError(
                 f"{self._storage.url(name)} holds what belongs into {expected}; rename it, or move it away"
             )
         return entry
 
-    def _write_once(self, name: str, entry: Entry) -> bool:
-        return self._storage.write_once(name, entry.model_dump_json(indent=2).encode())
-
 
 def logged_change(entry: Intervention) -> Pin | Retirement | None:
-    """What the tag holds after this; None after an unpin."""
-    if entry.action is Action.ROLLBACK and entry.to_version is not None:
+    """What the tag holds after this; None if it sets neither a pin nor a retirement."""
+    if entry.action in (Action.ROLLBACK, Action.PIN) and entry.to_version is not None:
         return Pin(
             at=entry.at,
             who=entry.who,
@@ -172,20 +260,28 @@ def logged_change(entry: Intervention) -> Pin | Retirement | None:
 
 
 def changes_service(entry: Entry) -> bool:
-    """Whether it is a promotion, rollback or retirement."""
+    """Whether it is a promotion, by a run or a person, a rollback or a retirement."""
     if isinstance(entry, Decision):
         return entry.outcome is Outcome.PROMOTED
-    return entry.action is not Action.UNPIN
+    return entry.action in (Action.ROLLBACK, Action.RETIRE, *PROMOTIONS)
 
 
-def moment(entry: Entry) -> datetime:
-    """When it came into force."""
+def stored_form(entry: LogEntry) -> bytes:
+    """The content of the entry's object."""
+    return entry.model_dump_json(indent=2).encode()
+
+
+def entry_time(entry: LogEntry) -> datetime:
+    """When the entry came into force."""
     if isinstance(entry, Decision):
         return entry.committed_at or entry.decided_at
-    return entry.at
+    return entry.opened_at if isinstance(entry, Opening) else entry.at
 
 
-def _name(entry: Entry) -> str:
+def entry_name(entry: LogEntry) -> str:
+    """The name of the entry's object."""
     if isinstance(entry, Decision):
         return decision_file(entry.model_name, entry.as_of)
+    if isinstance(entry, Opening):
+        return opening_file(entry.model_name, entry.as_of)
     return intervention_file(entry.model_name, entry.action, entry.pinned_at)

@@ -12,25 +12,23 @@ import pandas as pd
 
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import digest, log_model
-from fraud_detection.registry.commit import (
+from fraud_detection.registry.commit import PUBLICATION_FILE, Intent, apply_intent, resume_intent
+from fraud_detection.registry.connection import Connection
+from fraud_detection.registry.context import Context
+from fraud_detection.registry.decision_log import Entry
+from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
+from fraud_detection.registry.promotion_by_hand import KIND, KIND_TAG, resume_promotion
+from fraud_detection.registry.registration import (
     INTENT_FILE,
     INTENT_TAG,
     OPEN,
-    PUBLICATION_FILE,
     SCORE,
     VERIFICATION_FILE,
-    Intent,
     LoggedModel,
-    apply_intent,
-    resume_intent,
 )
-from fraud_detection.registry.connection import Connection
-from fraud_detection.registry.context import Context
 from fraud_detection.registry.verification import generated_inputs
-from fraud_detection.schema import Decision, Metrics, Outcome
+from fraud_detection.schema import CandidateRecord, Decision, Metrics, Outcome
 
-_MODEL_TAG = "fraud_detection.model"
-_AS_OF_TAG = "fraud_detection.as_of"
 _LONGEST_RUN = timedelta(days=1)
 _LONGEST_VALUE = 5000  # of an MLflow parameter or tag
 _PARAMETERS_A_BATCH = 100
@@ -41,13 +39,15 @@ class RunRecord:
     """What a run logs beside its decision.
 
     Args:
-        challenger: the model to promote. Only promoted models are kept; any other can be trained again, bit for bit.
+        challenger: the model to promote.
+        candidate: what MLflow holds of it already: these files become the version. Without it they are logged now.
         publication: what to publish once the decision is final.
         parameters: nested settings.
         tags: to find the run by, such as the data's fingerprint and the code's revision.
     """
 
     challenger: Model | None = None
+    candidate: CandidateRecord | None = None
     publication: bytes | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def record_decision(context: Context, decision: Decision, record: RunRecord) -> 
     promotion = _promotion(decision, record.challenger)
     run = _create_run(context, decision, record.tags)
     given = decision.model_copy(update={"run_id": run.info.run_id})
-    model = None if promotion is None else _log_model(context.connection, given, promotion)
+    model = None if promotion is None else _logged_model(context.connection, given, promotion, record.candidate)
     intent = Intent(decision=given, model=model, publishes=record.publication is not None)
     _log_values(context.connection, given, record.parameters, model)
     files = {INTENT_FILE: intent.model_dump_json(indent=2).encode()}
@@ -79,10 +79,11 @@ def record_decision(context: Context, decision: Decision, record: RunRecord) -> 
     return apply_intent(context, run, intent, None if promotion is None else promotion.verification)
 
 
-def resume_open_intents(context: Context) -> tuple[Decision, ...]:
-    """Apply what killed runs left open, in the order in which they began; the decisions that stand."""
-    runs = _search_runs(context, f"tags.`{INTENT_TAG}` = '{OPEN}'")
-    return tuple(resume_intent(context, run) for run in sorted(runs, key=lambda run: int(run.info.start_time)))
+def resume_open_intents(context: Context) -> tuple[Entry, ...]:
+    """Apply what killed runs and commands left open, in the order in which they began; the entries that stand."""
+    runs = search_runs(context, f"tags.`{INTENT_TAG}` = '{OPEN}'")
+    entries = (_resume(context, run) for run in sorted(runs, key=lambda run: int(run.info.start_time)))
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def end_abandoned_runs(context: Context, as_of: datetime | None) -> None:
@@ -91,8 +92,8 @@ def end_abandoned_runs(context: Context, as_of: datetime | None) -> None:
     Younger runs of other as-of times may be alive.
     """
     oldest = (datetime.now(UTC) - _LONGEST_RUN).timestamp() * 1000
-    for run in _search_runs(context, "attributes.status = 'RUNNING'"):
-        same = as_of is not None and run.data.tags.get(_AS_OF_TAG) == _utc(as_of)
+    for run in search_runs(context, "attributes.status = 'RUNNING'"):
+        same = as_of is not None and run.data.tags.get(AS_OF_TAG) == utc(as_of)
         if INTENT_TAG not in run.data.tags and (same or run.info.start_time < oldest):
             context.connection.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -101,6 +102,10 @@ def loggable(connection: Connection, value: object) -> str:
     """A parameter or tag as MLflow may keep it: without passwords, and no longer than it allows."""
     text = connection.masked(str(value))
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _resume(context: Context, run: Any) -> Entry | None:  # noqa: ANN401
+    return (resume_promotion if run.data.tags.get(KIND_TAG) == KIND else resume_intent)(context, run)
 
 
 def _promotion(decision: Decision, challenger: Model | None) -> _Promotion | None:
@@ -115,8 +120,8 @@ def _promotion(decision: Decision, challenger: Model | None) -> _Promotion | Non
 def _create_run(context: Context, decision: Decision, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
     known = {
         "mlflow.runName": f"{context.name} {decision.as_of:%Y-%m-%d %H:%M}",
-        _MODEL_TAG: context.name,
-        _AS_OF_TAG: _utc(decision.as_of),
+        MODEL_TAG: context.name,
+        AS_OF_TAG: utc(decision.as_of),
         "fraud_detection.training": f"{decision.training.start.isoformat()}/{decision.training.end.isoformat()}",
         "fraud_detection.holdout": f"{decision.holdout.start.isoformat()}/{decision.holdout.end.isoformat()}",
     }
@@ -127,7 +132,12 @@ def _create_run(context: Context, decision: Decision, tags: Mapping[str, str]) -
     )
 
 
-def _log_model(connection: Connection, decision: Decision, promotion: _Promotion) -> LoggedModel:
+def _logged_model(
+    connection: Connection, decision: Decision, promotion: _Promotion, candidate: CandidateRecord | None
+) -> LoggedModel:
+    """The files to register: those of a candidate, or logged now."""
+    if candidate is not None:
+        return LoggedModel(model_id=candidate.model_id, sha256=candidate.sha256, recipe=candidate.key.recipe)
     inputs = promotion.verification.drop(columns=SCORE)
     model_id = log_model(connection, str(decision.run_id), promotion.model, inputs)
     return LoggedModel(model_id=model_id, sha256=digest(promotion.model.to_bytes()))
@@ -153,25 +163,6 @@ def _log_files(connection: Connection, run_id: str, files: Mapping[str, bytes]) 
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         connection.client.log_artifacts(run_id, folder)
-
-
-def _search_runs(context: Context, condition: str) -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = context.connection.client.search_runs(
-            [context.connection.experiment_id],
-            f"tags.`{_MODEL_TAG}` = '{context.name}' and {condition}",
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
 
 
 def _metrics(decision: Decision) -> dict[str, float]:

@@ -21,8 +21,17 @@ from fraud_detection.registry.aliases import (
     set_change,
 )
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, Entry, Intervention, changes_service, logged_change, moment
+from fraud_detection.registry.decision_log import (
+    PROMOTIONS,
+    Action,
+    Entry,
+    Intervention,
+    changes_service,
+    entry_time,
+    logged_change,
+)
 from fraud_detection.registry.lease import CLOCK_SKEW, Lease
+from fraud_detection.registry.log_chain import restore_head
 from fraud_detection.schema import Decision, Outcome
 
 
@@ -39,12 +48,14 @@ class LoggedService:
 def logged_service(history: Sequence[Entry]) -> LoggedService:
     """Repeat what each entry has changed, in the order in which they came into force.
 
-    - A promotion puts its version into service. `previous_champion` is the version that it was compared with; without
-      one it stays. A pin ends, and so does a retirement, except that of the promoted version itself.
+    - A promotion, by a run or a person, puts its version into service. `previous_champion` is the version that it was
+      compared with; without one it stays. A pin ends, and so does a retirement, except that of the promoted version
+      itself.
     - A rollback puts its version into service and pins it. `previous_champion` is the version that left; without one
       it stays, unless it is the version that returned: then there is none.
     - A retirement leaves no champion, and the retired version as `previous_champion`.
-    - An unpin ends the pin.
+    - A pin keeps the version in service.
+    - An unpin ends the pin. Accepting the log or rejecting a candidate changes nothing.
     """
     logged = reduce(_after, history, LoggedService())
     unpinned = {
@@ -61,7 +72,7 @@ def is_superseded(change: Pin | Retirement, history: Sequence[Entry]) -> bool:
     If so, the request was sent after its sender had lost the lease: a lease is taken over more than `CLOCK_SKEW` after
     the last request of its holder, and clocks differ by less.
     """
-    return any(moment(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
+    return any(entry_time(entry) > change.at + CLOCK_SKEW for entry in history if _changes_service_or_pin(entry))
 
 
 def restore_service(context: Context, lease: Lease) -> None:
@@ -107,35 +118,42 @@ def _restore_after_loss(context: Context, lease: Lease, discard: Callable[[Lease
     lease.release()
     with exclusive(context, "restoring what the decision log says", discard) as restoring:
         restore_service(context, restoring)
+        restore_head(context, restoring)
         discard(restoring)
 
 
 def _after(before: LoggedService, entry: Entry) -> LoggedService:
     if isinstance(entry, Decision):
-        return _after_promotion(before, entry) if entry.outcome is Outcome.PROMOTED else before
+        promoted = entry.outcome is Outcome.PROMOTED
+        return _after_promotion(before, entry.version, entry.champion_version) if promoted else before
+    if entry.action in PROMOTIONS:
+        return _after_promotion(before, entry.to_version, entry.from_version)
     change = logged_change(entry)
     if isinstance(change, Pin):
         return LoggedService(change.to_version, _previous_after_rollback(before, change), change)
     if isinstance(change, Retirement):
         return LoggedService(None, change.version, change)
-    return replace(before, change=None)
+    return replace(before, change=None) if entry.action is Action.UNPIN else before
 
 
-def _after_promotion(before: LoggedService, decision: Decision) -> LoggedService:
-    compared, change = decision.champion_version, before.change
-    stays = isinstance(change, Retirement) and change.version == decision.version
+def _after_promotion(before: LoggedService, version: int | None, compared: int | None) -> LoggedService:
+    change = before.change
+    stays = isinstance(change, Retirement) and change.version == version
     previous = before.previous_champion if compared is None else compared
-    return LoggedService(decision.version, previous, change if stays else None)
+    return LoggedService(version, previous, change if stays else None)
 
 
 def _previous_after_rollback(before: LoggedService, pin: Pin) -> int | None:
+    if not pin.rolls_back:
+        return before.previous_champion
     if pin.from_version is not None:
         return pin.from_version
     return None if before.previous_champion == pin.to_version else before.previous_champion
 
 
 def _changes_service_or_pin(entry: Entry) -> bool:
-    return isinstance(entry, Intervention) or changes_service(entry)
+    pins = isinstance(entry, Intervention) and entry.action in (Action.PIN, Action.UNPIN)
+    return pins or changes_service(entry)
 
 
 def _tag_requests(

@@ -1,4 +1,5 @@
-"""What a person does to the model in service: roll back, unpin, retire; and the finishing of what was killed.
+"""What a person does to the model in service or its log: roll back, pin, unpin, retire, accept; and the finishing of
+what was killed.
 
 A command first sets the tag of the registered model, then moves the aliases, then writes into the decision log. From
 the tag on nothing is promoted, and the next run or command finishes what is left.
@@ -22,16 +23,22 @@ from fraud_detection.registry.aliases import (
 )
 from fraud_detection.registry.champion import load_version
 from fraud_detection.registry.context import Context
-from fraud_detection.registry.decision_log import Action, Intervention
+from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.registry.lease import Lease
+from fraud_detection.registry.log_chain import (
+    LogMismatchError,
+    append,
+    content_digest,
+    verify_chain,
+    write_and_tag,
+)
 from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
 from fraud_detection.registry.restoration import exclusive, is_superseded, restore_service
-from fraud_detection.schema import Decision
 
 
 def rollback(context: Context, to: int | None, reason: str, who: str) -> Intervention:
     """Put an earlier version into service, and pin it; see `Registry.rollback`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.ROLLBACK and to in (None, finished.to_version):
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"rollback by {who}") as lease:
@@ -44,9 +51,29 @@ def rollback(context: Context, to: int | None, reason: str, who: str) -> Interve
         return _finish(context, pin, lease)
 
 
+def pin(context: Context, reason: str, who: str) -> Intervention:
+    """Keep the champion in service until an unpin; see `Registry.pin`."""
+    finished = finish_what_is_possible(context)
+    if finished is not None and finished.action is Action.PIN:
+        return finished  # requested before, and killed half-way
+    with context.connection.translate_errors(), exclusive(context, f"pin by {who}") as lease:
+        now = require_no_loss(context)
+        now.require_readable_tag(context.commands)
+        if now.pin is not None:
+            raise FraudDetectionError(
+                f"{context.name} is pinned already: {now.pin.text}; another version: {context.commands.rollback()}"
+            )
+        if now.champion is None:
+            raise FraudDetectionError(f"{context.name} has no champion to pin; train one: {context.commands.retrain}")
+        change = Pin(at=lease.now(), who=who, reason=reason, from_version=now.champion, to_version=now.champion)
+        lease.require_held()
+        set_change(context.connection, context.name, change)
+        return _finish(context, change, lease)
+
+
 def retire(context: Context, version: int, reason: str, who: str) -> Intervention:
     """Take the champion out of service without another; see `Registry.retire`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.RETIRE and finished.from_version == version:
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"retire-champion by {who}") as lease:
@@ -61,7 +88,7 @@ def retire(context: Context, version: int, reason: str, who: str) -> Interventio
 
 def unpin(context: Context, reason: str, who: str) -> Intervention:
     """Let automatic promotion resume; see `Registry.unpin`."""
-    finished = _finish_what_is_possible(context)
+    finished = finish_what_is_possible(context)
     if finished is not None and finished.action is Action.UNPIN:
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"unpin by {who}") as lease:
@@ -80,14 +107,37 @@ def unpin(context: Context, reason: str, who: str) -> Intervention:
             to_version=version,
             pinned_at=at if now.pin is None else now.pin.at,
         )
-        lease.require_held()
-        context.log.write_intervention(record)
+        written = append(context, lease, record)
         lease.require_held()
         delete_change(context.connection, context.name)
-        return record
+        return written or record
 
 
-def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decision, ...]:
+def accept_log(context: Context, reason: str, who: str) -> Intervention:
+    """Go on with a decision log that is not the one that was written; see `Registry.accept_log`."""
+    finish_what_is_possible(context)
+    with context.connection.translate_errors(), exclusive(context, f"accept-log by {who}") as lease:
+        try:
+            verify_chain(context)
+        except LogMismatchError:
+            now, at = service(context.connection, context.name), lease.now()
+            record = Intervention(
+                action=Action.ACCEPT_LOG,
+                model_name=context.name,
+                at=at,
+                who=who,
+                reason=reason,
+                from_version=now.champion,
+                to_version=now.champion,
+                pinned_at=at,
+                previous_entry=content_digest(context.log),
+            )
+            write_and_tag(context, lease, record)
+            return record
+    raise FraudDetectionError(f"the decision log of {context.name} is the one that was written; nothing to accept")
+
+
+def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Entry, ...]:
     """Finish what killed runs and commands left unfinished; see `Registry.resume_open_intents`."""
     with context.connection.translate_errors():
         _finish_change(context)
@@ -97,7 +147,7 @@ def resume_all(context: Context, as_of: datetime | None = None) -> tuple[Decisio
 
 
 def _finish_change(context: Context) -> Intervention | None:
-    """Finish the rollback, retirement or unpin that was killed half-way.
+    """Finish the rollback, pin, retirement or unpin that was killed half-way.
 
     Returns:
         What came into force.
@@ -119,7 +169,7 @@ def _finish_change(context: Context) -> Intervention | None:
         return _finish(context, change, lease)
 
 
-def _finish_what_is_possible(context: Context) -> Intervention | None:
+def finish_what_is_possible(context: Context) -> Intervention | None:
     """Finish what was killed, as far as possible: no person's command may depend on an earlier one, or on a run.
 
     Returns:
@@ -166,9 +216,7 @@ def _finish(context: Context, change: Pin | Retirement, lease: Lease) -> Interve
     elif service(context.connection, context.name).exists:
         apply_retirement(context.connection, context.name, change)
     record = _intervention(context.name, change)
-    lease.require_held()
-    context.log.write_intervention(record)
-    return record
+    return append(context, lease, record) or record
 
 
 def _rollback_target(context: Context, now: Service, to: int | None) -> int:
@@ -176,7 +224,7 @@ def _rollback_target(context: Context, now: Service, to: int | None) -> int:
     if not now.versions:
         require_no_loss(context)
         raise FraudDetectionError(f"{name} has no champion to roll back; train one: {commands.retrain}")
-    if to is None and now.pin is not None:
+    if to is None and now.pin is not None and now.pin.rolls_back:
         raise FraudDetectionError(
             f"{name} was rolled back already: {now.pin.text}; automatic promotion resumes with:"
             f" {commands.unpin}; another version: {commands.rollback()}"
@@ -219,7 +267,9 @@ def _require_to_be_champion(context: Context, now: Service, version: int) -> Non
 
 
 def _action(change: Pin | Retirement) -> Action:
-    return Action.ROLLBACK if isinstance(change, Pin) else Action.RETIRE
+    if isinstance(change, Retirement):
+        return Action.RETIRE
+    return Action.ROLLBACK if change.rolls_back else Action.PIN
 
 
 def _intervention(name: str, change: Pin | Retirement) -> Intervention:

@@ -3,16 +3,21 @@
 from datetime import datetime
 
 from fraud_detection.commands import Commands
-from fraud_detection.registry import rollback
+from fraud_detection.model.model import Model
+from fraud_detection.registry import approvals, candidates, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
+from fraud_detection.registry.candidates import NewCandidate
 from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context, Publish
-from fraud_detection.registry.decision_log import DecisionLog, Intervention
+from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
 from fraud_detection.registry.lease import Leases
+from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
+from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
-from fraud_detection.schema import Decision
+from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
+from fraud_detection.settings import Promotion
 
 
 class Registry:
@@ -117,8 +122,8 @@ class Registry:
             end_abandoned_runs(self._context, decision.as_of)
             return record_decision(self._context, decision, record)
 
-    def resume_open_intents(self, as_of: datetime | None = None) -> tuple[Decision, ...]:
-        """Finish what killed runs and rollbacks left unfinished, and return the decisions that came into force.
+    def resume_open_intents(self, as_of: datetime | None = None) -> tuple[Entry, ...]:
+        """Finish what killed runs and commands left unfinished, and return the entries that came into force.
 
         Args:
             as_of: the as-of time of the run that asks. Runs of this time that were killed before they had an intent
@@ -140,6 +145,14 @@ class Registry:
         """
         return rollback.rollback(self._context, to, reason, who)
 
+    def pin(self, reason: str, who: str) -> Intervention:
+        """Keep the champion in service: nothing is promoted until an unpin.
+
+        Raises:
+            FraudDetectionError: no champion is in service, or a version is pinned already.
+        """
+        return rollback.pin(self._context, reason, who)
+
     def retire(self, version: int, reason: str, who: str) -> Intervention:
         """Take the champion out of service without another: the next run trains a first champion.
 
@@ -155,6 +168,116 @@ class Registry:
             FraudDetectionError: another version is in service, or none ever was.
         """
         return rollback.retire(self._context, version, reason, who)
+
+    def approve(self, candidate: str, reason: str, who: str, settings: Promotion) -> Intervention:
+        """Promote a candidate that has passed a look and waits for approval.
+
+        Args:
+            candidate: its name, see `candidate_names`.
+            reason: why, for the log.
+            who: for the log.
+            settings: with the change freeze, and how long a winner waits.
+
+        Raises:
+            FraudDetectionError: it does not wait (any longer), promotions are frozen, a version is pinned, the champion
+                has changed, or the model is lost or is not the one that was compared.
+        """
+        return approvals.approve(self._context, candidate, reason, who, settings)
+
+    def reject(self, candidate: str, reason: str, who: str) -> Intervention:
+        """Take a candidate out of shadow: no look is taken at it any more, and the next run deletes its files.
+
+        Raises:
+            FraudDetectionError: there is no such candidate, or it is retired, rejected or promoted already.
+        """
+        return approvals.reject(self._context, candidate, reason, who)
+
+    def promote(self, candidate: str, reason: str, who: str) -> Intervention:
+        """Promote a candidate as an override: whatever its looks say, and during a change freeze.
+
+        Raises:
+            FraudDetectionError: there is no such candidate, it is retired, rejected or promoted already, its model is
+                lost, or a version is pinned.
+        """
+        return approvals.promote(self._context, candidate, reason, who)
+
+    def verified_log(self, since: datetime | None = None) -> VerifiedLog:
+        """The entries of the decision log since then, by the times in their names, and all interventions.
+
+        Args:
+            since: see `log_view.recent_since`; None reads the whole log.
+
+        Raises:
+            LogMismatchError: entries are missing, were changed or do not follow from the others; the message names
+                them, and the command that accepts the log as it is.
+        """
+        with self._context.connection.translate_errors():
+            return verify_chain(self._context, since)
+
+    def write_opening(self, opening: Opening, head: str) -> Opening:
+        """Record what a run is going to measure; from then on its looks are charged.
+
+        Args:
+            opening: `opened_at` and `previous_entry` are filled in here.
+            head: of the log from which the looks were found to be due (`VerifiedLog.head`).
+
+        Returns:
+            The opening of this as-of time: the same, or an earlier one. Only its looks may be measured.
+
+        Raises:
+            LogMovedError: another process has written into the log meanwhile; a retry can succeed.
+        """
+        with self._context.connection.translate_errors():
+            return write_opening(self._context, opening, head)
+
+    def freeze_candidate(self, candidate: NewCandidate, model: Model) -> CandidateRecord:
+        """Keep the model of a candidate in an MLflow run of its own.
+
+        A run of that key is reused if it holds the same model. If it holds another, the data have changed since, before
+        the candidate was opened in the log: it is replaced.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.freeze(self._context, candidate, model)
+
+    def load_candidate(self, record: CandidateRecord) -> Model:
+        """The model of a candidate.
+
+        Raises:
+            CandidateLostError: it is missing or damaged; train it again, then `restore_candidate`.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.load(self._context, record)
+
+    def locate_candidate(self, record: CandidateRecord) -> CandidateRecord:
+        """The record with the run and the model that hold the candidate now: another run's, if it was restored.
+
+        Raises:
+            CandidateLostError: none does.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.locate(self._context, record)
+
+    def restore_candidate(self, record: CandidateRecord, model: Model) -> CandidateRecord:
+        """Keep the model of a lost candidate again, trained once more.
+
+        Raises:
+            CandidateChangedError: it is another model; the candidate cannot be looked at any more.
+        """
+        with self._context.connection.translate_errors():
+            return candidates.restore(self._context, record, model)
+
+    def delete_candidate(self, key: CandidateKey) -> None:
+        """Delete the files of a retired candidate; those of a registered version stay."""
+        with self._context.connection.translate_errors():
+            candidates.delete(self._context, key)
+
+    def accept_log(self, reason: str, who: str) -> Intervention:
+        """Go on with a decision log that is not the one that was written: what it holds counts from now on.
+
+        Raises:
+            FraudDetectionError: the log is the one that was written.
+        """
+        return rollback.accept_log(self._context, reason, who)
 
     def unpin(self, reason: str, who: str) -> Intervention:
         """Let automatic promotion resume; the same person with the same reason may repeat it.

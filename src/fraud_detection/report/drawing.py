@@ -1,14 +1,30 @@
 """The charts and counts of a report, without any row of data, so that they can be stored as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fraud_detection.evaluation import SliceMetrics
+from fraud_detection.model.attribution import Attribution
 from fraud_detection.report import plots
 from fraud_detection.report.data import FloatArray, ReportData
-from fraud_detection.schema import Decision
+from fraud_detection.report.shadow import Shadow, draw_shadow
+from fraud_detection.schema import Check, Decision
 from fraud_detection.settings import ComparisonSettings
+
+
+@dataclass(frozen=True)
+class LabelDelayCurve:
+    """When frauds became known, against the settings."""
+
+    dated: bool
+    """Whether the data have label times."""
+    plot: plots.Plot | None
+    maturity_days: int
+    label_delay_days: int
+    known_at_maturity: float | None
+    """The share of the frauds that were known then."""
+    frauds: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,20 @@ class Drawing:
     importances: Mapping[str, float]
     data_fingerprint: str | None
     rollback_command: str | None
-    unpin_command: str | None = None  # publications of earlier releases have none
+    # Publications of earlier releases have none of these.
+    unpin_command: str | None = None
+    override: str | None = None
+    attributions: tuple[Attribution, ...] = ()
+    attributed_rows: int = 0
+    card_precision: plots.Plot | None = None
+    shadow: Shadow | None = None
+    label_delays: LabelDelayCurve | None = None
+    health: tuple[Check, ...] = ()
+    """The checks of the data."""
+    volume_band: plots.Plot | None = None
+    """The transactions of the newest days, and between which limits they were expected."""
+    fraud_band: plots.Plot | None = None
+    """Likewise of the frauds of the matured days."""
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -60,6 +89,31 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         data_fingerprint=data.data_fingerprint,
         rollback_command=data.rollback_command,
         unpin_command=data.unpin_command,
+        override=data.override,
+        attributions=data.attributions,
+        attributed_rows=data.attributed_rows,
+        card_precision=plots.card_precision(data.card_precision) if data.card_precision is not None else None,
+        shadow=draw_shadow(data.shadow) if data.shadow is not None else None,
+        label_delays=_label_delays(data),
+        health=data.health.verdict.checks if data.health is not None else (),
+        volume_band=plots.count_band(data.health.volume) if data.health is not None else None,
+        fraud_band=plots.count_band(data.health.frauds) if data.health is not None else None,
+    )
+
+
+def _label_delays(data: ReportData) -> LabelDelayCurve | None:
+    if data.settings is None:
+        return None
+    windows, observed = data.settings.windows, data.label_delays
+    curve = LabelDelayCurve(observed is not None, None, windows.maturity_days, windows.label_delay_days, None, 0)
+    if observed is None or not observed.frauds:
+        return curve
+    before = observed.share[observed.hours <= 24 * windows.maturity_days]
+    return replace(
+        curve,
+        plot=plots.label_delays(observed, windows.maturity_days),
+        known_at_maturity=float(before[-1]) if len(before) else 0.0,
+        frauds=observed.frauds,
     )
 
 

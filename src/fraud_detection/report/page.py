@@ -1,15 +1,17 @@
 """The page: a decision and its measurements in words and charts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from fraud_detection.promotion.checks import CHECKS, Relation
+from fraud_detection.model.attribution import FIFTHS, Attribution
+from fraud_detection.promotion import shown_look
 from fraud_detection.report import plots, wording
+from fraud_detection.report.check_rows import check_tables
 from fraud_detection.report.drawing import Drawing
-from fraud_detection.schema import Check, Decision, Metrics, Outcome
+from fraud_detection.schema import Decision, LookRecord, Metrics, Outcome
 
 TOP_FEATURES = 15
 
@@ -20,9 +22,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
     What the drawing lacks is left out or named as missing, so every outcome has a complete page.
     """
     comparison = drawing.comparison
-    checks = _check_rows(decision.checks)
-    first = decision.champion_version is None
-    minimum_effect = comparison.minimum_effect if comparison and not first else None
+    look = shown_look(decision.looks)
     return _template().render(
         d=decision,
         drawing=drawing,
@@ -30,9 +30,11 @@ def render(decision: Decision, drawing: Drawing) -> str:
         verdict=_verdict(decision),
         opponent=_opponent(decision),
         metrics=_metric_rows(decision.champion, decision.challenger),
-        forest=plots.forest(decision.difference, minimum_effect) if decision.difference else None,
-        checks=checks,
-        check_summary=_check_summary(checks),
+        forest=plots.forest(decision.difference, _needed(decision, look, drawing)) if decision.difference else None,
+        look=look,
+        life=_life(decision, drawing),
+        checks=check_tables(decision.checks),
+        health=check_tables(drawing.health).conditions,
         curve_names=_curve_names(decision, drawing),
         precision_recall=drawing.precision_recall,
         calibration=drawing.calibration,
@@ -40,9 +42,26 @@ def render(decision: Decision, drawing: Drawing) -> str:
         timeline=drawing.timeline,
         spans=_span_rows(decision),
         importances=_importance_rows(drawing),
+        attributions=_attribution_rows(drawing.attributions),
         rollback=_rollback(decision, drawing),
         total_seconds=sum(decision.seconds.values()),
     )
+
+
+def _life(decision: Decision, drawing: Drawing) -> plots.Plot | None:
+    """The looks at the candidate; no next one is due at a candidate that serves."""
+    life = drawing.shadow.life if drawing.shadow is not None else None
+    return replace(life, marks=()) if life is not None and decision.outcome is Outcome.PROMOTED else life
+
+
+def _needed(decision: Decision, look: LookRecord | None, drawing: Drawing) -> float | None:
+    """The difference that the challenger had to reach; None for a first champion, whose floor is taken off already."""
+    if decision.champion_version is None:
+        return None
+    if look is not None and look.limits is not None:
+        needed = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
+        return needed if math.isfinite(needed) else None
+    return drawing.comparison.minimum_effect if drawing.comparison else None
 
 
 @cache
@@ -82,6 +101,8 @@ def _verdict(decision: Decision) -> _Verdict:
         case Outcome.PROMOTED:
             replaced = f"It replaces v{in_service}."
             return _Verdict("promoted", "✓", f"PROMOTED as{new}" if new else "PROMOTED", replaced)
+        case Outcome.NEEDS_REVIEW:
+            return _Verdict("needs-review", "?", "NEEDS REVIEW", f"The challenger waits for approval. {stays}")
         case Outcome.REFUSED:
             return _Verdict("refused", "✕", "REFUSED", stays)
         case _:
@@ -145,39 +166,6 @@ def _judgement(change: float, more_is_better: bool) -> str:
     return "better" if (change > 0) == more_is_better else "worse"
 
 
-@dataclass(frozen=True)
-class _CheckRow:
-    name: str
-    phrase: str
-    value: str
-    limit: str
-    role: str
-    result: str
-
-
-def _check_rows(checks: tuple[Check, ...]) -> list[_CheckRow]:
-    """Failed checks first, otherwise in the order in which they were made."""
-    return [_check_row(check) for check in sorted(checks, key=lambda check: check.passed)]
-
-
-def _check_row(check: Check) -> _CheckRow:
-    known = CHECKS.get(check.name)  # a decision may be of another release
-    phrase, relation = (known.phrase, known.relation) if known else (wording.words(check.name), None)
-    value, limit = wording.value_and_limit(check.value, check.limit)
-    if relation and check.limit is not None:
-        limit = f"{relation} {limit}"
-    role, result = ("passed", "✓ passed") if check.passed else ("failed", "✕ FAILED")
-    if check.passed and check.value is None and relation is not Relation.EQUAL:
-        role, result = "unmeasured", "– not measured"
-    return _CheckRow(check.name, phrase, value, limit, role, result)
-
-
-def _check_summary(rows: list[_CheckRow]) -> str:
-    counts = {role: sum(row.role == role for row in rows) for role in ("failed", "passed", "unmeasured")}
-    parts = [f"{counts['failed']} failed", f"{counts['passed']} passed", f"{counts['unmeasured']} not measured"]
-    return ", ".join(part for part in parts if not part.startswith("0 "))
-
-
 def _curve_names(decision: Decision, drawing: Drawing) -> dict[str, str]:
     version = f" v{decision.version}" if decision.version is not None else ""
     names = {
@@ -212,10 +200,12 @@ def _span_rows(decision: Decision) -> list[_SpanRow]:
     rows = []
     for role, label, start, end, span in (
         ("training", "Training", training.start, training.end, training),
-        ("gap", "Gap, for labels to mature", training.end, holdout.start, None),
+        ("gap", "Training gap", training.end, holdout.start, None),
         ("holdout", "Hold-out", holdout.start, holdout.end, holdout),
-        ("delay", "Label delay, to the as-of time", holdout.end, decision.as_of, None),
+        ("delay", "Maturity of labels, to the as-of time", holdout.end, decision.as_of, None),
     ):
+        if role == "gap" and end <= start:
+            continue
         counts = (wording.MISSING,) * 3
         if span is not None:
             rate = wording.share(span.frauds, span.transactions)
@@ -241,6 +231,51 @@ def _importance_rows(drawing: Drawing) -> list[_ImportanceRow]:
     return [
         _ImportanceRow(name, wording.share(gain, total), round(100 * gain / ranked[0][1], 1)) for name, gain in ranked
     ]
+
+
+@dataclass(frozen=True)
+class _AttributionRow:
+    name: str
+    value: str
+    width: float
+    cells: tuple[tuple[str, float], ...]
+    """Of each fifth whether it moves to fraud or to genuine, and how far, from 0 to 1."""
+    direction: str
+
+
+def _attribution_rows(found: tuple[Attribution, ...]) -> list[_AttributionRow]:
+    top = found[:TOP_FEATURES]
+    largest = max((abs(value) for one in top for value in one.by_fifth if value is not None), default=0.0) or 1.0
+    return [
+        _AttributionRow(
+            one.name,
+            wording.number(one.mean_absolute),
+            round(100 * one.mean_absolute / top[0].mean_absolute, 1),
+            tuple(_cell(value, largest) for value in one.by_fifth),
+            _direction(one.by_fifth),
+        )
+        for one in top
+    ]
+
+
+def _cell(value: float | None, largest: float) -> tuple[str, float]:
+    if value is None:
+        return "empty", 0.0
+    return "fraud" if value > 0 else "genuine", round(0.08 + 0.92 * math.sqrt(abs(value) / largest), 2)
+
+
+def _direction(by_fifth: tuple[float | None, ...]) -> str:
+    """In words what the fifths show, for who cannot tell the colours apart."""
+    values = [value for value in by_fifth if value is not None]
+    if len(values) < 2:
+        return wording.MISSING
+    if values == sorted(values):
+        return "higher → more suspicious"
+    if values == sorted(values, reverse=True):
+        return "lower → more suspicious"
+    place = next(k for k, value in enumerate(by_fifth) if value == max(values))
+    where = {0: "lowest values", FIFTHS - 1: "highest values"}.get(place, "middle values")
+    return f"{where} most suspicious"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.data_health.counts import CountBand
 from fraud_detection.evaluation import metrics
 from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_curve
-from fraud_detection.report.data import DailyCounts, FloatArray
+from fraud_detection.report.data import DailyCounts, DailyPrecision, FloatArray, LabelDelays
 from fraud_detection.report.wording import duration, number, percent, signed
 from fraud_detection.schema import Decision, Difference
 
@@ -79,14 +80,25 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A labelled vertical line, in percent across."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Plot:
-    """Curves and dots in a frame with two labelled axes."""
+    """Curves, dots and vertical marks in a frame with two labelled axes."""
 
     height: int
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     curves: tuple[Curve, ...]
     dots: tuple[Dot, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    zero: float | None = None
+    """Pixels down to a line at zero."""
 
 
 @dataclass(frozen=True)
@@ -149,35 +161,38 @@ def forest(difference: Difference, minimum_effect: float | None) -> Forest:
     shown = [difference.low, difference.high, difference.value, 0.0, minimum_effect or 0.0]
     room = 0.15 * (max(shown) - min(shown)) or 0.01
     axis = Axis(min(shown) - room, max(shown) + room)
+    return Forest(
+        low=across(axis(difference.low)),
+        high=across(axis(difference.high)),
+        value=across(axis(difference.value)),
+        zero=across(axis(0.0)),
+        minimum=across(axis(minimum_effect)) if minimum_effect else None,
+        ticks=tuple(Tick(across(tick.at), tick.label) for tick in value_ticks(axis)),
+        label=f"{signed(difference.value)}  [{signed(difference.low)}, {signed(difference.high)}]",
+        minimum_label=f"needed {signed(minimum_effect)}" if minimum_effect else "",
+    )
+
+
+def value_ticks(axis: Axis) -> tuple[Tick, ...]:
+    """Round signed values on a linear axis, at their place in [0, 1]."""
     step = _round_step((axis.high - axis.low) / 5)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(axis.low / step), math.floor(axis.high / step)
-    return Forest(
-        low=_across(axis(difference.low)),
-        high=_across(axis(difference.high)),
-        value=_across(axis(difference.value)),
-        zero=_across(axis(0.0)),
-        minimum=_across(axis(minimum_effect)) if minimum_effect else None,
-        ticks=tuple(
-            Tick(_across(axis(k * step)), signed(k * step, decimals) if k else "0") for k in range(first, last + 1)
-        ),
-        label=f"{signed(difference.value)}  [{signed(difference.low)}, {signed(difference.high)}]",
-        minimum_label=f"minimum effect {signed(minimum_effect)}" if minimum_effect else "",
-    )
+    return tuple(Tick(axis(k * step), signed(k * step, decimals) if k else "0") for k in range(first, last + 1))
 
 
 def precision_recall(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Plot | None:
     """Precision over recall for each role's score, with the prevalence; None without a fraud in the hold-out."""
     if not fraud.any():
         return None
-    curves = [Curve(f"M0 {_down(1 - float(fraud.mean()))}H1000", "prevalence")]
+    curves = [Curve(f"M0 {down(1 - float(fraud.mean()))}H1000", "prevalence")]
     for role, score in scores.items():
         curves.append(Curve(_path(*_precision_recall_points(fraud, score)), role))
     ticks = [k / 5 for k in range(6)]
     return Plot(
         height=CHART_HEIGHT,
-        x_ticks=tuple(Tick(_across(at), number(at, 1)) for at in ticks),
-        y_ticks=tuple(Tick(_down(1 - at), number(at, 1)) for at in ticks),
+        x_ticks=tuple(Tick(across(at), number(at, 1)) for at in ticks),
+        y_ticks=tuple(Tick(down(1 - at), number(at, 1)) for at in ticks),
         curves=tuple(curves),
     )
 
@@ -206,8 +221,8 @@ def calibration(fraud: NDArray[np.generic], scores: dict[str, FloatArray]) -> Pl
     decades = [10.0**power for power in range(lowest_decade, 1)]
     return Plot(
         height=CHART_HEIGHT,
-        x_ticks=tuple(Tick(_across(axis(at)), percent(at)) for at in decades),
-        y_ticks=tuple(Tick(_down(1 - axis(at)), percent(at)) for at in decades),
+        x_ticks=tuple(Tick(across(axis(at)), percent(at)) for at in decades),
+        y_ticks=tuple(Tick(down(1 - axis(at)), percent(at)) for at in decades),
         curves=(Curve(f"M0 {CHART_HEIGHT}L1000 0", "ideal"),),
         dots=tuple(_calibration_dot(role, group, axis) for role, rows in bins.items() for group in rows),
     )
@@ -224,10 +239,10 @@ def _calibration_dot(role: str, group: CalibrationBin, axis: Axis) -> Dot:
     frauds = round(group.fraud_rate * group.transactions)
     low, high = _wilson(frauds, group.transactions)
     return Dot(
-        x=_across(axis(group.mean_probability)),
-        y=_down(1 - axis(group.fraud_rate)),
-        top=_down(1 - axis(high)),
-        bottom=_down(1 - axis(low)),
+        x=across(axis(group.mean_probability)),
+        y=down(1 - axis(group.fraud_rate)),
+        top=down(1 - axis(high)),
+        bottom=down(1 - axis(low)),
         hollow=group.fraud_rate < axis.low,
         title=f"{role}: predicted {percent(group.mean_probability)}, observed {percent(group.fraud_rate)} "
         f"({frauds:,} of {group.transactions:,})",
@@ -242,6 +257,90 @@ def _wilson(hits: int, rows: int) -> tuple[float, float]:
     centre = rate + spread / 2
     half = z * math.sqrt(rate * (1 - rate) / rows + spread / (4 * rows))
     return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
+
+
+def card_precision(daily: DailyPrecision) -> Plot | None:
+    """Card precision@100 over the days of the hold-out, of each model; None without a day."""
+    scores = {role: values for role in ("champion", "challenger") if (values := getattr(daily, role)) is not None}
+    if not len(daily.day):
+        return None
+    top = _round_step(max(float(np.max(values)) for values in scores.values()) or 0.01, _TOPS)
+    days = len(daily.day)
+    at = (np.arange(days) + 0.5) / days
+    step = math.ceil(days / 7)
+    dots = [
+        Dot(across(x), down(1 - y / top), down(1 - y / top), down(1 - y / top), hollow=False, title=title, role=role)
+        for role, values in scores.items()
+        for x, y, title in zip(at.tolist(), values.tolist(), _day_titles(role, daily.day, values), strict=True)
+    ]
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(across(float(at[k])), str(daily.day[k])[5:10]) for k in range(0, days, step)),
+        y_ticks=tuple(Tick(down(1 - k / 4), number(top * k / 4, 3 if top < 0.1 else 2)) for k in range(5)),
+        curves=tuple(Curve(_path(at, values / top), role) for role, values in scores.items()),
+        dots=tuple(dots),
+    )
+
+
+def _day_titles(role: str, days: NDArray[np.datetime64], values: FloatArray) -> list[str]:
+    return [f"{str(day)[:10]}: {role} {number(float(value))}" for day, value in zip(days, values, strict=True)]
+
+
+def count_band(band: CountBand) -> Plot | None:
+    """Counts by day with the limits between which each passes; None where no day has limits.
+
+    Days outside are marked. The axis ends at twice the largest count or expectation, with limits beyond it on its end.
+    """
+    judged = np.flatnonzero(~np.isnan(band.expected))
+    if not len(judged):
+        return None
+    shown = slice(int(judged[0]), None)
+    days, count = band.days[shown], band.count[shown].astype(np.float64)
+    low, high, expected = band.low[shown], band.high[shown], band.expected[shown]
+    top = _round_step(2 * max(float(count.max()), float(np.nanmax(expected))) or 1.0, _TOPS)
+    at = (np.arange(len(days)) + 0.5) / len(days)
+    known = ~np.isnan(expected)
+    beyond = known & ((count < low) | (count > high))
+    step = math.ceil(len(days) / 7)
+    limits = [Curve(_path(at[known], np.clip(values[known] / top, 0, 1)), "needed") for values in (low, high)]
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(across(float(at[k])), str(days[k])[5:10]) for k in range(0, len(days), step)),
+        y_ticks=tuple(Tick(down(1 - k / 4), number(top * k / 4, 0 if top >= 4 else 1)) for k in range(5)),
+        curves=(*limits, Curve(_path(at, np.minimum(count / top, 1)), "challenger")),
+        dots=tuple(_band_dot(float(at[k]), band, int(judged[0] + k), top) for k in np.flatnonzero(beyond).tolist()),
+    )
+
+
+def _band_dot(x: float, band: CountBand, place: int, top: float) -> Dot:
+    y = down(1 - min(float(band.count[place]) / top, 1.0))
+    title = f"{band.days[place]}: {int(band.count[place]):,}; {band.low[place]:,.0f} to {band.high[place]:,.0f} pass"
+    return Dot(across(x), y, y, y, hollow=False, title=title, role="challenger")
+
+
+def label_delays(delays: LabelDelays, maturity_days: int) -> Plot | None:
+    """The share of frauds that were known, by days since the transaction, with the maturity as a vertical line."""
+    if not delays.frauds:
+        return None
+    late = int(delays.hours[np.searchsorted(delays.share, 0.995)]) if delays.share[-1] >= 0.995 else 0
+    days = max(2 * maturity_days, math.ceil(late / 24), 1)
+    shown = delays.hours <= 24 * days
+    hours, share = np.append(delays.hours[shown], 24 * days), delays.share[shown]
+    share = np.append(share, share[-1] if len(share) else 0.0)
+    step = max(1, math.ceil(days / 7))
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(across(k / days), f"{k}") for k in range(0, days + 1, step)),
+        y_ticks=tuple(Tick(down(1 - k / 4), percent(k / 4)) for k in range(5)),
+        curves=(Curve(_steps(hours / (24 * days), share), "challenger"),),
+        marks=(Mark(across(maturity_days / days), f"maturity: {maturity_days} d"),),
+    )
+
+
+def _steps(x: FloatArray, y: FloatArray) -> str:
+    """A path that rises at each x to its y, from zero on."""
+    moves = [f"H{1000 * a:.0f}V{CHART_HEIGHT * (1 - b):.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    return f"M0 {CHART_HEIGHT}" + "".join(moves)
 
 
 def timeline(decision: Decision, daily: DailyCounts | None) -> Timeline | None:
@@ -261,7 +360,7 @@ def _band(role: str, label: str, begin: float, end: float, axis: Axis) -> Band:
     width = axis(end) - axis(begin)
     length = duration(timedelta(seconds=end - begin))
     label = f"{label} {length}" if width > 0.12 else label
-    return Band(role, label, _across(axis(begin)), _across(width), width < 0.18)
+    return Band(role, label, across(axis(begin)), across(width), width < 0.18)
 
 
 def _day_ticks(axis: Axis) -> tuple[Tick, ...]:
@@ -270,7 +369,7 @@ def _day_ticks(axis: Axis) -> tuple[Tick, ...]:
     first = math.ceil(axis.low / 86_400)
     last = math.floor(axis.high / 86_400)
     return tuple(
-        Tick(_across(axis(day * 86_400)), f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
+        Tick(across(axis(day * 86_400)), f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
         for day in range(first, last + 1, step)
     )
 
@@ -309,10 +408,10 @@ def _bars(
     top = _round_step(float(values.max()) or 1.0, _TOPS)
     bars = []
     for value, (begin, end) in zip(values.tolist(), spans, strict=True):
-        tall = _down(value / top, ROW_HEIGHT)
-        x = _across(axis(begin))
+        tall = down(value / top, ROW_HEIGHT)
+        x = across(axis(begin))
         date = f"{datetime.fromtimestamp(begin, UTC):%Y-%m-%d}"
-        width = round(_across(axis(end)) - x, 2)
+        width = round(across(axis(end)) - x, 2)
         bars.append(Bar(x, width, round(ROW_HEIGHT - tall, 1), tall, f"{date}: {text(value)}", end > matured))
     return Bars(caption, tuple(bars), text(top))
 
@@ -331,11 +430,13 @@ def _round_step(rough: float, rounds: tuple[float, ...] = _STEPS) -> float:
     return next(step * power for step in rounds if step * power >= rough * (1 - 1e-9))
 
 
-def _across(fraction: float) -> float:
+def across(fraction: float) -> float:
+    """Percent of the width."""
     return round(100 * fraction, 2)
 
 
-def _down(fraction: float, height: int = CHART_HEIGHT) -> float:
+def down(fraction: float, height: int = CHART_HEIGHT) -> float:
+    """Pixels of the height."""
     return round(height * fraction, 1)
 
 

@@ -1,39 +1,42 @@
-"""What a run leaves for its scheduler: how it ended, and how many frauds mature in which hour.
+"""How a run ended, for its scheduler: `outcomes/<run name>.json`, written on every exit except a kill.
 
-    outcomes/<run name>.json        written on every exit except a kill
-    maturity/<model name>.json      known frauds and transactions, by the hour in which they mature
-
-The scheduler of a cluster sees only whether a job failed, neither its data nor its exit code.
+The scheduler of a cluster sees only whether a job failed, not its exit code.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from datetime import datetime
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
-from fraud_detection.outputs import maturity_file, outcome_file
+from fraud_detection.outputs import outcome_file
 from fraud_detection.revision import code_revision
-from fraud_detection.schema import Decision, Difference, Outcome, Stored
-from fraud_detection.storage import Storage, open_folder
-from fraud_detection.time_windows import RunWindows
-
-if TYPE_CHECKING:
-    from fraud_detection.transactions.profile import Profile
+from fraud_detection.schema import (
+    SCHEMA_VERSION,
+    Alarm,
+    Check,
+    Decision,
+    Difference,
+    DriftRecord,
+    LookRecord,
+    Outcome,
+    Stored,
+)
+from fraud_detection.storage import open_folder
 
 
 class RunOutcome(Stored):
-    """How one run ended: with a decision, or with an error."""
+    """How one run ended: with a decision, or with an error. What it decided is as in the decision log."""
 
+    schema_version: int = 1  # of the decision; 1 in files of earlier releases
     decision: Outcome | None
     reason: str | None
     version: int | None
     as_of: datetime | None
-    difference: Difference | None
+    difference: Difference | None  # of the look with the largest root, like the checks; None without a look
+    checks: tuple[Check, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
+    alarms: tuple[Alarm, ...] = ()  # what a person has to look into
+    drift: DriftRecord | None = None  # None where it was not measured, and in files of earlier releases
     report: str | None
     exit_code: int
     error: str | None
@@ -41,16 +44,6 @@ class RunOutcome(Stored):
     code_revision: str | None = None  # of the program that decided or failed; missing in files of earlier releases
     # Before this run began if it found the hour decided. Missing in files of earlier releases.
     decided_at: datetime | None = None
-
-
-class Maturity(Stored):
-    """When what a run has seen matures."""
-
-    model_name: str
-    as_of: datetime  # of the run
-    # By the first as-of time at which the frauds of an hour of transactions count; only times after that of the run.
-    frauds: dict[datetime, int]
-    transactions: dict[datetime, int] | None = None  # likewise of all transactions; earlier releases did not write it
 
 
 @contextmanager
@@ -80,44 +73,30 @@ def record_failure(output: str, run_name: str | None, error: FraudDetectionError
         _write(output, run_name, _failed(error, error.exit_code))
 
 
-def measure_maturity(model_name: str, profile: "Profile", windows: RunWindows) -> Maturity:
-    """When the frauds and transactions mature that the run has seen and not yet used."""
-    return Maturity(
-        model_name=model_name,
-        as_of=windows.as_of,
-        frauds=_maturing(profile.hours, profile.frauds_by_hour, windows),
-        transactions=_maturing(profile.hours, profile.transactions_by_hour, windows),
-    )
-
-
-def write_maturity(storage: Storage, maturity: Maturity) -> None:
-    """Replace what an earlier run wrote, unless a run with a later as-of time has written meanwhile."""
-    name = maturity_file(maturity.model_name)
-    with suppress(ValidationError):
-        written = storage.read(name)
-        if written is not None and Maturity.model_validate_json(written).as_of > maturity.as_of:
-            return
-    storage.write_atomic(name, maturity.model_dump_json(indent=2).encode())
-
-
-def _maturing(hours: NDArray[np.datetime64], counts: NDArray[np.int64], windows: RunWindows) -> dict[datetime, int]:
-    """The counts of the hours that have not matured at the as-of time, by the as-of time at which they have."""
-    # The transactions of [hour, hour + 1) are all before as_of − label delay from as_of = hour + 1 + label delay on.
-    delay = timedelta(hours=1) + windows.as_of - windows.holdout_end
-    young = (counts > 0) & (hours >= np.datetime64(_naive(windows.holdout_end), "h"))
-    begun = hours[young].astype("datetime64[s]").tolist()
-    return {hour.replace(tzinfo=UTC) + delay: int(count) for hour, count in zip(begun, counts[young], strict=True)}
-
-
 def _ended(decision: Decision) -> RunOutcome:
-    shared = decision.model_dump(
-        include={"outcome", "reason", "version", "as_of", "difference", "report", "decided_at", "code_revision"}
+    return RunOutcome(
+        schema_version=decision.schema_version,
+        decision=decision.outcome,
+        reason=decision.reason,
+        version=decision.version,
+        as_of=decision.as_of,
+        difference=decision.difference,
+        checks=decision.checks,
+        looks=decision.looks,
+        alarms=decision.alarms,
+        drift=decision.drift,
+        report=decision.report,
+        decided_at=decision.decided_at,
+        code_revision=decision.code_revision,
+        exit_code=0,
+        error=None,
+        retry=False,
     )
-    return RunOutcome(**shared, exit_code=0, error=None, retry=False)
 
 
 def _failed(error: Exception, exit_code: int) -> RunOutcome:
     return RunOutcome(
+        schema_version=SCHEMA_VERSION,
         decision=None,
         reason=None,
         version=None,
@@ -136,7 +115,3 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
 
 def _write(output: str, run_name: str, outcome: RunOutcome) -> None:
     open_folder(output).write_atomic(outcome_file(run_name), outcome.model_dump_json(indent=2).encode())
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

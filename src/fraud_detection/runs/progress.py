@@ -1,19 +1,34 @@
 """Progress of a run: one short line per step, the same on a terminal, in a log and in the demo."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
-from fraud_detection.promotion import explain_decision
-from fraud_detection.registry.decision_log import Entry, Intervention
-from fraud_detection.schema import Decision, Difference, Floor, Metrics, Outcome, Span
+from fraud_detection.data_health.drift import drifted_text
+from fraud_detection.promotion import explain_decision, shown_look
+from fraud_detection.promotion.checks import told_apart
+from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
+from fraud_detection.registry.candidate_names import candidate_name as short_name
+from fraud_detection.registry.decision_log import Action, Entry, Intervention
+from fraud_detection.schema import (
+    CandidateKey,
+    CandidateRecord,
+    Decision,
+    Difference,
+    DriftRecord,
+    Floor,
+    LookRecord,
+    Metrics,
+    Outcome,
+    Span,
+)
 from fraud_detection.shapes import one_line
-from fraud_detection.time_windows import RunWindows
 
 if TYPE_CHECKING:
+    from fraud_detection.data_health.examination import Verdict
     from fraud_detection.transactions.profile import Profile
 
 Progress = Callable[[str, str], None]
@@ -56,31 +71,69 @@ class Stopwatch:
         return {phase: round(seconds, 2) for phase, seconds in self._seconds.items()}
 
 
-def data_line(profile: "Profile", windows: RunWindows) -> str:
+def data_line(profile: "Profile", matured: datetime) -> str:
     """What was read: transactions, frauds, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
     rejected = sum(profile.rejected.values())
     quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
-    return (
-        f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(windows.holdout_end)}"
-    )
+    return f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(matured)}"
 
 
-def split_line(windows: RunWindows) -> str:
-    """The spans of training, gap and hold-out."""
-    gap = windows.holdout_start - windows.training_end
-    training = f"training {_day(windows.training_start)} … {_day(windows.training_end)}"
-    holdout = f"hold-out {_day(windows.holdout_start)} … {_day(windows.holdout_end)}"
-    return f"{training} | gap {gap.days} d | {holdout}"
+def health_line(verdict: "Verdict") -> str:
+    """Which checks of the data failed."""
+    failed = [check.name for check in verdict.checks if not check.passed]
+    if not failed:
+        return f"{len(verdict.checks)} checks of the data passed"
+    consequence = "stops the run" if verdict.stops else "warns only"
+    return f"{len(failed)} of {len(verdict.checks)} checks of the data failed ({', '.join(failed)}): {consequence}"
 
 
-def rows_line(training: Span, holdout: Span, features: int) -> str:
-    """How many rows each side has, and with how many features."""
-    return f"{features} features · training {_counts(training)} · hold-out {_counts(holdout)}"
+def candidate_name(key: CandidateKey) -> str:
+    """A candidate as lines and reasons name it: by its label cut-off."""
+    return f"the candidate of {_day(key.label_cutoff)}"
 
 
-def resumed_line(decision: Decision) -> str:
-    """A decision of an earlier run that was interrupted while it was registered."""
+def opened_line(record: CandidateRecord) -> str:
+    """A candidate that a run has trained and frozen."""
+    backfilled = " (backfilled)" if record.backfilled else ""
+    early = f" (early: {drifted_text(record.drifted)})" if record.drifted else ""
+    trained = f"trained to {_day(record.training.end)} on {_counts(record.training)}"
+    return f"{candidate_name(record.key)}{backfilled}{early} · {trained}"
+
+
+def drift_line(drift: DriftRecord) -> str:
+    """Whether the newest transactions are distributed as those that the champion was trained on."""
+    largest = max((*drift.inputs, drift.score), key=lambda one: one.ratio)
+    found = f"largest PSI to limit: {largest.name} {largest.psi:.3f} of {largest.drift_limit:.3f}"
+    return f"{drifted_text(drift.drifted) if drift.drifted else 'none'} · {found}"
+
+
+def report_look(look: LookRecord, progress: Progress) -> None:
+    """Report what a look has measured and what it had to reach, then on which rows."""
+    against = "the floor" if look.champion_version is None else f"v{look.champion_version}"
+    progress("look", f"{look.number} at {candidate_name(look.candidate)} against {against} · {_evidence(look)}")
+    rows = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards"
+    progress("", f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)} · {rows}")
+
+
+def next_look_line(one: NextLook, rule: SequentialRule) -> str:
+    """What the next look at a candidate waits for."""
+    look = f"look {one.look.number} at {candidate_name(one.look.candidate)}"
+    match one.state:
+        case LookState.WAITS_FOR_FRAUDS:
+            return f"{one.counts.frauds} of {one.frauds_needed} frauds for {look}"
+        case LookState.WAITS_FOR_CARDS:
+            return f"frauds on {one.counts.fraud_cards} of {rule.minimum_fraud_cards} cards for {look}"
+        case LookState.WAITS_FOR_RISK:
+            return f"all {rule.looks_in_period} looks of the last 30 days are taken; {look} waits"
+    return f"{look} is due"
+
+
+def resumed_line(entry: Entry) -> str:
+    """What an earlier run decided, or a person commanded, that was interrupted before it had come into force."""
+    if isinstance(entry, Intervention):
+        return f"{entry.action} by {entry.who}, which was interrupted: champion is {_version(entry.to_version)}"
+    decision = entry
     return f"the run of {_day(decision.as_of)}, which was interrupted: {_outcome(decision)}"
 
 
@@ -97,17 +150,36 @@ def report_decision(decision: Decision, progress: Progress) -> None:
         progress("report", decision.report)
 
 
+def report_next_look(decision: Decision, one: NextLook | None, rule: SequentialRule, progress: Progress) -> None:
+    """Report what the next look waits for, unless the decision says so, or a new champion makes it void."""
+    if one is not None and decision.looks and decision.outcome is not Outcome.PROMOTED:
+        progress("next", next_look_line(one, rule))
+
+
 def report_pin(decision: Decision, commands: Commands, progress: Progress) -> None:
     """Report how automatic promotion resumes, if a pin stopped it."""
     if any(check.name == "not_pinned" and not check.passed for check in decision.checks):
         progress("next", f"automatic promotion resumes with: {commands.unpin}")
 
 
+def report_review(decision: Decision, commands: Commands, progress: Progress) -> None:
+    """Report how a person promotes the winner, or rejects it."""
+    winner = shown_look(decision.looks)
+    if decision.outcome is Outcome.NEEDS_REVIEW and winner is not None:
+        name = short_name(winner.candidate, [look.candidate for look in decision.looks])
+        progress("next", f"{commands.approve(name)}, or: {commands.reject(name)}")
+
+
 def history_table(history: tuple[Entry, ...]) -> list[str]:
     """The decision log as aligned lines: what each run decided, and what users did in between."""
     head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
     rows = [head, *(tuple(map(one_line, _row(entry))) for entry in history)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)] + [0]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The rows of a table as lines."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] + [0]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
@@ -131,7 +203,9 @@ def _decision_row(decision: Decision) -> tuple[str, ...]:
 def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
-    return (f"{done.at:%Y-%m-%d %H:%M}", done.action.upper(), change, "", "", "", f"{done.who}: {done.reason}")
+    action = "PROMOTE (override)" if done.action is Action.PROMOTE else done.action.upper()
+    about = "" if done.candidate is None else f", {candidate_name(done.candidate)}"
+    return (f"{done.at:%Y-%m-%d %H:%M}", action, change, "", "", "", f"{done.who}{about}: {done.reason}")
 
 
 def _version(version: int | None) -> str:
@@ -155,6 +229,25 @@ def _outcome(decision: Decision) -> str:
     if decision.outcome is Outcome.PROMOTED:
         return f"PROMOTED as v{decision.version}"
     return decision.outcome.value.replace("_", " ").upper()
+
+
+def _evidence(look: LookRecord) -> str:
+    if look.difference is None:
+        return "nothing measured"
+    found = [f"AP {look.difference.value:+.3f}"]
+    if look.root is not None and look.limits is not None:
+        least = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
+        difference, least_difference = told_apart(look.difference.value, least, decimals=3, sign="+")
+        root, least_root = told_apart(look.root, look.limits.root, decimals=2)
+        found = [
+            f"AP {difference} {_relation(look.difference.value, least)} {least_difference}",
+            f"R_EL {root} {_relation(look.root, look.limits.root)} {least_root}",
+        ]
+    return " · ".join([*found, "passed" if look.passed else "not passed"])
+
+
+def _relation(value: float, limit: float) -> str:
+    return "≥" if value >= limit else "<"
 
 
 def _counts(span: Span) -> str:

@@ -4,7 +4,9 @@ Gradient-boosted trees accept missing values, so a champion can be scored withou
 challenger is compared with, so it happens only if the settings declare the column retired.
 """
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pandas as pd
 
 from fraud_detection.errors import FraudDetectionError
@@ -12,33 +14,39 @@ from fraud_detection.features import source_columns
 from fraud_detection.registry import Champion
 
 
-def rows_for_champion(
-    champion: Champion, rows: pd.DataFrame, retired_columns: tuple[str, ...], retire: str
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The rows as the champion reads them: with retired columns, whose values are all missing.
+@dataclass(frozen=True)
+class MissingColumns:
+    """What the champion reads and the data no longer have."""
+
+    features: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    """The retired columns that the features are made from, sorted."""
+
+
+def missing_columns(
+    champion: Champion, features: Sequence[str], retired_columns: tuple[str, ...], retire: str
+) -> MissingColumns:
+    """What the champion is scored without.
 
     Args:
         champion: the model in service.
-        rows: Features rows.
+        features: the columns of the Features rows.
         retired_columns: `data.retired_columns`.
         retire: the command that retires this champion.
-
-    Returns:
-        The rows, and the retired columns that the champion reads.
 
     Raises:
         FraudDetectionError: it reads columns that neither exist nor are declared retired.
     """
-    lost = source_columns(champion.model.missing_columns(rows))
+    lost = source_columns(champion.model.missing_columns(pd.DataFrame(columns=list(features))))
     undeclared = sorted({*lost.values()} - {*retired_columns})
     if undeclared:
         names = ", ".join(undeclared)
-        features = sorted(feature for feature, source in lost.items() if source in undeclared)
+        read = sorted(feature for feature, source in lost.items() if source in undeclared)
         raise FraudDetectionError(
             f"the schema changed: version {champion.version}, the champion, was trained with {names}, which the"
-            f" settings no longer map; it reads {', '.join(features)}; nothing was trained; map the column again, or,"
+            f" settings no longer map; it reads {', '.join(read)}; nothing was trained; map the column again, or,"
             " where it is gone for good, declare it in the settings, and the champion is scored with it missing:"
             f" data.retired_columns: [{names}]; or retire the champion, and the next run trains a successor from the"
             f" start: {retire}"
         )
-    return rows.assign(**dict.fromkeys(lost, np.nan)), tuple(sorted({*lost.values()}))
+    return MissingColumns(tuple(sorted(lost)), tuple(sorted({*lost.values()})))

@@ -1,139 +1,218 @@
-"""One run, top to bottom: read, split, train, compare, decide, record, report."""
+"""One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fraud_detection.commands import Commands
-from fraud_detection.evaluation import Holdout, assess
-from fraud_detection.features import feature_names
-from fraud_detection.model.fit import fit
+from fraud_detection.data_health.examination import Health
+from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
-from fraud_detection.outputs import quarantine_file, report_file
-from fraud_detection.promotion import Evidence, Verdict, decide, precondition_failure
-from fraud_detection.registry import Champion, Leases, Registry, Retirement, RunRecord
-from fraud_detection.registry.decision_log import DecisionLog
-from fraud_detection.report import DailyCounts, ReportData, draw
+from fraud_detection.outputs import quarantine_file
+from fraud_detection.recipe import recipe_hash
+from fraud_detection.registry import Leases, Registry, RunRecord
+from fraud_detection.registry.decision_log import DecisionLog, Entry
+from fraud_detection.registry.log_view import recent_since
+from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
-from fraud_detection.runs.outcome import measure_maturity
+from fraud_detection.runs.blocks import find_block
+from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
+from fraud_detection.runs.drift import find_drift
+from fraud_detection.runs.health import examine_data
+from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
     data_line,
+    drift_line,
+    health_line,
+    opened_line,
     report_decision,
+    report_look,
+    report_next_look,
     report_pin,
+    report_review,
     resumed_line,
-    rows_line,
-    split_line,
 )
+from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
-from fraud_detection.runs.retired_columns import rows_for_champion
-from fraud_detection.sampling import TrainingData, collect_training_data, hours_between
-from fraud_detection.schema import Decision
+from fraud_detection.runs.refit import refit_winner
+from fraud_detection.runs.reporting import report_data
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.retired_columns import MissingColumns
+from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
+from fraud_detection.runs.shadow import Shadow
+from fraud_detection.runs.training import Trainer
+from fraud_detection.schedule import Schedule, count_commands
+from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
-from fraud_detection.spark_session import Engine, session
+from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
-from fraud_detection.time_windows import RunWindows, history_before, run_windows, whole_hour
+from fraud_detection.time_windows import matured_until, whole_hour
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_transactions
-from fraud_detection.transactions.rules import REASONS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
-class Request:
-    """The options of one run."""
+class Run:
+    """What all as-of times of a request share."""
 
-    settings: Settings
-    config: str
-    """The settings file, for the commands that messages name."""
-    input_path: str
-    output: str
-    tracking_uri: str
-    as_of: datetime | None
-    """As-of time (aware, floored to the hour); None is the first whole hour after the newest transaction."""
-    engine: Engine
-    clock: datetime
-    """The current time, aware: transactions later than it are rejected."""
+    request: Request
+    output: Storage
+    log: DecisionLog
+    registry: Registry
+    progress: Progress
+    watch: Stopwatch
 
-
-@dataclass(frozen=True)
-class InputData:
-    """What the run needs of its input."""
-
-    profile: Profile
-    windows: RunWindows
-    rows: TrainingData
-    quarantine: str | None
-    """Path or URL of the rejected rows; None if there are none."""
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What was in service when the run began: a champion, or none and perhaps the one that was retired."""
-
-    champion: Champion | None
-    pinned_version: int | None
-    retirement: Retirement | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Champion and challenger on the hold-out; a run that stops early has no challenger and no scores."""
-
-    verdict: Verdict
-    evidence: Evidence
-    challenger: Model | None = None
-    champion_score: NDArray[np.float64] | None = None
-    challenger_score: NDArray[np.float64] | None = None
-    warnings: tuple[str, ...] = ()
+    @property
+    def settings(self) -> Settings:
+        return self.request.settings
 
 
 def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None) -> Decision:
-    """Train a challenger on matured labels, compare it with the champion, and bring the decision into force.
+    """Open the candidates and looks that are due, and bring the decision into force.
 
-    An as-of time that is decided already is not decided again: its decision is returned.
+    An as-of time that is decided already is not decided again: its decision is returned. What a killed run has opened
+    is finished first, with its own as-of time.
 
     Raises:
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
     """
-    settings, watch = request.settings, watch or Stopwatch()
-    output = open_folder(request.output)
-    log = DecisionLog(output, settings.model_name)
-    registry = _registry(request, output, log)
+    output, watch = open_folder(request.output), watch or Stopwatch()
+    log = DecisionLog(output, request.settings.model_name)
+    run = Run(request, output, log, _registry(request, output, log), progress, watch)
     as_of = request.as_of and whole_hour(request.as_of)
     # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
     with watch("open registry"):
-        for resumed in _open_registry(registry, log, as_of):
+        for resumed in _open_registry(run.registry, log, as_of):
             progress("completed", resumed_line(resumed))
-    if not (as_of and log.find(as_of)):
-        data = _read_input(request, log.previous(as_of), output, progress, watch)
-        as_of = data.windows.as_of
-    if earlier := log.find(as_of):
-        return _already_decided(earlier, progress)
+    for opening in log.unfinished_openings():
+        progress("completed", f"what the run of {opening.as_of:%Y-%m-%d %H:%M} has opened, which was interrupted")
+        finished = _decide(run, opening.as_of)
+        if opening.as_of == as_of:
+            return finished
+    return _known(run, as_of) or _decide(run, as_of)
 
-    with watch("load champion"):
-        serving = _serving(registry)
-    comparison = _compare(data, serving, settings, registry.commands, watch)
-    proposed = _decision(request, data, serving, comparison, watch.seconds)
-    drawing = draw(proposed, _report_data(data, comparison, settings, registry.commands))
-    maturity = measure_maturity(settings.model_name, data.profile, data.windows)
-    record = _run_record(request, proposed, comparison, Publication(drawing=drawing, maturity=maturity))
-    with watch("register"):
-        decision = registry.record(proposed, record)
+
+def _known(run: Run, as_of: datetime | None) -> Decision | None:
+    """The answer where there is nothing to decide: the time is decided already, or a later one is."""
+    if as_of is None:
+        return None
+    if earlier := run.log.find(as_of):
+        return _already_decided(earlier, run.progress)
+    newest = run.log.newest_as_of()
+    if newest is None or as_of >= newest:
+        return None
+    late = late_decision(run.request, as_of, newest)
+    report_decision(late, run.progress)
+    return late
+
+
+def _decide(run: Run, as_of: datetime | None) -> Decision:
+    """Decide an as-of time; None is the default one of the data."""
+    with run.watch("load champion"):
+        serving = _serving(run)
+    with run.watch("start engine"), session(run.request.engine) as spark:
+        with run.watch("read and check"):
+            previous = run.log.previous(as_of)
+            transactions, found = _read_transactions(spark, run.request, as_of, previous, run.output)
+        if as_of is None and (known := _known(run, found)):
+            return known
+        data = _input_data(run, transactions.profile, previous, found)
+        of_counts = examine_data(transactions.profile, found, run.output, run.settings)
+        evidence, schedule = _gather(run, transactions, serving, of_counts, found)
+    proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
+    with run.watch("report"):
+        drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
+    labels = evidence.health.known if evidence.health else None
+    publication = Publication(drawing=drawing, schedule=schedule, known_labels=labels)
+    with run.watch("register"):
+        decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
-        progress("warning", warning)
-    report_decision(decision, progress)
-    report_pin(decision, registry.commands, progress)
-    return decision.model_copy(update={"seconds": watch.seconds})
+        run.progress("warning", warning)
+    for alarm in proposed.alarms:
+        run.progress("alarm", alarm.text)
+    report_decision(decision, run.progress)
+    report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
+    report_pin(decision, run.registry.commands, run.progress)
+    report_review(decision, run.registry.commands, run.progress)
+    return decision.model_copy(update={"seconds": run.watch.seconds})
+
+
+def _gather(
+    run: Run, transactions: Transactions, serving: Serving, health: Health, as_of: datetime
+) -> tuple[Evidence, Schedule]:
+    """Open candidates and looks in the log, then take the looks; what is due after them."""
+    settings, recipe = run.settings, recipe_hash(run.settings)
+    log = run.registry.verified_log(recent_since(as_of, settings))
+    shadow = Shadow.of(log.entries, serving.champion, as_of, recipe, settings)
+    trainer = Trainer(
+        run.registry, transactions, EverFrauds(transactions, settings, as_of), recipe, settings, run.watch
+    )
+    missing = check_columns(shadow, transactions, run.registry.commands)
+    health = _examine_drift(run, transactions, shadow, missing, health)
+    opening = run.log.find_opening(as_of)
+    block = find_block(serving.pin, log.entries, as_of, settings.promotion)
+    if opening is not None:
+        planned = recount(shadow, trainer, opening, block, health.verdict)
+    elif health.verdict.stops:
+        planned = stopped(shadow, health.verdict)
+    else:
+        planned = plan(shadow, trainer, block, health.drifted)
+        opening = _open(run, planned, log.head, as_of)
+    for record in opening.candidates if opening else ():
+        run.progress("opened", opened_line(record))
+    opened = opening.candidates if opening else ()
+    shadow = shadow.with_opened(opened)
+    looks = [shadow.look(key) for key in opening.looks] if opening else []
+    if health.verdict.stops:  # those that a killed run has opened: the data are sound no longer
+        measured = void_looks(looks, shadow, health.verdict.failed)
+    else:
+        measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
+    for look in measured.looks:
+        report_look(look, run.progress)
+    refit = refit_winner(measured.shown, shadow, trainer)
+    warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
+    warnings += health.verdict.warnings + planned.warnings + measured.warnings + (refit.warnings if refit else ())
+    evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit)
+    with run.watch("schedule"):
+        taken = shadow.with_looks(look.key for look in measured.looks)
+        end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
+        return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
+
+
+def _examine_drift(
+    run: Run, transactions: Transactions, shadow: Shadow, missing: MissingColumns, health: Health
+) -> Health:
+    """What the distributions of the champion's inputs and scores say; not asked where counts stop the run already."""
+    if not health.verdict.stops:
+        with run.watch("drift"):
+            drift = find_drift(transactions, shadow.champion, missing.features, shadow.as_of, run.settings)
+        health = health.with_drift(drift, run.settings.data_health)
+    run.progress("health", health_line(health.verdict))
+    if health.drift is not None:
+        run.progress("drift", drift_line(health.drift))
+    return health
+
+
+def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:
+    """Write into the log what is opened; None where it is nothing."""
+    if not planned.candidates and not planned.looks:
+        return None
+    opening = Opening(
+        model_name=run.settings.model_name,
+        as_of=as_of,
+        opened_at=run.request.clock,
+        code_revision=code_revision(),
+        candidates=planned.candidates,
+        looks=planned.looks,
+    )
+    with run.watch("register"):
+        return run.registry.write_opening(opening, head)
 
 
 def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
@@ -148,7 +227,7 @@ def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
     )
 
 
-def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Decision, ...]:
+def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None) -> tuple[Entry, ...]:
     """Resume what was interrupted, and stop if the champion is lost, before the run costs anything."""
     resumed = registry.resume_open_intents(as_of)
     if as_of is None or log.find(as_of) is None:
@@ -156,30 +235,17 @@ def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None)
     return resumed
 
 
-def _read_input(
-    request: Request, previous: Decision | None, output: Storage, progress: Progress, watch: Stopwatch
-) -> InputData:
-    """Read and check the input, and bring to the driver what the run needs of it."""
-    settings = request.settings
-    with watch("start engine"), session(request.engine) as spark:
-        with watch("read and check"):
-            transactions, windows = _read_transactions(spark, request, previous, output)
-        profile = transactions.profile
-        progress("data", data_line(profile, windows))
-        progress("split", split_line(windows))
-        with watch("features"):
-            rows = collect_training_data(transactions, windows, settings)
-    progress("features", rows_line(rows.training_span, rows.holdout_span, len(feature_names(settings))))
-    quarantine = output.url(quarantine_file(request.clock)) if profile.rejected or profile.future else None
-    warnings = profile.warnings(settings.data, windows, quarantine) + _history_warnings(profile, windows, previous)
-    return InputData(profile, windows, rows, quarantine, warnings)
+def _input_data(run: Run, profile: Profile, previous: Decision | None, as_of: datetime) -> InputData:
+    run.progress("data", data_line(profile, matured_until(as_of, run.settings.windows)))
+    quarantine = run.output.url(quarantine_file(run.request.clock)) if profile.rejected or profile.future else None
+    return InputData(profile, quarantine, previous)
 
 
 def _read_transactions(
-    spark: "SparkSession", request: Request, previous: Decision | None, output: Storage
-) -> tuple[Transactions, RunWindows]:
-    """Read the input as it was known at the as-of time, quarantine bad rows, and lay out the run's windows."""
-    settings, as_of = request.settings, request.as_of and whole_hour(request.as_of)
+    spark: "SparkSession", request: Request, as_of: datetime | None, previous: Decision | None, output: Storage
+) -> tuple[Transactions, datetime]:
+    """Read the input as it was known at the as-of time, the default one without one, and quarantine bad rows."""
+    settings = request.settings
 
     def read(as_of: datetime | None) -> Transactions:
         earlier = previous.as_of if previous else None
@@ -193,31 +259,7 @@ def _read_transactions(
         if transactions.profile.reaches(as_of):
             transactions = read(as_of)
             transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
-    return transactions, run_windows(as_of, settings.windows)
-
-
-def _history_warnings(profile: Profile, windows: RunWindows, previous: Decision | None) -> tuple[str, ...]:
-    """What is unusual about the data before this run."""
-    found: tuple[str, ...] = ()
-    if previous is not None and previous.as_of < windows.as_of and _has_changed(profile, previous):
-        found += (
-            f"the data of the decision at {previous.as_of:%Y-%m-%d %H:%M} have changed since: rows or labels from"
-            " before that time arrived late, were removed, or were corrected without a new label time; with today's"
-            " data the decision could have been different",
-        )
-    if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
-        found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
-    return found
-
-
-def _has_changed(profile: Profile, decision: Decision) -> bool:
-    """Whether the data of an earlier decision are not what they were; unknown counts as no."""
-    if decision.data_fingerprint is None:
-        return False
-    start = history_before(decision.training.start, decision.as_of - decision.holdout.end)
-    now = profile.earlier_fingerprint(start, decision.holdout.end)
-    comparable = now.partition("-")[0] == decision.data_fingerprint.partition("-")[0]
-    return comparable and now != decision.data_fingerprint
+    return transactions, as_of
 
 
 def _already_decided(decision: Decision, progress: Progress) -> Decision:
@@ -226,122 +268,30 @@ def _already_decided(decision: Decision, progress: Progress) -> Decision:
     return decision
 
 
-def _serving(registry: Registry) -> Serving:
-    champion, pin = registry.champion(), registry.pinned()
-    return Serving(champion, pin.to_version if pin else None, None if champion else registry.retirement())
+def _serving(run: Run) -> Serving:
+    commands = count_commands(run.output, run.settings.model_name)
+    champion = run.registry.champion()
+    return Serving(champion, run.registry.pinned(), None if champion else run.registry.retirement(), commands)
 
 
-def _compare(data: InputData, serving: Serving, settings: Settings, commands: Commands, watch: Stopwatch) -> Comparison:
-    """Train the challenger and apply the promotion rule, unless a precondition of any decision fails."""
-    champion, rows = serving.champion, data.rows
-    evidence = Evidence(
-        training=rows.training_span,
-        holdout=rows.holdout_span,
-        champion_trained_until=champion.training.end if champion else None,
-        pinned_version=serving.pinned_version,
-    )
-    if verdict := precondition_failure(evidence, settings):
-        return Comparison(verdict, evidence)
-    warnings: tuple[str, ...] = ()
-    if champion:
-        retire = commands.retire_champion(champion.version)
-        champion_rows, lost = rows_for_champion(champion, rows.holdout, settings.data.retired_columns, retire)
-        warnings = tuple(f"the champion is scored without the retired column {name}" for name in lost)
-    with watch("train"):
-        numeric, categorical = feature_names(settings), settings.data.columns.extra_categorical
-        challenger = fit(rows.training, rows.training_weights, settings.training, numeric, categorical)
-    with watch("compare"):
-        challenger_score = challenger.predict(rows.holdout).astype(np.float64)
-        champion_score = champion.model.predict(champion_rows).astype(np.float64) if champion else None
-        assessment = assess(_holdout(rows), champion_score, challenger_score, settings.comparison)
-        evidence = replace(evidence, assessment=assessment)
-        return Comparison(decide(evidence, settings), evidence, challenger, champion_score, challenger_score, warnings)
+def _winner(run: Run, evidence: Evidence) -> tuple[Model | None, CandidateRecord | None]:
+    """The model to promote, and what MLflow holds of it: the winner, or its refit."""
+    shown, refit = evidence.measured.shown, evidence.refit
+    if refit is not None and refit.model is not None:
+        return refit.model, refit.record.refit
+    return (shown.model, run.registry.locate_candidate(shown.candidate)) if shown else (None, None)
 
 
-def _holdout(rows: TrainingData) -> Holdout:
-    columns = rows.holdout
-    return Holdout(
-        day=columns["day"].to_numpy(),
-        fraud=columns["fraud"].to_numpy(),
-        amount=columns["amount"].to_numpy(),
-        card=columns["customer_id"].to_numpy() if "customer_id" in columns else None,
-        new_card=rows.new_card,
-    )
-
-
-def _decision(
-    request: Request, data: InputData, serving: Serving, comparison: Comparison, seconds: dict[str, float]
-) -> Decision:
-    """The decision as the promotion rule made it; the registry fills in the version and the MLflow run."""
-    assessment, champion, retirement = comparison.evidence.assessment, serving.champion, serving.retirement
-    reason, model_name, windows = comparison.verdict.reason, request.settings.model_name, data.windows
-    return Decision(
-        outcome=comparison.verdict.outcome,
-        reason=f"{reason}; {retirement.text}" if retirement else reason,
-        version=None,
-        champion_version=champion.version if champion else None,
-        model_name=model_name,
-        as_of=windows.as_of,
-        decided_at=request.clock,
-        run_id=None,
-        training=data.rows.training_span,
-        holdout=data.rows.holdout_span,
-        champion=assessment.champion if assessment else None,
-        challenger=assessment.challenger if assessment else None,
-        difference=assessment.difference if assessment else None,
-        floor=assessment.floor if assessment else None,
-        checks=comparison.verdict.checks,
-        rejected=data.profile.rejected,
-        warnings=data.warnings + comparison.warnings,
-        seconds=seconds,
-        report=open_folder(request.output).url(report_file(model_name, windows.as_of)),
-        retired_version=retirement.version if retirement else None,
-        code_revision=code_revision(),
-        data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
-    )
-
-
-def _report_data(data: InputData, comparison: Comparison, settings: Settings, commands: Commands) -> ReportData:
-    measured, holdout = comparison.evidence.assessment, data.rows.holdout
-    scored = comparison.challenger_score is not None
-    return ReportData(
-        fraud=holdout["fraud"].to_numpy() if scored else None,
-        champion_score=comparison.champion_score,
-        challenger_score=comparison.challenger_score,
-        amount=holdout["amount"].to_numpy() if scored else None,
-        windows=data.windows,
-        settings=settings,
-        daily=_daily(data.profile, data.windows),
-        rows_read=data.profile.rows,
-        faults=data.profile.faults,
-        quarantine=data.quarantine,
-        slices=measured.slices if measured else (),
-        importances=comparison.challenger.importance() if comparison.challenger else {},
-        data_fingerprint=data.profile.fingerprint(data.windows.history_start, data.windows.holdout_end),
-        reasons=REASONS,
-        rollback_command=commands.without_reason("rollback"),
-        unpin_command=commands.unpin,
-    )
-
-
-def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
-    hours = hours_between(profile, windows.training_start, windows.as_of)
-    days, which = np.unique(profile.hours[hours].astype("datetime64[D]"), return_inverse=True)
-
-    def by_day(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.bincount(which, weights=counts[hours], minlength=len(days)).astype(np.int64)
-
-    return DailyCounts(days, by_day(profile.transactions_by_hour), by_day(profile.frauds_by_hour))
-
-
-def _run_record(request: Request, decision: Decision, comparison: Comparison, publication: Publication) -> RunRecord:
+def _run_record(run: Run, decision: Decision, evidence: Evidence, publication: Publication) -> RunRecord:
+    model, candidate = _winner(run, evidence) if decision.outcome is Outcome.PROMOTED else (None, None)
     return RunRecord(
-        challenger=comparison.challenger,
+        challenger=model,
+        candidate=candidate,
         publication=publication.model_dump_json().encode(),
-        parameters=request.settings.model_dump(mode="json"),
+        parameters=run.settings.model_dump(mode="json"),
         tags={
             "data": str(decision.data_fingerprint),
-            "engine": request.engine.value,
+            "engine": run.request.engine.value,
             "code": str(decision.code_revision),
         },
     )

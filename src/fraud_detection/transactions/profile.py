@@ -36,6 +36,15 @@ class LabelTableProfile:
 
 
 @dataclass(frozen=True, eq=False)
+class HourlyDelays:
+    """Known frauds by the hour of their transaction and the delay of their label; parallel arrays, nothing is zero."""
+
+    hours: NDArray[np.datetime64]  # UTC
+    delay_hours: NDArray[np.int64]  # rounded up
+    frauds: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Profile:
     """Counts are of what the view shows, and of good rows, except `rows`, `rejected` and `future`.
 
@@ -55,6 +64,7 @@ class Profile:
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
     future: int  # rows later than the clock and the as-of time: not used, but worth a warning
+    delays_by_hour: HourlyDelays  # empty without label times
     label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
     labels: LabelTableProfile | None  # None without a label table
 
@@ -260,8 +270,17 @@ def profile(
         earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
         columns=_columns(columns, of_table=labels is not None),
         future=future,
+        delays_by_hour=_hourly_delays(good),
         label_delay=_delay_quantile(good),
         labels=labels,
+    )
+
+
+def _hourly_delays(good: pd.DataFrame) -> HourlyDelays:
+    found = good.dropna(subset="delay")
+    counts = found.groupby(["hour", "delay"])["rows"].sum().reset_index().astype("int64")
+    return HourlyDelays(
+        counts["hour"].to_numpy("int64").astype("datetime64[h]"), counts["delay"].to_numpy(), counts["rows"].to_numpy()
     )
 
 

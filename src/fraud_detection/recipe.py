@@ -1,0 +1,40 @@
+"""The recipe of a candidate: all settings and code that decide what a model learns from the same data."""
+
+import hashlib
+import json
+from importlib import metadata
+
+from fraud_detection.features.definitions import FEATURE_VERSION
+from fraud_detection.settings import Settings
+
+_DIGITS = 16
+_XGBOOST = ("xgboost-cpu", "xgboost")
+
+
+def recipe_hash(settings: Settings) -> str:
+    """A hash, 16 hexadecimal digits, that changes with whatever makes candidates of one label cut-off differ.
+
+    Those are the training settings, the mapped columns, the windows and labels that rows are chosen and labelled by,
+    the version of the features and that of XGBoost. Where the data lie does not matter.
+    """
+    data, windows = settings.data, settings.windows
+    recipe = {
+        "training": settings.training.model_dump(mode="json"),
+        "columns": data.columns.model_dump(mode="json"),
+        "labels": None if data.labels is None else data.labels.model_dump(mode="json", exclude={"path"}),
+        "unlabelled_is_genuine": data.unlabelled_is_genuine,
+        "windows": windows.model_dump(include={"training_window_days", "label_delay_days", "maturity_days"}),
+        "features": FEATURE_VERSION,
+        "xgboost": _xgboost_version(),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+def _xgboost_version() -> str:
+    """As installed; importing it would take a second."""
+    for package in _XGBOOST:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"

@@ -1,0 +1,59 @@
+"""The test of a model where no champion is in service."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fraud_detection.evaluation import FirstTest, measure_alone
+from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
+from fraud_detection.promotion.rule import check_first_champion
+from fraud_detection.runs.looks import Look, Scored, as_holdout, score_column
+from fraud_detection.schema import LookRecord, Span
+from fraud_detection.settings import Settings
+from fraud_detection.time_windows import CandidateSpans, matured_until, training_gap
+
+
+@dataclass(frozen=True)
+class TakenTest:
+    """The test with its measurements and the rows behind them."""
+
+    record: LookRecord
+    rows: pd.DataFrame
+    measured: FirstTest | None
+    score: NDArray[np.float64]
+
+
+def first_holdout(spans: CandidateSpans, as_of: datetime, settings: Settings) -> HoldoutSpan:
+    """The hold-out of a first champion: the youngest `holdout_days` that have matured."""
+    start = spans.training_end + training_gap(settings.windows)
+    return HoldoutSpan(start, matured_until(as_of, settings.windows), as_of, spans.training_end, spans.label_cutoff)
+
+
+def take_first_test(look: Look, scored: Scored, settings: Settings) -> TakenTest:
+    """Compare a model with the floor."""
+    rows = holdout_rows(scored.rows, scored.frauds, look.span, settings)
+    score = rows[score_column(look.candidate)].to_numpy(np.float64)
+    measured = measure_alone(as_holdout(rows, scored, settings), score, settings.comparison)
+    checks = () if measured is None else check_first_champion(measured)
+    span = Span(start=look.span.start, end=look.span.end, transactions=len(rows), frauds=int(rows["fraud"].sum()))
+    record = LookRecord(
+        candidate=look.candidate.key,
+        champion_version=None,
+        number=look.key.number,
+        training=look.candidate.training,
+        holdout=span,
+        fraud_cards=count_frauds(rows).fraud_cards,
+        champion=None,
+        challenger=measured and measured.challenger,
+        difference=measured and measured.difference,
+        root=None,
+        lower_bound=None,
+        limits=None,
+        risk=settings.comparison.risk,
+        checks=checks,
+        passed=bool(checks) and all(check.passed for check in checks),
+    )
+    return TakenTest(record, rows, measured, score)

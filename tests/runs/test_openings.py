@@ -1,0 +1,350 @@
+"""What a run has opened is what is measured, once: by this run, or by the next one after a crash."""
+
+import json
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+from conftest import AS_OF, SETTINGS, Job
+from spark_job import submit
+
+from fraud_detection.cli import main
+from fraud_detection.registry.artifacts import digest
+
+NAME = "fraud_detection"
+EASY = {
+    **SETTINGS,
+    "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4},
+    "promotion": {"trust_past_evidence": True},
+}
+WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 1, "max_depth": 1}}
+OTHER_RECIPE = {**EASY, "training": {**SETTINGS["training"], "trees": 20}}
+AFTER_OPENING = [
+    "fraud_detection.runs.retrain.take_looks",
+    "fraud_detection.runs.comparison.collect_scored",
+    "fraud_detection.runs.comparison.take_look",
+    "fraud_detection.runs.retrain.propose",
+    "fraud_detection.runs.retrain.draw",
+    "fraud_detection.registry.recording._create_run",
+    "fraud_detection.registry.recording._log_files",
+    "fraud_detection.registry.recording.apply_intent",
+]
+"""What a run does between its opening and its decision, in this order."""
+
+# SQLAlchemy warns of MLflow's use of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+class KilledError(BaseException):
+    """A kill, which no handler of errors sees."""
+
+
+def _later(hours: int) -> str:
+    return (AS_OF + timedelta(hours=hours)).isoformat()
+
+
+@pytest.fixture(scope="module")
+def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Path:
+    """An output folder in which a weak version 1 serves; at AS_OF a candidate has frauds for a look, and passes it."""
+    folder = tmp_path_factory.mktemp("weak-champion")
+    config = folder / "retraining.yaml"
+    config.write_text(yaml.safe_dump(WEAK), encoding="utf-8")
+    options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": _later(-192)}
+    words = [str(word) for option in options.items() for word in option]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
+    assert "PROMOTED as v1" in ran.output, ran.output
+    return folder / "output"
+
+
+@pytest.fixture
+def output(tmp_path: Path, _template: Path) -> Path:
+    """A copy of the template, where the fixture `job` works; its artifacts are shared."""
+    return _copy(_template, tmp_path / "output")
+
+
+def _copy(template: Path, folder: Path) -> Path:
+    folder.mkdir()
+    shutil.copy(template / "mlflow.db", folder)
+    shutil.copytree(template / "decisions", folder / "decisions")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(_template: Path, tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> dict[str, Any]:
+    """The decision at AS_OF of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    _copy(_template, folder / "output")
+    (folder / "retraining.yaml").write_text(yaml.safe_dump(EASY), encoding="utf-8")
+    options = {"config": folder / "retraining.yaml", "output": folder / "output", "input": transactions}
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        CliRunner().invoke(main, ["retrain", *words, "--as-of", AS_OF.isoformat()], catch_exceptions=False)
+    return _decided(folder / "output")
+
+
+def _decided(output: Path, at: datetime = AS_OF) -> dict[str, Any]:
+    """The logged decision, without what differs between two runs that decide alike."""
+    found: dict[str, Any] = _entry(output, f"{at:%Y%m%dT%H%M%SZ}")
+    for of_the_run in ("seconds", "run_id", "decided_at", "committed_at", "report", "previous_entry"):
+        found.pop(of_the_run)
+    return found
+
+
+def _entry(output: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "decisions" / NAME / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _opened(output: Path) -> dict[str, Any]:
+    return _entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}-opening")
+
+
+def _entries(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / "decisions" / NAME).iterdir())
+
+
+def _client(output: Path) -> Any:
+    return mlflow.MlflowClient(f"sqlite:///{output}/mlflow.db", f"sqlite:///{output}/mlflow.db")
+
+
+def _versions(output: Path) -> list[int]:
+    return sorted(int(one.version) for one in _client(output).search_model_versions(f"name = '{NAME}'"))
+
+
+def _kill(job: Job, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Run at AS_OF, and kill it before a step."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step, killed)
+        with pytest.raises(KilledError):
+            job(settings=EASY)
+
+
+def _looks(decision: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{name: look[name] for name in ("candidate", "champion_version", "number")} for look in decision["looks"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", AFTER_OPENING)
+def test_what_a_killed_run_has_opened_is_finished_as_it_would_have(
+    job: Job, output: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Fails when a crash loses a winner, takes its look a second time, or measures it with an hour more of data."""
+    _kill(job, monkeypatch, step)
+    opened = _opened(output)
+    following = job(json=True, settings=EASY, as_of=_later(1))
+    assert following.exit_code == 0, following.stderr
+    assert _decided(output) == expected
+    assert expected["decision"] == "promoted"
+    assert opened == _opened(output)
+    assert _looks(expected) == opened["looks"], "one look each"
+    assert _versions(output) == [1, 2]
+    assert (following.json["as_of"], following.json["champion_version"]) == ("2026-03-01T01:00:00Z", 2)
+    taken = [look for look in following.json["looks"] if look["champion_version"] == 1]
+    assert taken == [], "the look is charged once"
+
+
+def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
+    job: Job, output: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when Airflow's retry of a killed task opens other looks, or a third attempt decides again."""
+    _kill(job, monkeypatch, "fraud_detection.runs.retrain.take_looks")
+    again = job(json=True, settings=EASY)
+    assert (again.exit_code, again.json["version"]) == (0, 2)
+    assert "has opened, which was interrupted" in again.stderr
+    assert _decided(output) == expected
+    entries = _entries(output)
+    third = job(json=True, settings=EASY)
+    assert (third.exit_code, third.json["version"]) == (0, 2)
+    assert "decided before; nothing new is registered" in third.stderr
+    assert _entries(output) == entries
+
+
+@pytest.mark.parametrize("what", ["decided", "opened"])
+def test_a_time_before_the_newest_is_not_decided(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Fails when a late or cleared task takes looks behind the back of those that were taken since."""
+    if what == "opened":
+        _kill(job, monkeypatch, "fraud_detection.runs.retrain.take_looks")
+    earlier = -193 if what == "decided" else -1
+    ran = job(json=True, settings=EASY, as_of=_later(earlier))
+    assert (ran.exit_code, ran.json["decision"], ran.json["looks"]) == (0, "no_decision", [])
+    assert "nothing was opened" in ran.json["reason"]
+    assert "the newest as-of time in the decision log" in ran.json["reason"]
+    assert f"{datetime.fromisoformat(_later(earlier)):%Y%m%dT%H%M%SZ}.json" not in _entries(output)
+
+
+def _lose_candidates(output: Path, template: Path) -> None:
+    """Delete the files of the candidates that a killed run has opened."""
+    opened = {one["sha256"] for one in _opened(output)["candidates"]}
+    found = [path for path in template.rglob("model.ubj") if digest(path.read_bytes()) in opened]
+    assert found
+    for path in found:
+        path.unlink()
+
+
+def _retired(decision: dict[str, Any]) -> dict[str, str]:
+    return {one["candidate"]["label_cutoff"]: one["reason"] for one in decision["retired_candidates"]}
+
+
+BACKFILLED = "2026-02-22T00:00:00Z"
+"""The label cut-off of the candidate that is looked at at AS_OF."""
+
+
+@pytest.mark.slow
+def test_a_lost_candidate_is_trained_again(
+    job: Job, output: Path, _template: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when files that somebody deleted end a run, or what replaces them was never the model that was opened."""
+    _kill(job, monkeypatch, AFTER_OPENING[0])
+    _lose_candidates(output, _template)
+    assert job(settings=EASY).exit_code == 0
+    assert _decided(output) == expected
+    (looked_at,) = (one["sha256"] for one in _opened(output)["candidates"] if one["key"]["label_cutoff"] == BACKFILLED)
+    version = _client(output).get_model_version(NAME, "2")
+    model = _client(output).get_logged_model(version.model_id or version.source.removeprefix("models:/"))
+    assert digest((Path(model.artifact_location.removeprefix("file://")) / "model.ubj").read_bytes()) == looked_at
+
+
+@pytest.mark.slow
+def test_a_lost_candidate_of_another_recipe_is_retired(
+    job: Job, output: Path, _template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a candidate that nothing can restore comes up each hour, or another model is looked at instead."""
+    _kill(job, monkeypatch, AFTER_OPENING[0])
+    _lose_candidates(output, _template)
+    ran = job(json=True, settings=OTHER_RECIPE)
+    assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "refused", None), ran.stderr
+    (look,) = ran.json["looks"]
+    assert (look["candidate"]["label_cutoff"], look["difference"], look["passed"]) == (BACKFILLED, None, False)
+    (warning,) = (text for text in ran.json["warnings"] if "is missing or damaged" in text)
+    assert "the candidate of 2026-02-22 00:00" in warning
+    assert ran.json["reason"] == warning
+    assert _retired(ran.json)[BACKFILLED] == "lost"
+    following = job(json=True, settings=OTHER_RECIPE, as_of=_later(1)).json
+    assert BACKFILLED not in {look["candidate"]["label_cutoff"] for look in following["looks"]}
+    assert not any("is missing or damaged" in text for text in following["warnings"])
+
+
+@pytest.mark.slow
+def test_a_lost_candidate_whose_data_have_changed_is_retired(
+    job: Job, output: Path, transactions: Path, tmp_path: Path, _template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a look that was opened at one model measures another one."""
+    _kill(job, monkeypatch, AFTER_OPENING[0])
+    _lose_candidates(output, _template)
+    rows = pq.read_table(transactions)
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    pq.write_table(
+        rows.set_column(rows.schema.get_field_index("amount"), "amount", _doubled(rows)), folder / "a.parquet"
+    )
+    ran = job(json=True, settings=EASY, input=folder)
+    assert (ran.exit_code, ran.json["decision"]) == (0, "refused"), ran.stderr
+    assert "its data or its code have changed; it cannot be looked at any more" in ran.json["reason"]
+    assert _retired(ran.json)[BACKFILLED] == "lost"
+
+
+def _doubled(rows: pa.Table) -> pa.Array:
+    """The amounts, twice as large before the hold-out."""
+    early = pc.less(rows["transaction_time"], pa.scalar(AS_OF - timedelta(days=14), pa.timestamp("us", "UTC")))
+    return pc.if_else(early, pc.multiply(rows["amount"], 2.0), rows["amount"])
+
+
+@pytest.mark.slow
+def test_a_candidate_that_reads_a_column_that_is_gone_is_retired(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when an old candidate, which no longer matters, ends each run after a change of the schema."""
+    mapped = SETTINGS["data"]["columns"]
+    _kill(job, monkeypatch, AFTER_OPENING[0])
+    without = {"columns": {**mapped, "terminal_id": None}, "retired_columns": ["terminal_id"]}
+    ran = job(json=True, settings={**EASY, "data": without})
+    assert (ran.exit_code, ran.json["decision"]) == (0, "refused"), ran.stderr
+    assert "the candidate of 2026-02-22 reads terminal_id, which the settings no longer map" in ran.json["reason"]
+    assert _retired(ran.json)[BACKFILLED] == "columns_gone"
+
+
+@pytest.mark.slow
+def test_a_look_against_a_champion_that_serves_no_longer_is_void(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a winner over a champion that a user has retired goes into service unseen."""
+    _kill(job, monkeypatch, AFTER_OPENING[0])
+    assert job("retire-champion", version=1, reason="it declines good customers").exit_code == 0
+    following = job(json=True, settings=EASY, as_of=_later(1))
+    assert following.exit_code == 0, following.stderr
+    finished = _decided(output)
+    assert (finished["decision"], finished["version"]) == ("refused", None)
+    (look,) = finished["looks"]
+    assert (look["difference"], look["passed"]) == (None, False)
+    assert [(check["name"], check["passed"]) for check in look["checks"]] == [("champion_unchanged", False)]
+    assert (following.json["champion_version"], following.json["retired_version"]) == (None, 1)
+
+
+class TestOrderAndEngine:
+    """The decision is a function of the data and the log."""
+
+    @pytest.mark.slow
+    def test_sail_and_spark_decide_alike_at_a_look(
+        self, _template: Path, tmp_path: Path, transactions: Path, expected: dict[str, Any]
+    ) -> None:
+        """Fails when a cluster promotes what a laptop refuses."""
+        output = _copy(_template, tmp_path / "spark")
+        submit(transactions, output, EASY)
+        assert _decided(output) == expected
+
+    @pytest.mark.slow
+    def test_the_order_of_files_and_rows_does_not_matter(
+        self, job: Job, output: Path, tmp_path: Path, transactions: Path, expected: dict[str, Any]
+    ) -> None:
+        """Fails when a compaction of the input promotes another model than the files before it."""
+        rows = pq.read_table(transactions)
+        order = np.random.default_rng(5).permutation(len(rows))
+        folder = tmp_path / "shuffled"
+        folder.mkdir()
+        for number, part in enumerate(np.array_split(order, 7)):
+            pq.write_table(rows.take(part), folder / f"{6 - number}.parquet")
+        assert job(settings=EASY, input=folder).exit_code == 0
+        assert _decided(output) == expected
+
+
+def _assert_blocked(ran: dict[str, Any], words: str, output: Path) -> None:
+    assert (ran["decision"], ran["looks"], len(ran["opened"])) == ("no_decision", [], 2)
+    assert words in ran["reason"]
+    opened = _opened(output)
+    assert ([one["key"] for one in opened["candidates"]], opened["looks"]) == (ran["opened"], [])
+
+
+def _assert_resumed(ran: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The looks that were due meanwhile are taken, on what has matured since, too."""
+    assert (ran["decision"], ran["version"]) == ("promoted", 2), ran["reason"]
+    assert [look["candidate"] for look in ran["looks"]] == [look["candidate"] for look in expected["looks"]]
+    assert ran["looks"][0]["number"] >= expected["looks"][0]["number"]
+
+
+@pytest.mark.slow
+def test_a_pin_opens_candidates_and_takes_no_look(job: Job, output: Path, expected: dict[str, Any]) -> None:
+    """Fails when a pin costs the looks of its time, or the weeks that a candidate needs after it."""
+    assert job("pin", reason="the audit").exit_code == 0
+    ran = job(json=True, settings=EASY)
+    _assert_blocked(ran.json, "version 1 is pinned by ", output)
+    assert "automatic promotion resumes with: fraud-detection unpin" in ran.stderr
+    assert job("unpin", reason="the audit is over").exit_code == 0
+    _assert_resumed(job(json=True, settings=EASY, as_of=_later(1)).json, expected)
