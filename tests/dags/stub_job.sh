@@ -10,11 +10,12 @@
 # A plan that is used up says 0.
 set -eu
 plan=$1 outcomes=$2
-until mkdir "$plan.lock" 2>/dev/null; do sleep 0.05; done # jobs of two runs may begin at once
+exec 9> "$plan.lock"
+flock 9 # jobs of two runs may begin at once; the lock of one that is killed is free again
 said=$(sed -n 1p "$plan")
 sed 1d "$plan" > "$plan.rest"
 mv "$plan.rest" "$plan"
-rmdir "$plan.lock"
+exec 9>&-
 mkdir -p "$outcomes"
 failed() {
     printf '{"decision": null, "reason": null, "version": null, "as_of": null, "difference": null, "report": null, "exit_code": %s, "error": "as planned", "retry": %s}' "$1" "$2"
