@@ -120,6 +120,14 @@ def test_a_retired_candidate_leaves_no_files(empty: World) -> None:
     assert empty.registry.load_candidate(kept).to_bytes() == model(2).to_bytes()
 
 
+def test_candidates_are_retired_in_any_folder(tmp_path: Path) -> None:
+    """Fails when a quote in the output folder's name ends a run that retires a candidate."""
+    made = world(tmp_path / "o'brien")
+    record = made.registry.freeze_candidate(_new(), model())
+    made.registry.delete_candidate(record.key)
+    assert _states(made) == ["retired"]
+
+
 @pytest.mark.parametrize("by", ["its run", "its model"])
 def test_a_registered_versions_files_stay(empty: World, by: str) -> None:
     """Fails when retiring the candidate that was promoted deletes the model in service."""

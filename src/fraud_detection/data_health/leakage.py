@@ -13,11 +13,13 @@ from fraud_detection.promotion.checks import measure
 from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
 
-LEAST_FRAUDS = 40
+LEAST_FRAUDS = 20
 """With fewer any column may separate them."""
 
-NEWEST = timedelta(days=7)
-"""The end of the window is looked at by itself too: a leak that has just begun is drowned in the whole of it."""
+NEWEST, LEAST_NEWEST_FRAUDS = timedelta(days=7), 40
+"""The end of the window is looked at by itself too: a leak that has just begun is drowned in the whole of it. It asks
+for more frauds, since it is looked at anew with every candidate.
+"""
 
 
 def check_leakage(
@@ -36,13 +38,13 @@ def check_leakage(
     inputs, week = tuple(inputs), span.end - NEWEST
     newest = (rows["transaction_time"] >= week.astimezone(UTC).replace(tzinfo=None)).to_numpy()
     parts = (
-        ("the training window", span.start, rows, weight),
-        (f"its last {NEWEST.days} days", week, rows[newest], weight[newest]),
+        ("the training window", span.start, np.ones(len(rows), bool), LEAST_FRAUDS),
+        (f"its last {NEWEST.days} days", week, newest, LEAST_NEWEST_FRAUDS),
     )
     ranked = [
         (precision, name, where, start)
-        for where, start, part, weights_of_part in parts
-        for name, precision in _precisions(part, weights_of_part, inputs)
+        for where, start, of_part, least in parts
+        for name, precision in _precisions(rows[of_part], weight[of_part], inputs, least)
     ]
     if not ranked:
         return ()
@@ -55,10 +57,10 @@ def check_leakage(
     return (Finding(found, start.date(), span.end.date(), text),)
 
 
-def _precisions(rows: pd.DataFrame, weight: Floats, inputs: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+def _precisions(rows: pd.DataFrame, weight: Floats, inputs: Iterable[str], least: int) -> Iterator[tuple[str, float]]:
     """Of each input alone; nothing where there are too few frauds."""
     fraud = rows["fraud"].to_numpy() == 1
-    if fraud.sum() >= LEAST_FRAUDS and not fraud.all():
+    if fraud.sum() >= least and not fraud.all():
         for name in inputs:
             yield name, _best_precision(rows[name], fraud, weight)
 

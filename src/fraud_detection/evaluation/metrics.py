@@ -54,7 +54,7 @@ def evaluate(
         card: the card of each row; None where the data has no cards, then every transaction is its own.
         fraud: 0 or 1.
         probability: the model's, in [0, 1].
-        rank: what `score_ranks` gives for it, from whoever has ranked it already.
+        rank: the ranks of `probability` (`score_ranks`); computed if None.
     """
     labels = _fraud(fraud)
     if labels.all() or not labels.any():

@@ -125,12 +125,10 @@ def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (
     """Delete the models of a run, unless a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
     models = _models(context, run_id)
-    # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version.
-    sources = [source for logged in models for source in (f"models:/{logged.model_id}", logged.artifact_location)]
-    if any(
-        client.search_model_versions(found)
-        for found in (f"run_id = '{run_id}'", *(f"source_path = '{source}'" for source in sources))
-    ):
+    # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version; its source,
+    # models:/ID or the files' place, has it.
+    of_models = (f"source_path LIKE '%{logged.model_id}%'" for logged in models)
+    if any(client.search_model_versions(wanted) for wanted in (f"run_id = '{run_id}'", *of_models)):
         return
     for logged in models:
         delete_artifacts(context.connection, logged.artifact_location)
