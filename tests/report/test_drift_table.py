@@ -49,6 +49,25 @@ def test_each_input_is_shown_with_its_psi_limits_and_verdict() -> None:
     assert "700 and 812 independent rows" in shown.texts["drift"]
 
 
+def test_of_many_inputs_those_that_moved_most_are_shown() -> None:
+    """Fails when thirty rows of zeros bury the rest of the report, or an input that has drifted is left out."""
+    still = tuple(_shift(f"still_{number}", 0.02 - number / 1_000) for number in range(12))
+    moved = tuple(_shift(f"moved_{number}", 0.9) for number in range(10))
+
+    def told(inputs: tuple[Shift, ...]) -> str:
+        drift = DRIFT.model_copy(update={"inputs": inputs})
+        return Page(html(decision(Outcome.REFUSED, AS_OF, 1, drift=drift), report_data())).texts["drift"]
+
+    text = told(still)
+    assert all(f"still_{number}" in text for number in range(8))
+    assert "still_8" not in text
+    assert "4 more have a PSI of at most 0.012" in text
+    text = told(moved + still)
+    assert all(f"moved_{number}" in text for number in range(10))
+    assert "still_0" not in text
+    assert "12 more have a PSI of at most 0.020" in text
+
+
 def test_drift_that_was_not_measured_is_said_to_be_so() -> None:
     """Fails when a reader takes a missing table for the absence of drift."""
     found = Health(SOUND, _band(100), _band(100), None)
