@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +27,7 @@ from fakes.registry import (
 
 from fraud_detection.cli import default_tracking_uri
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
-from fraud_detection.registry import RunRecord, recording
+from fraud_detection.registry import RunRecord, recording, sqlite
 from fraud_detection.registry.connection import Connection
 from fraud_detection.schema import Outcome
 
@@ -245,10 +245,13 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(tmp_path: Path) -> None:
+def test_a_first_run_killed_while_it_makes_the_database_is_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrate: Callable[[Path], None]
+) -> None:
     """Fails when Ctrl-C during the first run leaves a half-migrated database that no later run can use."""
     import sqlalchemy
 
+    monkeypatch.setattr(sqlite, "_migrate", migrate)
     statements = []
 
     def interrupt(*_arguments: object) -> None:
