@@ -1,6 +1,6 @@
 """Whether runs promote after a change of the world and hardly ever without one: real retraining of simulated days.
 
-    python -m benchmarks.end_to_end --check    one world that changes, a run every four days for 20 days
+    python -m benchmarks.end_to_end --check    one world that changes: a run before, and two of the weeks after
     python -m benchmarks.end_to_end --full     five quiet worlds and two that change, every two days for 60 days
 
 Each world has its own simulated transactions, decision log and MLflow. The first champion is trained on a full window;
@@ -72,7 +72,7 @@ FULL = (
     *(Story(seed, days=60, every=2, change=20) for seed in range(1, 3)),
     *(Story(seed, days=60, every=2) for seed in range(1, 6)),
 )
-CHECK = (Story(1, days=20, every=4, change=1),)
+CHECK = (Story(1, days=22, every=11, change=1),)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Retrain simulated worlds day by day; fail if a target is missed.")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--check", dest="stories", action="store_const", const=CHECK, help="one world, some minutes")
+    size.add_argument("--check", dest="stories", action="store_const", const=CHECK, help="one world, a minute or two")
     size.add_argument("--full", dest="stories", action="store_const", const=FULL, help="seven worlds; writes the table")
     parser.add_argument("--processes", type=int, default=usable_cores())
     parser.add_argument("--folder", type=Path, help="keep the worlds there; the default is a temporary folder")
