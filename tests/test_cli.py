@@ -1,5 +1,6 @@
 """The command line takes what a user means, and refuses what nobody can mean."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,42 @@ def test_a_command_writes_into_the_folder_of_a_file_url(here: Path) -> None:
     assert "has no champion to retire" in done.stderr
     assert {path.name for path in here.iterdir()} == {"settings.yaml", "with space"}
     assert (here / "with space" / "mlflow.db").is_file()
+
+
+@pytest.mark.parametrize("verb", ["decisions", "candidates"])
+def test_a_mistyped_output_is_an_error(here: Path, verb: str) -> None:
+    """Fails when a script that lists a mistyped folder takes it for an installation without decisions."""
+    (here / "settings.yaml").touch()
+    command = (verb, "--config", "settings.yaml", "--output", "outptu")
+    done = _run(*command)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "found nothing in outptu; expected the output folder of earlier runs" in done.stderr
+    assert "fraud-detection retrain --config settings.yaml --output outptu" in done.stderr
+    assert json.loads(_run(*command, "--json").stdout)["exit_code"] == 2
+    assert not (here / "outptu").exists()
+
+
+@pytest.mark.parametrize("verb", ["decisions", "candidates"])
+def test_the_folder_of_another_model_is_an_error(here: Path, verb: str) -> None:
+    """Fails when the output folder of another model looks empty, and its user trains a new one."""
+    (here / "settings.yaml").write_text("model_name: chargebacks", encoding="utf-8")
+    entry = here / "output" / "decisions" / NAME / "20260301T000000Z.json"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    done = _run(verb, "--config", "settings.yaml", "--output", "output")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"model_name in settings.yaml is chargebacks, and the decisions there are of {NAME}" in done.stderr
+    assert "--config FILE" in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "said"), [("decisions", "no decisions in"), ("candidates", "no candidates in")])
+def test_a_folder_without_a_decision_yet_is_none(here: Path, verb: str, said: str) -> None:
+    """Fails when the folder of a first run that ended before its decision is taken for a mistyped one."""
+    (here / "settings.yaml").touch()
+    (here / "output").mkdir()
+    (here / "output" / "mlflow.db").touch()
+    done = _run(verb, "--config", "settings.yaml", "--output", "output")
+    assert (done.exit_code, said in done.stdout) == (0, True)
 
 
 def test_a_share_that_is_no_number_is_refused(here: Path) -> None:

@@ -158,9 +158,9 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # in UTC it may be before year 1 or after 9999
         raise click.BadParameter(f"{text!r} is not an ISO time such as 2026-05-24T00:00:00") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _span(context: click.Context, option: click.Parameter, text: str | None) -> tuple[datetime, datetime] | None:
@@ -267,7 +267,7 @@ def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None
     """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
 
-    log = _decision_log(config, output)
+    log = _existing_log(config, output)
     history = log.history()
     if asked is not None and history:
         _show_served(history, *asked, as_json=as_json)
@@ -278,7 +278,7 @@ def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None
             click.echo(line)
     if not history:
         first = f"the first one is made by: fraud-detection retrain --output {output} …"
-        click.echo(mask(f"no decisions in {output}; {_other_model(log, config) or first}"), err=as_json)
+        click.echo(mask(f"no decisions in {output}; {first}"), err=as_json)
 
 
 def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, as_json: bool) -> None:
@@ -304,7 +304,7 @@ def candidates(config: Path, output: str, as_json: bool) -> None:
     from fraud_detection.runs.listing import candidate_table, shadow_candidates
 
     settings = load_settings(config)
-    log = _decision_log(config, output)
+    log = _existing_log(config, output)
     found = shadow_candidates(log.entries(), datetime.now(UTC), settings.promotion.approval_days)
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
@@ -312,7 +312,7 @@ def candidates(config: Path, output: str, as_json: bool) -> None:
         for line in candidate_table(found):
             click.echo(line)
     if not found:
-        click.echo(mask(f"no candidates in {output}; {_other_model(log, config) or 'a run opens them'}"), err=as_json)
+        click.echo(mask(f"no candidates in {output}; a run opens them"), err=as_json)
 
 
 _CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a candidate"))
@@ -465,6 +465,27 @@ def _decision_log(config: Path, output: str) -> "DecisionLog":
     from fraud_detection.storage import open_folder
 
     return DecisionLog(open_folder(output), load_settings(config).model_name)
+
+
+def _existing_log(config: Path, output: str) -> "DecisionLog":
+    """The log of a folder that runs have written to.
+
+    Raises:
+        SettingsError: the folder is empty or does not exist, or only other models have decided there.
+    """
+    from fraud_detection.storage import open_folder
+
+    log = _decision_log(config, output)
+    if log.names():
+        return log
+    if other := _other_model(log, config):
+        raise SettingsError(f"no decisions in {mask(output)}; {other}")
+    if not open_folder(output).names():
+        raise SettingsError(
+            f"found nothing in {mask(output)}; expected the output folder of earlier runs; check --output, or begin"
+            f" with: {mask(f'fraud-detection retrain --config {config} --output {output} …')}"
+        )
+    return log
 
 
 def _other_model(log: "DecisionLog", config: Path) -> str:
