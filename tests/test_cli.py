@@ -63,6 +63,15 @@ def test_a_command_writes_into_the_folder_of_a_file_url(here: Path) -> None:
     assert (here / "with space" / "mlflow.db").is_file()
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "0001-01-01", "9999-12-31T23:00-05:00", "9999-12-31"])
+@pytest.mark.parametrize("words", [("decisions", "--at"), ("retrain", "--input", "x", "--as-of")])
+def test_a_time_that_no_run_can_have_is_refused(words: tuple[str, ...], text: str) -> None:
+    """Fails when a mistyped year ends in a stack trace."""
+    done = CliRunner().invoke(main, [*words, text])
+    assert done.exit_code == 2, done.output
+    assert f"{text!r} is not a time between the years 1900 and 2999" in done.output
+
+
 @pytest.mark.parametrize("verb", ["decisions", "candidates"])
 def test_a_mistyped_output_is_an_error(here: Path, verb: str) -> None:
     """Fails when a script that lists a mistyped folder takes it for an installation without decisions."""

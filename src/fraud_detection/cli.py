@@ -70,6 +70,8 @@ _TRACKING_URI = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 _LONGEST_REASON = 500
+_FIRST_YEAR, _LAST_YEAR = 1900, 2999
+"""Of a time that a user gives: Python cannot subtract a training window from the year 1."""
 
 
 def _reason(_context: click.Context, _option: click.Parameter, text: str) -> str:
@@ -158,9 +160,11 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:  # in UTC it may be before year 1 or after 9999
+    except ValueError as error:
         raise click.BadParameter(f"{text!r} is not an ISO time such as 2026-05-24T00:00:00") from error
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise click.BadParameter(f"{text!r} is not a time between the years {_FIRST_YEAR} and {_LAST_YEAR}")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _span(context: click.Context, option: click.Parameter, text: str | None) -> tuple[datetime, datetime] | None:
