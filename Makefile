@@ -284,6 +284,7 @@ prove: setup ## Measure the promotion rule, real retraining, first champions and
 	@$(RUN)python -m benchmarks.promotion --full
 	@$(RUN)python -m benchmarks.promotion_plots
 	@$(RUN)python -m benchmarks.end_to_end --full
+	@$(RUN)python -m benchmarks.refit --output benchmarks/results/refit.md
 	@$(RUN)python -m benchmarks.looks --check --output benchmarks/results/looks.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md

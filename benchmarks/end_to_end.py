@@ -65,7 +65,7 @@ class Story:
 
     def world(self) -> World:
         drift = date.max if self.change is None else (FIRST_RUN + timedelta(days=self.change)).date()
-        return World(self.seed, TRANSACTIONS_PER_DAY, tuple(_more_frauds(regime) for regime in regimes(drift)))
+        return World(self.seed, TRANSACTIONS_PER_DAY, tuple(more_frauds(regime) for regime in regimes(drift)))
 
 
 FULL = (
@@ -138,7 +138,8 @@ def _run(source: Path, output: Path, as_of: datetime, settings: Settings) -> Dec
     return retrain(request, lambda *_, **__: None)
 
 
-def _more_frauds(regime: Regime) -> Regime:
+def more_frauds(regime: Regime) -> Regime:
+    """The regime with `FRAUD_FACTOR` times its frauds."""
     return Regime(
         regime.start,
         large_amounts=regime.large_amounts * FRAUD_FACTOR,

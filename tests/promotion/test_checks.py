@@ -14,6 +14,7 @@ from fraud_detection.evaluation import Holdout, compare, measure_alone
 from fraud_detection.evaluation.harm import Change
 from fraud_detection.promotion import (
     Evidence,
+    RefitScores,
     check_first_champion,
     check_first_champion_possible,
     check_look,
@@ -94,7 +95,7 @@ def test_the_rule_makes_every_check_but_the_late_ones() -> None:
         *check_first_champion_possible(Evidence(known.training, known.holdout), settings),
         *check_first_champion(first),
         *check_look(look, 0.0, limits, settings),
-        *check_refit(fraud, score, score),
+        *check_refit(RefitScores(fraud, score, score, fraud, score)),
     }
     of_data = {check.value for check in HealthCheck}
     late = of_data | {"not_pinned", "champion_unchanged", "registered_model_identical"}

@@ -6,7 +6,7 @@ in, checks out. How and why: `docs/promotion.md`.
 """
 
 from fraud_detection.promotion.explanation import explain_checks, explain_decision, explain_measurement
-from fraud_detection.promotion.refit import check_refit, refit_line
+from fraud_detection.promotion.refit import RefitScores, check_refit, refit_line
 from fraud_detection.promotion.rule import (
     Evidence,
     check_first_champion,
@@ -19,6 +19,7 @@ from fraud_detection.promotion.summary import summarise
 
 __all__ = [
     "Evidence",
+    "RefitScores",
     "check_first_champion",
     "check_first_champion_possible",
     "check_look",

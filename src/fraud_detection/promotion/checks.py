@@ -255,12 +255,23 @@ _DEFINITIONS = (
         failure=lambda check, _: f"average precision {_number(check.value)} below {_number(check.limit)}",
     ),
     CheckDefinition(
-        "refit_agreement",
-        "Refit and winner rank the most suspicious 1 % of the rows alike: Spearman's correlation",
+        "refit_mean_score",
+        "The mean scores of refit and winner, as a factor",
+        Relation.AT_MOST,
+        limit=Limit.HOLDOUT,
+        failure=lambda check, _: (
+            f"its mean score differs from the winner's by a factor of {_number(check.value)}; at most"
+            f" {_number(check.limit)} expected"
+        ),
+    ),
+    CheckDefinition(
+        "refit_young_rows",
+        "Average precision of the winner on the rows younger than its hold-out",
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
         failure=lambda check, _: (
-            f"rank correlation {_number(check.value)} of the most suspicious 1 % below {_number(check.limit)}"
+            f"the winner's average precision on the refit's youngest rows, {_number(check.value)}, is below"
+            f" {_number(check.limit)}: their labels are unlike all earlier ones"
         ),
     ),
     CheckDefinition(

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fraud_detection.holdout import collect_scored
 from fraud_detection.model.model import Model
-from fraud_detection.promotion import check_refit
+from fraud_detection.promotion import RefitScores, check_refit
 from fraud_detection.promotion.checks import failure
 from fraud_detection.registry import CandidateLostError
 from fraud_detection.runs.comparison import Shown
 from fraud_detection.runs.shadow import PlannedCandidate, Shadow
 from fraud_detection.runs.training import Trainer
+from fraud_detection.sampling import labelled, naive
 from fraud_detection.schema import CandidateKey, CandidateRecord, RefitRecord
 from fraud_detection.settings import Mode
 from fraud_detection.time_windows import refit_spans
 
-_SCORE = "refit"
+_REFIT, _WINNER = "refit", "winner"
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ def refit_winner(shown: Shown | None, shadow: Shadow, trainer: Trainer) -> Refit
     record = trainer.freeze(planned, trainer.sample(spans), as_of, winner.growth)
     model = _load(record, trainer)
     with trainer.watch("compare"):
-        score = None if model is None else _scores(model, shown, trainer)
-        checks = check_refit(shown.rows["fraud"].to_numpy(), shown.challenger_score, score)
+        checks = check_refit(None if model is None else _scores(model, shown, record, trainer))
     serves = all(check.passed for check in checks)
     found = RefitRecord(winner=winner.key, refit=record, checks=checks, serves=serves)
     wrong = "; ".join(failure(check, shown.record) for check in found.failed)
@@ -69,10 +68,18 @@ def _load(record: CandidateRecord, trainer: Trainer) -> Model | None:
         return None
 
 
-def _scores(model: Model, shown: Shown, trainer: Trainer) -> NDArray[np.float64]:
-    """Of the rows that compared the winner, in their order."""
-    span = shown.record.holdout
-    content = {_SCORE: model.to_bytes()}
-    rows = collect_scored(trainer.transactions, span.start, span.end, content, trainer.settings)
-    score = rows.set_index("transaction_id")[_SCORE]
-    return score.loc[shown.rows["transaction_id"]].to_numpy(np.float64)
+def _scores(model: Model, shown: Shown, refit: CandidateRecord, trainer: Trainer) -> RefitScores:
+    """Of the rows that compared the winner, in their order, and of the younger ones that trained the refit."""
+    span, settings = shown.record.holdout, trainer.settings
+    end = max(span.end, refit.training.end)
+    models = {_REFIT: model.to_bytes(), _WINNER: shown.model.to_bytes()}
+    rows = collect_scored(trainer.transactions, span.start, end, models, settings)
+    own = rows.set_index("transaction_id")[_REFIT].loc[shown.rows["transaction_id"]]
+    young = labelled(rows[rows["transaction_time"] >= naive(span.end)], refit.key.label_cutoff, settings)
+    return RefitScores(
+        fraud=shown.rows["fraud"].to_numpy(),
+        winner=shown.challenger_score,
+        refit=own.to_numpy(np.float64),
+        young_fraud=young["fraud"].to_numpy(),
+        young_winner=young[_WINNER].to_numpy(np.float64),
+    )
