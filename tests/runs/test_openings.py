@@ -1,8 +1,9 @@
 """What a run has opened is what is measured, once: by this run, or by the next one after a crash."""
 
 import json
+import re
 import shutil
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,25 @@ def test_a_time_before_the_newest_is_not_decided(
     assert "nothing was opened" in ran.json["reason"]
     assert "the newest as-of time in the decision log" in ran.json["reason"]
     assert f"{datetime.fromisoformat(_later(earlier)):%Y%m%dT%H%M%SZ}.json" not in _entries(output)
+
+
+def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Path) -> None:
+    """Fails when one mistyped year makes every later run decide nothing, with exit code 0 and without a way out."""
+    entries, future = _entries(output), datetime.now(UTC) + timedelta(days=400)
+    ran = job(json=True, settings=EASY, as_of=future.isoformat())
+    assert (ran.exit_code, _entries(output)) == (2, entries)
+    assert "is in the future" in ran.json["error"]
+    assert job(json=True, settings=EASY).json["version"] == 2
+    # A log of before that was refused, and the way out that its message names.
+    late, folder = f"{future:%Y%m%dT%H0000Z}.json", output / "decisions" / NAME
+    newest = max(path for path in folder.iterdir() if re.fullmatch(r"\d{8}T\d{6}Z\.json", path.name))
+    (folder / late).write_text(newest.read_text(encoding="utf-8"), encoding="utf-8")
+    blocked = job(json=True, settings=EASY, as_of=_later(24))
+    assert blocked.exit_code == 1
+    assert late in blocked.json["error"]
+    assert "fraud-detection accept-log" in blocked.json["error"]
+    (folder / late).unlink()
+    assert job(json=True, settings=EASY, as_of=_later(24)).exit_code == 0
 
 
 def _lose_candidates(output: Path, template: Path) -> None:

@@ -7,7 +7,7 @@
 It is the history: MLflow keeps no record of where an alias pointed before. Entries are linked: see `log_chain`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from enum import StrEnum
@@ -117,8 +117,14 @@ class DecisionLog:
 
     def newest_as_of(self) -> datetime | None:
         """The latest as-of time that was opened or decided, or None."""
-        runs = (name for name in self.names() if is_decision(name) or is_opening(name))
-        return max(map(time_in, runs), default=None)
+        return max(map(time_in, self._of_runs()), default=None)
+
+    def after(self, moment: datetime) -> tuple[str, ...]:
+        """The files of decisions and openings with a later as-of time, without their folder."""
+        return tuple(sorted(name.rpartition("/")[2] for name in self._of_runs() if time_in(name) > moment))
+
+    def _of_runs(self) -> Iterator[str]:
+        return (name for name in self.names() if is_decision(name) or is_opening(name))
 
     def write(self, entry: LogEntry) -> bool:
         """Write the entry once. False, and nothing is written, if its as-of time or its pin has such an entry already.

@@ -1,14 +1,15 @@
 """One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
+from fraud_detection.errors import FraudDetectionError, SettingsError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
-from fraud_detection.outputs import quarantine_file
+from fraud_detection.outputs import DECISIONS, quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.decision_log import DecisionLog, Entry
@@ -57,6 +58,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+_AHEAD = timedelta(hours=1)
+"""How far an as-of time may lie ahead of the clock: the default one ends the hour of the newest transaction."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What all as-of times of a request share."""
@@ -86,6 +91,7 @@ def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None
     log = DecisionLog(output, request.settings.model_name)
     run = Run(request, output, log, _registry(request, output, log), progress, watch)
     as_of = request.as_of and whole_hour(request.as_of)
+    _require_past(run, as_of)
     # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
     with watch("open registry"):
         for resumed in _open_registry(run.registry, log, as_of):
@@ -96,6 +102,24 @@ def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None
         if opening.as_of == as_of:
             return finished
     return _known(run, as_of) or _decide(run, as_of)
+
+
+def _require_past(run: Run, as_of: datetime | None) -> None:
+    """No decision is in the future: every later run would find its own time before that one, and decide nothing."""
+    now = run.request.clock
+    if as_of is not None and as_of > now + _AHEAD:
+        raise SettingsError(
+            f"the as-of time {as_of:%Y-%m-%d %H:%M} is in the future; expected: at most {now + _AHEAD:%Y-%m-%d %H:%M},"
+            " an hour after this machine's clock; next: correct --as-of, or the clock"
+        )
+    ahead = run.log.after(now + _AHEAD)
+    if ahead:
+        raise FraudDetectionError(
+            f"the decision log has entries as of a time in the future ({', '.join(ahead)}); expected: none after"
+            f" {now + _AHEAD:%Y-%m-%d %H:%M}, since no run before them decides anything; next: if this machine's clock"
+            f" is right, move them out of {run.request.output}/{DECISIONS}{run.settings.model_name}, then run:"
+            f" {run.request.commands.accept_log}"
+        )
 
 
 def _known(run: Run, as_of: datetime | None) -> Decision | None:
