@@ -29,6 +29,7 @@ NAMES = (
 """What .github/workflows/deploy.yml reads; the last two only where workload identity is not used."""
 
 _OPTIONAL = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DEPLOYER_SERVICE_ACCOUNT_ID", "S3_ENDPOINT"})
+_FAILURES = (GithubException, requests.RequestException, RuntimeError)  # the last: a redirect to another host
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _API = "https://api.github.com"
 
@@ -55,13 +56,13 @@ def push(repository: str, values: Mapping[str, str], token: str, api: str = _API
     with Github(auth=Auth.Token(token), base_url=api, retry=None, seconds_between_writes=None) as client:
         try:
             target = client.get_repo(repository)
-        except (GithubException, requests.RequestException) as error:
+        except _FAILURES as error:
             raise DeploymentError(f"{_reason(error, api)}; {_next(repository)}", _exit_code(error)) from error
         failed: dict[str, Exception] = {}
         for name, value in values.items():
             try:
                 target.create_secret(name, value)
-            except (GithubException, requests.RequestException) as error:
+            except _FAILURES as error:
                 failed[name] = error
             else:
                 log(f"{name}: sent to {repository}")
