@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 
 _TIMEOUT = 10.0  # seconds that a control call may take
-_DEADLINE = 30.0  # seconds to start or to stop
+_DEADLINE = 60.0  # seconds to start or to stop
 _POLL = 0.05
 OLDER_EVENTS = "events.1.jsonl"
 """The event log before the one that is being written."""

@@ -15,11 +15,9 @@ from yandex.cloud.dataproc.v1.job_pb2 import Job
 from emulator.cloud import Cloud
 from emulator.errors import ApiError
 from emulator.faults import FaultSpec
-from emulator.iam import Caller
 from emulator.lockbox import Lockbox
 
 SERVICE = "emulator.Control"
-CONTROL = Caller("control", "control", "")  # any holder of the control token
 
 
 def to_json(value: object) -> bytes:
@@ -83,7 +81,7 @@ class Control:
         ]
 
     def put_secret(self, request: dict[str, Any]) -> object:
-        return {"id": self._lockbox.put(str(request["name"]), dict(request["values"]), CONTROL)}
+        return {"id": self._lockbox.put(str(request["name"]), dict(request["values"]))}
 
     def _guarded(self, function: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any], Any], object]:
         def behave(request: dict[str, Any], context: Any) -> object:

@@ -22,7 +22,6 @@ from emulator.gateway import Check, Method
 from emulator.iam import Caller, Iam
 from emulator.ids import DATAPROC, new_id
 from emulator.leftovers import MARK, end_left_behind
-from emulator.lockbox import Lockbox
 from emulator.metadata import MetadataServer
 from emulator.paging import check_filter, name_filter, page_of_messages, read_token, write_token
 from emulator.runners import FETCHED, Launch, Runner, StagingError, StubRunner
@@ -240,9 +239,7 @@ class Jobs:
             with log.open("a", encoding="utf-8") as output:
                 output.write(f"{reason}\n")
             return 1, reason
-        with MetadataServer(
-            self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
-        ) as metadata:
+        with MetadataServer(self._iam, self._cloud, cluster.service_account_id, job.id) as metadata:
             return self._guarded(job, launch, log, metadata.address)
 
     def _guarded(self, job: Job, launch: Launch, log: Path, metadata_address: str) -> tuple[int | None, str]:
