@@ -79,7 +79,8 @@ class RunOutputs:
         headers = {"X-YaCloud-SubjectToken": token}
         answer = requests.get(url, headers=headers, timeout=_HTTP_TIMEOUT, allow_redirects=False)
         if answer.status_code == requests.codes.not_found:
-            return self._require_absent(url, answer.text)
+            self._require_absent(url, answer.text)
+            return None
         answer.raise_for_status()
         if answer.status_code != requests.codes.ok:
             raise AirflowFailException(
