@@ -101,8 +101,8 @@ def test_the_deployments_requests_follow_no_redirect(redirect: Redirection) -> N
 def test_github_is_asked_at_its_own_address_alone() -> None:
     """Fails when the token that may write a repository's secrets follows a redirect, or the command crashes."""
     with redirecting(301) as redirect:  # what GitHub answers for a repository that was renamed
-        with pytest.raises(DeploymentError, match="next: check that GITHUB_TOKEN"):
-            push("acme/fraud", {"CODE_BUCKET": "b"}, SECRET, redirect.url)
+        with pytest.raises(DeploymentError, match="next: check that acme/fraud has the environment"):
+            push("acme/fraud", "production", {"CODE_BUCKET": "b"}, SECRET, redirect.url)
         assert SECRET in redirect.asked[0]
         assert redirect.followed == []
 
