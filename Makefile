@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
-UV_VERSION := 0.13.9
+UV_REQUIREMENTS := scripts/uv_requirements.txt
 export UV
 export UV_PYTHON_DOWNLOADS := never
 
@@ -48,10 +48,11 @@ each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$ta
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.uv/bin/uv:
-	@echo "Installing uv $(UV_VERSION) into .uv"
+.uv/bin/uv: $(UV_REQUIREMENTS)
+	@echo "Installing $(firstword $(shell cat $(UV_REQUIREMENTS))) into .uv"
 	@$(PYTHON) -m venv .uv || { echo "make: $(PYTHON) cannot create a virtual environment; install Python 3.11 with its venv module (Debian: apt install python3-venv), then run make again"; exit 1; }
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(UV_REQUIREMENTS)
+	@touch $@
 
 .venv/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing the locked environment into .venv (once)"
@@ -233,6 +234,10 @@ TERRAFORM ?= terraform
 terraform-is-there:
 	@command -v $(TERRAFORM) >/dev/null || { echo "make: $(TERRAFORM) is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
 
+.PHONY: preflight
+preflight: setup ## Before make apply: check tools, credentials, folder, image, bucket names and quotas, each with how to fix it
+	@$(RUN)python -m deployment.preflight --terraform "$(TERRAFORM)"
+
 .PHONY: init
 init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf)
 	@$(TERRAFORM) -chdir=infra init
@@ -345,6 +350,11 @@ deploy-full: ## After make apply: write .env, upload everything, load the variab
 	@$(MAKE) upload-src-to-bucket
 	@$(MAKE) import-variables
 	@$(MAKE) upload-dags-to-bucket
+	@$(CLOUD)python -m deployment.variables --silences
+
+.PHONY: verify
+verify: setup ## After make deploy-full: check Airflow, buckets, MLflow and the job's account, each with how to fix it
+	@$(RUN)python -m deployment.verify --env $(ENV_FILE)
 
 .PHONY: download-output-data-from-bucket
 download-output-data-from-bucket: cloud-tools ## Download decisions and reports into data/output_data/cloud
@@ -367,5 +377,5 @@ sync-env: cloud-tools ## Copy .env and variables.json to a machine by ssh (HOST=
 	@$(CLOUD)python -m deployment.remote env --host "$(HOST)" --folder "$(FOLDER)"
 
 .PHONY: git-push-secrets
-git-push-secrets: cloud-tools ## Send named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
+git-push-secrets: cloud-tools ## Send named values of .env to the secrets of GitHub's environment production (REPOSITORY=owner/name, DRY_RUN=1)
 	@$(CLOUD)python -m utils.push_secrets_to_github_repo --repository "$(REPOSITORY)" $(if $(DRY_RUN),--dry-run)
