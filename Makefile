@@ -256,6 +256,11 @@ destroy: terraform-is-there ## Delete everything in the cloud; asks for confirma
 		echo "make destroy: deletion_protection is on in the cloud; expected: off, since a destroy would delete machines, keys and grants before the first protected resource stops it; next: set deletion_protection = false in infra/terraform.tfvars, make apply, then make destroy"; exit 1; fi
 	@$(TERRAFORM) -chdir=infra destroy
 
+.PHONY: rehearse
+rehearse: terraform-is-there setup .venv-infra/.synced ## Apply, plan and destroy infra/ by the real Terraform in the emulated cloud
+	@infra/tests/provider.sh
+	@$(RUN)python -m rehearsal
+
 ##@ Slow checks
 
 .venv-infra/.synced: infra/tests/pyproject.toml infra/tests/uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)

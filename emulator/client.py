@@ -86,6 +86,18 @@ class Emulator:
         """A Lockbox secret of that name with these values, made or given a new version; returns its id."""
         return str(self.call("PutSecret", {"name": name, "values": dict(values)})["id"])
 
+    def resources(self) -> dict[str, list[str]]:
+        """The ids of everything that there is in the cloud, by kind."""
+        return dict(self.call("Resources"))
+
+    def grants(self) -> list[dict[str, str]]:
+        """Every access binding: `role`, `on` (a resource's id), `subject` (an account's id)."""
+        return list(self.call("Grants"))
+
+    def token(self, account_id: str) -> str:
+        """A new IAM token of a service account, as its machines get them."""
+        return str(self.call("Token", {"account": account_id})["token"])
+
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Events of the log, oldest first; of one kind, and with these values."""
         files = (self.state / OLDER_EVENTS, self.state / "events.jsonl")

@@ -115,7 +115,7 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
         store, events, iam, cloud.faults, cloud.access, lambda found, asked: _is_excused(found, asked, cloud)
     )
     handlers = [gateway.handler(service) for service in services]
-    handlers.append(Control(cloud, known.lockbox, (state / "control.token").read_text()).handler())
+    handlers.append(Control(cloud, iam, known.lockbox, (state / "control.token").read_text()).handler())
     server = _grpc_server(state, handlers, port)
     events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
     stack.callback(events.write, "emulator", status="STOPPED")
