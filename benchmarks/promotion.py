@@ -542,7 +542,7 @@ def main() -> None:
     print(text)
     if wanted.size == "full":
         RESULTS.write_text(text, encoding="utf-8")
-        MEASURED.write_text(json.dumps(measured(found), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        MEASURED.write_text(json.dumps(measured(found), ensure_ascii=False) + "\n", encoding="utf-8")
     if missed := list(failures(found)):
         raise SystemExit("\n".join(missed))
 

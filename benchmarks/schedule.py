@@ -145,7 +145,7 @@ class Installation:
         late = [self._lateness(one.look.candidate, shadow, at) for one in due]
         keys = [LookKey(candidate=one.look.candidate, champion_version=1, number=one.look.number) for one in due]
         self._shadow = shadow.with_looks(keys)
-        end = RunEnd(self._shadow, None, (), at)
+        end = RunEnd(self._shadow, None, (), at, commands=0)
         self._content = make_schedule(end, holdouts).model_dump_json().encode()
         return bool(opened), late
 

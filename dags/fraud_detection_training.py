@@ -45,7 +45,7 @@ from fraud_detection_common.mlflow import require_mlflow
 from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
 from fraud_detection_common.notifications import WebhookNotifier, send_heartbeat, write_run_note
 from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train, is_true
-from fraud_detection_common.outputs import RunOutputs, is_repeated, summary
+from fraud_detection_common.outputs import RunOutputs, is_repeated, message, summary
 from fraud_detection_common.schedule import find_due
 
 
@@ -254,9 +254,8 @@ with DAG(
         retries=2,
         on_success_callback=WebhookNotifier(
             connection_id=webhook,
-            text="{% set found = ti.xcom_pull(task_ids='outcome') %}"
-            "{% if (found.decision in ('promoted', 'needs_review') or found.get('alarms')) and not found.repeated %}"
-            "{{ dag.dag_id }}: {{ found.summary }}{% endif %}",
+            text="{% set told = ti.xcom_pull(task_ids='outcome').message %}"
+            "{% if told %}{{ dag.dag_id }}: {{ told }}{% endif %}",
         ),
     )
     def outcome(job_name: str, settings: dict[str, str], **context: Any) -> dict[str, Any]:
@@ -271,7 +270,8 @@ with DAG(
         write_run_note(context, line)
         forget_attempts()
         send_heartbeat(settings["heartbeat"])
-        return {**found, "repeated": repeated, "summary": line}
+        told = message(found, context["dag_run"])
+        return {**found, "repeated": repeated, "summary": line, "message": told}
 
     report_outcome = outcome(
         train.output, {"connection": connection, "storage": storage, "output": output, "heartbeat": heartbeat}

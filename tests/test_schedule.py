@@ -9,7 +9,7 @@ import pytest
 from factories import MODEL_NAME, schedule
 
 from benchmarks.schedule import SETTINGS, Installation, dag_schedule
-from fraud_detection.outputs import schedule_file
+from fraud_detection.outputs import intervention_file, schedule_file
 from fraud_detection.schedule import (
     SCHEDULE_VERSION,
     Maturing,
@@ -69,7 +69,7 @@ def test_the_dag_reads_what_the_job_writes(monkeypatch: pytest.MonkeyPatch) -> N
     for hours in (1, 6, 30):
         DAG.find_due(b"", AS_OF + hours * HOUR, 24)
     assert DAG.VERSION == SCHEDULE_VERSION == written.schema_version
-    unread = {"schema_version", "model_name", "written_at", "recipe", "holdout_start"}
+    unread = {"schema_version", "model_name", "written_at", "recipe", "holdout_start", "commands"}
     described = {*Schedule.model_fields, *ScheduledLook.model_fields, *Maturing.model_fields}
     described |= {*ScheduleBlock.model_fields, "label_cutoff", "recipe"}
     assert Recorder.seen == described - unread
@@ -162,6 +162,32 @@ def test_a_person_s_change_starts_the_next_run(tmp_path: Path) -> None:
     assert found.due
     write_schedule(output, schedule(AS_OF + HOUR))
     assert not due((tmp_path / schedule_file(MODEL_NAME)).read_bytes(), 2).due
+
+
+def test_a_command_during_a_run_starts_the_next_one(tmp_path: Path) -> None:
+    """Fails when a run that began before an approval or a pin writes over its mark, and looks go on against what served
+    before, or nothing happens for a day.
+    """
+    output, path = open_folder(str(tmp_path)), tmp_path / schedule_file(MODEL_NAME)
+    write_schedule(output, schedule(AS_OF, commands=0))
+    output.write_once(intervention_file(MODEL_NAME, "pin", AS_OF + HOUR), b"{}")
+    mark_schedule(output, MODEL_NAME, "pin at 2026-04-20 08:00")
+    for _ in range(2):  # a killed run's publication is repeated
+        write_schedule(output, schedule(AS_OF + HOUR, commands=0))
+        assert due(path.read_bytes(), 2).reason == (
+            "due: what serves was changed since the last run (pin at 2026-04-20 08:00)"
+        )
+    write_schedule(output, schedule(AS_OF + 2 * HOUR, commands=1))
+    assert not due(path.read_bytes(), 3).due, "a run that began after the command knows of it"
+
+
+def test_a_command_during_the_first_run_is_marked(tmp_path: Path) -> None:
+    """Fails when a command that found no schedule to mark is forgotten by the run that writes the first one."""
+    output = open_folder(str(tmp_path))
+    output.write_once(intervention_file(MODEL_NAME, "pin", AS_OF), b"{}")
+    mark_schedule(output, MODEL_NAME, "pin")
+    write_schedule(output, schedule(AS_OF, commands=0))
+    assert "a command while the last run went on" in due((tmp_path / schedule_file(MODEL_NAME)).read_bytes(), 1).reason
 
 
 def test_an_hour_that_is_decided_is_not_decided_again() -> None:

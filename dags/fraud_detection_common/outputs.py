@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ _HTTP_TIMEOUT = (10, 60)  # seconds to connect, and to wait for a response
 _STORAGES = ("https://storage.yandexcloud.net", "https://storage.yandexcloud.kz")
 _ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
 _ABSENT = "NoSuchKey"
+_TOLD = ("promoted", "needs_review")
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,32 @@ def require_storage(endpoint: str) -> None:
 def is_repeated(outcome: Mapping[str, Any], dag_run: Any) -> bool:
     """Whether the decision was made, and reported, before this run began."""
     decided = outcome.get("decided_at")  # missing in outcomes of an earlier release
-    return decided is not None and datetime.fromisoformat(decided) < dag_run.start_date
+    return decided is not None and not _since(decided, dag_run)
 
 
 def summary(outcome: Mapping[str, Any]) -> str:
-    """An outcome in one line, for the run's note and for notifications."""
+    """An outcome in one line, for the run's note."""
+    return _line(outcome, outcome.get("alarms", ()))  # earlier releases had none
+
+
+def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
+    """What a notification says; empty unless a person has to know: a new model, one to approve, or a new alarm.
+
+    An alarm lasts for many runs, and is told by the one that raised it.
+    """
+    raised = [alarm for alarm in outcome.get("alarms", ()) if _since(alarm["raised_at"], dag_run)]
+    if is_repeated(outcome, dag_run) or not (outcome["decision"] in _TOLD or raised):
+        return ""
+    return _line(outcome, raised)
+
+
+def _since(time: str, dag_run: Any) -> bool:
+    return bool(datetime.fromisoformat(time) >= dag_run.start_date)
+
+
+def _line(outcome: Mapping[str, Any], alarms: Iterable[Mapping[str, Any]]) -> str:
     if outcome["decision"] is None:
         return f"no decision was reached: exit code {outcome['exit_code']}: {outcome['error']}"
     what = f"promoted as v{outcome['version']}" if outcome["version"] else outcome["decision"].replace("_", " ")
-    alarms = "".join(f"ALARM: {alarm}; " for alarm in outcome.get("alarms", ()))  # earlier releases had none
-    return f"{alarms}{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"
+    raised = "".join(f"ALARM: {alarm['text']}; " for alarm in alarms)
+    return f"{raised}{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"

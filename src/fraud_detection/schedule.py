@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from fraud_detection.outputs import schedule_file
+from fraud_detection.outputs import decisions_folder, is_intervention, schedule_file
 from fraud_detection.schema import CandidateKey, Stored
 from fraud_detection.storage import Storage
 
@@ -57,18 +57,34 @@ class Schedule(Stored):
     block: ScheduleBlock | None
     late_frauds_a_day: float  # that counted within a day after their label became known: no earlier run foresaw them
     looks: tuple[ScheduledLook, ...]
+    commands: int | None = None  # of people, in the log when the run began; None in what an earlier release left
     changed: str | None = None  # what a person did to the model since the run
 
 
+def count_commands(storage: Storage, model_name: str) -> int:
+    """How many commands of people the log holds: it only grows."""
+    return sum(map(is_intervention, storage.names(decisions_folder(model_name))))
+
+
 def write_schedule(storage: Storage, schedule: Schedule) -> None:
-    """Replace what an earlier run wrote, unless a run with a later as-of time has written meanwhile."""
+    """Replace what an earlier run wrote, unless a run with a later as-of time has written meanwhile.
+
+    What a person did while the run went on is marked: the run does not know of it. Commands write to the log and mark
+    the schedule under the model's lease. Hold it, too.
+    """
     written = _read(storage, schedule.model_name)
-    if written is None or written.as_of <= schedule.as_of:
-        _write(storage, schedule)
+    if written is not None and written.as_of > schedule.as_of:
+        return
+    missed = schedule.commands is not None and count_commands(storage, schedule.model_name) > schedule.commands
+    marked = (written.changed if written else None) or "a command while the last run went on"
+    _write(storage, schedule.model_copy(update={"changed": marked}) if missed else schedule)
 
 
 def mark_schedule(storage: Storage, model_name: str, change: str) -> None:
-    """Record that a person has changed what serves or may be promoted: another run has to find out what is due."""
+    """Record that a person has changed what serves or may be promoted: another run has to find out what is due.
+
+    Only the holder of the model's lease does, once the command is in the log.
+    """
     written = _read(storage, model_name)
     if written is not None:
         _write(storage, written.model_copy(update={"changed": change}))

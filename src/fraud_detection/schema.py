@@ -120,6 +120,46 @@ class CandidateKey:
     """Whether it is a winner that was trained once more, also on rows that had not matured."""
 
 
+class ShiftedSample(Stored):
+    """Rows whose distribution is compared with that of others, of [start, end)."""
+
+    start: datetime
+    end: datetime
+    transactions: int
+    independent: float  # as many independent rows they are worth; rows of one card, or terminal, are not
+
+
+class Shift(Stored):
+    """How much the distribution of an input, or of the champion's scores, has moved."""
+
+    name: str
+    psi: float  # population stability index
+    drift_limit: float  # above it the input has drifted
+    limit: float  # above it the data are taken for broken
+
+    @property
+    def ratio(self) -> float:
+        return self.psi / self.drift_limit
+
+    @property
+    def drifted(self) -> bool:
+        return self.psi > self.drift_limit
+
+
+class DriftRecord(Stored):
+    """The newest transactions, compared with those that the champion was trained on."""
+
+    reference: ShiftedSample  # of its training
+    fresh: ShiftedSample
+    inputs: tuple[Shift, ...]  # those with the largest ratio to their drift limit first
+    score: Shift
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """What has drifted."""
+        return tuple(one.name for one in (*self.inputs, self.score) if one.drifted)
+
+
 class CandidateRecord(Stored):
     """A candidate: a model that was frozen, with what it takes to freeze the same one again."""
 
@@ -132,6 +172,8 @@ class CandidateRecord(Stored):
     run_id: str  # MLflow's, of the run that keeps it
     model_id: str  # MLflow's
     sha256: str  # of the model's file
+    drifted: Annotated[tuple[str, ...], Field(exclude_if=lambda drifted: not drifted)] = ()
+    """The inputs, or the score, for whose drift it was opened before the next point of the grid."""
 
 
 class LookKey(Stored):
@@ -206,6 +248,23 @@ class RefitRecord(Stored):
         return tuple(check for check in self.checks if not check.passed)
 
 
+class AlarmName(StrEnum):
+    """What a person has to look into."""
+
+    UNSOUND_DATA = "unsound_data"  # the checks of the data stop each run
+    CHAMPION_TOO_OLD = "champion_too_old"
+    CHAMPION_BELOW_FLOOR = "champion_below_floor"
+
+
+class Alarm(Stored):
+    """A state that a person has to look into. Every decision has it for as long as it lasts."""
+
+    name: AlarmName
+    champion_version: int | None  # None: it is about no version
+    text: str
+    raised_at: datetime  # `decided_at` of the first decision that has it
+
+
 class Opening(Stored):
     """What a run is going to look at, recorded before anything is measured.
 
@@ -265,12 +324,13 @@ class Decision(Stored):
     code_revision: str | None = None  # of the program that decided; None in decisions of earlier releases
     data_fingerprint: str | None = None  # of the data as known at the as-of time; None in old decisions
     schema_version: int = 1
-    alarms: tuple[str, ...] = ()  # what a person has to look into: a champion that is too old or below its floor
+    alarms: tuple[Alarm, ...] = ()  # what a person has to look into
     looks: tuple[LookRecord, ...] = ()
     opened: tuple[CandidateKey, ...] = ()  # the candidates that the run opened; their records are in its opening
     retired_candidates: tuple[RetirementRecord, ...] = ()
     refit: RefitRecord | None = None  # of promotions, where `promotion.refit_winner` is set
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+    drift: DriftRecord | None = None  # None where it was not measured, and in decisions of earlier releases
 
     @property
     def served_training(self) -> Span:
@@ -282,5 +342,6 @@ class Decision(Stored):
         content: dict[str, object] = write(self)
         if self.schema_version >= SCHEMA_VERSION:
             return content
-        later = ("schema_version", "alarms", "looks", "opened", "retired_candidates", "refit", "previous_entry")
+        fields = tuple(type(self).model_fields)
+        later = fields[fields.index("schema_version") :]
         return {name: value for name, value in content.items() if name not in later or value not in (1, [], (), None)}

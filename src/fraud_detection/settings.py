@@ -264,6 +264,8 @@ class HealthCheck(StrEnum):
     LABEL_DELAY = "label_delay"
     KNOWN_FRAUDS_KEPT = "known_frauds_kept"
     KNOWN_LABELS_KEPT = "known_labels_kept"
+    INPUT_PSI = "input_psi"
+    SCORE_PSI = "score_psi"
     NO_LEAKING_FEATURE = "no_leaking_feature"
 
 
@@ -296,7 +298,7 @@ class DataHealth(_Section):
     accepted: tuple[AcceptedChange, ...] = ()
     """Known changes, which only warn: `[{check: volume_floor, from: 2026-05-01, to: 2026-05-03, reason: strike}]`."""
     false_alarm: Annotated[float, Field(gt=0.0, le=0.01)] = 1e-6
-    """Probability that chance alone takes the counts of a day beyond their limits."""
+    """Probability that chance alone takes the counts of a day, or a PSI, beyond the limit."""
     late_transactions_hours: Annotated[int, Field(ge=0, le=24 * 30)] = 24
     """So late transactions may arrive: the volume of the hours before the as-of time is not judged yet."""
     least_day_volume: Share = 0.25
@@ -311,8 +313,21 @@ class DataHealth(_Section):
     """Largest accepted share of frauds that used to be known by some delay and are not any more."""
     lost_label_share: Share = 0.02
     """Largest accepted share of known frauds, or labels, that may be missing later."""
+    drift_psi: Annotated[float, Field(gt=0.0)] = 0.1
+    """An input, or the champion's scores, with a larger PSI have drifted: a candidate is opened early."""
+    broken_psi: Annotated[float, Field(gt=0.0)] = 1.0
+    """With a larger PSI the data are taken for broken, and the check fails."""
     leaking_average_precision: Share = 0.9
     """An input that alone ranks the training frauds better than this average precision leaks them."""
+
+    @model_validator(mode="after")
+    def _broken_is_more_than_drift(self) -> Self:
+        if self.broken_psi < self.drift_psi:
+            raise ValueError(
+                f"data_health.broken_psi is {self.broken_psi:g}, below data_health.drift_psi, {self.drift_psi:g}: what"
+                " stops a run would not even be drift; raise broken_psi or lower drift_psi"
+            )
+        return self
 
 
 class Settings(_Section):

@@ -88,6 +88,38 @@ def test_a_promotion_of_an_earlier_run_is_not_told_again(
     assert run.xcom["outcome"]["summary"].startswith("decided before this run: ") is not bool(messages)
 
 
+def test_a_winner_that_waits_is_told_with_the_command_and_without_old_alarms(
+    installation: Installation, webhook: Webhook
+) -> None:
+    """Fails when a winner expires because nobody heard of it, or how to approve it, or its message repeats an alarm."""
+    installation.configure(webhook_connection="fraud_detection_webhook")
+    installation.jobs_do("needs_review")
+    run = installation.run(at=datetime(2026, 5, 24, 10, tzinfo=UTC))
+    assert run.state == "success"
+    assert webhook.texts == [
+        "fraud_detection_training: 2026-05-24T10:00:00Z: needs review; average precision +0.029; it waits for approval"
+        " until 2026-05-31 10:00: fraud-detection approve 2026-05-20; report s3a://demo/report.html"
+    ]
+    assert run.xcom["outcome"]["summary"].startswith("ALARM: champion v12 is old; 2026-05-24")
+
+
+@pytest.mark.parametrize(("raised", "messages"), [("2026-05-24T10:05:00Z", 1), ("2026-05-24T04:05:00Z", 0)])
+def test_an_alarm_is_told_by_the_run_that_raised_it(
+    installation: Installation, webhook: Webhook, raised: str, messages: int
+) -> None:
+    """Fails when an alarm is not told, or each run of the next weeks tells it, and people mute the channel."""
+    installation.configure(webhook_connection="fraud_detection_webhook")
+    installation.jobs_do(f"alarm:{raised}")
+    run = installation.run(at=datetime(2026, 5, 24, 10, tzinfo=UTC))
+    assert run.state == "success"
+    line = (
+        "ALARM: champion v12 is old; next: fraud-detection candidates; 2026-05-24T10:00:00Z: no decision;"
+        " 31 of 40 frauds; report s3a://demo/report.html"
+    )
+    assert webhook.texts == [f"fraud_detection_training: {line}"] * messages
+    assert run.xcom["outcome"]["summary"] == line, "the run's page shows it for as long as it lasts"
+
+
 def test_nothing_is_sent_unless_notifications_are_configured(installation: Installation, webhook: Webhook) -> None:
     """Fails when an installation without a webhook sends messages."""
     installation.jobs_do("65")

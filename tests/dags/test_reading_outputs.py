@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,36 @@ def test_the_summary_says_why(outputs: Any) -> None:
     """Fails when a run's page says `no decision` without the reason, and people must open every report."""
     outcome = {"as_of": "T", "decision": "no_decision", "version": None, "reason": "9 frauds", "report": "s3a://r"}
     assert outputs.summary(outcome) == "T: no decision; 9 frauds; report s3a://r"
+
+
+NEW, OLD = (
+    {"text": text, "raised_at": at} for text, at in (("b", "2026-05-24T10:05:00Z"), ("a", "2026-05-23T10:05:00Z"))
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ({"decision": "needs_review"}, "T: needs review; why; report r"),
+        ({"decision": "promoted", "version": 3}, "T: promoted as v3; why; report r"),
+        ({"decision": "refused"}, ""),
+        ({"decision": "refused", "alarms": [OLD]}, ""),
+        ({"decision": "refused", "alarms": [OLD, NEW]}, "ALARM: b; T: refused; why; report r"),
+        ({"decision": "needs_review", "alarms": [OLD]}, "T: needs review; why; report r"),
+        ({"decision": "promoted", "version": 3, "decided_at": "2026-05-24T09:59:00Z"}, ""),
+        (
+            {"decision": "refused", "alarms": [NEW], "decided_at": "2026-05-24T10:05:00Z"},
+            "ALARM: b; T: refused; why; report r",
+        ),
+    ],
+)
+def test_a_notification_is_of_what_is_new(outputs: Any, outcome: dict[str, Any], said: str) -> None:
+    """Fails when a winner that waits is not told, or each run tells an alarm again until people mute the channel."""
+    found = {"version": None, "as_of": "T", "reason": "why", "report": "r"} | outcome
+    run = SimpleNamespace(start_date=datetime(2026, 5, 24, 10, tzinfo=UTC))
+    assert outputs.message(found, run) == said
+    for alarm in found.get("alarms", ()):
+        assert f"ALARM: {alarm['text']}; " in outputs.summary(found), "the run's page shows it while it lasts"
 
 
 def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(

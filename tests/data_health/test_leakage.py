@@ -22,7 +22,8 @@ def _rows(**columns: Any) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     fraud = (rng.random(ROWS) < 0.02).astype(np.int8)
     honest = rng.normal(size=ROWS) + 1.5 * fraud
-    return pd.DataFrame({"fraud": fraud, "honest": honest}).assign(
+    times = pd.date_range(SPAN.start.replace(tzinfo=None), periods=ROWS, freq=(SPAN.end - SPAN.start) / ROWS)
+    return pd.DataFrame({"transaction_time": times, "fraud": fraud, "honest": honest}).assign(
         **{name: make(fraud, rng) for name, make in columns.items()}
     )
 
@@ -47,6 +48,22 @@ def test_an_input_that_gives_the_frauds_away_is_named(kind: str, weighted: bool)
     (finding,) = check_leakage(rows, weights, SPAN, ("honest", "leak"), Settings())
     assert (finding.check.name, finding.check.passed) == ("no_leaking_feature", False)
     assert "the input leak alone" in finding.text
+
+
+def test_a_leak_that_has_just_begun_is_not_drowned_in_the_window() -> None:
+    """Fails when a column that leaks for a week only trains a candidate, which wins on a hold-out that leaks too."""
+    rng = np.random.default_rng(5)
+    times = pd.date_range("2025-11-09", "2026-02-01", 40_000, inclusive="left")
+    fraud = (rng.random(len(times)) < 0.02).astype(np.int8)
+    known = times >= pd.Timestamp("2026-01-25")
+    rows = pd.DataFrame(
+        {"transaction_time": times, "fraud": fraud, "leak": np.where(known, fraud, rng.random(len(times)))}
+    )
+    (finding,) = check_leakage(rows, None, SPAN, ("leak",), Settings())
+    assert not finding.check.passed
+    assert "the input leak alone ranks the frauds of its last 7 days" in finding.text
+    (earlier,) = check_leakage(rows[~known], None, SPAN, ("leak",), Settings())
+    assert earlier.check.passed
 
 
 def test_a_good_input_leaks_nothing() -> None:

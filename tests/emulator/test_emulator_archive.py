@@ -63,6 +63,6 @@ def test_the_uploaded_job_decides_with_the_packages_of_its_archive_alone(tmp_pat
         done = api.done(operation, deadline=300)
         log = api.emulator.log(job_id)
         assert not done.HasField("error"), log[-6000:]
-        (decision,) = (folder / "output_data" / "decisions").rglob("*.json")
+        (decision,) = (folder / "output_data" / "decisions").rglob(f"{AS_OF:%Y%m%dT%H%M%SZ}.json")
         assert json.loads(decision.read_text())["decision"] == "promoted"
         assert str(Path(sys.prefix) / "lib") not in log.replace(str(Path(pyspark.__file__).parent), "")

@@ -99,7 +99,7 @@ def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
     with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
         before.instead_of("POST", "/model-versions/create", lambda: quiet.supervisor.stop("mlflow"))
         run.start(before.url)
-        eventually("the job registers a version", lambda: before.struck.is_set() or run.state == "failed", 180.0)
+        eventually("the job registers a version", lambda: before.struck.is_set() or run.state == "failed")
         first = run.jobs()[0]
         with mlflow_stopped(quiet):
             eventually("the first job gives up", lambda: run.job_status(first) == "ERROR")
@@ -115,7 +115,7 @@ def test_the_job_is_killed_between_registration_and_alias(quiet: Live) -> None:
     with proxy(quiet.stack.ports["MLFLOW_PORT"]) as before:
         before.instead_of("POST", "/registered-models/alias", lambda: run.driver().kill())
         run.start(before.url)
-        eventually("the job sets the alias", lambda: before.struck.is_set() or run.state == "failed", 180.0)
+        eventually("the job sets the alias", lambda: before.struck.is_set() or run.state == "failed")
         assert quiet.versions(run.model) == ["1"]
         assert quiet.champion(run.model) is None
         assert run.ended() == "success", run.tasks

@@ -20,9 +20,18 @@ from fraud_detection.promotion import (
     check_refit,
     explain_decision,
 )
-from fraud_detection.promotion.checks import CHECKS, Limit, Relation, failure, measure, measure_against, measure_harm
+from fraud_detection.promotion.checks import (
+    CHECKS,
+    Limit,
+    Relation,
+    failure,
+    measure,
+    measure_against,
+    measure_harm,
+    told_apart,
+)
 from fraud_detection.promotion.sequential import SequentialRule, look_limits
-from fraud_detection.schema import Check, Outcome, RetirementReason
+from fraud_detection.schema import AlarmName, Check, Outcome, RetirementReason
 from fraud_detection.settings import HealthCheck, Settings
 
 SETTINGS = Settings()
@@ -52,8 +61,8 @@ def test_every_check_is_documented_with_its_relation_and_setting(name: str) -> N
 
 
 def test_the_tables_of_the_documents_hold_no_other_check() -> None:
-    """Fails when docs/decision.md describes a check, an outcome or a reason to retire that no decision holds."""
-    others = {word.value for words in (Outcome, RetirementReason) for word in words}
+    """Fails when docs/decision.md has a check, an outcome, an alarm or a reason to retire that no decision holds."""
+    others = {word.value for words in (Outcome, RetirementReason, AlarmName) for word in words}
     assert set(_rows_of_docs()) - others <= set(CHECKS)
 
 
@@ -176,3 +185,20 @@ def test_a_check_of_an_earlier_release_stays_as_it_was_written() -> None:
     """Fails when an old decision is rewritten with fields that it never had."""
     old = '{"name":"brier","value":0.01,"limit":0.02,"passed":true}'
     assert Check.model_validate_json(old).model_dump_json() == old
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sign", "shown"),
+    [
+        ((3.89, 3.9), "", ["3.89", "3.90"]),
+        ((3.8999, 3.9), "", ["3.8999", "3.9000"]),
+        ((3.9, 3.9), "", ["3.90", "3.90"]),
+        ((0.0099, 0.01, 0.06), "+", ["+0.0099", "+0.0100", "+0.0600"]),
+        ((0.00996, 0.01, 0.06), "+", ["+0.00996", "+0.01000", "+0.06000"]),
+        ((1.0, 1.0 + 1e-12), "", ["1.00", "1.00"]),
+    ],
+)
+def test_a_value_and_its_limits_show_the_same_digits(numbers: tuple[float, ...], sign: str, shown: list[str]) -> None:
+    """Fails when a reason says 3.90 of 3.90 was too little, or two lines of one run show a number differently."""
+    decimals = 3 if sign else 2
+    assert told_apart(*numbers, decimals=decimals, sign=sign) == shown

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from factories import opening
+from fakes.candidates import FIRST, SECOND, frozen, passed
 from fakes.registry import T0, T1, World, world
 from fakes.registry_processes import stop_before_steps
 
-from fraud_detection.schema import Outcome
+from fraud_detection.schema import LookKey, Outcome
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +44,22 @@ def two(served: World) -> World:
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes stop before each step of the protocol; files of models are left out."""
     stop_before_steps(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def _waiting(tmp_path_factory: pytest.TempPathFactory) -> World:
+    here = world(tmp_path_factory.mktemp("waiting"))
+    here.record(Outcome.PROMOTED, T0, seed=0)
+    records = (frozen(here, FIRST, 1), frozen(here, SECOND, 2))
+    looks = (LookKey(candidate=FIRST, champion_version=1, number=1),)
+    given = opening(T1, records, looks)
+    here.registry.write_opening(given, here.registry.verified_log().head)
+    passed(here, T1, FIRST)
+    return here
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, _waiting: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Version 1 serves; a candidate has passed a look and waits for approval, a second one is in shadow."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return world(tmp_path / "output", _waiting)

@@ -120,6 +120,14 @@ def test_a_retired_candidate_leaves_no_files(empty: World) -> None:
     assert empty.registry.load_candidate(kept).to_bytes() == model(2).to_bytes()
 
 
+def test_candidates_are_retired_in_any_folder(tmp_path: Path) -> None:
+    """Fails when a quote in the output folder's name ends a run that retires a candidate."""
+    made = world(tmp_path / "o'brien")
+    record = made.registry.freeze_candidate(_new(), model())
+    made.registry.delete_candidate(record.key)
+    assert _states(made) == ["retired"]
+
+
 @pytest.mark.parametrize("by", ["its run", "its model"])
 def test_a_registered_versions_files_stay(empty: World, by: str) -> None:
     """Fails when retiring the candidate that was promoted deletes the model in service."""
@@ -154,6 +162,16 @@ def test_a_promotion_registers_the_files_that_were_looked_at(empty: World) -> No
     assert champion.model.to_bytes() == model().to_bytes()
     assert champion.training == record.training
     assert champion.run_id == decided.run_id
+
+
+def test_the_files_of_a_renamed_model_stay(empty: World) -> None:
+    """Fails when a model that was renamed in MLflow's interface loses its files once the champion is retired."""
+    record = empty.registry.freeze_candidate(_new(), model())
+    given = decision(Outcome.PROMOTED, T, training=record.training)
+    empty.registry.record(given, RunRecord(challenger=model(), candidate=record, publication=b"published"))
+    empty.client.rename_registered_model(NAME, "another")
+    empty.registry.delete_candidate(record.key)
+    assert empty.registry.load_candidate(record).to_bytes() == model().to_bytes()
 
 
 def test_candidates_and_decisions_do_not_disturb_each_other(empty: World) -> None:

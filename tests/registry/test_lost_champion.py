@@ -56,13 +56,15 @@ def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> P
             words = [str(word) for option in options.items() for word in option]
             ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
             assert "PROMOTED as" in ran.output, ran.output
+    shutil.copytree(folder / "output" / "mlartifacts", folder / "mlartifacts")
     return folder / "output"
 
 
 @pytest.fixture
 def output(tmp_path: Path, _template: Path) -> Path:
-    """A copy of the template, where the fixture `job` works; its artifacts are shared."""
+    """A copy of the template, where the fixture `job` works; its artifacts are shared, and made whole again."""
     folder = tmp_path / "output"
+    shutil.copytree(_template.parent / "mlartifacts", _template / "mlartifacts", dirs_exist_ok=True)
     folder.mkdir()
     shutil.copy(_template / "mlflow.db", folder)
     shutil.copytree(_template / "decisions", folder / "decisions")

@@ -43,6 +43,13 @@ def test_verdict_comes_first_with_its_reason(changes: dict[str, Any], title: str
     assert title in page.texts[""].split("·")[0]  # the browser's tab
 
 
+def test_an_override_is_shown_with_the_verdict() -> None:
+    """Fails when a reader of the report takes a model that a person forced into service for one that had won."""
+    told = "v12 came into service as an override by anna, 2026-04-20 10:00 UTC: it knows the new fraud"
+    assert told in Page(html(decision(), report_data(override=told))).texts["verdict"]
+    assert "override" not in Page(html(decision(), report_data())).texts["verdict"]
+
+
 def test_key_numbers_are_rounded_and_say_which_way_is_better() -> None:
     """Fails when a metric has the wrong digits, or a rising Brier score is shown as an improvement."""
     page = Page(html(decision(), report_data()))

@@ -250,7 +250,16 @@ def test_undecided_guardrails_are_explained() -> None:
 def test_what_an_earlier_release_stored_is_still_drawn() -> None:
     """Fails when a run of an earlier release that was killed cannot be published any more."""
     made = TypeAdapter(Drawing).dump_python(draw(decision(), report_data()), mode="json")
-    later = ("attributions", "attributed_rows", "card_precision", "shadow", "label_delays", "health")
+    later = (
+        "attributions",
+        "attributed_rows",
+        "card_precision",
+        "shadow",
+        "label_delays",
+        "health",
+        "volume_band",
+        "fraud_band",
+    )
     old = TypeAdapter(Drawing).validate_python({name: made[name] for name in made if name not in later})
     assert old.shadow is None
 

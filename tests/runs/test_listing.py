@@ -15,10 +15,10 @@ from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name, find_candidate
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.registry.log_view import sequential_entries
-from fraud_detection.registry.reviews import waiting_candidates
+from fraud_detection.registry.reviews import settled_candidates, waiting_candidates
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.listing import candidate_table, served_between, shadow_candidates
-from fraud_detection.schema import CandidateKey, Outcome, RetirementReason
+from fraud_detection.schema import CandidateKey, Outcome, RefitRecord, RetirementReason
 from fraud_detection.settings import Freeze, Promotion
 
 T = datetime(2026, 4, 20, tzinfo=UTC)
@@ -151,3 +151,26 @@ def test_a_persons_promotion_counts_for_the_time_between_promotions() -> None:
     assert block is not None
     assert "the next can be at 2026-04-21 00:00" in block.reason
     assert find_block(None, log, T + DAY, settings) is None
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_beside_its_refit_a_winner_stays_in_shadow(serves: bool) -> None:
+    """Fails when the list of candidates or a command says that a winner serves whose refit does, or forgets it."""
+    refit = candidate_record(T + DAY, key=CandidateKey(T + DAY, "recipe", refit=True))
+    won = decision(
+        Outcome.PROMOTED,
+        T + DAY,
+        champion_version=1,
+        version=2,
+        looks=(look_record(ONE.key, T + DAY, passed=True),),
+        refit=RefitRecord(winner=ONE.key, refit=refit, checks=(), serves=serves),
+    )
+    entries = (opening(T, (ONE,)), won)
+    settled = settled_candidates(entries)
+    served = refit.key if serves else ONE.key
+    assert {key: (fate.text, fate.version) for key, fate in settled.items()} == {served: ("is version 2 already", 2)}
+    assert [one.record for one in shadow_candidates(entries, T + DAY, 7)] == ([ONE] if serves else [])
+    returned = decision(
+        Outcome.PROMOTED, T + 9 * DAY, 2, version=3, looks=(look_record(ONE.key, T + 9 * DAY, passed=True),)
+    )
+    assert settled_candidates((*entries, returned))[ONE.key].version == 3

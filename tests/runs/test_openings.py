@@ -323,3 +323,28 @@ class TestOrderAndEngine:
             pq.write_table(rows.take(part), folder / f"{6 - number}.parquet")
         assert job(settings=EASY, input=folder).exit_code == 0
         assert _decided(output) == expected
+
+
+def _assert_blocked(ran: dict[str, Any], words: str, output: Path) -> None:
+    assert (ran["decision"], ran["looks"], len(ran["opened"])) == ("no_decision", [], 2)
+    assert words in ran["reason"]
+    opened = _opened(output)
+    assert ([one["key"] for one in opened["candidates"]], opened["looks"]) == (ran["opened"], [])
+
+
+def _assert_resumed(ran: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The looks that were due meanwhile are taken, on what has matured since, too."""
+    assert (ran["decision"], ran["version"]) == ("promoted", 2), ran["reason"]
+    assert [look["candidate"] for look in ran["looks"]] == [look["candidate"] for look in expected["looks"]]
+    assert ran["looks"][0]["number"] >= expected["looks"][0]["number"]
+
+
+@pytest.mark.slow
+def test_a_pin_opens_candidates_and_takes_no_look(job: Job, output: Path, expected: dict[str, Any]) -> None:
+    """Fails when a pin costs the looks of its time, or the weeks that a candidate needs after it."""
+    assert job("pin", reason="the audit").exit_code == 0
+    ran = job(json=True, settings=EASY)
+    _assert_blocked(ran.json, "version 1 is pinned by ", output)
+    assert "automatic promotion resumes with: fraud-detection unpin" in ran.stderr
+    assert job("unpin", reason="the audit is over").exit_code == 0
+    _assert_resumed(job(json=True, settings=EASY, as_of=_later(1)).json, expected)

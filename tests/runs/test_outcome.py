@@ -17,6 +17,7 @@ SHARED = {"schema_version", "decision", "reason", "version", "as_of", "differenc
     "decided_at",
     "code_revision",
     "alarms",
+    "drift",
 }
 FIELDS = SHARED | {"exit_code", "error", "retry"}
 

@@ -128,6 +128,19 @@ def test_a_refusal_says_what_was_missing_and_what_comes_next(capsys: pytest.Capt
     assert shown[7] == "next        267 of 304 frauds for look 6 at the candidate of 2026-04-13 06:00"
 
 
+def test_a_look_and_its_reason_show_the_same_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails when a look just below a limit reads as if it had reached it, or its two lines show other numbers."""
+    candidate = _candidate(AS_OF - 7 * DAY)
+    look = _look(candidate, passed=False).model_copy(update={"root": 3.7099})
+    assert look.limits is not None
+    check = Check(name="significance", value=3.7099, limit=look.limits.root, passed=False)
+    report_look(look, print_step)
+    report_decision(_decided(Outcome.REFUSED, look).model_copy(update={"checks": (check,)}), print_step)
+    shown = _shown(capsys)
+    assert "R_EL 3.7099 < 3.7100" in shown[0]
+    assert "R_EL 3.7099 of 3.7100" in shown[5]
+
+
 @pytest.mark.parametrize(
     ("state", "frauds", "words"),
     [

@@ -12,11 +12,11 @@ from conftest import AS_OF, Job
 from factories import candidate_record, decision, look_record, opening, span
 
 from fraud_detection.registry import Champion
-from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
 from fraud_detection.runs.comparison import Measured, Shown
 from fraud_detection.runs.planning import Plan
 from fraud_detection.runs.proposal import Evidence
-from fraud_detection.runs.reporting import label_delays, shadow_data
+from fraud_detection.runs.reporting import label_delays, override_text, shadow_data
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.schema import LookKey, Outcome
 from fraud_detection.settings import Settings
@@ -45,6 +45,28 @@ def _shadow(log: tuple[LogEntry, ...]) -> Shadow:
     for name, value in {"version": 1, "training": training, "recipe": None}.items():
         object.__setattr__(champion, name, value)
     return Shadow.of(log, champion, AS_OF, "recipe", Settings())
+
+
+def test_an_override_is_told_for_as_long_as_its_version_serves() -> None:
+    """Fails when a report hides that the champion came into service without the promotion rule, or blames another."""
+    entries = [
+        Intervention(
+            action=action,
+            model_name="fraud_detection",
+            at=EARLIER,
+            who="anna",
+            reason="the champion misses the new fraud",
+            from_version=1,
+            to_version=version,
+            pinned_at=EARLIER,
+        )
+        for action, version in ((Action.PROMOTE, 2), (Action.APPROVE, 3), (Action.ROLLBACK, 2))
+    ]
+    at = f"{EARLIER:%Y-%m-%d %H:%M} UTC"
+    assert override_text(2, entries) == (
+        f"v2 came into service as an override by anna, {at}: the champion misses the new fraud"
+    )
+    assert [override_text(version, entries) for version in (None, 1, 3)] == [None, None, None]
 
 
 def test_a_candidates_life_is_read_from_the_log_up_to_the_run() -> None:

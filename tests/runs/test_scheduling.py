@@ -81,7 +81,7 @@ def counting(*hours: int, late: bool = False) -> dict[Any, Holdout]:
 
 
 def end(at: Shadow, block: Block | None = None) -> RunEnd:
-    return RunEnd(at, block, (), AS_OF + HOUR / 10)
+    return RunEnd(at, block, (), AS_OF + HOUR / 10, commands=0)
 
 
 def test_the_next_look_is_written_with_its_frauds_by_hour() -> None:

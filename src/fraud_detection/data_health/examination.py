@@ -1,16 +1,17 @@
 """All checks of the input's counts in one place, and what follows from them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fraud_detection.data_health.counts import CountBand, HourlyCounts
+from fraud_detection.data_health.drift import check_drift
 from fraud_detection.data_health.finding import Finding
 from fraud_detection.data_health.fraud_rate import check_fraud_rate, fraud_band
 from fraud_detection.data_health.known_labels import check_known_labels, known_labels
 from fraud_detection.data_health.label_delay import DelayCounts, check_label_delay
 from fraud_detection.data_health.volume import check_volume, volume_band
-from fraud_detection.schema import Check, KnownLabels
+from fraud_detection.schema import Check, DriftRecord, KnownLabels
 from fraud_detection.settings import AcceptedChange, DataHealth, HealthCheck, Settings
 from fraud_detection.time_windows import matured_until, training_gap
 
@@ -26,6 +27,10 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     """Each once; of several days the first that failed."""
+
+    def beside(self, other: "Verdict") -> "Verdict":
+        """The verdict on the findings of both."""
+        return Verdict(self.stops + other.stops, self.warnings + other.warnings, self.checks + other.checks)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -57,7 +62,21 @@ class Health:
     frauds: CountBand
     """The matured calendar days that a run may use."""
     known: KnownLabels | None
-    """For the next run to compare with; None where what was kept before stays."""
+    """For the next run to compare with; None where the data are not sound: what was kept before stays."""
+    drift: DriftRecord | None = None
+    """Of the champion's inputs and scores; None where it was not measured."""
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """The inputs, or the score, that have drifted."""
+        return self.drift.drifted if self.drift is not None else ()
+
+    def with_drift(self, drift: DriftRecord | None, settings: DataHealth) -> "Health":
+        """As it is with what the distributions say, too."""
+        if drift is None:
+            return self
+        verdict = self.verdict.beside(judge(check_drift(drift), settings))
+        return replace(self, verdict=verdict, drift=drift, known=None if verdict.stops else self.known)
 
 
 def judge(findings: Iterable[Finding], settings: DataHealth) -> Verdict:
@@ -88,10 +107,8 @@ def examine(
     own, matured = settings.data_health, matured_until(as_of, settings.windows)
     oldest = _oldest_used(matured, settings)
     daily, yesterday = hourly.by_day(), (matured - timedelta(days=1)).date()
-    frauds = fraud_band(
-        daily.between(oldest.date(), yesterday), own, unlabelled_is_genuine=settings.data.unlabelled_is_genuine
-    )
-    used = daily.between(oldest.date(), as_of.date())
+    used = daily.between(oldest.date(), yesterday)
+    frauds = fraud_band(used, own, unlabelled_is_genuine=settings.data.unlabelled_is_genuine)
     before = earlier if earlier is not None and earlier.as_of <= as_of else None
     of_labels = check_known_labels(before, used, own)
     verdict = judge(
@@ -103,10 +120,8 @@ def examine(
         ),
         own,
     )
-    lost = [finding for finding in of_labels if not finding.check.passed]
-    kept = None if lost else before
-    stays = any(finding in verdict.stops for finding in lost)
-    known = None if stays else known_labels(settings.model_name, used, as_of, kept)
+    kept = before if all(finding.check.passed for finding in of_labels) else None
+    known = None if verdict.stops else known_labels(settings.model_name, used, as_of, kept)
     return Health(verdict, volume_band(hourly, as_of, own), frauds, known)
 
 

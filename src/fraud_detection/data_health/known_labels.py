@@ -1,7 +1,7 @@
 """Whether labels that an earlier run knew are known no more.
 
-Labels arrive and are corrected, but a table that loses them turns frauds into genuine rows. The most that any run knew
-of each day is kept, so that a slow loss adds up instead of passing a little at a time.
+Labels arrive and are corrected, but a table that loses them turns frauds into genuine rows. The most that any run
+with sound data knew of each matured day is kept, so that a slow loss adds up instead of passing a little at a time.
 """
 
 from datetime import date, datetime

@@ -123,14 +123,16 @@ def _compare(
     resampled: Future[Difference | None],
 ) -> Comparison | None:
     fraud = holdout.fraud
-    champion, challenger = (evaluate(holdout.day, card, fraud, score) for score in (champion_score, challenger_score))
+    scores = (champion_score, challenger_score)
     ranks = (score_ranks(champion_score)[0], score_ranks(challenger_score)[0])
+    champion, challenger = (
+        evaluate(holdout.day, card, fraud, score, rank) for score, rank in zip(scores, ranks, strict=True)
+    )
     contributions = card_contributions(fraud, *ranks, card)
     difference = resampled.result()
     if champion is None or challenger is None or contributions is None or difference is None:
         return None
     masks = holdout.masks()
-    scores = (champion_score, challenger_score)
     guardrails = {
         "card_precision_at_100": Guardrail(
             champion.card_precision_at_100,

@@ -10,11 +10,13 @@ of freedom as there are cards with frauds, less one: few such cards say little, 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fraud_detection.evaluation.card_contributions import card_codes, score_ranks
 from fraud_detection.evaluation.metrics import average_precision
 from fraud_detection.schema import Difference
 
@@ -24,7 +26,7 @@ Counts = NDArray[np.float32]
 """Whole numbers; float32 holds them, and sums of them, exactly up to 16 million."""
 Hashes = NDArray[np.uint64]
 
-_CHUNK_WEIGHTS = 4_000_000  # weights held at once: 16 MB, whatever the number of cards
+_CHUNK_WEIGHTS = 1_000_000  # weights held at once: 4 MB, about what a processor's cache holds
 
 
 def one_sided_confidence(confidence: float) -> float:
@@ -68,9 +70,9 @@ def paired_difference(
         resamples: bootstrap resamples; 1000 put the standard error within about 2 % of its limit.
         seed: of the resamples.
     """
-    champion, challenger = np.asarray(champion_score, np.float64), np.asarray(challenger_score, np.float64)
     labels = np.asarray(fraud) == 1
-    if average_precision(labels, challenger) < average_precision(labels, champion):
+    champion, challenger = _Score.of(labels, champion_score), _Score.of(labels, challenger_score)
+    if challenger.average_precision < champion.average_precision:
         # Computed in the direction of the winner, so that swapping the roles mirrors the interval to the last bit.
         mirrored = _difference(labels, challenger, champion, _itself, card, confidence, resamples, seed)
         return mirrored and mirrored.model_copy(
@@ -94,9 +96,26 @@ def floor_difference(
     The floor is `first_champion_floor` of the AP of ranking by amount. That AP is measured on the same rows, so each
     resample has a floor of its own. The other arguments are those of `paired_difference`.
     """
-    amounts, challenger = np.asarray(amount, np.float64), np.asarray(challenger_score, np.float64)
+    labels = np.asarray(fraud) == 1
+    amounts, challenger = _Score.of(labels, amount), _Score.of(labels, challenger_score)
     floor = partial(first_champion_floor, multiple=multiple)
-    return _difference(np.asarray(fraud) == 1, amounts, challenger, floor, card, confidence, resamples, seed)
+    return _difference(labels, amounts, challenger, floor, card, confidence, resamples, seed)
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A score of each row, ranked once."""
+
+    values: Floats
+    rank: Codes
+    """See `score_ranks`."""
+    average_precision: float
+
+    @classmethod
+    def of(cls, fraud: NDArray[np.bool_], score: ArrayLike) -> "_Score":
+        values = np.asarray(score, np.float64)
+        rank = score_ranks(values)[0]
+        return cls(values, rank, average_precision(fraud, rank))
 
 
 def _itself(average_precision: ArrayLike) -> Floats:
@@ -105,8 +124,8 @@ def _itself(average_precision: ArrayLike) -> Floats:
 
 def _difference(
     fraud: NDArray[np.bool_],
-    base: Floats,
-    score: Floats,
+    base: _Score,
+    score: _Score,
     to_beat: Callable[[ArrayLike], Floats],
     card: ArrayLike | None,
     confidence: float,
@@ -116,9 +135,9 @@ def _difference(
     """AP(score) - to_beat(AP(base)) with its interval; `to_beat` maps [0, 1] into [0, 1]."""
     if not fraud.any():
         return None
-    value = average_precision(fraud, score) - float(to_beat(average_precision(fraud, base)))
-    cards, count = _canonical_cards(card, fraud, base, score)
-    better, worse = _Ranking(fraud, score, cards, count), _Ranking(fraud, base, cards, count)
+    value = score.average_precision - float(to_beat(base.average_precision))
+    cards, count = _canonical_cards(card, fraud, base.values, score.values)
+    better, worse = _Ranking(fraud, score.rank, cards, count), _Ranking(fraud, base.rank, cards, count)
     half = _half_width(
         _resampled(better, worse, to_beat, resamples, seed, count), len(np.unique(cards[fraud])), confidence
     )
@@ -147,13 +166,13 @@ class _Ranking:
     last fraud never matter. Equal scores fall in one step, as in `average_precision`.
     """
 
-    def __init__(self, fraud: NDArray[np.bool_], score: Floats, cards: Codes, count: int) -> None:
+    def __init__(self, fraud: NDArray[np.bool_], rank: Codes, cards: Codes, count: int) -> None:
         from scipy.sparse import csr_array
 
-        thresholds = np.unique(score[fraud])[::-1]
-        step = len(thresholds) - np.searchsorted(thresholds[::-1], score, side="right")
-        ranked = step < len(thresholds)
-        shape = (len(thresholds), count)
+        thresholds = np.cumsum(np.bincount(rank[fraud], minlength=int(rank.max()) + 1) > 0)  # at or below each rank
+        shape = (int(thresholds[-1]), count)
+        step = shape[0] - thresholds[rank]
+        ranked = step < shape[0]
         self._rows = csr_array((np.ones(ranked.sum(), np.float32), (step[ranked], cards[ranked])), shape=shape)
         self._frauds = csr_array((np.ones(fraud.sum(), np.float32), (step[fraud], cards[fraud])), shape=shape)
 
@@ -197,15 +216,12 @@ def _canonical_cards(
     equal rows and may stand for each other.
     """
     rows = _mixed(_mixed(_mixed(_bits(base)) + _bits(score)) + fraud.astype(np.uint64))
-    if card is None:
-        names, codes = np.arange(len(rows)), np.arange(len(rows))
-    else:
-        names, codes = np.unique(np.asarray(card), return_inverse=True)
-    content = np.zeros(len(names), dtype=np.uint64)
+    codes, count = card_codes(card, len(rows))
+    content = np.zeros(count, dtype=np.uint64)
     np.add.at(content, codes, rows)
-    numbers = np.empty(len(names), dtype=np.intp)
-    numbers[np.argsort(content)] = np.arange(len(names))
-    return numbers[codes], len(names)
+    numbers = np.empty(count, dtype=np.intp)
+    numbers[np.argsort(content)] = np.arange(count)
+    return numbers[codes], count
 
 
 def _bits(values: Floats) -> Hashes:

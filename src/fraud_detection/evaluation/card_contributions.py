@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 _DENSE = 16  # so many times more numbers than rows are counted faster than sorted
+_LOW = 0xFFFF  # 16 bits
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ def card_contributions(
         return None
     codes, count = card_codes(card, len(labels))
     champion, challenger = (
-        sum_by_card(average_precision_influence(labels, score), codes, count)
-        for score in (champion_score, challenger_score)
+        _Influence.of(labels, score).by_card(codes, count) for score in (champion_score, challenger_score)
     )
     contribution = challenger - champion
     frauds = np.bincount(codes, weights=labels, minlength=count)
@@ -86,17 +86,41 @@ def average_precision_influence(fraud: ArrayLike, score: ArrayLike) -> Floats:
         fraud: 0 or 1, at least one of them 1.
         score: finite, larger = more suspicious.
     """
-    labels = np.asarray(fraud) == 1
-    rank, count = score_ranks(score)
-    step = count - 1 - rank
-    frauds_here = np.bincount(step, weights=labels)
-    rows = np.cumsum(np.bincount(step))
-    precision = np.cumsum(frauds_here) / rows
-    # Sums over the frauds of this step and of all below it.
-    weight = np.cumsum((frauds_here / rows)[::-1])[::-1]
-    penalty = np.cumsum((frauds_here * precision / rows)[::-1])[::-1]
-    influence = np.where(labels, (precision + weight - penalty)[step], -penalty[step])
-    return np.asarray(influence / labels.sum(), np.float64)
+    found = _Influence.of(np.asarray(fraud) == 1, score)
+    return np.asarray(found.values[found.place], np.float64)
+
+
+@dataclass(frozen=True)
+class _Influence:
+    """The influence of each row on AP. Only a fraud's step changes it, so few values belong to many rows."""
+
+    values: Floats
+    place: Codes
+    """Of each row, in `values`."""
+
+    @classmethod
+    def of(cls, labels: NDArray[np.bool_], score: ArrayLike) -> "_Influence":
+        """See `average_precision_influence`."""
+        rank, count = score_ranks(score)
+        all_frauds = np.bincount(rank[labels], minlength=count)
+        all_rows = np.cumsum(np.bincount(rank, minlength=count)[::-1])[::-1]  # at or above each score
+        steps = all_frauds > 0  # from here on only those with frauds, from the lowest up
+        frauds, rows = all_frauds[steps].astype(np.float64), all_rows[steps]
+        precision = np.cumsum(frauds[::-1])[::-1] / rows
+        # Sums over the frauds of this step and of all below it.
+        weight = np.cumsum(frauds / rows)
+        penalty = np.cumsum(frauds * precision / rows)
+        genuine = np.concatenate([[0.0], -penalty])  # by the number of steps at or below the row
+        values = np.concatenate([genuine, precision + weight - penalty]) / labels.sum()
+        return cls(values, np.cumsum(steps)[rank] + len(penalty) * labels)
+
+    def by_card(self, codes: Codes, count: int) -> Floats:
+        """As `sum_by_card`, to the last bit; but the rows are sorted by small integers."""
+        places = np.empty(len(self.values), np.intp)
+        places[np.argsort(self.values)] = np.arange(len(self.values))
+        order = stable_order(places[self.place], len(places))
+        order = order[stable_order(codes[order], count)]
+        return np.asarray(np.bincount(codes[order], weights=self.values[self.place[order]], minlength=count))
 
 
 def score_ranks(score: ArrayLike) -> tuple[Codes, int]:
@@ -108,18 +132,18 @@ def score_ranks(score: ArrayLike) -> tuple[Codes, int]:
     scores = np.asarray(score)
     if not np.issubdtype(scores.dtype, np.signedinteger):
         scores = scores.astype(np.float64)
-    return _places(scores)
+    return distinct_places(scores)
 
 
 def card_codes(card: ArrayLike | None, rows: int) -> tuple[Codes, int]:
     """The place of each row's card among the sorted distinct cards, and how many cards there are."""
     if card is None:
         return np.arange(rows), rows
-    codes, count = _places(np.asarray(card))
+    codes, count = distinct_places(np.asarray(card))
     return codes.reshape(rows), count
 
 
-def _places(values: NDArray[Any]) -> tuple[Codes, int]:
+def distinct_places(values: NDArray[Any]) -> tuple[Codes, int]:
     """The place of each value among the sorted distinct values, and how many those are."""
     if np.issubdtype(values.dtype, np.signedinteger) and len(values) and values.min() >= 0:
         highest = int(values.max())
@@ -130,12 +154,21 @@ def _places(values: NDArray[Any]) -> tuple[Codes, int]:
     return places, len(distinct)
 
 
+def stable_order(places: Codes, count: int) -> Codes:
+    """The order that sorts places below `count` and keeps equal ones as they are.
+
+    By radix, 16 bits at a time, which is several times as fast as sorting floats.
+    """
+    order = np.argsort((places & _LOW).astype(np.uint16), kind="stable")
+    if count <= _LOW + 1:
+        return order
+    return order[np.argsort((places[order] >> 16).astype(np.uint16), kind="stable")]  # no hold-out has 2**32 rows
+
+
 def sum_by_card(value: Floats, codes: Codes, count: int) -> Floats:
     """The sum of the values of each card's rows; to the last bit the same in any order of the rows."""
     if np.array_equal(value, np.rint(value)):  # exact in any order
         return np.asarray(np.bincount(codes, weights=value, minlength=count), np.float64)
     order = np.argsort(value)
-    # Small integers are sorted by radix.
-    narrow = codes.astype(np.uint16) if count <= np.iinfo(np.uint16).max else codes
-    order = order[np.argsort(narrow[order], kind="stable")]
+    order = order[stable_order(codes[order], count)]
     return np.asarray(np.bincount(codes[order], weights=value[order], minlength=count), np.float64)

@@ -7,11 +7,12 @@ is not defined for its input (no frauds, no genuine rows) is NaN.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fraud_detection.evaluation.card_contributions import card_codes, score_ranks
+from fraud_detection.evaluation.card_contributions import card_codes, distinct_places, score_ranks, stable_order
 from fraud_detection.schema import Metrics
 
 Floats = NDArray[np.float64]
@@ -39,7 +40,13 @@ class CalibrationBin:
     fraud_rate: float
 
 
-def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probability: ArrayLike) -> Metrics | None:
+def evaluate(
+    day: ArrayLike,
+    card: ArrayLike | None,
+    fraud: ArrayLike,
+    probability: ArrayLike,
+    rank: ArrayLike | None = None,
+) -> Metrics | None:
     """All metrics of a model; None where there are no frauds or nothing but frauds, so that nothing can be measured.
 
     Args:
@@ -47,11 +54,12 @@ def evaluate(day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, probabili
         card: the card of each row; None where the data has no cards, then every transaction is its own.
         fraud: 0 or 1.
         probability: the model's, in [0, 1].
+        rank: the ranks of `probability` (`score_ranks`); computed if None.
     """
     labels = _fraud(fraud)
     if labels.all() or not labels.any():
         return None
-    rank = score_ranks(probability)[0]
+    rank = score_ranks(probability)[0] if rank is None else rank
     return Metrics(
         average_precision=average_precision(fraud, rank),
         roc_auc=roc_auc(fraud, rank),
@@ -134,16 +142,34 @@ def _hits_by_day(
     days, fraud, score = np.asarray(day), _fraud(fraud), np.asarray(score, np.float64)
     cards, count = card_codes(card, len(score))
     found = np.zeros(count, dtype=np.bool_)
-    for today in np.unique(days):
-        rows = np.flatnonzero((days == today) & ~found[cards])
-        seen, local = np.unique(cards[rows], return_inverse=True)
-        highest = np.full(len(seen), -np.inf)
+    for today in _rows_by_day(days):
+        rows = today[~found[cards[today]]]
+        local, distinct = distinct_places(cards[rows])
+        seen, highest = np.empty(distinct, np.intp), np.full(distinct, -np.inf)
+        seen[local] = cards[rows]
         np.maximum.at(highest, local, score[rows])
-        compromised = np.bincount(local, weights=fraud[rows], minlength=len(seen)) > 0
-        top = np.argsort(-highest, kind="stable")[:k]
+        compromised = np.bincount(local, weights=fraud[rows], minlength=distinct) > 0
+        top = _largest(highest, k)
         hits = seen[top[compromised[top]]]
         found[hits] = True
         yield hits
+
+
+def _rows_by_day(days: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """The rows of each day, days ascending."""
+    place, count = distinct_places(days)
+    ends = np.cumsum(np.bincount(place, minlength=count))
+    return np.split(stable_order(place, count), ends)[:count]
+
+
+def _largest(values: Floats, k: int) -> NDArray[np.intp]:
+    """The places of the k largest values, largest first, of equal ones the earlier first."""
+    if len(values) <= k:
+        return np.argsort(-values, kind="stable")
+    limit = np.partition(values, len(values) - k)[len(values) - k]
+    among = np.flatnonzero(values >= limit)
+    best: NDArray[np.intp] = among[np.argsort(-values[among], kind="stable")[:k]]
+    return best
 
 
 def precision_recall_curve(fraud: ArrayLike, score: ArrayLike) -> PrecisionRecall:

@@ -75,9 +75,9 @@ def _scoring(models: dict[str, bytes], keep: tuple[str, ...], missing: tuple[str
                 inputs = rows.to_pandas().assign(**dict.fromkeys(missing, np.nan))
                 table = rows.select(list(keep))
                 for name, content in models.items():
-                    table = table.append_column(name, pa.array(_model(content).predict(inputs)))
+                    table = table.append_column(name, pa.array(loaded(content).predict(inputs)))
                 if sample > 0:
-                    names = all_inputs(_model(content) for content in models.values())
+                    names = all_inputs(loaded(content) for content in models.values())
                     table = table.append_column(INPUTS, _sampled_inputs(inputs, names, sample))
                 yield from table.to_batches()
 
@@ -95,7 +95,7 @@ def _sampled_inputs(rows: pd.DataFrame, names: tuple[str, ...], share: float) ->
 
 
 @lru_cache(maxsize=_MODELS_KEPT)
-def _model(content: bytes) -> Model:
+def loaded(content: bytes) -> Model:
     """The model, loaded once in a worker. One thread each: the engine keeps the cores busy with workers."""
     model = Model.from_bytes(content)
     model.booster.set_param({"nthread": 1})

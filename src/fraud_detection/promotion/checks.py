@@ -162,6 +162,8 @@ _DEFINITIONS = (
     _health_check("label_delay", "Labels as soon as before: largest share known later", Relation.AT_MOST),
     _health_check("known_frauds_kept", "Known frauds that are missing now", Relation.AT_MOST),
     _health_check("known_labels_kept", "Known labels that are missing now", Relation.AT_MOST),
+    _health_check("input_psi", "The champion's inputs as in its training: largest PSI", Relation.AT_MOST),
+    _health_check("score_psi", "The champion's scores as in its training: PSI", Relation.AT_MOST),
     CheckDefinition(
         "no_leaking_feature",
         "No input alone gives the frauds away: largest average precision of one",
@@ -362,12 +364,24 @@ def _number(value: float | None) -> str:
 
 
 def _of(check: Check) -> str:
-    """Value and limit with two decimals, or as many as it takes to tell them apart."""
     if check.value is None or check.limit is None:
         return f"{_number(check.value)} of {_number(check.limit)}"
-    value, limit = check.value, check.limit
-    decimals = next((digits for digits in range(2, 9) if f"{value:.{digits}f}" != f"{limit:.{digits}f}"), 2)
-    return f"{value:.{decimals}f} of {limit:.{decimals}f}"
+    return " of ".join(told_apart(check.value, check.limit, decimals=2))
+
+
+def told_apart(value: float, *limits: float, decimals: int, sign: str = "") -> list[str]:
+    """A value and its limits with so many decimals, or as many as it takes to tell the value from each of them.
+
+    Every text that shows a value beside its limit takes both from here, so that all show the same digits.
+    """
+    others = [limit for limit in limits if limit != value]
+
+    def shown(number: float, digits: int) -> str:
+        return f"{number:{sign}.{digits}f}"
+
+    enough = (d for d in range(decimals, 9) if all(shown(value, d) != shown(other, d) for other in others))
+    digits = next(enough, decimals)
+    return [shown(number, digits) for number in (value, *limits)]
 
 
 def _version(value: float | None) -> str:

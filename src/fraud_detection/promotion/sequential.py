@@ -282,6 +282,31 @@ def candidates_to_open(
     return tuple(one.key for one in opened)
 
 
+def early_candidate(
+    entries: Iterable[LogEntry],
+    recipe: str,
+    champion: Champion,
+    as_of: datetime,
+    rule: SequentialRule,
+    maturity: timedelta,
+) -> CandidateKey | None:
+    """The candidate that drift opens at `as_of`, before the next point of the grid; arguments as `candidates_to_open`.
+
+    None where the run opens one anyway, or where one was opened early within the last `candidate_every`: drift that
+    lasts opens at most one in each such period.
+    """
+    log, key = tuple(entries), CandidateKey(as_of, recipe)
+    if candidates_to_open(log, recipe, champion, as_of, rule, maturity):
+        return None
+    own = [one for one in _candidates(log, as_of) if one.key.recipe == recipe]
+    if any(one.key == key for one in own):
+        return None
+    if any(_is_early(one, rule) and as_of - one.opened_at < rule.candidate_every for one in own):
+        return None
+    candidate = Candidate(key, as_of - maturity, _SMALLEST_GROWTH, as_of)
+    return key if candidate in alive_candidates([*log, candidate], champion, as_of, rule) else None
+
+
 def next_opening(as_of: datetime, rule: SequentialRule) -> datetime:
     """The first point of the grid after `as_of`, at which a candidate is opened."""
     return _floor(as_of, rule.candidate_every) + rule.candidate_every
@@ -440,6 +465,12 @@ def _last_numbers(log: tuple[LogEntry, ...], champion: Champion, as_of: datetime
         if look.champion_version == champion.version:
             last[look.candidate] = max(look.number, last.get(look.candidate, 0))
     return last
+
+
+def _is_early(candidate: Candidate, rule: SequentialRule) -> bool:
+    """Whether drift opened it: at its own label cut-off, which is no point of the grid."""
+    cutoff = candidate.key.label_cutoff
+    return cutoff == candidate.opened_at and cutoff != _floor(cutoff, rule.candidate_every)
 
 
 def _candidates(log: tuple[LogEntry, ...], as_of: datetime) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fraud_detection.promotion.checks import definition, guarded
+from fraud_detection.promotion.checks import definition, guarded, told_apart
 from fraud_detection.promotion.explanation import explain_measurement
 from fraud_detection.promotion.refit import refit_line
 from fraud_detection.promotion.rule import shown_look
@@ -46,10 +46,12 @@ def _limits(look: LookRecord | None) -> str:
     if look is None or look.limits is None or look.root is None or look.difference is None:
         return ""
     limits = look.limits
+    root, least_root = told_apart(look.root, limits.root, decimals=2)
+    least = (limits.difference_for_unseen_cards, limits.difference_that_matters)
+    difference, unseen, matters = told_apart(look.difference.value, *least, decimals=3)
     return (
-        f"look {look.number}: R_EL {look.root:.2f} of {limits.root:.2f}; difference {look.difference.value:.3f} of"
-        f" {limits.difference_for_unseen_cards:.3f} (what no card has shown) and {limits.difference_that_matters:.3f}"
-        " (minimum effect)"
+        f"look {look.number}: R_EL {root} of {least_root}; difference {difference} of {unseen} (what no card has shown)"
+        f" and {matters} (minimum effect)"
     )
 
 

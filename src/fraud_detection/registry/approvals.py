@@ -8,7 +8,7 @@ from fraud_detection.promotion import summarise
 from fraud_detection.promotion.freezes import freeze_reason
 from fraud_detection.registry import candidates
 from fraud_detection.registry.absence import require_no_loss
-from fraud_detection.registry.aliases import Service
+from fraud_detection.registry.aliases import Service, service
 from fraud_detection.registry.candidate_names import candidate_name, find_candidate
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import (
@@ -55,10 +55,12 @@ class _Command:
         return candidate_name(self.key, self.records)
 
     def repeated(self) -> Intervention | None:
-        """The entry of an earlier try of the same command, if it was the last that a person did."""
-        done = [entry for entry in self.entries if isinstance(entry, Intervention)]
+        """The entry of an earlier try of the same command, if no person did anything since, and no run promoted."""
+        done = [entry for entry in self.entries if isinstance(entry, Intervention) or _promotes(entry)]
         last = done[-1] if done else None
-        same = last is not None and (last.action, last.candidate, last.who) == (self.action, self.key, self.who)
+        if not isinstance(last, Intervention):
+            return None
+        same = (last.action, last.candidate, last.who) == (self.action, self.key, self.who)
         return last if same else None
 
     def intervention(self, at: datetime, serving: int | None, review: Review | None) -> Intervention:
@@ -125,11 +127,12 @@ def _require_in_shadow(command: _Command) -> None:
     fate = settled_candidates(command.entries).get(command.key)
     if fate is None:
         return
-    commands = command.context.commands
-    ways = f"the candidates in shadow: {commands.candidates}"
+    context, commands = command.context, command.context.commands
+    ways = f"; the candidates in shadow: {commands.candidates}"
     if fate.version is not None:
-        ways = f"to put it into service: {commands.rollback(fate.version)}"
-    raise FraudDetectionError(f"the candidate {command.name} {fate.text}; {ways}")
+        serves = service(context.connection, context.name).champion == fate.version
+        ways = ", and in service" if serves else f"; to put it into service: {commands.rollback(fate.version)}"
+    raise FraudDetectionError(f"the candidate {command.name} {fate.text}{ways}")
 
 
 def _require_unpinned(context: Context) -> Service:

@@ -42,6 +42,7 @@ class NewCandidate:
     seed: int
     opened_at: datetime
     backfilled: bool = False
+    drifted: tuple[str, ...] = ()
 
 
 def freeze(context: Context, candidate: NewCandidate, model: Model) -> CandidateRecord:
@@ -68,7 +69,7 @@ def restore(context: Context, record: CandidateRecord, model: Model) -> Candidat
             f" another model (SHA-256 {found[:12]}…, expected {record.sha256[:12]}…): its data or its code have"
             " changed; it cannot be looked at any more"
         )
-    known = ("key", "training", "growth", "seed", "opened_at", "backfilled")
+    known = ("key", "training", "growth", "seed", "opened_at", "backfilled", "drifted")
     return freeze(context, NewCandidate(**{name: getattr(record, name) for name in known}), model)
 
 
@@ -124,10 +125,11 @@ def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (
     """Delete the models of a run, unless a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
     models = _models(context, run_id)
-    for version in client.search_model_versions(f"name = '{context.name}'"):
-        # MLflow does not keep the model's id of every version; its source is models:/ID, or the files' place.
-        if version.run_id == run_id or any(logged.model_id in version.source for logged in models):
-            return
+    # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version; its source,
+    # models:/ID or the files' place, has it.
+    of_models = (f"source_path LIKE '%{logged.model_id}%'" for logged in models)
+    if any(client.search_model_versions(wanted) for wanted in (f"run_id = '{run_id}'", *of_models)):
+        return
     for logged in models:
         delete_artifacts(context.connection, logged.artifact_location)
         client.delete_logged_model(logged.model_id)
@@ -176,6 +178,7 @@ def _record(candidate: NewCandidate, run: Any) -> CandidateRecord:  # noqa: ANN4
         seed=candidate.seed,
         opened_at=candidate.opened_at,
         backfilled=candidate.backfilled,
+        drifted=candidate.drifted,
         run_id=run.info.run_id,
         model_id=run.data.tags[_MODEL_ID_TAG],
         sha256=run.data.tags[_SHA256_TAG],

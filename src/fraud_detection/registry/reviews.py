@@ -107,4 +107,6 @@ def _promoted(decision: Decision) -> dict[CandidateKey, Fate]:
     winner = shown_look(decision.looks) if decision.outcome is Outcome.PROMOTED else None
     if winner is None:
         return {}
-    return {winner.candidate: Fate(f"is version {decision.version} already", decision.version)}
+    refit = decision.refit if decision.refit is not None and decision.refit.serves else None
+    served = winner.candidate if refit is None else refit.refit.key  # beside its refit the winner stays in shadow
+    return {served: Fate(f"is version {decision.version} already", decision.version)}

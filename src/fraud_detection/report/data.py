@@ -105,6 +105,8 @@ class ReportData:
     health: Health | None = None
     """What the checks of the data found, with the bands to draw."""
     data_fingerprint: str | None = None
+    override: str | None = None
+    """Who promoted the champion without the promotion rule, when and why; None if nobody did."""
     rollback_command: str | None = None
     """`fraud-detection rollback` with this run's --config, --output and --tracking-uri; --to and --reason are added."""
     unpin_command: str | None = None

@@ -52,6 +52,7 @@ class Drawing:
     rollback_command: str | None
     # Publications of earlier releases have none of these.
     unpin_command: str | None = None
+    override: str | None = None
     attributions: tuple[Attribution, ...] = ()
     attributed_rows: int = 0
     card_precision: plots.Plot | None = None
@@ -59,6 +60,10 @@ class Drawing:
     label_delays: LabelDelayCurve | None = None
     health: tuple[Check, ...] = ()
     """The checks of the data."""
+    volume_band: plots.Plot | None = None
+    """The transactions of the newest days, and between which limits they were expected."""
+    fraud_band: plots.Plot | None = None
+    """Likewise of the frauds of the matured days."""
 
 
 def draw(decision: Decision, data: ReportData) -> Drawing:
@@ -84,12 +89,15 @@ def draw(decision: Decision, data: ReportData) -> Drawing:
         data_fingerprint=data.data_fingerprint,
         rollback_command=data.rollback_command,
         unpin_command=data.unpin_command,
+        override=data.override,
         attributions=data.attributions,
         attributed_rows=data.attributed_rows,
         card_precision=plots.card_precision(data.card_precision) if data.card_precision is not None else None,
         shadow=draw_shadow(data.shadow) if data.shadow is not None else None,
         label_delays=_label_delays(data),
         health=data.health.verdict.checks if data.health is not None else (),
+        volume_band=plots.count_band(data.health.volume) if data.health is not None else None,
+        fraud_band=plots.count_band(data.health.frauds) if data.health is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.data_health.counts import CountBand
 from fraud_detection.evaluation import metrics
 from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_curve
 from fraud_detection.report.data import DailyCounts, DailyPrecision, FloatArray, LabelDelays
@@ -283,6 +284,38 @@ def card_precision(daily: DailyPrecision) -> Plot | None:
 
 def _day_titles(role: str, days: NDArray[np.datetime64], values: FloatArray) -> list[str]:
     return [f"{str(day)[:10]}: {role} {number(float(value))}" for day, value in zip(days, values, strict=True)]
+
+
+def count_band(band: CountBand) -> Plot | None:
+    """Counts by day with the limits between which each passes; None where no day has limits.
+
+    Days outside are marked. The axis ends at twice the largest count or expectation, with limits beyond it on its end.
+    """
+    judged = np.flatnonzero(~np.isnan(band.expected))
+    if not len(judged):
+        return None
+    shown = slice(int(judged[0]), None)
+    days, count = band.days[shown], band.count[shown].astype(np.float64)
+    low, high, expected = band.low[shown], band.high[shown], band.expected[shown]
+    top = _round_step(2 * max(float(count.max()), float(np.nanmax(expected))) or 1.0, _TOPS)
+    at = (np.arange(len(days)) + 0.5) / len(days)
+    known = ~np.isnan(expected)
+    beyond = known & ((count < low) | (count > high))
+    step = math.ceil(len(days) / 7)
+    limits = [Curve(_path(at[known], np.clip(values[known] / top, 0, 1)), "needed") for values in (low, high)]
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=tuple(Tick(across(float(at[k])), str(days[k])[5:10]) for k in range(0, len(days), step)),
+        y_ticks=tuple(Tick(down(1 - k / 4), number(top * k / 4, 0 if top >= 4 else 1)) for k in range(5)),
+        curves=(*limits, Curve(_path(at, np.minimum(count / top, 1)), "challenger")),
+        dots=tuple(_band_dot(float(at[k]), band, int(judged[0] + k), top) for k in np.flatnonzero(beyond).tolist()),
+    )
+
+
+def _band_dot(x: float, band: CountBand, place: int, top: float) -> Dot:
+    y = down(1 - min(float(band.count[place]) / top, 1.0))
+    title = f"{band.days[place]}: {int(band.count[place]):,}; {band.low[place]:,.0f} to {band.high[place]:,.0f} pass"
+    return Dot(across(x), y, y, y, hollow=False, title=title, role="challenger")
 
 
 def label_delays(delays: LabelDelays, maturity_days: int) -> Plot | None:

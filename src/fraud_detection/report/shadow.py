@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.promotion.sequential import NextLook
 from fraud_detection.report.data import LoggedLook, ShadowData
 from fraud_detection.report.plots import CHART_HEIGHT, Axis, Curve, Dot, Mark, Plot, Tick, across, down, value_ticks
@@ -42,6 +43,8 @@ class CandidateRow:
     frauds: int
     frauds_needed: int
     state: str
+    early: str = ""
+    """The drift for which it was opened early."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def _candidate_row(one: NextLook, data: ShadowData) -> CandidateRow:
         frauds=one.counts.frauds,
         frauds_needed=one.frauds_needed,
         state=one.state.value,
+        early=drifted_text(record.drifted) if record is not None and record.drifted else "",
     )
 
 

@@ -10,7 +10,17 @@ from datetime import datetime
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import outcome_file
 from fraud_detection.revision import code_revision
-from fraud_detection.schema import SCHEMA_VERSION, Check, Decision, Difference, LookRecord, Outcome, Stored
+from fraud_detection.schema import (
+    SCHEMA_VERSION,
+    Alarm,
+    Check,
+    Decision,
+    Difference,
+    DriftRecord,
+    LookRecord,
+    Outcome,
+    Stored,
+)
 from fraud_detection.storage import open_folder
 
 
@@ -25,7 +35,8 @@ class RunOutcome(Stored):
     difference: Difference | None  # of the look with the largest root, like the checks; None without a look
     checks: tuple[Check, ...] = ()
     looks: tuple[LookRecord, ...] = ()
-    alarms: tuple[str, ...] = ()  # what a person has to look into
+    alarms: tuple[Alarm, ...] = ()  # what a person has to look into
+    drift: DriftRecord | None = None  # None where it was not measured, and in files of earlier releases
     report: str | None
     exit_code: int
     error: str | None
@@ -73,6 +84,7 @@ def _ended(decision: Decision) -> RunOutcome:
         checks=decision.checks,
         looks=decision.looks,
         alarms=decision.alarms,
+        drift=decision.drift,
         report=decision.report,
         decided_at=decision.decided_at,
         code_revision=decision.code_revision,

@@ -1,5 +1,6 @@
 """What a run opens: the candidates that it trains, and the looks that are due. The log has it before it is measured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,6 +22,8 @@ from fraud_detection.sampling import TrainingSample, hours_between
 from fraud_detection.schema import CandidateRecord, Check, LookKey, Opening, Span
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.profile import Profile
+
+_NO_CANDIDATE = "no candidate is in shadow"
 
 
 @dataclass(frozen=True)
@@ -44,30 +47,25 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def plan(shadow: Shadow, trainer: Trainer, block: Block | None) -> Plan:
+def plan(shadow: Shadow, trainer: Trainer, block: Block | None, drifted: tuple[str, ...] = ()) -> Plan:
     """Train and freeze the candidates that are to be opened, and find the looks that are due.
 
     Args:
         shadow: the log, up to the as-of time of the run.
         trainer: for the candidates.
         block: what stops promotions now; candidates are opened then, and no looks are taken.
+        drifted: the inputs, or the score, that have drifted since the champion was trained: one is opened early.
     """
     if shadow.champion is None:
         return _plan_first_test(shadow, trainer, block)
-    planned = _open_candidates(shadow, trainer)
+    planned = _open_candidates((*shadow.planned(), *shadow.planned_early(drifted)), shadow, trainer)
     spans = planned.shadow.spans().values()
     found = planned.shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
     planned = replace(planned, next_looks=found)
-    if block is not None:
-        return replace(planned, reason=block.reason, checks=block.checks)
     due = tuple(_key(one) for one in found if one.state is LookState.DUE)
-    if due and shadow.takes_looks():
-        return replace(planned, looks=due, checks=())
-    if not found:
-        return planned
-    # Where no candidate could be opened, that is said beside what those of earlier runs wait for.
-    failed = (planned.reason,) if planned.checks else ()
-    return replace(planned, reason="; ".join([*failed, _waits_for(found, shadow)]))
+    if block is None and due and shadow.takes_looks():  # at candidates of earlier runs
+        return replace(planned, looks=due, checks=(), warnings=planned.warnings + _not_opened(planned))
+    return _without_looks(planned, block)
 
 
 def stopped(shadow: Shadow, verdict: Verdict) -> Plan:
@@ -75,11 +73,16 @@ def stopped(shadow: Shadow, verdict: Verdict) -> Plan:
     return Plan(shadow, reason=verdict.reason, checks=verdict.checks)
 
 
-def recount(shadow: Shadow, trainer: Trainer, opening: Opening) -> Plan:
+def recount(shadow: Shadow, trainer: Trainer, opening: Opening, block: Block | None, verdict: Verdict) -> Plan:
     """The plan of a run whose opening is in the log already: nothing more is opened, and the next looks are known."""
     spans = shadow.spans().values()
     found = shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
-    return Plan(shadow, looks=opening.looks, next_looks=found)
+    planned = Plan(shadow, looks=opening.looks, next_looks=found, reason=_NO_CANDIDATE)
+    if opening.looks:
+        return planned
+    if verdict.stops:
+        return replace(planned, reason=verdict.reason, checks=verdict.checks)
+    return _without_looks(planned, block)
 
 
 def look_to_come(planned: Plan) -> NextLook | None:
@@ -88,9 +91,24 @@ def look_to_come(planned: Plan) -> NextLook | None:
     return _nearest(planned.shadow.with_looks(planned.looks).following_looks(counts))
 
 
-def _open_candidates(shadow: Shadow, trainer: Trainer) -> Plan:
-    opened, found = [], Plan(shadow, reason="no candidate is in shadow")
-    for planned in shadow.planned():
+def _without_looks(planned: Plan, block: Block | None) -> Plan:
+    """Why no look is taken: what stops it, or what the next one waits for."""
+    failed = _not_opened(planned)
+    if block is not None:
+        return replace(planned, reason=block.reason, checks=block.checks, warnings=planned.warnings + failed)
+    if not planned.next_looks:
+        return planned
+    return replace(planned, reason="; ".join([*failed, _waits_for(planned.next_looks, planned.shadow)]))
+
+
+def _not_opened(planned: Plan) -> tuple[str, ...]:
+    """Why a candidate could not be opened."""
+    return (planned.reason,) if planned.checks else ()
+
+
+def _open_candidates(candidates: Iterable[PlannedCandidate], shadow: Shadow, trainer: Trainer) -> Plan:
+    opened, found = [], Plan(shadow, reason=_NO_CANDIDATE)
+    for planned in candidates:
         sample = trainer.sample(planned.spans)
         checks = check_training_possible(sample.span, shadow.settings)
         verdict = trainer.examine(sample)

@@ -7,7 +7,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
+from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.promotion import explain_decision, shown_look
+from fraud_detection.promotion.checks import told_apart
 from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
 from fraud_detection.registry.candidate_names import candidate_name as short_name
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
@@ -16,6 +18,7 @@ from fraud_detection.schema import (
     CandidateRecord,
     Decision,
     Difference,
+    DriftRecord,
     Floor,
     LookRecord,
     Metrics,
@@ -93,8 +96,16 @@ def candidate_name(key: CandidateKey) -> str:
 def opened_line(record: CandidateRecord) -> str:
     """A candidate that a run has trained and frozen."""
     backfilled = " (backfilled)" if record.backfilled else ""
+    early = f" (early: {drifted_text(record.drifted)})" if record.drifted else ""
     trained = f"trained to {_day(record.training.end)} on {_counts(record.training)}"
-    return f"{candidate_name(record.key)}{backfilled} · {trained}"
+    return f"{candidate_name(record.key)}{backfilled}{early} · {trained}"
+
+
+def drift_line(drift: DriftRecord) -> str:
+    """Whether the newest transactions are distributed as those that the champion was trained on."""
+    largest = max((*drift.inputs, drift.score), key=lambda one: one.ratio)
+    found = f"largest PSI to limit: {largest.name} {largest.psi:.3f} of {largest.drift_limit:.3f}"
+    return f"{drifted_text(drift.drifted) if drift.drifted else 'none'} · {found}"
 
 
 def report_look(look: LookRecord, progress: Progress) -> None:
@@ -193,7 +204,7 @@ def _intervention_row(done: Intervention) -> tuple[str, ...]:
     change = f"{_version(done.from_version)} → {_version(done.to_version)}"
     change = change if done.from_version != done.to_version else ""
     action = "PROMOTE (override)" if done.action is Action.PROMOTE else done.action.upper()
-    about = "" if done.candidate is None else f" {candidate_name(done.candidate)}"
+    about = "" if done.candidate is None else f", {candidate_name(done.candidate)}"
     return (f"{done.at:%Y-%m-%d %H:%M}", action, change, "", "", "", f"{done.who}{about}: {done.reason}")
 
 
@@ -226,9 +237,11 @@ def _evidence(look: LookRecord) -> str:
     found = [f"AP {look.difference.value:+.3f}"]
     if look.root is not None and look.limits is not None:
         least = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
+        difference, least_difference = told_apart(look.difference.value, least, decimals=3, sign="+")
+        root, least_root = told_apart(look.root, look.limits.root, decimals=2)
         found = [
-            f"{found[0]} {_relation(look.difference.value, least)} {least:+.3f}",
-            f"R_EL {look.root:.2f} {_relation(look.root, look.limits.root)} {look.limits.root:.2f}",
+            f"AP {difference} {_relation(look.difference.value, least)} {least_difference}",
+            f"R_EL {root} {_relation(look.root, look.limits.root)} {least_root}",
         ]
     return " · ".join([*found, "passed" if look.passed else "not passed"])
 

@@ -11,13 +11,14 @@ from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.revision import code_revision
-from fraud_detection.runs.alarms import age_alarm, floor_alarm
-from fraud_detection.runs.comparison import Measured, Shown
+from fraud_detection.runs.alarms import Alarms
+from fraud_detection.runs.comparison import Measured
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.refit import Refit
 from fraud_detection.runs.request import Request
 from fraud_detection.schema import (
     SCHEMA_VERSION,
+    Alarm,
     CandidateRecord,
     Check,
     Decision,
@@ -50,6 +51,8 @@ class Serving:
     champion: Champion | None
     pin: Pin | None
     retirement: Retirement | None
+    commands: int
+    """Of people, in the log before this was read."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,12 @@ def propose(
         retired_version=retirement.version if retirement else None,
         code_revision=code_revision(),
         data_fingerprint=data.profile.fingerprint(windows.history_start, windows.holdout_end),
-        alarms=_alarms(champion, shown, as_of, settings),
+        alarms=() if outcome is Outcome.PROMOTED else _alarms(request, data, serving, evidence, as_of),
         looks=evidence.measured.looks,
         opened=tuple(record.key for record in evidence.opened),
         retired_candidates=_retired(evidence, outcome),
         refit=evidence.refit.record if evidence.refit else None,
+        drift=evidence.health.drift if evidence.health else None,
     )
 
 
@@ -156,7 +160,7 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
         looks = evidence.measured.looks
         if not looks:
             return Outcome.NO_DECISION, planned.reason, planned.checks
-        reason = explain_checks(looks[0].checks, looks[0]) if looks[0].checks else "; ".join(evidence.measured.warnings)
+        reason = _unmeasured(evidence, looks[0])
         outcome = Outcome.NO_DECISION if looks[0].champion_version is None else Outcome.REFUSED
         return outcome, reason, looks[0].checks
     record = shown.record
@@ -166,6 +170,13 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
     if evidence.refit is not None:
         reason += f"; {refit_line(evidence.refit.record)}"
     return Outcome.PROMOTED if record.passed else Outcome.REFUSED, reason, record.checks
+
+
+def _unmeasured(evidence: Evidence, look: LookRecord) -> str:
+    """Why looks that were opened have measured nothing."""
+    if evidence.health is not None and evidence.health.verdict.stops:
+        return f"{evidence.health.verdict.reason}; what the interrupted run has opened is not measured"
+    return explain_checks(look.checks, look) if look.checks else "; ".join(evidence.measured.warnings)
 
 
 def _approval(record: LookRecord, evidence: Evidence, request: Request, as_of: datetime) -> str:
@@ -213,9 +224,17 @@ def _retired(evidence: Evidence, outcome: Outcome) -> tuple[RetirementRecord, ..
     return tuple(RetirementRecord(candidate=key, reason=reason) for key, reason in retired.items())
 
 
-def _alarms(champion: Champion | None, shown: Shown | None, as_of: datetime, settings: Settings) -> tuple[str, ...]:
-    floor = None if shown is None else floor_alarm(shown.record, shown.rows, settings)
-    return tuple(alarm for alarm in (age_alarm(champion, as_of, settings), floor) if alarm is not None)
+def _alarms(
+    request: Request, data: InputData, serving: Serving, evidence: Evidence, as_of: datetime
+) -> tuple[Alarm, ...]:
+    """What a person has to look into; a run that promotes replaces the champion that it would be about."""
+    alarms = Alarms(request.settings, request.commands, request.clock, data.previous)
+    champion, shown = serving.champion, evidence.measured.shown
+    found = [alarms.of_data(evidence.health.verdict)] if evidence.health is not None else []
+    if champion is not None:
+        found.append(alarms.of_age(champion, as_of, serving.pin))
+        found.append(alarms.of_earlier_look(champion) if shown is None else alarms.of_floor(shown.record, shown.rows))
+    return tuple(alarm for alarm in found if alarm is not None)
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:

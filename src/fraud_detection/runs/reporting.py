@@ -11,7 +11,7 @@ from fraud_detection.evaluation.metrics import card_precision_by_day
 from fraud_detection.model.attribution import Attribution, attributions
 from fraud_detection.model.scoring import INPUTS
 from fraud_detection.promotion.sequential import risk_ledger
-from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
 from fraud_detection.report import DailyCounts, ReportData
 from fraud_detection.report.data import DailyPrecision, LabelDelays, LoggedLook, ShadowData
 from fraud_detection.runs.comparison import Shown
@@ -55,9 +55,19 @@ def report_data(
         health=evidence.health,
         data_fingerprint=decision.data_fingerprint,
         reasons=REASONS,
+        override=override_text(decision.champion_version, evidence.log),
         rollback_command=commands.without_reason("rollback"),
         unpin_command=commands.unpin,
     )
+
+
+def override_text(version: int | None, log: Iterable[LogEntry]) -> str | None:
+    """Who promoted a version without the promotion rule, when and why; None if nobody did."""
+    overrides = (one for one in log if isinstance(one, Intervention) and one.action is Action.PROMOTE)
+    found = next((one for one in overrides if version is not None and one.to_version == version), None)
+    if found is None:
+        return None
+    return f"v{version} came into service as an override by {found.who}, {found.at:%Y-%m-%d %H:%M} UTC: {found.reason}"
 
 
 def _attributions(shown: Shown) -> tuple[tuple[Attribution, ...], int]:

@@ -17,12 +17,14 @@ from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
+from fraud_detection.runs.drift import find_drift
 from fraud_detection.runs.health import examine_data
 from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
     data_line,
+    drift_line,
     health_line,
     opened_line,
     report_decision,
@@ -37,10 +39,11 @@ from fraud_detection.runs.publication import Publication, publish
 from fraud_detection.runs.refit import refit_winner
 from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
+from fraud_detection.runs.retired_columns import MissingColumns
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.schedule import Schedule
+from fraud_detection.schedule import Schedule, count_commands
 from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
@@ -112,7 +115,7 @@ def _known(run: Run, as_of: datetime | None) -> Decision | None:
 def _decide(run: Run, as_of: datetime | None) -> Decision:
     """Decide an as-of time; None is the default one of the data."""
     with run.watch("load champion"):
-        serving = _serving(run.registry)
+        serving = _serving(run)
     with run.watch("start engine"), session(run.request.engine) as spark:
         with run.watch("read and check"):
             previous = run.log.previous(as_of)
@@ -120,19 +123,19 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
         if as_of is None and (known := _known(run, found)):
             return known
         data = _input_data(run, transactions.profile, previous, found)
-        health = examine_data(transactions.profile, found, run.output, run.settings)
-        run.progress("health", health_line(health.verdict))
-        evidence, schedule = _gather(run, transactions, serving, health, found)
+        of_counts = examine_data(transactions.profile, found, run.output, run.settings)
+        evidence, schedule = _gather(run, transactions, serving, of_counts, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
     with run.watch("report"):
         drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))
-    publication = Publication(drawing=drawing, schedule=schedule, known_labels=health.known)
+    labels = evidence.health.known if evidence.health else None
+    publication = Publication(drawing=drawing, schedule=schedule, known_labels=labels)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
     for warning in proposed.warnings:
         run.progress("warning", warning)
     for alarm in proposed.alarms:
-        run.progress("alarm", alarm)
+        run.progress("alarm", alarm.text)
     report_decision(decision, run.progress)
     report_next_look(decision, look_to_come(evidence.plan), evidence.plan.shadow.rule, run.progress)
     report_pin(decision, run.registry.commands, run.progress)
@@ -151,14 +154,15 @@ def _gather(
         run.registry, transactions, EverFrauds(transactions, settings, as_of), recipe, settings, run.watch
     )
     missing = check_columns(shadow, transactions, run.registry.commands)
+    health = _examine_drift(run, transactions, shadow, missing, health)
     opening = run.log.find_opening(as_of)
     block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
-        planned = recount(shadow, trainer, opening)
+        planned = recount(shadow, trainer, opening, block, health.verdict)
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
-        planned = plan(shadow, trainer, block)
+        planned = plan(shadow, trainer, block, health.drifted)
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
         run.progress("opened", opened_line(record))
@@ -177,8 +181,22 @@ def _gather(
     evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit)
     with run.watch("schedule"):
         taken = shadow.with_looks(look.key for look in measured.looks)
-        end = RunEnd(taken, block, planned.checks, run.request.clock)
+        end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
         return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
+
+
+def _examine_drift(
+    run: Run, transactions: Transactions, shadow: Shadow, missing: MissingColumns, health: Health
+) -> Health:
+    """What the distributions of the champion's inputs and scores say; not asked where counts stop the run already."""
+    if not health.verdict.stops:
+        with run.watch("drift"):
+            drift = find_drift(transactions, shadow.champion, missing.features, shadow.as_of, run.settings)
+        health = health.with_drift(drift, run.settings.data_health)
+    run.progress("health", health_line(health.verdict))
+    if health.drift is not None:
+        run.progress("drift", drift_line(health.drift))
+    return health
 
 
 def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:
@@ -250,9 +268,10 @@ def _already_decided(decision: Decision, progress: Progress) -> Decision:
     return decision
 
 
-def _serving(registry: Registry) -> Serving:
-    champion = registry.champion()
-    return Serving(champion, registry.pinned(), None if champion else registry.retirement())
+def _serving(run: Run) -> Serving:
+    commands = count_commands(run.output, run.settings.model_name)
+    champion = run.registry.champion()
+    return Serving(champion, run.registry.pinned(), None if champion else run.registry.retirement(), commands)
 
 
 def _winner(run: Run, evidence: Evidence) -> tuple[Model | None, CandidateRecord | None]:

@@ -33,6 +33,8 @@ class RunEnd:
     checks: tuple[Check, ...]
     """That failed, so that there was no test of a first champion."""
     clock: datetime
+    commands: int
+    """Of people, in the log when the run began to read it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def make_schedule(end: RunEnd, holdouts: Mapping[CandidateKey, Holdout]) -> Sche
         look_every_hours=shadow.settings.comparison.look_every_hours,
         block=block and ScheduleBlock(reason=block.reason, until=block.until),
         late_frauds_a_day=_late_frauds_a_day(holdouts.values(), shadow),
+        commands=end.commands,
         looks=tuple(_scheduled(look, holdouts[look.look.candidate], shadow) for look in _next_looks(holdouts, shadow)),
     )
 

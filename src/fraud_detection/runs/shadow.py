@@ -32,6 +32,8 @@ class PlannedCandidate:
     key: CandidateKey
     spans: CandidateSpans
     backfilled: bool
+    drifted: tuple[str, ...] = ()
+    """For whose drift it is opened early."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,17 @@ class Shadow:
             PlannedCandidate(key, candidate_spans(key.label_cutoff, self.settings.windows), key.label_cutoff <= newest)
             for key in keys
         )
+
+    def planned_early(self, drifted: tuple[str, ...]) -> tuple[PlannedCandidate, ...]:
+        """The candidate to open now because of drift, before the next point of the grid; none without drift."""
+        if self.champion is None or not drifted:
+            return ()
+        maturity = timedelta(days=self.settings.windows.maturity_days)
+        key = sequential.early_candidate(self.entries, self.recipe, self.serving, self.as_of, self.rule, maturity)
+        if key is None:
+            return ()
+        spans = candidate_spans(key.label_cutoff, self.settings.windows)
+        return (PlannedCandidate(key, spans, backfilled=False, drifted=drifted),)
 
     def with_opened(self, records: Iterable[CandidateRecord]) -> "Shadow":
         """As it is once these candidates are opened."""

@@ -47,7 +47,13 @@ class Trainer:
         """Train a candidate, and keep it in MLflow."""
         model = self._fit(sample)
         candidate = NewCandidate(
-            planned.key, sample.span, growth, self.settings.training.seed, opened_at, planned.backfilled
+            planned.key,
+            sample.span,
+            growth,
+            self.settings.training.seed,
+            opened_at,
+            planned.backfilled,
+            planned.drifted,
         )
         with self.watch("freeze"):
             return self.registry.freeze_candidate(candidate, model)
