@@ -257,7 +257,7 @@ destroy: terraform-is-there ## Delete everything in the cloud; asks for confirma
 	@$(TERRAFORM) -chdir=infra destroy
 
 .PHONY: rehearse
-rehearse: terraform-is-there setup .venv-infra/.synced ## Apply, plan and destroy infra/ by the real Terraform in the emulated cloud
+rehearse: terraform-is-there setup .venv-cloud/.synced .venv-infra/.synced ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/infrastructure.md)
 	@infra/tests/provider.sh
 	@$(RUN)python -m rehearsal
 

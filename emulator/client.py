@@ -98,6 +98,10 @@ class Emulator:
         """A new IAM token of a service account, as its machines get them."""
         return str(self.call("Token", {"account": account_id})["token"])
 
+    def metadata(self, account_id: str) -> str:
+        """The address of a metadata endpoint, as a machine with that account has one (YC_METADATA_ADDR)."""
+        return str(self.call("Metadata", {"account": account_id})["address"])
+
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Events of the log, oldest first; of one kind, and with these values."""
         files = (self.state / OLDER_EVENTS, self.state / "events.jsonl")

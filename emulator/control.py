@@ -19,6 +19,7 @@ from emulator.errors import ApiError
 from emulator.faults import FaultSpec
 from emulator.iam import Iam
 from emulator.lockbox import Lockbox
+from emulator.metadata import MetadataServers
 
 SERVICE = "emulator.Control"
 _PARTS = ("access-binding", "secret-version", "postgresql-host")  # what resources consist of
@@ -35,9 +36,10 @@ def from_json(content: bytes) -> Any:
 class Control:
     """Control methods; each takes and returns a JSON object, and requires the state folder's control token."""
 
-    def __init__(self, cloud: Cloud, iam: Iam, lockbox: Lockbox, token: str) -> None:
+    def __init__(self, cloud: Cloud, iam: Iam, lockbox: Lockbox, machines: MetadataServers, token: str) -> None:
         self._cloud = cloud
         self._iam = iam
+        self._machines = machines
         self._lockbox = lockbox
         self._token = token
 
@@ -54,6 +56,7 @@ class Control:
             "Resources": self.resources,
             "Grants": self.grants,
             "Token": self.token,
+            "Metadata": self.metadata,
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -103,6 +106,11 @@ class Control:
         """An IAM token of an account, as a machine with that account gets one."""
         account = self._cloud.store.require("service-account", str(request["account"]))
         return {"token": self._iam.issue(account.id, "control")[0]}
+
+    def metadata(self, request: dict[str, Any]) -> object:
+        """The metadata endpoint of a machine with an account."""
+        account = self._cloud.store.require("service-account", str(request["account"]))
+        return {"address": self._machines.address(account.id)}
 
     def _guarded(self, function: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any], Any], object]:
         def behave(request: dict[str, Any], context: Any) -> object:

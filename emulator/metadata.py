@@ -104,6 +104,30 @@ class MetadataServer:
             )
 
 
+class MetadataServers:
+    """The endpoints of machines that are described here and run elsewhere: one for each account, until the end."""
+
+    def __init__(self, iam: Iam, cloud: Cloud) -> None:
+        self._iam = iam
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._servers: dict[str, MetadataServer] = {}
+
+    def address(self, account_id: str) -> str:
+        """Where a machine with this account gets its tokens."""
+        with self._lock:
+            if account_id not in self._servers:
+                server = MetadataServer(self._iam, self._cloud, account_id, "a machine outside")
+                self._servers[account_id] = server.__enter__()
+            return self._servers[account_id].address
+
+    def close(self) -> None:
+        with self._lock:
+            for server in self._servers.values():
+                server.__exit__(None, None, None)
+            self._servers.clear()
+
+
 def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the base class's name for it

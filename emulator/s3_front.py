@@ -63,6 +63,10 @@ class S3Request:
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @property
+    def creates_bucket(self) -> bool:
+        return self.method == "PUT" and not self.key and not self.query
+
+    @property
     def target(self) -> str:
         """The same by path, as the S3 server takes it."""
         path = f"/{quote(self.bucket)}" + (f"/{quote(self.key, safe='/~')}" if self.key else "")
@@ -125,7 +129,9 @@ class S3Front:
         self._thread.join()
 
     def caller(self, request: S3Request) -> Caller:
-        """Who sends a request. Raises UNAUTHENTICATED."""
+        """Who sends a request. Raises UNAUTHENTICATED, and NOT_FOUND: whether a bucket exists is known to everybody."""
+        if request.bucket and not request.creates_bucket:
+            self._cloud.store.require("bucket", request.bucket)
         if token := request.headers.get(_TOKEN):
             return self._iam.authenticate(f"Bearer {token}")
         authorization = request.headers.get("Authorization", "")
@@ -135,7 +141,7 @@ class S3Front:
 
     def allow(self, request: S3Request, caller: Caller) -> list[Allowed]:
         """Which grants allow a request. Raises NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED."""
-        if not request.bucket or (request.method == "PUT" and not request.key and not request.query):
+        if not request.bucket or request.creates_bucket:
             raise ApiError(grpc.StatusCode.UNIMPLEMENTED, "buckets are created and listed by BucketService")
         bucket = self._cloud.store.require("bucket", request.bucket).message(Bucket)
         allowed = self._cloud.access.require(caller.id, request.needs(encryption_key(bucket)))

@@ -37,7 +37,7 @@ from emulator.gateway import Check, Gateway, Method, Needs, Service, no_needs
 from emulator.iam import Iam
 from emulator.jobs import Jobs
 from emulator.lockbox import Lockbox
-from emulator.metadata import MetadataServer
+from emulator.metadata import MetadataServer, MetadataServers
 from emulator.operations import Operations
 from emulator.retention import Retention
 from emulator.runners import Runner, SparkRunner, StubRunner
@@ -115,7 +115,9 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
         store, events, iam, cloud.faults, cloud.access, lambda found, asked: _is_excused(found, asked, cloud)
     )
     handlers = [gateway.handler(service) for service in services]
-    handlers.append(Control(cloud, iam, known.lockbox, (state / "control.token").read_text()).handler())
+    machines = MetadataServers(iam, cloud)
+    stack.callback(machines.close)
+    handlers.append(Control(cloud, iam, known.lockbox, machines, (state / "control.token").read_text()).handler())
     server = _grpc_server(state, handlers, port)
     events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
     stack.callback(events.write, "emulator", status="STOPPED")

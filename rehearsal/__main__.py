@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from rehearsal.cloud import RehearsalError, rehearsed_cloud
+from rehearsal.project import project_in
 from rehearsal.stages import STAGES, Rehearsal, run
-from rehearsal.terraform import terraform_in
 
 VARIABLES = {"bucket_prefix": "rehearsal", "airflow_admin_password": "Not-a-Real-1-Password"}
 
@@ -14,8 +14,8 @@ VARIABLES = {"bucket_prefix": "rehearsal", "airflow_admin_password": "Not-a-Real
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder, rehearsed_cloud(Path(folder)) as cloud:
         before = cloud.emulator.resources()
-        terraform = terraform_in(Path(folder) / "infra", cloud, VARIABLES)
-        run(STAGES, Rehearsal(cloud, terraform, before), lambda line: print(line, flush=True))  # noqa: T201
+        project = project_in(Path(folder) / "project", cloud, VARIABLES)
+        run(STAGES, Rehearsal(cloud, project.terraform, before, project), lambda line: print(line, flush=True))  # noqa: T201
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rehearsal.cloud import RehearsalError, RehearsedCloud
+from rehearsal.project import Project
 from rehearsal.terraform import Terraform
 
 
@@ -17,10 +18,18 @@ class Rehearsal:
     terraform: Terraform
     before: Mapping[str, list[str]]
     """What was in the cloud at the start."""
+    found_project: Project | None = None
+    """Where `make` is run; the stages of Terraform alone need none."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """Terraform's outputs after the last apply."""
     changed: dict[str, Any] = field(default_factory=dict)
     """Variables that a stage has changed."""
+
+    @property
+    def project(self) -> Project:
+        if self.found_project is None:
+            raise RehearsalError("this stage runs make; found: no copy of the repository; expected: project_in(…)")
+        return self.found_project
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,16 @@ class Stage:
 
     name: str
     run: Callable[[Rehearsal], str]
+
+
+def preflight(rehearsal: Rehearsal) -> str:
+    """Ask what an apply needs, as an operator does before it."""
+    return _last_line(rehearsal.project.make("preflight"))
+
+
+def write_settings(rehearsal: Rehearsal) -> str:
+    """Terraform's outputs → .env and variables.json."""
+    return ", ".join(rehearsal.project.make("env").splitlines())
 
 
 def apply(rehearsal: Rehearsal) -> str:
@@ -68,9 +87,15 @@ def nothing_is_left(rehearsal: Rehearsal) -> str:
     return "no resource, no bucket"
 
 
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
 STAGES = (
+    Stage("make preflight", preflight),
     Stage("terraform apply", apply),
     Stage("terraform plan", plan_is_empty),
+    Stage("make env", write_settings),
     Stage("protection off", applied_with(deletion_protection=False)),
     Stage("terraform destroy", destroy),
     Stage("nothing left", nothing_is_left),
