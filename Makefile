@@ -73,6 +73,11 @@ help: ## List the targets
 	@UV_PROJECT_ENVIRONMENT=.venv-mlflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group mlflow
 	@touch $@
 
+.venv-airflow31/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 3.1 into .venv-airflow31 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow31 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow31
+	@touch $@
+
 .venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing Airflow 2 into .venv-airflow2 (once)"
 	@UV_PROJECT_ENVIRONMENT=.venv-airflow2 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow2
@@ -146,7 +151,7 @@ logs: setup ## Show the last lines of the logs (COMPONENT=scheduler or job, FOLL
 ##@ Checks
 
 # `make test` is the fast ring; the others are what it leaves out. CI runs all of them.
-REST := test-slow test-dags-slow test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
+REST := test-slow test-dags-slow test-dags-airflow31 test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
 
 .PHONY: test
 test: ## Run the fast tests: library, emulator, the DAGs on Airflow 3
@@ -170,8 +175,8 @@ test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and 
 	@$(RUN)pytest -n 2 -m "slow and not stack and not needs"
 
 .PHONY: test-dags
-test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
-	@$(call each,test-dags-fast test-dags-slow test-dags-airflow2)
+test-dags: ## Run the DAGs on Airflow 3, 3.1 and 2, against the emulator with a stub for a job
+	@$(call each,test-dags-fast test-dags-slow test-dags-airflow31 test-dags-airflow2)
 
 .PHONY: test-dags-fast
 test-dags-fast: setup .venv-airflow/.synced
@@ -182,6 +187,12 @@ test-dags-fast: setup .venv-airflow/.synced
 test-dags-slow: setup .venv-airflow/.synced ## Run the slow tests of the DAGs on Airflow 3
 	@echo "The DAGs on Airflow 3, the slow tests"
 	@$(call test_dags,.venv-airflow, -m slow)
+
+# An older Airflow 3 loads the DAGs and runs the training once.
+.PHONY: test-dags-airflow31
+test-dags-airflow31: setup .venv-airflow31/.synced
+	@echo "The DAGs on Airflow 3.1"
+	@$(call test_dags,.venv-airflow31,/test_dags.py tests/dags/test_runs.py::test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided)
 
 .PHONY: test-dags-airflow2
 test-dags-airflow2: setup .venv-airflow2/.synced
