@@ -1,7 +1,8 @@
 """What static access keys do beyond keeping their fields: the secret key, which is shown once."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from yandex.cloud.iam.v1.awscompatibility import access_key_pb2
 from yandex.cloud.iam.v1.awscompatibility import access_key_service_pb2 as api
@@ -27,13 +28,28 @@ class AccessKeys(Behaviour):
     def _create(self, request: api.CreateAccessKeyRequest, caller: Caller) -> api.CreateAccessKeyResponse:
         account = request.service_account_id or caller.id
         self._cloud.store.require("service-account", account)
-        key = access_key_pb2.AccessKey(
-            id=new_id(ACCOUNT),
-            service_account_id=account,
-            description=request.description,
-            key_id=f"YCA{secrets.token_urlsafe(16)}",
-        )
-        key.created_at.GetCurrentTime()
-        secret = f"YC{secrets.token_urlsafe(28)}"
-        self._cloud.store.put(KIND, key.id, key, owner=account, name=key.key_id, data={"secret": secret})
+        key, secret = _new_key(self._cloud, account, request.description)
         return api.CreateAccessKeyResponse(access_key=key, secret=secret)
+
+
+@contextmanager
+def temporary_key(cloud: Cloud, account: str) -> Iterator[tuple[str, str]]:
+    """Id and secret of a key that is deleted at the exit."""
+    key, secret = _new_key(cloud, account, "temporary")
+    try:
+        yield key.key_id, secret
+    finally:
+        cloud.store.delete(KIND, key.id)
+
+
+def _new_key(cloud: Cloud, account: str, description: str) -> tuple[access_key_pb2.AccessKey, str]:
+    key = access_key_pb2.AccessKey(
+        id=new_id(ACCOUNT),
+        service_account_id=account,
+        description=description,
+        key_id=f"YCA{secrets.token_urlsafe(16)}",
+    )
+    key.created_at.GetCurrentTime()
+    secret = f"YC{secrets.token_urlsafe(28)}"
+    cloud.store.put(KIND, key.id, key, owner=account, name=key.key_id, data={"secret": secret})
+    return key, secret

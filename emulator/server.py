@@ -98,13 +98,15 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
         access=Access(store, PARENTS),
     )
     iam = Iam(store, settings.token_lifetime, audiences=_audiences(port))
-    jobs = Jobs(cloud, _runner(cloud), iam, address)
+    storage_port = None if settings.storage.port is None else _free_port(settings.storage.port)
+    storage_address = None if storage_port is None else f"http://127.0.0.1:{storage_port}"
+    jobs = Jobs(cloud, _runner(cloud), iam, address, storage_address)
     endpoint = settings.storage.s3_endpoint
     s3 = S3Server(endpoint) if endpoint is not None else None
     known = catalogue(cloud, s3)
     services = [*known.resources.services(), *_services(cloud, iam, jobs, known.lockbox, address)]
     metadata = _start_metadata(cloud, iam, stack)
-    storage = _start_storage(cloud, iam, known, s3, stack)
+    storage = _start_storage(cloud, iam, known, s3, storage_port, stack)
     jobs.settle_interrupted()
     cloud.faults.replace_configured(settings.faults)
     Retention(cloud, jobs).begin()
@@ -193,9 +195,10 @@ def _start_metadata(cloud: Cloud, iam: Iam, stack: ExitStack) -> str | None:
     return stack.enter_context(server).address
 
 
-def _start_storage(cloud: Cloud, iam: Iam, known: Catalogue, server: S3Server | None, stack: ExitStack) -> str | None:
+def _start_storage(
+    cloud: Cloud, iam: Iam, known: Catalogue, server: S3Server | None, port: int | None, stack: ExitStack
+) -> str | None:
     """Start Object Storage in front of the S3 server, if the settings ask for it."""
-    port = cloud.settings.storage.port
     if server is None or port is None:
         return None
     return stack.enter_context(S3Front(cloud, iam, known.resources, server, port)).address
