@@ -19,7 +19,7 @@ from yandex.cloud.storage.v1.bucket_service_pb2 import GetBucketRequest
 from yandex.cloud.storage.v1.bucket_service_pb2_grpc import BucketServiceStub
 
 from deployment import runs, variables
-from deployment.airflow import Access, Airflow
+from deployment.airflow import MASKED, Access, Airflow
 from deployment.bucket import CODE, CURRENT, INPUT, OUTPUT, S3cmd
 from deployment.errors import DeploymentError, run
 from deployment.findings import Finding, report
@@ -56,12 +56,17 @@ def of_airflow(airflow: Airflow, content: Mapping[str, Any]) -> Iterator[Finding
         fix = "make upload-dags-to-bucket, then some minutes; does Airflow's account have its grants on bucket and key?"
         yield Finding("DAGs", f"without {', '.join(missing)}", fix) if missing else Finding("DAGs", "loaded, no error")
     found = airflow.find("variables/fraud_detection")
-    same = found is not None and json.loads(found["value"]) == content["fraud_detection"]
+    same = found is not None and _agree(json.loads(found["value"]), content["fraud_detection"])
     stored = "those of variables.json" if same else "none" if found is None else "others than in variables.json"
     yield Finding("settings", stored, "" if same else "make import-variables")
     connection = content["fraud_detection"]["connection"]
     exists = airflow.find(f"connections/{connection}") is not None
     yield Finding("connection", connection if exists else f"no {connection}", "" if exists else "make import-variables")
+
+
+def _agree(shown: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether Airflow has these settings, as far as it shows them."""
+    return shown.keys() == wanted.keys() and all(shown[name] in (wanted[name], MASKED) for name in wanted)
 
 
 def of_buckets(settings: Mapping[str, str]) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from yandex.cloud.lockbox.v1.payload_pb2 import Payload
 from yandex.cloud.storage.v1.bucket_pb2 import Bucket
 
 from deployment import verify
+from deployment.airflow import MASKED
 from deployment.http import basic
 from deployment.paths import VARIABLES_EXAMPLE
 
@@ -26,10 +27,15 @@ SECRET = Payload(
 )
 
 
+def stored(**changes: str) -> dict[str, str]:
+    """The settings as Airflow's API shows them: what may be a secret by its name is hidden."""
+    return {"value": json.dumps({**CONTENT["fraud_detection"], "mlflow_secret_id": MASKED, **changes})}
+
+
 def airflow(**changes: Any) -> Any:
     """An Airflow with everything in it."""
     objects = {
-        "variables/fraud_detection": {"value": json.dumps(CONTENT["fraud_detection"])},
+        "variables/fraud_detection": stored(),
         "connections/yandexcloud_default": {},
         **changes.pop("objects", {}),
     }
@@ -49,6 +55,7 @@ def test_a_complete_airflow_needs_nothing() -> None:
         ({"has_dag": lambda dag: dag != verify.REAPER}, "DAGs", verify.REAPER, "upload-dags"),
         ({"objects": {"variables/fraud_detection": None}}, "settings", "none", "make import-variables"),
         ({"objects": {"variables/fraud_detection": {"value": "{}"}}}, "settings", "others", "make import-variables"),
+        ({"objects": {"variables/fraud_detection": stored(zone="other")}}, "settings", "others", "import-variables"),
         ({"objects": {"connections/yandexcloud_default": None}}, "connection", "no yandex", "make import-variables"),
     ],
 )
