@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from emulator.client import Emulator, serving
@@ -99,7 +99,7 @@ def _wait(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
             opener.open(address, timeout=5).close()
         except HTTPError:
             return
-        except URLError:
+        except OSError:  # not there yet, or too busy to answer in time
             time.sleep(0.1)
         else:
             return
