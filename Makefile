@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.
 UV ?= $(shell command -v uv || echo .uv/bin/uv)
-UV_VERSION := 0.13.9
+UV_REQUIREMENTS := scripts/uv_requirements.txt
 export UV
 export UV_PYTHON_DOWNLOADS := never
 
@@ -48,10 +48,11 @@ each = failed=; for target in $(1); do $(MAKE) $$target || failed="$$failed $$ta
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-32s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.uv/bin/uv:
-	@echo "Installing uv $(UV_VERSION) into .uv"
+.uv/bin/uv: $(UV_REQUIREMENTS)
+	@echo "Installing $(firstword $(shell cat $(UV_REQUIREMENTS))) into .uv"
 	@$(PYTHON) -m venv .uv || { echo "make: $(PYTHON) cannot create a virtual environment; install Python 3.11 with its venv module (Debian: apt install python3-venv), then run make again"; exit 1; }
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(UV_REQUIREMENTS)
+	@touch $@
 
 .venv/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing the locked environment into .venv (once)"
@@ -70,6 +71,11 @@ help: ## List the targets
 .venv-mlflow/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
 	@echo "Installing MLflow's server into .venv-mlflow (once)"
 	@UV_PROJECT_ENVIRONMENT=.venv-mlflow $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group mlflow
+	@touch $@
+
+.venv-airflow31/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
+	@echo "Installing Airflow 3.1 into .venv-airflow31 (once)"
+	@UV_PROJECT_ENVIRONMENT=.venv-airflow31 $(UV) sync --quiet --locked --python "$(PYTHON)" --only-group airflow31
 	@touch $@
 
 .venv-airflow2/.synced: pyproject.toml uv.lock | $(if $(findstring .uv/,$(UV)),.uv/bin/uv)
@@ -145,7 +151,7 @@ logs: setup ## Show the last lines of the logs (COMPONENT=scheduler or job, FOLL
 ##@ Checks
 
 # `make test` is the fast ring; the others are what it leaves out. CI runs all of them.
-REST := test-slow test-dags-slow test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
+REST := test-slow test-dags-slow test-dags-airflow31 test-dags-airflow2 $(if $(PYTHON312),test-dags-py312) test-extra test-stack
 
 .PHONY: test
 test: ## Run the fast tests: library, emulator, the DAGs on Airflow 3
@@ -169,8 +175,8 @@ test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and 
 	@$(RUN)pytest -n 2 -m "slow and not stack and not needs"
 
 .PHONY: test-dags
-test-dags: ## Run the DAGs on Airflow 3 and on Airflow 2, against the emulator with a stub for a job
-	@$(call each,test-dags-fast test-dags-slow test-dags-airflow2)
+test-dags: ## Run the DAGs on Airflow 3, 3.1 and 2, against the emulator with a stub for a job
+	@$(call each,test-dags-fast test-dags-slow test-dags-airflow31 test-dags-airflow2)
 
 .PHONY: test-dags-fast
 test-dags-fast: setup .venv-airflow/.synced
@@ -181,6 +187,12 @@ test-dags-fast: setup .venv-airflow/.synced
 test-dags-slow: setup .venv-airflow/.synced ## Run the slow tests of the DAGs on Airflow 3
 	@echo "The DAGs on Airflow 3, the slow tests"
 	@$(call test_dags,.venv-airflow, -m slow)
+
+# An older Airflow 3 loads the DAGs and runs the training once.
+.PHONY: test-dags-airflow31
+test-dags-airflow31: setup .venv-airflow31/.synced
+	@echo "The DAGs on Airflow 3.1"
+	@$(call test_dags,.venv-airflow31,/test_dags.py tests/dags/test_runs.py::test_a_run_makes_one_cluster_trains_once_and_tells_what_was_decided)
 
 .PHONY: test-dags-airflow2
 test-dags-airflow2: setup .venv-airflow2/.synced
@@ -233,6 +245,10 @@ TERRAFORM ?= terraform
 terraform-is-there:
 	@command -v $(TERRAFORM) >/dev/null || { echo "make: $(TERRAFORM) is not installed; expected: Terraform 1.11 or newer; see https://developer.hashicorp.com/terraform/install"; exit 69; }
 
+.PHONY: preflight
+preflight: setup ## Before make apply: check tools, credentials, folder, image, bucket names and quotas, each with how to fix it
+	@$(RUN)python -m deployment.preflight --terraform "$(TERRAFORM)"
+
 .PHONY: init
 init: terraform-is-there ## Prepare Terraform in infra/ (state: infra/backend.tf)
 	@$(TERRAFORM) -chdir=infra init
@@ -250,6 +266,11 @@ destroy: terraform-is-there ## Delete everything in the cloud; asks for confirma
 	@if [ "$$($(TERRAFORM) -chdir=infra output -raw deletion_protection 2> /dev/null)" = true ]; then \
 		echo "make destroy: deletion_protection is on in the cloud; expected: off, since a destroy would delete machines, keys and grants before the first protected resource stops it; next: set deletion_protection = false in infra/terraform.tfvars, make apply, then make destroy"; exit 1; fi
 	@$(TERRAFORM) -chdir=infra destroy
+
+.PHONY: rehearse
+rehearse: terraform-is-there setup .venv-cloud/.synced .venv-infra/.synced ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/infrastructure.md)
+	@infra/tests/provider.sh
+	@$(RUN)python -m rehearsal
 
 ##@ Slow checks
 
@@ -346,6 +367,11 @@ deploy-full: ## After make apply: write .env, upload everything, load the variab
 	@$(MAKE) upload-src-to-bucket
 	@$(MAKE) import-variables
 	@$(MAKE) upload-dags-to-bucket
+	@$(CLOUD)python -m deployment.variables --silences
+
+.PHONY: verify
+verify: setup ## After make deploy-full: check Airflow, buckets, MLflow and the job's account, each with how to fix it
+	@$(RUN)python -m deployment.verify --env $(ENV_FILE)
 
 .PHONY: download-output-data-from-bucket
 download-output-data-from-bucket: cloud-tools ## Download decisions and reports into data/output_data/cloud
@@ -368,5 +394,5 @@ sync-env: cloud-tools ## Copy .env and variables.json to a machine by ssh (HOST=
 	@$(CLOUD)python -m deployment.remote env --host "$(HOST)" --folder "$(FOLDER)"
 
 .PHONY: git-push-secrets
-git-push-secrets: cloud-tools ## Send named values of .env to the repository's secrets (REPOSITORY=owner/name, DRY_RUN=1)
+git-push-secrets: cloud-tools ## Send named values of .env to the secrets of GitHub's environment production (REPOSITORY=owner/name, DRY_RUN=1)
 	@$(CLOUD)python -m utils.push_secrets_to_github_repo --repository "$(REPOSITORY)" $(if $(DRY_RUN),--dry-run)

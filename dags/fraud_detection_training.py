@@ -10,7 +10,7 @@ tasks are skipped, and the first one's log and XCom say what the next run waits 
 
 | task | fails or retries |
 |---|---|
-| `check_schedule` | retries if the bucket cannot be read |
+| `check_schedule` | retries if the bucket cannot be read or MLflow does not answer; no cluster is created |
 | `create_cluster` | retries once; takes over a cluster that its first try left behind |
 | `train` | retries once, if the job says that this can help; attaches to a job that is running already |
 | `outcome` | promoted, refused or no decision: in its XCom (and in the run's note on Airflow 2) |
@@ -19,6 +19,7 @@ tasks are skipped, and the first one's log and XCom say what the next run waits 
 The training requests the deletion of the cluster at its end, so that none is left if the DAG is paused meanwhile.
 A failed training is a failed run, and its cluster is deleted. To try again, clear the whole run, not a single task.
 To run although nothing is due, trigger the DAG with `force`. An hour that is already decided is refused even then.
+After `max_failed_runs` runs without a decision scheduled runs are skipped; a run with `force` ends that.
 
 Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
 Every setting, and what happens when something breaks, is in `docs/orchestration.md`.
@@ -33,16 +34,17 @@ from typing import Any
 from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowFailException,
-    AirflowSkipException,
     Param,
     conf,
     task,
 )
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 from fraud_detection_common.code import current_code
+from fraud_detection_common.gate import forget_attempts, record_attempt, require_few_failures, require_undecided, skip
+from fraud_detection_common.mlflow import require_mlflow
 from fraud_detection_common.naming import IDLE, LIFETIME, PROJECT, RUN, as_of, minutes_label, run_label
-from fraud_detection_common.notifications import WebhookNotifier, write_run_note
-from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train
+from fraud_detection_common.notifications import WebhookNotifier, send_heartbeat, write_run_note
+from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train, is_true
 from fraud_detection_common.outputs import RunOutputs, is_repeated, message, summary
 from fraud_detection_common.schedule import find_due
 
@@ -100,6 +102,7 @@ storage = setting("storage_endpoint", "https://storage.yandexcloud.net")
 code, output = "{{ ti.xcom_pull(task_ids='check_schedule')['code'] }}", setting("output_uri")
 venv = "{{ ti.xcom_pull(task_ids='check_schedule')['venv'] }}"
 webhook = setting("webhook_connection", "")
+heartbeat = setting("heartbeat_connection", "")
 labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
 # A name can be used again only once its cluster is deleted: a cleared run may find its old cluster still running.
 name = f"{project}-{{{{ run_label(dag_run) }}}}-{{{{ ti.try_number }}}}"
@@ -126,9 +129,17 @@ with DAG(
     tags=["fraud-detection"],
 ) as dag:
 
-    @task(execution_timeout=schedule.check, retries=2)
+    @task(
+        execution_timeout=schedule.check,
+        retries=2,
+        on_skipped_callback=WebhookNotifier(
+            connection_id=webhook,
+            text="{% set found = ti.xcom_pull(task_ids='check_schedule') %}"
+            "{% if found.get('announce') %}{{ dag.dag_id }}: {{ found.reason }}{% endif %}",
+        ),
+    )
     def check_schedule(settings: dict[str, str], **context: Any) -> dict[str, Any]:
-        """Skip the run if nothing is due."""
+        """Skip the run if nothing is due, or too many have failed; fail if MLflow does not answer."""
         hook = DataprocHook(yandex_conn_id=settings["connection"])
         outputs = RunOutputs.at(hook, settings["storage"], settings["output"])
         found = find_due(
@@ -138,17 +149,16 @@ with DAG(
         )
         print(found.reason)
         answer = asdict(found) | current_code(hook, settings["storage"], settings["code"])
-        if found.due:
-            return answer
-        context["ti"].xcom_push(key="return_value", value=answer)  # a task that raises returns nothing
-        if not context["params"]["force"]:
-            raise AirflowSkipException(found.reason)
-        if found.decided is not None:
-            following = datetime.fromisoformat(found.decided) + timedelta(hours=1)
-            raise AirflowFailException(
-                f"{found.reason}, and a job would train nothing; the next hour to decide is "
-                f"{following:%Y-%m-%d %H:%M} UTC; next: trigger the run then"
-            )
+        forced = bool(context["params"]["force"])
+        if not found.due and not forced:
+            send_heartbeat(settings["heartbeat"])
+            skip(context, answer)
+        require_undecided(context, answer)
+        if not forced:
+            require_few_failures(context, answer, int(settings["max_failed_runs"]))
+        if is_true(settings["check_mlflow"]):
+            require_mlflow(hook, settings["tracking_uri"], settings["mlflow_secret_id"])
+        record_attempt(context, forced=forced)
         return answer
 
     check = check_schedule(
@@ -159,6 +169,11 @@ with DAG(
             "code": setting("code_uri"),
             "model_name": setting("model_name", "fraud_detection"),
             "max_hours_without_decision": setting("max_hours_without_decision", 24),
+            "max_failed_runs": setting("max_failed_runs", 3),
+            "check_mlflow": setting("check_mlflow", True),
+            "tracking_uri": setting("tracking_uri"),
+            "mlflow_secret_id": setting("mlflow_secret_id", ""),
+            "heartbeat": heartbeat,
             "as_of": "{{ as_of(dag_run) }}",
         }
     )
@@ -253,10 +268,14 @@ with DAG(
         line = f"{'decided before this run: ' if repeated else ''}{summary(found)}"
         print(line)
         write_run_note(context, line)
+        forget_attempts()
+        send_heartbeat(settings["heartbeat"])
         told = message(found, context["dag_run"])
         return {**found, "repeated": repeated, "summary": line, "message": told}
 
-    report_outcome = outcome(train.output, {"connection": connection, "storage": storage, "output": output})
+    report_outcome = outcome(
+        train.output, {"connection": connection, "storage": storage, "output": output, "heartbeat": heartbeat}
+    )
 
     # A teardown without setups always runs, even if the creation failed halfway: a failed setup would skip it. Its
     # failure fails the run, since the cluster costs money until the reaper deletes it. The training has already

@@ -16,6 +16,8 @@ from deployment.http import HttpError, basic, call, require_address
 from deployment.identity import iam_token
 from deployment.settings import needed
 
+MASKED = "***"
+"""What Airflow's API shows in place of an entry whose name sounds like a secret, such as the id of one."""
 _MANAGED = ".airflow.yandexcloud.net"
 _PASSWORD = "AIRFLOW_ADMIN_PASSWORD"  # noqa: S105  # the name of a setting
 _TERRAFORM_PASSWORD = "TF_VAR_airflow_admin_password"  # noqa: S105  # its name when exported for make apply

@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 from deployment.errors import FAILED, UNREACHABLE, DeploymentError, log, run
@@ -116,25 +117,7 @@ class S3cmd:
     def sync(self, source: str, target: str, *options: str) -> None:
         """Copy what is new or different. Raises DeploymentError where anything at all was not copied."""
         log(f"{_short(source)} → {_short(target)}")
-        with TemporaryDirectory(prefix="s3cmd-") as folder:
-            config = Path(folder) / "s3cfg"
-            write_atomic(config, self._config().encode(), mode=0o600)
-            command = [
-                sys.executable,
-                str(_S3CMD),
-                "--config",
-                str(config),
-                "sync",
-                "--stats",
-                *options,
-                source,
-                target,
-            ]
-            environment = {**inherited(), **self._key.environment}
-            try:
-                code = subprocess.run(command, env=environment, check=False).returncode
-            except OSError as error:
-                raise DeploymentError(f"s3cmd cannot be run: {error}; next: make cloud-tools") from error
+        code = self._run("sync", "--stats", *options, source, target).returncode
         if code != 0:
             reason = _REASONS.get(code, "see its message above")
             raise DeploymentError(
@@ -142,6 +125,28 @@ class S3cmd:
                 "next: the same command again, it continues where it stopped",
                 UNREACHABLE if code in _TEMPORARY else FAILED,
             )
+
+    def names(self, place: str) -> list[str]:
+        """The objects and folders at s3://BUCKET/PREFIX. Raises DeploymentError where it cannot be read."""
+        done = self._run("ls", place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if done.returncode != 0:
+            reason = _REASONS.get(done.returncode, "no answer")
+            raise DeploymentError(
+                f"s3cmd cannot list it (its exit code {done.returncode}: {reason})",
+                UNREACHABLE if done.returncode in _TEMPORARY else FAILED,
+            )
+        return [line.split()[-1] for line in str(done.stdout).splitlines()]
+
+    def _run(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[Any]":
+        with TemporaryDirectory(prefix="s3cmd-") as folder:
+            config = Path(folder) / "s3cfg"
+            write_atomic(config, self._config().encode(), mode=0o600)
+            command = [sys.executable, str(_S3CMD), "--config", str(config), *words]
+            environment = {**inherited(), **self._key.environment}
+            try:
+                return subprocess.run(command, env=environment, check=False, **options)
+            except OSError as error:
+                raise DeploymentError(f"s3cmd cannot be run: {error}; next: make cloud-tools") from error
 
     def _config(self) -> str:
         """Where the storage is. The key is not in it: s3cmd takes that from its environment."""

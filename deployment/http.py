@@ -16,6 +16,7 @@ from deployment.errors import FAILED, UNREACHABLE, DeploymentError
 
 _TIMEOUT = 60.0
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?#].*)?")
+_NO_SUCCESS = 300
 _TEMPORARY = (429, 500, 502, 503, 504)
 # Only for idempotent methods, urllib3's default. The last response is returned, so that the error can show it.
 _RETRY = Retry(total=2, backoff_factor=0.5, status_forcelist=_TEMPORARY, raise_on_status=False)
@@ -77,18 +78,26 @@ def _send(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
 ) -> requests.Response:
-    """A successful response. Raises HttpError."""
+    """A successful response. Raises HttpError, also for a redirect: its target would get the token and the body."""
     require_address(url, "an address")
     try:
         with _session(url) as session:
-            response = session.request(method, url, json=body, data=form, headers=headers, timeout=_TIMEOUT)
+            response = session.request(
+                method, url, json=body, data=form, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            )
     except requests.RequestException as error:
         raise HttpError(f"{method} {url}: connection failed: {_reason(error)}", 0) from error
-    if not response.ok:
-        text = response.text[:500]
+    if response.status_code >= _NO_SUCCESS:
+        text = response.text[:500] if response.status_code >= requests.codes.bad_request else _redirected(response)
         message = f"{method} {url}: {response.status_code} {response.reason} {text}".rstrip()
         raise HttpError(message, response.status_code)
     return response
+
+
+def _redirected(response: requests.Response) -> str:
+    """The host that a redirect names; the rest of the address may contain a secret."""
+    host = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, response.headers.get("location", ""))).hostname
+    return f"to {host}, which is not followed, since it would get the credentials; is the address right?"
 
 
 def _session(url: str) -> requests.Session:

@@ -42,6 +42,24 @@ def require_host_access(content: Mapping[str, object], public_ssh_key: str) -> N
             )
 
 
+def silences(content: Mapping[str, object]) -> list[str]:
+    """What nobody will be notified of with these variables, each with how to change that."""
+    found = []
+    for name, settings in content.items():
+        if isinstance(settings, dict) and not settings.get("webhook_connection"):
+            found.append(
+                f"nobody will be notified of failed runs, promotions or models that wait for approval: {name}."
+                "webhook_connection is empty; next: docs/orchestration.md#settings, then retraining = "
+                "{ webhook_connection = … } in terraform.tfvars and make apply env import-variables"
+            )
+        if isinstance(settings, dict) and not settings.get("heartbeat_connection"):
+            found.append(
+                f"nobody will notice if Airflow itself stops: {name}.heartbeat_connection is empty; next: likewise, "
+                "with the address of a monitor outside Airflow"
+            )
+    return found
+
+
 def read(path: Path) -> dict[str, object]:
     """The content of a variables.json. Raises DeploymentError."""
     try:
@@ -58,10 +76,15 @@ def read(path: Path) -> dict[str, object]:
 def _main() -> None:
     parser = argparse.ArgumentParser(description="Load variables.json into Airflow.")
     parser.add_argument("--check", action="store_true", help="only check that everything needed is set")
+    parser.add_argument("--silences", action="store_true", help="only say what nobody will be notified of")
     parser.add_argument("--env", type=given_path, default=ENV_FILE)
     parser.add_argument("--file", type=given_path, default=VARIABLES)
     chosen = parser.parse_args()
     content, settings = read(chosen.file), load(chosen.env)
+    if chosen.silences:
+        for line in silences(content):
+            log(line)
+        return
     access = Access.of(settings)
     public_ssh_key = settings.get("PUBLIC_SSH_KEY", "")
     require_host_access(content, public_ssh_key)

@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 
 _TIMEOUT = 10.0  # seconds that a control call may take
-_DEADLINE = 30.0  # seconds to start or to stop
+_DEADLINE = 60.0  # seconds to start or to stop
 _POLL = 0.05
 OLDER_EVENTS = "events.1.jsonl"
 """The event log before the one that is being written."""
@@ -85,6 +85,22 @@ class Emulator:
     def put_secret(self, name: str, values: Mapping[str, str]) -> str:
         """A Lockbox secret of that name with these values, made or given a new version; returns its id."""
         return str(self.call("PutSecret", {"name": name, "values": dict(values)})["id"])
+
+    def resources(self) -> dict[str, list[str]]:
+        """The ids of everything that there is in the cloud, by kind."""
+        return dict(self.call("Resources"))
+
+    def grants(self) -> list[dict[str, str]]:
+        """Every access binding: `role`, `on` (a resource's id), `subject` (an account's id)."""
+        return list(self.call("Grants"))
+
+    def token(self, account_id: str) -> str:
+        """A new IAM token of a service account, as its machines get them."""
+        return str(self.call("Token", {"account": account_id})["token"])
+
+    def metadata(self, account_id: str) -> str:
+        """The address of a metadata endpoint, as a machine with that account has one (YC_METADATA_ADDR)."""
+        return str(self.call("Metadata", {"account": account_id})["address"])
 
     def events(self, kind: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Events of the log, oldest first; of one kind, and with these values."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulator.access import Access
 from emulator.clock import Clock
 from emulator.errors import Violation
 from emulator.events import EventLog
@@ -23,6 +24,7 @@ class Cloud:
     faults: Faults
     clock: Clock
     operations: Operations
+    access: Access
 
     @property
     def buckets(self) -> Path:

@@ -3,7 +3,8 @@
 Like the real service, the emulator never deletes a cluster by itself.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -17,6 +18,7 @@ from yandex.cloud.dataproc.v1 import (
 )
 from yandex.cloud.operation.operation_pb2 import Operation
 
+from emulator.access import Need
 from emulator.cloud import Cloud
 from emulator.errors import ApiError, Violation, failed_precondition
 from emulator.faults import FaultKind
@@ -24,6 +26,7 @@ from emulator.gateway import Check, Method
 from emulator.iam import Caller
 from emulator.ids import DATAPROC, new_id
 from emulator.jobs import Jobs
+from emulator.kinds import Kind
 from emulator.paging import check_filter, name_filter, page, page_of_messages
 from emulator.specs import check_cluster, check_cluster_update, check_resources, check_subcluster, resources_or_default
 from emulator.store import Record
@@ -51,9 +54,10 @@ _UPDATABLE = frozenset(
 class Clusters:
     """ClusterService."""
 
-    def __init__(self, cloud: Cloud, jobs: Jobs) -> None:
+    def __init__(self, cloud: Cloud, jobs: Jobs, kind: Kind) -> None:
         self._cloud = cloud
         self._jobs = jobs
+        self._kind = kind
         for action, function in (
             ("cluster.create", self._created),
             ("cluster.create-failed", self._create_failed),
@@ -88,6 +92,12 @@ class Clusters:
             "Update": self._check_update,
             "ListHosts": check_filter,
         }
+
+    def needs(self, method: str, request: Any) -> Iterator[Need]:
+        """What a call needs, and, at a creation, what the cluster's own account needs to work."""
+        yield from self._kind.needs(method, request)
+        if method == "Create":
+            yield from _creation_needs(request)
 
     def get(self, request: cluster_service_pb2.GetClusterRequest, _caller: Caller) -> Cluster:
         return self._cloud.store.require("cluster", request.cluster_id).message(Cluster)
@@ -397,6 +407,28 @@ class Subclusters:
         self._cloud.store.delete("subcluster", subcluster_id)
         if running := self._cloud.operations.running(subcluster_id):
             self._cloud.operations.succeed(running, Empty())
+
+
+def _creation_needs(request: cluster_service_pb2.CreateClusterRequest) -> Iterator[Need]:
+    """What the caller hands to a cluster, and what the cluster's accounts need to work in its folder.
+
+    https://yandex.cloud/en/docs/data-proc/security/ (2026-11-26): dataproc.agent, dataproc.provisioner to scale.
+    """
+    accounts = {request.service_account_id, request.autoscaling_service_account_id} - {""}
+    for account in sorted(accounts):
+        yield Need("iam.serviceAccounts.use", "service-account", account)
+    subclusters = request.config_spec.subclusters_spec
+    for subnet in sorted({spec.subnet_id for spec in subclusters}):
+        yield Need("vpc.subnets.use", "subnet", subnet)
+    for group in request.security_group_ids:
+        yield Need("vpc.securityGroups.use", "security-group", group)
+    folder, account = request.folder_id, request.service_account_id
+    yield Need("dataproc.agents.report", "folder", folder, account)
+    if request.log_group_id:
+        yield Need("logging.records.write", "folder", folder, account)
+    if any(spec.HasField("autoscaling_config") for spec in subclusters):
+        scaling = request.autoscaling_service_account_id or account
+        yield Need("compute.instances.create", "folder", folder, scaling)
 
 
 def require_status(cluster: Cluster, status: Cluster.Status.ValueType) -> None:

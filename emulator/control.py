@@ -3,6 +3,7 @@
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import grpc
@@ -12,14 +13,16 @@ from yandex.cloud.dataproc.v1.cluster_pb2 import Cluster
 from yandex.cloud.dataproc.v1.cluster_service_pb2 import CreateClusterRequest
 from yandex.cloud.dataproc.v1.job_pb2 import Job
 
+from emulator.catalogue import PARENTS
 from emulator.cloud import Cloud
 from emulator.errors import ApiError
 from emulator.faults import FaultSpec
-from emulator.iam import Caller
+from emulator.iam import Iam
 from emulator.lockbox import Lockbox
+from emulator.metadata import MetadataServers
 
 SERVICE = "emulator.Control"
-CONTROL = Caller("control", "control", "")  # any holder of the control token
+_PARTS = ("access-binding", "secret-version", "postgresql-host")  # what resources consist of
 
 
 def to_json(value: object) -> bytes:
@@ -33,8 +36,10 @@ def from_json(content: bytes) -> Any:
 class Control:
     """Control methods; each takes and returns a JSON object, and requires the state folder's control token."""
 
-    def __init__(self, cloud: Cloud, lockbox: Lockbox, token: str) -> None:
+    def __init__(self, cloud: Cloud, iam: Iam, lockbox: Lockbox, machines: MetadataServers, token: str) -> None:
         self._cloud = cloud
+        self._iam = iam
+        self._machines = machines
         self._lockbox = lockbox
         self._token = token
 
@@ -48,6 +53,10 @@ class Control:
             "ClusterRequests": self.cluster_requests,
             "Jobs": self.jobs,
             "PutSecret": self.put_secret,
+            "Resources": self.resources,
+            "Grants": self.grants,
+            "Token": self.token,
+            "Metadata": self.metadata,
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -83,7 +92,25 @@ class Control:
         ]
 
     def put_secret(self, request: dict[str, Any]) -> object:
-        return {"id": self._lockbox.put(str(request["name"]), dict(request["values"]), CONTROL)}
+        return {"id": self._lockbox.put(str(request["name"]), dict(request["values"]))}
+
+    def resources(self, _request: dict[str, Any]) -> object:
+        """The ids of everything that calls have made, by kind."""
+        found = {kind: [record.id for record in self._cloud.store.find(kind)] for kind in (*PARENTS, *_PARTS)}
+        return {kind: ids for kind, ids in found.items() if ids}
+
+    def grants(self, _request: dict[str, Any]) -> object:
+        return [asdict(grant) for grant in self._cloud.access.grants()]
+
+    def token(self, request: dict[str, Any]) -> object:
+        """An IAM token of an account, as a machine with that account gets one."""
+        account = self._cloud.store.require("service-account", str(request["account"]))
+        return {"token": self._iam.issue(account.id, "control")[0]}
+
+    def metadata(self, request: dict[str, Any]) -> object:
+        """The metadata endpoint of a machine with an account."""
+        account = self._cloud.store.require("service-account", str(request["account"]))
+        return {"address": self._machines.address(account.id)}
 
     def _guarded(self, function: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any], Any], object]:
         def behave(request: dict[str, Any], context: Any) -> object:

@@ -1,15 +1,13 @@
-"""What exists before any cluster: endpoints, the network and its subnets, resource presets."""
+"""What exists before any cluster: endpoints, resource presets."""
 
 from collections.abc import Callable
 
 from yandex.cloud.dataproc.v1 import resource_preset_pb2, resource_preset_service_pb2
 from yandex.cloud.endpoint import api_endpoint_pb2, api_endpoint_service_pb2
-from yandex.cloud.vpc.v1 import network_pb2, network_service_pb2, subnet_pb2, subnet_service_pb2
 
 from emulator.errors import not_found
 from emulator.iam import Caller
-from emulator.paging import page, page_of_messages
-from emulator.store import Store
+from emulator.paging import page
 
 # Names under which the SDK looks services up. Those not emulated are here too: their calls say so themselves.
 ENDPOINT_IDS = (
@@ -25,6 +23,10 @@ ENDPOINT_IDS = (
     "resource-manager",
     "storage-api",
     "logging",
+    "kms",
+    "managed-postgresql",
+    "managed-airflow",
+    "connection-manager",
 )
 _SIZES = {"micro": 2, "small": 4, "medium": 8, "large": 12, "xlarge": 16, "2xlarge": 20, "3xlarge": 24}
 _GIB_PER_CORE = {"s2": 4, "m2": 8, "b2": 4, "s3": 4, "m3": 8, "c3": 2}
@@ -49,27 +51,6 @@ class Endpoints:
         address = self._address()
         endpoints = [api_endpoint_pb2.ApiEndpoint(id=id_, address=address) for id_ in ENDPOINT_IDS]
         return api_endpoint_service_pb2.ListApiEndpointsResponse(endpoints=endpoints)
-
-
-class Networks:
-    """NetworkService and SubnetService, as far as the SDK looks a subnet up."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def networks(
-        self, request: network_service_pb2.ListNetworksRequest, _caller: Caller
-    ) -> network_service_pb2.ListNetworksResponse:
-        records = self._store.find("network", owner=request.folder_id)
-        networks, token = page_of_messages(records, request, network_pb2.Network)
-        return network_service_pb2.ListNetworksResponse(networks=networks, next_page_token=token)
-
-    def subnets(
-        self, request: subnet_service_pb2.ListSubnetsRequest, _caller: Caller
-    ) -> subnet_service_pb2.ListSubnetsResponse:
-        records = self._store.find("subnet", owner=request.folder_id)
-        subnets, token = page_of_messages(records, request, subnet_pb2.Subnet)
-        return subnet_service_pb2.ListSubnetsResponse(subnets=subnets, next_page_token=token)
 
 
 class ResourcePresets:

@@ -19,15 +19,22 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from google.protobuf.message import Message
+from yandex.cloud.access.access_pb2 import AccessBinding, Subject
+from yandex.cloud.compute.v1.image_pb2 import Image, Os
 from yandex.cloud.iam.v1.service_account_pb2 import ServiceAccount
+from yandex.cloud.resourcemanager.v1.cloud_pb2 import Cloud as CloudMessage
+from yandex.cloud.resourcemanager.v1.folder_pb2 import Folder
 from yandex.cloud.vpc.v1.network_pb2 import Network
+from yandex.cloud.vpc.v1.security_group_pb2 import SecurityGroup
 from yandex.cloud.vpc.v1.subnet_pb2 import Subnet
 
 from emulator import ids
+from emulator.access import Access
 from emulator.errors import EmulatorError
 from emulator.files import write_atomic
 from emulator.keys import are_certificates_valid, make_certificates, make_service_account_key, make_ssh_public_key
-from emulator.settings import Settings
+from emulator.machines import IMAGE_FOLDER
+from emulator.settings import GrantSpec, Settings
 from emulator.store import Store
 
 
@@ -68,11 +75,14 @@ def prepare(state: Path, settings: Settings) -> None:
     try:
         with store.transaction():
             _make_names(state, settings, store)
+            _make_grants(settings, store)
     finally:
         store.close()
 
 
-def describe(state: Path, settings: Settings, endpoint: str, metadata: str | None = None) -> None:
+def describe(
+    state: Path, settings: Settings, endpoint: str, metadata: str | None = None, storage: str | None = None
+) -> None:
     """Write `cloud.json`: what a client needs, without secrets."""
     store = Store(state / "store.sqlite")
     try:
@@ -93,6 +103,7 @@ def describe(state: Path, settings: Settings, endpoint: str, metadata: str | Non
             "buckets": str((settings.storage.root or state / "buckets").absolute()),
             "events": str((state / "events.jsonl").absolute()),
             "metadata": metadata,
+            "storage": storage,
         }
     finally:
         store.close()
@@ -102,10 +113,14 @@ def describe(state: Path, settings: Settings, endpoint: str, metadata: str | Non
 def _make_names(state: Path, settings: Settings, store: Store) -> None:
     names = settings.names
     cloud_id = _ensure(store, "cloud", names.cloud_id, ids.FOLDER)
+    _save(store, "cloud", cloud_id, CloudMessage(id=cloud_id, name="default"))
     folder_id = _ensure(store, "folder", names.folder_id, ids.FOLDER, owner=cloud_id)
+    _save(store, "folder", folder_id, Folder(id=folder_id, cloud_id=cloud_id, name="default", status=Folder.ACTIVE))
     network_id = _ensure(store, "network", names.network_id, ids.NETWORK, owner=folder_id)
     _save(store, "network", network_id, Network(id=network_id, folder_id=folder_id, name="default"))
-    _ensure(store, "security-group", names.security_group_id, ids.NETWORK, owner=folder_id)
+    group_id = _ensure(store, "security-group", names.security_group_id, ids.NETWORK, owner=folder_id)
+    group = SecurityGroup(id=group_id, folder_id=folder_id, network_id=network_id, name="default")
+    _save(store, "security-group", group_id, group)
     for number, zone in enumerate(names.zones):
         store.put("zone", zone, name=zone)
         subnet_id = _ensure(store, "subnet", names.subnets.get(zone), ids.SUBNET, owner=folder_id, name=zone)
@@ -116,8 +131,25 @@ def _make_names(state: Path, settings: Settings, store: Store) -> None:
         account_id = _ensure(store, "service-account", id_, ids.ACCOUNT, owner=folder_id, name=name)
         _save(store, "service-account", account_id, ServiceAccount(id=account_id, folder_id=folder_id, name=name))
         _ensure_key(state / "keys" / f"{name}.json", store, account_id)
+    for family, id_ in names.images.items():
+        image_id = _ensure(store, "image", id_, "fd8", owner=IMAGE_FOLDER, name=family)
+        image = Image(
+            id=image_id, folder_id=IMAGE_FOLDER, name=family, family=family, status=Image.READY, os=Os(type=Os.LINUX)
+        )
+        _save(store, "image", image_id, image)
     if not store.find("ssh-key"):
         store.put("ssh-key", "default", data={"public_key": make_ssh_public_key()})
+
+
+def _make_grants(settings: Settings, store: Store) -> None:
+    """Add the access bindings of the settings; those that API calls made stay."""
+    every = tuple(GrantSpec(account=name, role="admin") for name in settings.names.service_accounts)
+    access = Access(store, {})
+    for grant in every if settings.grants is None else settings.grants:
+        account = store.find("service-account", name=grant.account)[0].id
+        on = store.find("service-account", name=grant.on)[0].id if grant.on else _only(store, "folder")
+        subject = Subject(id=account, type="serviceAccount")
+        access.add(on, AccessBinding(role_id=grant.role, subject=subject))
 
 
 def _ensure(store: Store, kind: str, wanted: str | None, prefix: str, *, owner: str = "", name: str = "default") -> str:

@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 from yandex.cloud.iam.v1.iam_token_service_pb2 import CreateIamTokenResponse
 from yandex.cloud.operation.operation_pb2 import Operation
 
+from emulator.access import Access, Allowed, Need
 from emulator.errors import ApiError, Violation, invalid, status_number, to_status
 from emulator.events import EventLog
 from emulator.faults import FaultKind, Faults
@@ -24,8 +25,14 @@ from emulator.validation import violations
 
 Method = Callable[[Any, Caller], Message]
 Check = Callable[[Any], Iterable[Violation]]
+Needs = Callable[[str, Any], Iterable[Need]]
 
 _IDEMPOTENCY_HEADER = "idempotency-key"
+
+
+def no_needs(_method: str, _request: Any) -> Iterable[Need]:
+    """The permissions of a service that any account may call."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Service:
     descriptor: ServiceDescriptor
     methods: Mapping[str, Method]
     checks: Mapping[str, Check] = field(default_factory=dict)  # by method: rules that its description does not carry
+    needs: Needs = no_needs  # permissions that a call needs
     anonymous: bool = False  # called before there is a token
 
 
@@ -55,6 +63,7 @@ class Gateway:
     events: EventLog
     iam: Iam
     faults: Faults
+    access: Access
     excuses: Callable[[Violation, Message], bool]  # broken rules that the real API is known not to hold
 
     def handler(self, service: Service) -> grpc.GenericRpcHandler:
@@ -97,6 +106,7 @@ class _Call:
         self._metadata = dict(context.invocation_metadata())
         self._caller = ANONYMOUS
         self._found: dict[str, str] = {}
+        self._allowed: list[Allowed] = []
 
     def answer(self, request: Message) -> Message:
         faults = self._gateway.faults
@@ -109,6 +119,8 @@ class _Call:
             raise ApiError(grpc.StatusCode.UNIMPLEMENTED, f"{self._method.full_name} is not emulated")
         if found := self._broken(request):
             raise invalid(found)
+        needs = self._service.needs(self._method.name, request)
+        self._allowed = self._gateway.access.require(self._caller.id, needs)
         response = self._once(function, request)
         self._note(request, response)
         short_name = f"{self._service.descriptor.name}/{self._method.name}"
@@ -172,6 +184,7 @@ class _Call:
             "code": self.code.name,
             "request_id": self.request_id,
             "milliseconds": round(seconds * 1000, 1),
+            "allowed": [allowed.fields() for allowed in self._allowed],
             **self._found,
         }
 

@@ -13,10 +13,8 @@ import grpc
 import jwt
 from google.protobuf.timestamp_pb2 import Timestamp
 from yandex.cloud.iam.v1 import iam_token_service_pb2 as api
-from yandex.cloud.iam.v1 import service_account_pb2, service_account_service_pb2
 
 from emulator.errors import ApiError
-from emulator.paging import page_of_messages
 from emulator.store import Store
 
 _REAL_AUDIENCE = "https://iam.api.cloud.yandex.net/iam/v1/tokens"
@@ -102,26 +100,6 @@ class Iam:
         if claims["exp"] <= time.time():
             raise _refused("The JWT is invalid: Signature has expired")  # the leeway is for iat alone
         return key.owner, key.id
-
-
-class ServiceAccounts:
-    """ServiceAccountService, as far as the SDK looks an account up."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def get(
-        self, request: service_account_service_pb2.GetServiceAccountRequest, _caller: Caller
-    ) -> service_account_pb2.ServiceAccount:
-        account = self._store.require("service-account", request.service_account_id)
-        return account.message(service_account_pb2.ServiceAccount)
-
-    def list(
-        self, request: service_account_service_pb2.ListServiceAccountsRequest, _caller: Caller
-    ) -> service_account_service_pb2.ListServiceAccountsResponse:
-        records = self._store.find("service-account", owner=request.folder_id)
-        accounts, token = page_of_messages(records, request, service_account_pb2.ServiceAccount)
-        return service_account_service_pb2.ListServiceAccountsResponse(service_accounts=accounts, next_page_token=token)
 
 
 def _hash(token: str) -> str:

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,7 @@ from yandex.cloud.dataproc.v1 import cluster_pb2, job_pb2, job_service_pb2
 from yandex.cloud.operation.operation_pb2 import Operation
 
 from emulator import guard
+from emulator.access_keys import temporary_key
 from emulator.cloud import Cloud
 from emulator.errors import Violation, failed_precondition
 from emulator.faults import FaultKind
@@ -22,7 +23,6 @@ from emulator.gateway import Check, Method
 from emulator.iam import Caller, Iam
 from emulator.ids import DATAPROC, new_id
 from emulator.leftovers import MARK, end_left_behind
-from emulator.lockbox import Lockbox
 from emulator.metadata import MetadataServer
 from emulator.paging import check_filter, name_filter, page_of_messages, read_token, write_token
 from emulator.runners import FETCHED, Launch, Runner, StagingError, StubRunner
@@ -41,11 +41,12 @@ _CLOSING_MARGIN = 5.0  # seconds beyond the grace that the end of all jobs may t
 class Jobs:
     """JobService, and the processes behind it."""
 
-    def __init__(self, cloud: Cloud, runner: Runner, iam: Iam, endpoint: str) -> None:
+    def __init__(self, cloud: Cloud, runner: Runner, iam: Iam, endpoint: str, storage: str | None = None) -> None:
         self._cloud = cloud
         self._runner = runner
         self._iam = iam
         self._endpoint = endpoint
+        self._storage_address = storage
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
         self._guards: dict[str, subprocess.Popen[str]] = {}
@@ -233,25 +234,43 @@ class Jobs:
         log = self._log_file(job.id)
         log.touch(mode=0o600)
         cluster = self._cluster(job.cluster_id)
-        try:
-            launch = runner.prepare(job, cluster, work, lambda text: self._note(job, text))
-        except Exception as error:  # noqa: BLE001  # whatever a file of the job raises, its log says so
-            reason = str(error) if isinstance(error, StagingError | OSError) else repr(error)
-            with log.open("a", encoding="utf-8") as output:
-                output.write(f"{reason}\n")
-            return 1, reason
-        with MetadataServer(
-            self._iam, Lockbox(self._cloud), cluster.service_account_id, self._cloud.events, job.id
-        ) as metadata:
-            return self._guarded(job, launch, log, metadata.address)
+        with self._storage(cluster) as storage:
+            try:
+                launch = runner.prepare(job, cluster, work, storage, lambda text: self._note(job, text))
+            except Exception as error:  # noqa: BLE001  # whatever a file of the job raises, its log says so
+                reason = str(error) if isinstance(error, StagingError | OSError) else repr(error)
+                with log.open("a", encoding="utf-8") as output:
+                    output.write(f"{reason}\n")
+                return 1, reason
+            with MetadataServer(self._iam, self._cloud, cluster.service_account_id, job.id) as metadata:
+                return self._guarded(job, launch, log, metadata.address, storage)
 
-    def _guarded(self, job: Job, launch: Launch, log: Path, metadata_address: str) -> tuple[int | None, str]:
+    @contextmanager
+    def _storage(self, cluster: cluster_pb2.Cluster) -> Iterator[dict[str, str]]:
+        """How a job reaches Object Storage where grants are enforced: with a key of its account, until its end.
+
+        On a cluster S3A takes the account's token from the metadata; the S3A of a developer machine knows keys alone.
+        """
+        if self._storage_address is None:
+            yield {}
+            return
+        with temporary_key(self._cloud, cluster.service_account_id) as (key_id, secret):
+            yield {
+                "AWS_ENDPOINT_URL_S3": self._storage_address,
+                "AWS_ACCESS_KEY_ID": key_id,
+                "AWS_SECRET_ACCESS_KEY": secret,
+            }
+
+    def _guarded(
+        self, job: Job, launch: Launch, log: Path, metadata_address: str, storage: Mapping[str, str]
+    ) -> tuple[int | None, str]:
         """Run a command under the guard; its exit code and, where it did not end by itself, why."""
         result = log.with_name("result.json")
         grace = str(self._cloud.settings.timing.job_grace)
         environment = {
             MARK: str(self.folder(job.id)),
             **self._base_environment(launch.folder, metadata_address),
+            **storage,
             **launch.environment,
         }
         process = subprocess.Popen(

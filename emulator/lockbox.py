@@ -1,44 +1,50 @@
-"""Lockbox: secrets, their versions and payloads. Values stay in the store and in replies, nowhere else."""
+"""What Lockbox does beyond keeping a secret's fields: versions, generated passwords, payloads.
 
+Values stay in the store and in replies, nowhere else.
+"""
+
+import secrets
+import string
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 from yandex.cloud.lockbox.v1 import payload_pb2, payload_service_pb2, secret_pb2, secret_service_pb2
 from yandex.cloud.operation.operation_pb2 import Operation
 
+from emulator.access import Need
 from emulator.cloud import Cloud
-from emulator.errors import ApiError, Violation, failed_precondition, invalid, not_found
+from emulator.errors import Violation, failed_precondition, invalid, not_found
 from emulator.gateway import Check, Method
 from emulator.iam import Caller
 from emulator.ids import LOCKBOX, new_id
-from emulator.paging import page, page_of_messages
+from emulator.paging import page
+from emulator.resources import Behaviour
 from emulator.store import Record
 from emulator.validation import violations
 
 Secret = secret_pb2.Secret
 Version = secret_pb2.Version
+Entries = dict[str, payload_pb2.Payload.Entry]
+
+_PUNCTUATION = string.punctuation
+_DEFAULT_LENGTH = 36
 
 
-class Lockbox:
-    """SecretService and PayloadService."""
+class Lockbox(Behaviour):
+    """SecretService beyond the generic part, and PayloadService."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    @property
-    def secret_methods(self) -> dict[str, Method]:
+    def methods(self) -> Mapping[str, Method]:
         return {
-            "Get": self.get,
-            "List": self.list,
-            "Create": self.create,
-            "Delete": self.delete,
-            "AddVersion": self.add_version,
-            "ListVersions": self.list_versions,
+            "AddVersion": self._add_version,
+            "ListVersions": self._list_versions,
+            "ScheduleVersionDestruction": self._schedule_destruction,
         }
 
-    @property
-    def secret_checks(self) -> dict[str, Check]:
+    def checks(self) -> Mapping[str, Check]:
         return {
             "Create": self._check_create,
             "AddVersion": lambda request: _check_keys(request.payload_entries, "payload_entries"),
@@ -46,151 +52,183 @@ class Lockbox:
 
     @property
     def payload_methods(self) -> dict[str, Method]:
-        return {"Get": self.payload, "GetEx": self.payload_by_name}
+        return {"Get": self.payload, "GetEx": self._payload_by_name}
 
-    def get(self, request: secret_service_pb2.GetSecretRequest, _caller: Caller) -> Secret:
-        return self._cloud.store.require("secret", request.secret_id).message(Secret)
+    def payload_needs(self, _method: str, request: Any) -> Iterator[Need]:
+        """The permission to read the payload that a request names."""
+        yield Need("lockbox.payloads.get", "secret", self._named(request))
 
-    def list(
-        self, request: secret_service_pb2.ListSecretsRequest, _caller: Caller
-    ) -> secret_service_pb2.ListSecretsResponse:
-        records = self._cloud.store.find("secret", owner=request.folder_id)
-        secrets, token = page_of_messages(records, request, Secret)
-        return secret_service_pb2.ListSecretsResponse(secrets=secrets, next_page_token=token)
-
-    def create(self, request: secret_service_pb2.CreateSecretRequest, caller: Caller) -> Operation:
-        if request.HasField("password_payload_specification"):
-            raise ApiError(grpc.StatusCode.UNIMPLEMENTED, "password_payload_specification is not emulated")
-        if request.name and self._cloud.store.find("secret", request.folder_id, request.name):
-            raise ApiError(grpc.StatusCode.ALREADY_EXISTS, f"Secret with name {request.name!r} already exists")
-        entries = _merged({}, request.version_payload_entries)
-        secret = Secret(
-            id=new_id(LOCKBOX),
-            folder_id=request.folder_id,
-            name=request.name,
-            description=request.description,
-            labels=request.labels,
-            kms_key_id=request.kms_key_id,
-            status=Secret.ACTIVE,
-            deletion_protection=request.deletion_protection,
-        )
-        secret.created_at.GetCurrentTime()
+    def created(self, request: Any, resource: Any) -> None:
+        if request.HasField("create_version") and not request.create_version.value:
+            return  # a secret without a version, until one is added
+        entries = {**_generated(resource), **_merged({}, request.version_payload_entries)}
         if entries:
-            version = self._store_version(secret.id, entries, request.version_description)
-            secret.current_version.CopyFrom(version)
-        self._cloud.store.put("secret", secret.id, secret, owner=secret.folder_id, name=secret.name)
-        metadata = secret_service_pb2.CreateSecretMetadata(secret_id=secret.id, version_id=secret.current_version.id)
-        operation = self._cloud.operations.start(
-            LOCKBOX, caller, "secret.create", secret.id, "Create Lockbox secret", metadata
-        )
-        return self._cloud.operations.succeed(operation.id, secret)
+            resource.current_version.CopyFrom(self._new_version(resource.id, entries, request.version_description))
 
-    def put(self, name: str, values: Mapping[str, str], caller: Caller) -> str:
+    def metadata(self, resource: Any) -> Mapping[str, str]:
+        return {"version_id": resource.current_version.id}
+
+    def deleted(self, resource: Any) -> None:
+        for version in self._cloud.store.find("secret-version", owner=resource.id):
+            self._cloud.store.delete("secret-version", version.id)
+
+    def keep(self, folder: str, name: str, values: Mapping[str, str]) -> Secret:
+        """A new secret with these values, made by the cloud itself."""
+        request = secret_service_pb2.CreateSecretRequest(
+            folder_id=folder, name=name, version_payload_entries=_changes(values)
+        )
+        _refuse_broken(request)
+        secret = Secret(id=new_id(LOCKBOX), folder_id=folder, name=name, status=Secret.ACTIVE)
+        secret.created_at.GetCurrentTime()
+        self.created(request, secret)
+        self._cloud.store.put("secret", secret.id, secret, owner=folder, name=name)
+        return secret
+
+    def drop(self, secret_id: str) -> None:
+        """Delete a secret that the cloud itself made."""
+        self.deleted(self._cloud.store.require("secret", secret_id).message(Secret))
+        self._cloud.access.forget(secret_id)
+        self._cloud.store.delete("secret", secret_id)
+
+    def put(self, name: str, values: Mapping[str, str]) -> str:
         """A secret of that name with these values, made or changed; returns its id."""
-        changes = [secret_service_pb2.PayloadEntryChange(key=key, text_value=text) for key, text in values.items()]
         folder = self._cloud.store.find("folder")[0].id
         with self._cloud.store.transaction():
             if found := self._cloud.store.find("secret", folder, name):
-                version = secret_service_pb2.AddVersionRequest(secret_id=found[0].id, payload_entries=changes)
-                self._refuse_broken(version)
-                self.add_version(version, caller)
+                request = secret_service_pb2.AddVersionRequest(secret_id=found[0].id, payload_entries=_changes(values))
+                _refuse_broken(request)
+                self._added(request)
                 return found[0].id
-            secret = secret_service_pb2.CreateSecretRequest(
-                folder_id=folder, name=name, version_payload_entries=changes
-            )
-            self._refuse_broken(secret)
-            self.create(secret, caller)
-            return self._cloud.store.find("secret", folder, name)[0].id
-
-    def delete(self, request: secret_service_pb2.DeleteSecretRequest, caller: Caller) -> Operation:
-        secret = self._cloud.store.require("secret", request.secret_id).message(Secret)
-        if secret.deletion_protection:
-            raise failed_precondition(f"Secret {secret.id} has deletion protection")
-        for version in self._cloud.store.find("secret-version", owner=secret.id):
-            self._cloud.store.delete("secret-version", version.id)
-        self._cloud.store.delete("secret", secret.id)
-        metadata = secret_service_pb2.DeleteSecretMetadata(secret_id=secret.id)
-        operation = self._cloud.operations.start(
-            LOCKBOX, caller, "secret.delete", secret.id, "Delete Lockbox secret", metadata
-        )
-        return self._cloud.operations.succeed(operation.id, secret)
-
-    def add_version(self, request: secret_service_pb2.AddVersionRequest, caller: Caller) -> Operation:
-        record = self._cloud.store.require("secret", request.secret_id)
-        secret = record.message(Secret)
-        base = request.base_version_id or secret.current_version.id
-        known = {entry.key: entry for entry in self._entries(secret.id, base)} if base else {}
-        entries = _merged(known, request.payload_entries)
-        version = self._store_version(secret.id, entries, request.description)
-        secret.current_version.CopyFrom(version)
-        self._cloud.store.save(record, secret)
-        metadata = secret_service_pb2.AddVersionMetadata(secret_id=secret.id, version_id=version.id)
-        operation = self._cloud.operations.start(
-            LOCKBOX, caller, "secret.add-version", secret.id, "Add Lockbox secret version", metadata
-        )
-        return self._cloud.operations.succeed(operation.id, version)
-
-    def list_versions(
-        self, request: secret_service_pb2.ListVersionsRequest, _caller: Caller
-    ) -> secret_service_pb2.ListVersionsResponse:
-        self._cloud.store.require("secret", request.secret_id)
-        shown, token = page(self._cloud.store.find("secret-version", owner=request.secret_id), request)
-        versions = [self._version(record) for record in shown]
-        return secret_service_pb2.ListVersionsResponse(versions=versions, next_page_token=token)
+            return self.keep(folder, name, values).id
 
     def payload(self, request: payload_service_pb2.GetPayloadRequest, _caller: Caller) -> payload_pb2.Payload:
         secret = self._cloud.store.require("secret", request.secret_id).message(Secret)
         version_id = request.version_id or secret.current_version.id
         return payload_pb2.Payload(version_id=version_id, entries=self._entries(secret.id, version_id))
 
-    def payload_by_name(
+    def _payload_by_name(
         self, request: payload_service_pb2.GetExRequest, caller: Caller
     ) -> payload_service_pb2.GetExResponse:
-        secret_id = request.secret_id
-        if request.HasField("folder_and_name"):
-            wanted = request.folder_and_name
-            records = self._cloud.store.find("secret", wanted.folder_id, wanted.secret_name)
-            if not records:
-                raise not_found("Secret", wanted.secret_name)
-            secret_id = records[0].id
+        secret_id = self._named(request)
+        if not secret_id:
+            raise not_found("Secret", request.folder_and_name.secret_name)
         asked = payload_service_pb2.GetPayloadRequest(secret_id=secret_id, version_id=request.version_id)
         payload = self.payload(asked, caller)
         entries = {entry.key: _content(entry) for entry in payload.entries}
         return payload_service_pb2.GetExResponse(secret_id=secret_id, version_id=payload.version_id, entries=entries)
 
+    def _named(self, request: Any) -> str:
+        """The id of the secret that a request for a payload names; "" if there is none of that name."""
+        if isinstance(request, payload_service_pb2.GetExRequest) and request.HasField("folder_and_name"):
+            wanted = request.folder_and_name
+            records = self._cloud.store.find("secret", wanted.folder_id, wanted.secret_name)
+            return records[0].id if records else ""
+        return str(request.secret_id)
+
+    def _add_version(self, request: secret_service_pb2.AddVersionRequest, caller: Caller) -> Operation:
+        version = self._added(request)
+        metadata = secret_service_pb2.AddVersionMetadata(secret_id=request.secret_id, version_id=version.id)
+        return self._operation(caller, request.secret_id, "add-version", metadata, version)
+
+    def _added(self, request: secret_service_pb2.AddVersionRequest) -> Version:
+        """A new version: the base's entries with changes, or a password where Lockbox generates it."""
+        record = self._cloud.store.require("secret", request.secret_id)
+        secret = record.message(Secret)
+        base = request.base_version_id or secret.current_version.id
+        known = {entry.key: entry for entry in self._entries(secret.id, base)} if base else {}
+        entries = _merged({**known, **_generated(secret)}, request.payload_entries)
+        version = self._new_version(secret.id, entries, request.description)
+        secret.current_version.CopyFrom(version)
+        self._cloud.store.save(record, secret)
+        return version
+
+    def _list_versions(
+        self, request: secret_service_pb2.ListVersionsRequest, _caller: Caller
+    ) -> secret_service_pb2.ListVersionsResponse:
+        self._cloud.store.require("secret", request.secret_id)
+        shown, token = page(self._cloud.store.find("secret-version", owner=request.secret_id), request)
+        versions = [_version(record) for record in shown]
+        return secret_service_pb2.ListVersionsResponse(versions=versions, next_page_token=token)
+
+    def _schedule_destruction(
+        self, request: secret_service_pb2.ScheduleVersionDestructionRequest, caller: Caller
+    ) -> Operation:
+        record = self._cloud.store.require("secret-version", request.version_id, owner=request.secret_id)
+        self._cloud.store.save(record, status=Version.SCHEDULED_FOR_DESTRUCTION)
+        version = _version(self._cloud.store.require("secret-version", request.version_id))
+        metadata = secret_service_pb2.ScheduleVersionDestructionMetadata(
+            secret_id=request.secret_id, version_id=version.id
+        )
+        return self._operation(caller, request.secret_id, "schedule-version-destruction", metadata, version)
+
+    def _operation(self, caller: Caller, secret_id: str, verb: str, metadata: Message, version: Version) -> Operation:
+        description = f"{verb.replace('-', ' ').capitalize()} of Lockbox secret"
+        operation = self._cloud.operations.start(LOCKBOX, caller, f"secret.{verb}", secret_id, description, metadata)
+        return self._cloud.operations.succeed(operation.id, version)
+
     def _check_create(self, request: secret_service_pb2.CreateSecretRequest) -> Iterator[Violation]:
         yield from self._cloud.check_known("folder", request.folder_id, "folder_id")
         yield from _check_keys(request.version_payload_entries, "version_payload_entries")
 
-    @staticmethod
-    def _refuse_broken(request: Message) -> None:
-        if found := violations(request):
-            raise invalid(found)
-
     def _entries(self, secret_id: str, version_id: str) -> Iterable[payload_pb2.Payload.Entry]:
         version = self._cloud.store.require("secret-version", version_id, owner=secret_id)
+        if version.data["status"] != Version.ACTIVE:
+            raise failed_precondition(f"Version {version_id} is scheduled for destruction")
         return version.message(payload_pb2.Payload).entries
 
-    def _store_version(
-        self, secret_id: str, entries: dict[str, payload_pb2.Payload.Entry], description: str
-    ) -> Version:
+    def _new_version(self, secret_id: str, entries: Entries, description: str) -> Version:
         payload = payload_pb2.Payload(version_id=new_id(LOCKBOX), entries=entries.values())
-        self._cloud.store.put(
-            "secret-version", payload.version_id, payload, owner=secret_id, data={"description": description}
-        )
-        return self._version(self._cloud.store.require("secret-version", payload.version_id))
+        data = {"description": description, "status": Version.ACTIVE}
+        self._cloud.store.put("secret-version", payload.version_id, payload, owner=secret_id, data=data)
+        return _version(self._cloud.store.require("secret-version", payload.version_id))
 
-    @staticmethod
-    def _version(record: Record) -> Version:
-        """A version without its values."""
-        payload = record.message(payload_pb2.Payload)
-        return Version(
-            id=record.id,
-            secret_id=record.owner,
-            description=record.data["description"],
-            status=Version.ACTIVE,
-            payload_entry_keys=[entry.key for entry in payload.entries],
-        )
+
+def new_password(length: int, excluded: str, alphabet: str = string.ascii_letters + string.digits) -> str:
+    """A random password."""
+    characters = [character for character in alphabet if character not in excluded]
+    return "".join(secrets.choice(characters) for _ in range(length))
+
+
+def _generated(secret: Secret) -> Entries:
+    """The entry of a secret whose password Lockbox generates; nothing for other secrets."""
+    if not secret.HasField("password_payload_specification"):
+        return {}
+    wanted = secret.password_payload_specification
+    kinds = {
+        "include_uppercase": string.ascii_uppercase,
+        "include_lowercase": string.ascii_lowercase,
+        "include_digits": string.digits,
+        "include_punctuation": wanted.included_punctuation or _PUNCTUATION,
+    }
+    # Each kind is included unless the specification says otherwise.
+    alphabet = "".join(
+        characters
+        for name, characters in kinds.items()
+        if not wanted.HasField(name) or getattr(wanted, name).value  # type: ignore[arg-type]
+    )
+    text = new_password(wanted.length or _DEFAULT_LENGTH, wanted.excluded_punctuation, alphabet)
+    return {wanted.password_key: payload_pb2.Payload.Entry(key=wanted.password_key, text_value=text)}
+
+
+def _changes(values: Mapping[str, str]) -> list[secret_service_pb2.PayloadEntryChange]:
+    return [secret_service_pb2.PayloadEntryChange(key=key, text_value=text) for key, text in values.items()]
+
+
+def _refuse_broken(request: Message) -> None:
+    if found := violations(request):
+        raise invalid(found)
+
+
+def _version(record: Record) -> Version:
+    """A version without its values."""
+    payload = record.message(payload_pb2.Payload)
+    return Version(
+        id=record.id,
+        secret_id=record.owner,
+        description=record.data["description"],
+        status=record.data["status"],
+        payload_entry_keys=[entry.key for entry in payload.entries],
+    )
 
 
 def _check_keys(changes: Iterable[secret_service_pb2.PayloadEntryChange], path: str) -> Iterator[Violation]:
@@ -201,10 +239,7 @@ def _check_keys(changes: Iterable[secret_service_pb2.PayloadEntryChange], path: 
         seen.add(change.key)
 
 
-def _merged(
-    known: dict[str, payload_pb2.Payload.Entry],
-    changes: Iterable[secret_service_pb2.PayloadEntryChange],
-) -> dict[str, payload_pb2.Payload.Entry]:
+def _merged(known: Entries, changes: Iterable[secret_service_pb2.PayloadEntryChange]) -> Entries:
     """Entries after changes; a change without a value removes its key."""
     merged = dict(known)
     for change in changes:

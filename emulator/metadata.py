@@ -16,8 +16,9 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 from yandex.cloud.lockbox.v1.payload_service_pb2 import GetPayloadRequest
 
+from emulator.access import Allowed
+from emulator.cloud import Cloud
 from emulator.errors import ApiError, EmulatorError
-from emulator.events import EventLog
 from emulator.iam import ANONYMOUS, Iam
 from emulator.lockbox import Lockbox
 
@@ -27,6 +28,7 @@ _PAYLOAD = re.compile(r"/lockbox/v1/secrets/([-_0-9a-zA-Z]{1,50})/payload")
 _HTTP_OF = {
     grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
 }
 
 
@@ -36,13 +38,12 @@ class MetadataServer:
     Each job has one on a port of its own, so its tokens are those of its cluster's account.
     """
 
-    def __init__(
-        self, iam: Iam, lockbox: Lockbox, account_id: str, events: EventLog, owner: str, port: int = 0
-    ) -> None:
+    def __init__(self, iam: Iam, cloud: Cloud, account_id: str, owner: str, port: int = 0) -> None:
         self._iam = iam
-        self._lockbox = lockbox
+        self._access = cloud.access
+        self._events = cloud.events
+        self._lockbox = Lockbox(cloud)
         self._account_id = account_id
-        self._events = events
         self._owner = owner
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
@@ -78,9 +79,12 @@ class MetadataServer:
     def payload(self, secret_id: str, authorization: str | None) -> tuple[HTTPStatus, dict[str, object]]:
         """The answer of `GET /lockbox/v1/secrets/ID/payload`, for a caller with a token."""
         caller, code = ANONYMOUS, grpc.StatusCode.OK
+        allowed: list[Allowed] = []
         try:
             caller = self._iam.authenticate(authorization)
-            found = self._lockbox.payload(GetPayloadRequest(secret_id=secret_id), caller)
+            request = GetPayloadRequest(secret_id=secret_id)
+            allowed = self._access.require(caller.id, self._lockbox.payload_needs("Get", request))
+            found = self._lockbox.payload(request, caller)
             return HTTPStatus.OK, MessageToDict(found)
         except ApiError as error:
             code = error.code
@@ -96,7 +100,32 @@ class MetadataServer:
                 caller_name=caller.name or None,
                 code=code.name,
                 secret_id=secret_id,
+                allowed=[one.fields() for one in allowed],
             )
+
+
+class MetadataServers:
+    """The endpoints of machines that are described here and run elsewhere: one for each account, until the end."""
+
+    def __init__(self, iam: Iam, cloud: Cloud) -> None:
+        self._iam = iam
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._servers: dict[str, MetadataServer] = {}
+
+    def address(self, account_id: str) -> str:
+        """Where a machine with this account gets its tokens."""
+        with self._lock:
+            if account_id not in self._servers:
+                server = MetadataServer(self._iam, self._cloud, account_id, "a machine outside")
+                self._servers[account_id] = server.__enter__()
+            return self._servers[account_id].address
+
+    def close(self) -> None:
+        with self._lock:
+            for server in self._servers.values():
+                server.__exit__(None, None, None)
+            self._servers.clear()
 
 
 def _handler(server: MetadataServer) -> type[BaseHTTPRequestHandler]:

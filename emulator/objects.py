@@ -1,10 +1,5 @@
-"""Objects of a real S3 server, fetched for a job's folder: what YARN does for a container on a cluster.
+"""Objects of a real S3 server, fetched for a job's folder: what YARN does for a container on a cluster."""
 
-Signature version 4 for one GET, by the standard library: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
-"""
-
-import hashlib
-import hmac
 import shutil
 import urllib.error
 import urllib.request
@@ -12,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-_EMPTY = hashlib.sha256(b"").hexdigest()
+from emulator.signatures import ALGORITHM, EMPTY, Signed
+
 _TIMEOUT = 60.0  # seconds without an answer
 
 
@@ -44,16 +40,9 @@ def signed_headers(url: str, region: str, credentials: tuple[str, str], now: dat
     """Headers of a signed GET at a moment; `credentials` are the access key's id and the secret key."""
     access_key, secret_key = credentials
     parts = urlsplit(url)
-    stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-    headers = {"host": parts.netloc, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
-    names = ";".join(sorted(headers))
-    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    canonical = f"GET\n{parts.path}\n{parts.query}\n{lines}\n{names}\n{_EMPTY}"
-    scope = f"{day}/{region}/s3/aws4_request"
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = f"AWS4{secret_key}".encode()
-    for part in (day, region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-    return {**headers, "authorization": authorization}
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    headers = {"host": parts.netloc, "x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    signed = Signed("GET", parts.path, parts.query, headers, EMPTY, stamp, scope)
+    credential = f"Credential={access_key}/{scope}, SignedHeaders={signed.names}"
+    return {**headers, "authorization": f"{ALGORITHM} {credential}, Signature={signed.signature(secret_key)}"}

@@ -53,8 +53,10 @@ class Launch:
 class Runner(Protocol):
     """Turns a job into a command."""
 
-    def prepare(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, note: Note) -> Launch:
-        """Set a job up in its folder. Raises StagingError."""
+    def prepare(
+        self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, storage: Mapping[str, str], note: Note
+    ) -> Launch:
+        """Set a job up in its folder; `storage` is in its environment, and reaches the buckets. Raises StagingError."""
 
 
 class StubRunner:
@@ -63,7 +65,14 @@ class StubRunner:
     def __init__(self, seconds: float, exit_code: int, command: tuple[str, ...] = ()) -> None:
         self._command = command or ("/bin/sh", "-c", f"sleep {seconds:g}; exit {exit_code}")
 
-    def prepare(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, note: Note) -> Launch:  # noqa: ARG002
+    def prepare(
+        self,
+        job: job_pb2.Job,
+        cluster: cluster_pb2.Cluster,  # noqa: ARG002
+        folder: Path,
+        storage: Mapping[str, str],  # noqa: ARG002
+        note: Note,  # noqa: ARG002
+    ) -> Launch:
         return Launch(self._command, folder, {"JOB_ID": job.id, "JOB_NAME": job.name})
 
 
@@ -78,33 +87,35 @@ class SparkRunner:
         self._cloud = cloud
         self._spark = located(cloud.settings.jobs.spark)
 
-    def prepare(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, note: Note) -> Launch:
-        kind = job.WhichOneof("job_spec")
+    def prepare(
+        self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, storage: Mapping[str, str], note: Note
+    ) -> Launch:
+        kind, stage = job.WhichOneof("job_spec"), _Stage(self._cloud, folder, storage, note)
         if kind == "pyspark_job":
-            return self._pyspark(job, cluster, folder, note)
+            return self._pyspark(job, cluster, stage)
         if kind == "spark_job":
-            return self._jvm(job, cluster, folder, note)
+            return self._jvm(job, cluster, stage)
         raise StagingError(f"the emulator runs pyspark_job and spark_job; this is a {kind}")
 
-    def _pyspark(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, note: Note) -> Launch:
-        spec, stage = job.pyspark_job, _Stage(self._cloud, folder, note)
+    def _pyspark(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, stage: "_Stage") -> Launch:
+        spec = job.pyspark_job
         options = [*self._common_options(spec, stage)]
         if spec.python_file_uris:
             options += ["--py-files", ",".join(stage.files(spec.python_file_uris, "python_file_uris"))]
-        properties, variables = self._properties(cluster, spec.properties, note)
+        properties, variables = self._properties(cluster, spec.properties, stage)
         main = stage.file(spec.main_python_file_uri, "main_python_file_uri")
         command = [*self._submit(job, properties), *options, main, *stage.arguments(spec.args)]
-        return Launch(tuple(command), folder, {**self._environment(folder), **variables})
+        return Launch(tuple(command), stage.folder, {**self._environment(stage.folder), **variables})
 
-    def _jvm(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, folder: Path, note: Note) -> Launch:
-        spec, stage = job.spark_job, _Stage(self._cloud, folder, note)
+    def _jvm(self, job: job_pb2.Job, cluster: cluster_pb2.Cluster, stage: "_Stage") -> Launch:
+        spec = job.spark_job
         options = [*self._common_options(spec, stage)]
         if spec.main_class:
             options += ["--class", spec.main_class]
-        properties, variables = self._properties(cluster, spec.properties, note)
+        properties, variables = self._properties(cluster, spec.properties, stage)
         main = stage.file(spec.main_jar_file_uri, "main_jar_file_uri")
         command = [*self._submit(job, properties), *options, main, *stage.arguments(spec.args)]
-        return Launch(tuple(command), folder, {**self._environment(folder), **variables})
+        return Launch(tuple(command), stage.folder, {**self._environment(stage.folder), **variables})
 
     def _submit(self, job: job_pb2.Job, properties: Mapping[str, str]) -> list[str]:
         command = [str(self._spark.home / "bin" / "spark-submit"), "--master", self._cloud.settings.jobs.spark.master]
@@ -125,14 +136,14 @@ class SparkRunner:
         return [text for option, values in named.items() if values for text in (option, ",".join(values))]
 
     def _properties(
-        self, cluster: cluster_pb2.Cluster, job_properties: Mapping[str, str], note: Note
+        self, cluster: cluster_pb2.Cluster, job_properties: Mapping[str, str], stage: "_Stage"
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Spark properties and the driver's environment variables. The job's override the cluster's; settings, both."""
-        hadoop = cluster.config.hadoop.properties
+        hadoop, note = cluster.config.hadoop.properties, stage.note
         wanted = {key.partition(":")[2]: value for key, value in hadoop.items() if key.startswith("spark:")}
         if others := sorted(key for key in hadoop if not key.startswith("spark:")):
             note(f"cluster properties without meaning here are left out: {', '.join(others)}")
-        wanted |= job_properties
+        wanted = {**stage.s3a, **wanted, **job_properties}
         variables = {
             key.removeprefix(_ENVIRONMENT_PREFIX): value
             for key, value in wanted.items()
@@ -221,18 +232,31 @@ def mapped_uris(text: str, cloud: Cloud) -> str:
 class _Stage:
     """Brings a job's files into its folder."""
 
-    def __init__(self, cloud: Cloud, folder: Path, note: Note) -> None:
+    def __init__(self, cloud: Cloud, folder: Path, storage: Mapping[str, str], note: Note) -> None:
         self._cloud = cloud
-        self._folder = folder
-        self._note = note
+        self._storage = {**storage, **cloud.settings.jobs.environment}
+        self.folder = folder
+        self.note = note
+
+    @property
+    def s3a(self) -> dict[str, str]:
+        """What a cluster's image sets for its storage; nothing without one that enforces grants."""
+        if self._cloud.settings.storage.port is None:
+            return {}
+        return {
+            "spark.hadoop.fs.s3a.endpoint": self._storage["AWS_ENDPOINT_URL_S3"],
+            "spark.hadoop.fs.s3a.endpoint.region": self._cloud.settings.storage.s3_region,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
+        }
 
     def file(self, uri: str, what: str) -> str:
         """The local path of a file, or its URI where Spark opens that by itself."""
         source = self._source(uri, what)
         if source is None:
-            self._note(f"{what}: {uri} is left to Spark")
+            self.note(f"{what}: {uri} is left to Spark")
             return uri
-        target = self._folder / source.name
+        target = self.folder / source.name
         if target.exists():
             raise StagingError(f"{what}: two files are named {source.name}")
         shutil.copy2(source, target)
@@ -246,8 +270,8 @@ class _Stage:
         for uri in uris:
             bare, _, alias = uri.partition("#")
             name = alias or Path(unquote(urlsplit(bare).path)).name
-            target = self._folder / name
-            if target.parent != self._folder or target.exists():
+            target = self.folder / name
+            if target.parent != self.folder or target.exists():
                 raise StagingError(f"archive_uris: {uri} cannot be unpacked as {name}")
             source = self._source(bare, "archive_uris")
             if source is not None:
@@ -259,11 +283,10 @@ class _Stage:
 
     def _fetched(self, uri: str, what: str) -> Path:
         """A copy of an object of the real S3 server, beside the job's folder: Spark unpacks archives elsewhere."""
-        storage, variables = self._cloud.settings.storage, self._cloud.settings.jobs.environment
-        parts = urlsplit(uri)
+        storage, variables, parts = self._cloud.settings.storage, self._storage, urlsplit(uri)
         if storage.s3_endpoint is None or parts.scheme not in ("s3a", "s3"):
             raise StagingError(f"{what}: {uri} cannot be fetched; expected s3a or file")
-        target = self._folder.parent / FETCHED
+        target = self.folder.parent / FETCHED
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         missing = [name for name in names if name not in variables]
         if missing:
@@ -271,7 +294,8 @@ class _Stage:
         credentials = (variables[names[0]], variables[names[1]])
         try:
             key = unquote(parts.path).lstrip("/")
-            fetch(storage.s3_endpoint, storage.s3_region, credentials, parts.netloc, key, target)
+            endpoint = variables.get("AWS_ENDPOINT_URL_S3", storage.s3_endpoint)
+            fetch(endpoint, storage.s3_region, credentials, parts.netloc, key, target)
         except ObjectError as error:
             raise StagingError(f"{what}: {error}") from error
         return target
@@ -283,7 +307,7 @@ class _Stage:
         for number, argument in enumerate(arguments):
             changed = mapped_uris(argument, self._cloud)
             if changed != argument:
-                self._note(f"argument {number}: bucket URI mapped to the bucket's folder")
+                self.note(f"argument {number}: bucket URI mapped to the bucket's folder")
             mapped.append(changed)
         return mapped
 

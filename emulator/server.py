@@ -18,28 +18,31 @@ from yandex.cloud.dataproc.v1 import (
     subcluster_service_pb2,
 )
 from yandex.cloud.endpoint import api_endpoint_service_pb2
-from yandex.cloud.iam.v1 import iam_token_service_pb2, service_account_service_pb2
-from yandex.cloud.lockbox.v1 import payload_service_pb2, secret_service_pb2
+from yandex.cloud.iam.v1 import iam_token_service_pb2
+from yandex.cloud.lockbox.v1 import payload_service_pb2
 from yandex.cloud.operation import operation_service_pb2
-from yandex.cloud.vpc.v1 import network_service_pb2, subnet_service_pb2
 
 from emulator import folder
+from emulator.access import Access
+from emulator.catalogue import DATAPROC, PARENTS, Catalogue, catalogue, is_excused
 from emulator.clock import Clock
 from emulator.cloud import Cloud
 from emulator.clusters import Clusters, Subclusters
 from emulator.control import Control
-from emulator.directory import Endpoints, Networks, ResourcePresets
-from emulator.errors import EmulatorError
+from emulator.directory import Endpoints, ResourcePresets
+from emulator.errors import EmulatorError, Violation
 from emulator.events import EventLog
 from emulator.faults import Faults
-from emulator.gateway import Check, Gateway, Method, Service
-from emulator.iam import Iam, ServiceAccounts
+from emulator.gateway import Check, Gateway, Method, Needs, Service, no_needs
+from emulator.iam import Iam
 from emulator.jobs import Jobs
 from emulator.lockbox import Lockbox
-from emulator.metadata import MetadataServer
+from emulator.metadata import MetadataServer, MetadataServers
 from emulator.operations import Operations
 from emulator.retention import Retention
 from emulator.runners import Runner, SparkRunner, StubRunner
+from emulator.s3 import S3Server
+from emulator.s3_front import S3Front
 from emulator.settings import Settings
 from emulator.specs import is_operator_name
 from emulator.store import Store
@@ -92,59 +95,82 @@ def _start(state: Path, settings: Settings, stack: ExitStack) -> str:
         faults=Faults(store, events),
         clock=Clock(store),
         operations=Operations(store, events),
+        access=Access(store, PARENTS),
     )
     iam = Iam(store, settings.token_lifetime, audiences=_audiences(port))
-    jobs = Jobs(cloud, _runner(cloud), iam, address)
-    lockbox = Lockbox(cloud)
-    services = _services(cloud, iam, jobs, lockbox, address)
+    storage_port = None if settings.storage.port is None else _free_port(settings.storage.port)
+    storage_address = None if storage_port is None else f"http://127.0.0.1:{storage_port}"
+    jobs = Jobs(cloud, _runner(cloud), iam, address, storage_address)
+    endpoint = settings.storage.s3_endpoint
+    s3 = S3Server(endpoint) if endpoint is not None else None
+    known = catalogue(cloud, s3)
+    services = [*known.resources.services(), *_services(cloud, iam, jobs, known.lockbox, address)]
     metadata = _start_metadata(cloud, iam, stack)
+    storage = _start_storage(cloud, iam, known, s3, storage_port, stack)
     jobs.settle_interrupted()
     cloud.faults.replace_configured(settings.faults)
     Retention(cloud, jobs).begin()
     cloud.clock.start()
     stack.callback(jobs.close)
     stack.callback(cloud.clock.stop)
-    gateway = Gateway(store, events, iam, cloud.faults, lambda found, asked: is_operator_name(found, asked, cloud))
+    gateway = Gateway(
+        store, events, iam, cloud.faults, cloud.access, lambda found, asked: _is_excused(found, asked, cloud)
+    )
     handlers = [gateway.handler(service) for service in services]
-    handlers.append(Control(cloud, lockbox, (state / "control.token").read_text()).handler())
+    machines = MetadataServers(iam, cloud)
+    stack.callback(machines.close)
+    handlers.append(Control(cloud, iam, known.lockbox, machines, (state / "control.token").read_text()).handler())
     server = _grpc_server(state, handlers, port)
     events.write("emulator", status="STARTED", endpoint=address, runner=settings.jobs.runner)
     stack.callback(events.write, "emulator", status="STOPPED")
     stack.callback(lambda: server.stop(_GRACE).wait())
-    folder.describe(state, settings, address, metadata)
+    folder.describe(state, settings, address, metadata, storage)
     return address
 
 
 def _services(cloud: Cloud, iam: Iam, jobs: Jobs, lockbox: Lockbox, address: str) -> list[Service]:
-    endpoints, networks, accounts = Endpoints(lambda: address), Networks(cloud.store), ServiceAccounts(cloud.store)
-    presets = ResourcePresets(cloud.settings.names.zones)
+    """The services that are written by hand."""
+    endpoints, presets = Endpoints(lambda: address), ResourcePresets(cloud.settings.names.zones)
     operations: dict[str, Method] = {"Get": cloud.operations.get, "Cancel": cloud.operations.cancel}
-    clusters, subclusters = Clusters(cloud, jobs), Subclusters(cloud)
-    described: tuple[tuple[Any, str, dict[str, Method]], ...] = (
+    clusters, subclusters = Clusters(cloud, jobs, DATAPROC["cluster"]), Subclusters(cloud)
+    described: tuple[tuple[Any, str, dict[str, Method], dict[str, Check], Needs], ...] = (
+        (
+            resource_preset_service_pb2,
+            "ResourcePresetService",
+            {"Get": presets.get, "List": presets.list},
+            {},
+            no_needs,
+        ),
+        (operation_service_pb2, "OperationService", operations, {}, no_needs),
+        (payload_service_pb2, "PayloadService", lockbox.payload_methods, {}, lockbox.payload_needs),
+        (cluster_service_pb2, "ClusterService", clusters.methods, clusters.checks, clusters.needs),
+        (
+            subcluster_service_pb2,
+            "SubclusterService",
+            subclusters.methods,
+            subclusters.checks,
+            DATAPROC["subcluster"].needs,
+        ),
+        (job_service_pb2, "JobService", jobs.methods, jobs.checks, DATAPROC["job"].needs),
+    )
+    anonymous: tuple[tuple[Any, str, dict[str, Method]], ...] = (
         (api_endpoint_service_pb2, "ApiEndpointService", {"Get": endpoints.get, "List": endpoints.list}),
         (iam_token_service_pb2, "IamTokenService", {"Create": iam.create}),
-        (service_account_service_pb2, "ServiceAccountService", {"Get": accounts.get, "List": accounts.list}),
-        (network_service_pb2, "NetworkService", {"List": networks.networks}),
-        (subnet_service_pb2, "SubnetService", {"List": networks.subnets}),
-        (cluster_service_pb2, "ClusterService", clusters.methods),
-        (subcluster_service_pb2, "SubclusterService", subclusters.methods),
-        (job_service_pb2, "JobService", jobs.methods),
-        (resource_preset_service_pb2, "ResourcePresetService", {"Get": presets.get, "List": presets.list}),
-        (operation_service_pb2, "OperationService", operations),
-        (secret_service_pb2, "SecretService", lockbox.secret_methods),
-        (payload_service_pb2, "PayloadService", lockbox.payload_methods),
     )
-    checks: dict[str, dict[str, Check]] = {
-        "ClusterService": clusters.checks,
-        "SubclusterService": subclusters.checks,
-        "JobService": jobs.checks,
-        "SecretService": lockbox.secret_checks,
-    }
-    anonymous = {"ApiEndpointService", "IamTokenService"}
     return [
-        Service(module.DESCRIPTOR.services_by_name[name], methods, checks.get(name, {}), anonymous=name in anonymous)
-        for module, name, methods in described
+        *(
+            Service(module.DESCRIPTOR.services_by_name[name], methods, checks, needs)
+            for module, name, methods, checks, needs in described
+        ),
+        *(
+            Service(module.DESCRIPTOR.services_by_name[name], methods, anonymous=True)
+            for module, name, methods in anonymous
+        ),
     ]
+
+
+def _is_excused(violation: Violation, request: Any, cloud: Cloud) -> bool:
+    return is_excused(violation, request) or is_operator_name(violation, request, cloud)
 
 
 def _grpc_server(state: Path, handlers: list[grpc.GenericRpcHandler], port: int) -> grpc.Server:
@@ -165,8 +191,17 @@ def _start_metadata(cloud: Cloud, iam: Iam, stack: ExitStack) -> str | None:
     if cloud.settings.metadata_port is None:
         return None
     account = cloud.store.find("service-account", name=cloud.settings.metadata_service_account)[0]
-    server = MetadataServer(iam, Lockbox(cloud), account.id, cloud.events, "this machine", cloud.settings.metadata_port)
+    server = MetadataServer(iam, cloud, account.id, "this machine", cloud.settings.metadata_port)
     return stack.enter_context(server).address
+
+
+def _start_storage(
+    cloud: Cloud, iam: Iam, known: Catalogue, server: S3Server | None, port: int | None, stack: ExitStack
+) -> str | None:
+    """Start Object Storage in front of the S3 server, if the settings ask for it."""
+    if server is None or port is None:
+        return None
+    return stack.enter_context(S3Front(cloud, iam, known.resources, server, port)).address
 
 
 def _runner(cloud: Cloud) -> Runner:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from emulator.errors import EmulatorError
 from emulator.faults import FaultSpec
+from emulator.roles import ROLES, is_known
 
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -42,6 +43,8 @@ class Timing(_Section):
     start_cluster: Seconds = 0.5
     stop_cluster: Seconds = 0.5
     update_cluster: Seconds = 0.2
+    resource: Seconds = 0.0
+    """Creation, change and deletion of everything but Data Proc clusters and buckets. 0: done when the call returns."""
     job_provisioning: Seconds = 0.1
     """Until the agent takes the job."""
     job_pending: Seconds = 0.1
@@ -100,6 +103,8 @@ class StorageSettings(_Section):
     """A real S3 server; `s3a://` URIs are left to Spark."""
     s3_region: str = "ru-central1"
     """Region of the S3 server."""
+    port: Port | None = None
+    """Port of Object Storage in front of the S3 server (0: any free one), where grants are enforced."""
 
 
 class Retention(_Section):
@@ -136,6 +141,19 @@ class Names(_Section):
     """Name: id."""
     buckets: tuple[str, ...] = ()
     """Folders created at `init`."""
+    images: dict[str, str | None] = {"ubuntu-2404-lts": None}
+    """Family: id of its newest image."""
+
+
+class GrantSpec(_Section):
+    """An access binding that is there at each start."""
+
+    account: str
+    """Name of a service account of `names.service_accounts`."""
+    role: str
+    """A role of `emulator/roles.py`."""
+    on: str | None = None
+    """Name of the service account that the role is granted on. Default: the folder."""
 
 
 class Settings(_Section):
@@ -147,6 +165,8 @@ class Settings(_Section):
     timing: Timing = Timing()
     jobs: Jobs = Jobs()
     storage: StorageSettings = StorageSettings()
+    grants: tuple[GrantSpec, ...] | None = None
+    """Access bindings of the accounts of `names`. Default: `admin` on the folder for each of them."""
     retention: Retention = Retention()
     rules: Rules = Rules()
     token_lifetime: Annotated[float, Field(gt=0, le=43_200.0)] = 43_200.0
@@ -163,6 +183,17 @@ class Settings(_Section):
         if self.metadata_port is not None and self.metadata_service_account not in self.names.service_accounts:
             known = ", ".join(self.names.service_accounts)
             raise ValueError(f"metadata_service_account is {self.metadata_service_account!r}; known accounts: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _grants_are_known(self) -> Self:
+        for grant in self.grants or ():
+            for name in (grant.account, grant.on):
+                if name is not None and name not in self.names.service_accounts:
+                    known = ", ".join(self.names.service_accounts)
+                    raise ValueError(f"grants name the account {name!r}; known accounts: {known}")
+            if not is_known(grant.role):
+                raise ValueError(f"grants name the role {grant.role!r}; known roles: {', '.join(ROLES)}")
         return self
 
 

@@ -32,18 +32,26 @@ module "storage" {
   folder_id           = var.folder_id
   labels              = local.labels
   bucket_prefix       = var.bucket_prefix
-  old_versions_days   = var.storage.old_versions_days
   output_days         = var.storage.job_logs_days
+  lock_days           = var.storage.lock_days
   force_destroy       = var.storage.force_destroy
   deletion_protection = var.deletion_protection
+
+  old_versions_days        = var.storage.old_versions_days
+  old_output_versions_days = var.storage.old_output_versions_days
+
+  github = var.github
 
   readers = {
     code   = { airflow = module.airflow_cluster.service_account_id, dataproc = module.dataproc.service_account_id }
     input  = { dataproc = module.dataproc.service_account_id }
     output = { airflow = module.airflow_cluster.service_account_id }
   }
-  writers = {
+  adders = {
     output = { dataproc = module.dataproc.service_account_id }
+  }
+  writers = {
+    work   = { dataproc = module.dataproc.service_account_id }
     mlflow = { mlflow = module.mlflow_server.service_account_id }
   }
 }
@@ -65,22 +73,25 @@ module "postgres" {
 module "mlflow_server" {
   source = "./modules/mlflow-server"
 
-  name                      = var.project
-  folder_id                 = var.folder_id
-  labels                    = local.labels
-  network_id                = module.network.network_id
-  subnet_id                 = module.network.subnet_id
-  subnet_cidr               = var.subnet_cidr
-  zone                      = var.zone
-  address                   = local.mlflow_address
-  port                      = local.mlflow_port
-  bucket                    = module.storage.bucket_names["mlflow"]
-  client_security_group_id  = module.dataproc.security_group_id
-  client_service_account_id = module.dataproc.service_account_id
-  ui_cidrs                  = var.mlflow_ui_cidrs
-  bastion                   = var.bastion
-  machine                   = var.mlflow_machine
-  deletion_protection       = var.deletion_protection
+  name        = var.project
+  folder_id   = var.folder_id
+  labels      = local.labels
+  network_id  = module.network.network_id
+  subnet_id   = module.network.subnet_id
+  subnet_cidr = var.subnet_cidr
+  zone        = var.zone
+  address     = local.mlflow_address
+  port        = local.mlflow_port
+  bucket      = module.storage.bucket_names["mlflow"]
+  # The job, and Airflow's question before a cluster is created, whether MLflow answers the job.
+  clients = {
+    dataproc = { security_group_id = module.dataproc.security_group_id, service_account_id = module.dataproc.service_account_id }
+    airflow  = { security_group_id = module.airflow_cluster.security_group_id, service_account_id = module.airflow_cluster.service_account_id }
+  }
+  ui_cidrs            = var.mlflow_ui_cidrs
+  bastion             = var.bastion
+  machine             = var.mlflow_machine
+  deletion_protection = var.deletion_protection
 
   postgres = {
     host               = module.postgres.host
@@ -99,7 +110,6 @@ module "dataproc" {
   network_id    = module.network.network_id
   mlflow_cidr   = "${local.mlflow_address}/32"
   mlflow_port   = local.mlflow_port
-  autoscaling   = var.dataproc.preemptible
   log_retention = var.log_retention
 }
 
@@ -113,6 +123,8 @@ module "airflow_cluster" {
   subnet_id                   = module.network.subnet_id
   dags_bucket                 = module.storage.bucket_names["code"]
   dataproc_service_account_id = module.dataproc.service_account_id
+  mlflow_cidr                 = "${local.mlflow_address}/32"
+  mlflow_port                 = local.mlflow_port
   lockbox_secret_ids          = var.airflow_secret_ids
   admin_password              = var.airflow_admin_password
   airflow                     = var.airflow

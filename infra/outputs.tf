@@ -41,7 +41,7 @@ output "deletion_protection" {
 }
 
 output "bucket_names" {
-  description = "Bucket by purpose: code, input, output, mlflow."
+  description = "Bucket by purpose: code, input, output, work, mlflow."
   value       = module.storage.bucket_names
 }
 
@@ -104,7 +104,7 @@ output "variables" {
       subnet_id          = module.network.subnet_id
       security_group_id  = module.dataproc.security_group_id
       service_account_id = module.dataproc.service_account_id
-      bucket             = module.storage.bucket_names["output"]
+      bucket             = module.storage.bucket_names["work"]
       code_uri           = local.code_uri
       input_uri          = "s3a://${module.storage.bucket_names["input"]}/input_data"
       output_uri         = "s3a://${module.storage.bucket_names["output"]}/output_data"
@@ -117,8 +117,12 @@ output "variables" {
       storage_endpoint   = "https://storage.yandexcloud.net"
       webhook_connection = var.retraining.webhook_connection
 
+      heartbeat_connection = var.retraining.heartbeat_connection
+      check_mlflow         = var.retraining.check_mlflow
+
       model_name                 = var.retraining.model_name
       max_hours_without_decision = var.retraining.max_hours_without_decision
+      max_failed_runs            = var.retraining.max_failed_runs
 
       image_version    = var.dataproc.image_version
       master_preset    = var.dataproc.master_preset

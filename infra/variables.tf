@@ -70,7 +70,7 @@ variable "labels" {
 
 variable "bucket_prefix" {
   type        = string
-  description = "Prefix of the bucket names, unique in Yandex Cloud; -code, -input, -output and -mlflow are appended."
+  description = "Prefix of the bucket names, unique in Yandex Cloud; -code, -input, -output, -work and -mlflow are appended."
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9-]{2,55}$", var.bucket_prefix))
@@ -87,17 +87,29 @@ variable "deletion_protection" {
 }
 
 variable "storage" {
-  description = "Buckets: days until old versions and job logs are deleted, and whether destroy deletes objects."
+  description = "Buckets: days until old versions and job logs are deleted, for how long decisions are locked (0: not), and whether destroy deletes objects."
   type = object({
-    old_versions_days = optional(number, 30)
-    job_logs_days     = optional(number, 30)
-    force_destroy     = optional(bool, false)
+    old_versions_days        = optional(number, 30)
+    old_output_versions_days = optional(number, 365)
+    lock_days                = optional(number, 0)
+    job_logs_days            = optional(number, 30)
+    force_destroy            = optional(bool, false)
   })
   default = {}
 
   validation {
-    condition     = var.storage.old_versions_days >= 1 && var.storage.job_logs_days >= 1
-    error_message = "storage: old_versions_days and job_logs_days are at least 1."
+    condition     = min(var.storage.old_versions_days, var.storage.old_output_versions_days, var.storage.job_logs_days) >= 1
+    error_message = "storage: old_versions_days, old_output_versions_days and job_logs_days are at least 1."
+  }
+
+  validation {
+    condition     = var.storage.lock_days >= 0 && var.storage.lock_days <= var.storage.old_output_versions_days
+    error_message = "storage.lock_days is 0 (no lock) to old_output_versions_days: a locked version cannot expire."
+  }
+
+  validation {
+    condition     = !(var.storage.force_destroy && var.storage.lock_days > 0)
+    error_message = "storage.force_destroy cannot delete locked versions; set lock_days to 0 first, and wait until they are free."
   }
 }
 
@@ -112,10 +124,29 @@ variable "log_retention" {
   }
 }
 
+variable "github" {
+  description = "The GitHub repository (OWNER/NAME) and the environment whose workflow may upload as the deployer (docs/deploy.md). None by default."
+  type = object({
+    repository  = optional(string)
+    environment = optional(string, "production")
+  })
+  default = {}
+
+  validation {
+    condition     = var.github.repository == null || can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.github.repository))
+    error_message = "github.repository is OWNER/NAME, such as acme/fraud."
+  }
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._-]+$", var.github.environment))
+    error_message = "github.environment is the name of an environment of the repository: any other subject would be trusted, too."
+  }
+}
+
 # PostgreSQL and MLflow.
 
 variable "postgres" {
-  description = "PostgreSQL of MLflow: version, size, daily backup, maintenance, and the backup to restore (docs/operations.md)."
+  description = "PostgreSQL of MLflow: major version (ask which are offered: docs/deploy.md, step 0), size, daily backup, maintenance, and the backup to restore (docs/operations.md)."
   type = object({
     version           = optional(string, "16")
     preset            = optional(string, "c3-c2-m4")
@@ -132,8 +163,8 @@ variable "postgres" {
   default = {}
 
   validation {
-    condition     = contains(["14", "15", "16", "17"], var.postgres.version)
-    error_message = "postgres.version is 14, 15, 16 or 17."
+    condition     = can(regex("^[1-9][0-9]$", var.postgres.version)) && try(tonumber(var.postgres.version), 0) >= 15
+    error_message = "postgres.version is 15 or newer, of those that the service offers (docs/deploy.md, step 0): PostgreSQL 14 has had no updates since November 2026."
   }
 
   validation {
@@ -193,10 +224,11 @@ variable "mlflow_ui_cidrs" {
 }
 
 variable "bastion" {
-  description = "A small public machine for SSH tunnels to MLflow: the addresses it admits, and the public key. None by default."
+  description = "A small public machine for SSH tunnels to MLflow: the addresses it admits, the public key of people who open MLflow, and the one of who administers its machine. None by default."
   type = object({
-    cidrs          = optional(list(string), [])
-    ssh_public_key = optional(string)
+    cidrs                = optional(list(string), [])
+    ssh_public_key       = optional(string)
+    admin_ssh_public_key = optional(string)
   })
   default = {}
 
@@ -211,8 +243,14 @@ variable "bastion" {
   }
 
   validation {
-    condition     = var.bastion.ssh_public_key == null || can(regex("^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp[0-9]+) ", var.bastion.ssh_public_key))
-    error_message = "bastion.ssh_public_key is a public key, one line that begins with ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256."
+    condition = alltrue([for key in [var.bastion.ssh_public_key, var.bastion.admin_ssh_public_key] :
+    key == null || can(regex("^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp[0-9]+) [^\n]*$", key))])
+    error_message = "bastion: ssh_public_key and admin_ssh_public_key are public keys, one line that begins with ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256."
+  }
+
+  validation {
+    condition     = var.bastion.admin_ssh_public_key == null || var.bastion.admin_ssh_public_key != var.bastion.ssh_public_key
+    error_message = "bastion.admin_ssh_public_key is another key than ssh_public_key: who opens MLflow does not administer its machine."
   }
 }
 
@@ -238,7 +276,7 @@ variable "airflow_secret_ids" {
 }
 
 variable "airflow" {
-  description = "Managed Airflow: versions, sizes, packages, options of airflow.cfg by section, maintenance."
+  description = "Managed Airflow: versions, sizes, packages, options of airflow.cfg by section, maintenance. Versions are closed to new clusters within a year and updated by force: ask which are offered (docs/deploy.md, step 0)."
   type = object({
     version        = optional(string, "3.1")
     python_version = optional(string, "3.12")
@@ -250,6 +288,7 @@ variable "airflow" {
       "apache-airflow-providers-common-compat==1.23.0",
       "apache-airflow-providers-slack==9.11.1",
       "apache-airflow-providers-yandex==4.6.1",
+      "yandexcloud==0.413.0",
     ])
     config           = optional(map(map(string)), {})
     maintenance_day  = optional(string, "SUN")
@@ -271,7 +310,7 @@ variable "airflow" {
 # Data Proc and the DAG, whose settings go to variables.json.
 
 variable "dataproc" {
-  description = "The cluster of one run: image, sizes, preemptible compute nodes, and the script that shuts leftover hosts down (\"\" for none)."
+  description = "The cluster of one run: image (2.2 is offered on request: docs/deploy.md, step 0), sizes, preemptible compute nodes, and the script that shuts leftover hosts down (\"\" for none)."
   type = object({
     image_version    = optional(string, "2.2")
     master_preset    = optional(string, "s3-c4-m16")
@@ -318,12 +357,15 @@ variable "retraining" {
   type = object({
     model_name                 = optional(string, "fraud_detection")
     max_hours_without_decision = optional(number, 24)
+    max_failed_runs            = optional(number, 3)
+    check_mlflow               = optional(bool, true)
     webhook_connection         = optional(string, "")
+    heartbeat_connection       = optional(string, "")
   })
   default = {}
 
   validation {
-    condition     = var.retraining.max_hours_without_decision > 0
-    error_message = "retraining: max_hours_without_decision is more than 0."
+    condition     = var.retraining.max_hours_without_decision > 0 && var.retraining.max_failed_runs >= 1
+    error_message = "retraining: max_hours_without_decision is more than 0, max_failed_runs at least 1."
   }
 }

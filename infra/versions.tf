@@ -4,7 +4,7 @@ terraform {
   required_providers {
     yandex = {
       source  = "yandex-cloud/yandex"
-      version = ">= 0.213, < 1.0"
+      version = "~> 0.213.0" # the one that the tests run with
     }
   }
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deployment.airflow import Airflow
+from deployment.airflow import MASKED, Airflow
 from deployment.http import HttpError, call, is_up
 from emulator.client import Emulator
 from local_stack import postgres
@@ -19,7 +19,6 @@ ADMIN = "admin"
 CONNECTION = "yandexcloud_default"
 API_SECONDS = 120.0  # that the scheduler waits for the API server, before supervisord starts it again
 _DAG_SECONDS = 120.0  # that a DAG may take to be found
-_MASK = "***"
 _PROGRAM = ROOT / ".venv-airflow" / "bin" / "airflow"
 
 
@@ -156,7 +155,7 @@ def merge_variable(api: Airflow, name: str, owned: Mapping[str, object]) -> None
         shown = json.loads(found["value"]) if found else {}
     except json.JSONDecodeError:
         shown = {}
-    kept = {key: value for key, value in shown.items() if value != _MASK} if isinstance(shown, dict) else {}
+    kept = {key: value for key, value in shown.items() if value != MASKED} if isinstance(shown, dict) else {}
     api.put_variable(name, {**kept, **owned})
 
 

@@ -61,12 +61,25 @@ def _mlflow(stack: Stack) -> Launch:
     )
 
 
+GRANTS = (
+    {"account": "airflow", "role": "managed-airflow.integrationProvider"},
+    {"account": "airflow", "role": "dataproc.editor"},
+    {"account": "airflow", "role": "vpc.user"},
+    {"account": "airflow", "role": "iam.serviceAccounts.user", "on": "dataproc"},
+    {"account": "dataproc", "role": "dataproc.agent"},
+    {"account": "dataproc", "role": "logging.writer"},
+    {"account": "dataproc", "role": "lockbox.payloadViewer"},
+)
+"""What infra/ grants the same accounts; but the last one there is on one secret, which here is the only one."""
+
+
 def _emulator(stack: Stack) -> Launch:
     direct: dict[str, str] = {}
     exempt_loopback(direct)
     settings = {
         "port": stack.ports["EMULATOR_PORT"],
         "names": {"buckets": [BUCKET]},
+        "grants": list(GRANTS),
         "retention": {"days": stack.keep_days},
         "jobs": {
             "runner": "spark",

@@ -1,4 +1,4 @@
-"""What people see of a run: messages through a Slack-compatible webhook, and the run's note."""
+"""What people see of a run: messages through a Slack-compatible webhook, a heartbeat for a monitor, the run's note."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+_HEARTBEAT_SECONDS = 10.0
 
 
 class WebhookNotifier(BaseNotifier):
@@ -30,6 +32,26 @@ class WebhookNotifier(BaseNotifier):
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
         SlackWebhookNotifier(slack_webhook_conn_id=connection_id, text=text).notify(context)
+
+
+def send_heartbeat(connection_id: str) -> None:
+    """Call the monitor that the settings name, if they name one: it notifies people when the calls stop.
+
+    The connection's host is the address, and its password, if there is one, the secret last part of it. A monitor that
+    does not answer fails no run: it notices by itself.
+    """
+    if not connection_id:
+        return
+    import requests
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    connection = BaseHook.get_connection(connection_id)
+    address = "/".join(part.rstrip("/") for part in (connection.host or "", connection.password or "") if part)
+    try:
+        answer = requests.get(address, timeout=_HEARTBEAT_SECONDS, allow_redirects=False)
+        print(f"heartbeat through {connection_id}: {answer.status_code}")
+    except requests.RequestException as error:  # its text contains the address
+        print(f"heartbeat through {connection_id}: failed ({type(error).__name__})")
 
 
 def write_run_note(context: Context, text: str) -> None:

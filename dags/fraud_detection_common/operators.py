@@ -108,8 +108,8 @@ class CreateCluster(DataprocCreateClusterOperator):
         self.security_group_ids = [group for group in self.security_group_ids or () if group]
         for name in ("masternode_disk_size", "computenode_disk_size", "computenode_count"):
             setattr(self, name, int(getattr(self, name)))
-        self.oslogin_enabled = _is_true(self.oslogin_enabled)
-        self.computenode_preemptible = _is_true(self.computenode_preemptible)
+        self.oslogin_enabled = is_true(self.oslogin_enabled)
+        self.computenode_preemptible = is_true(self.computenode_preemptible)
         if self.computenode_preemptible:
             # The API allows preemptible nodes only in an autoscaled subcluster: minimum and maximum are its size.
             self.computenode_max_hosts_count = self.computenode_count
@@ -324,5 +324,6 @@ def require_worth_retrying(outputs: RunOutputs, job_name: str) -> None:
         raise AirflowFailException(f"the job ended with exit code {outcome['exit_code']}: {outcome['error']}")
 
 
-def _is_true(value: object) -> bool:
+def is_true(value: object) -> bool:
+    """The value of a setting that a template has turned into text."""
     return str(value).strip().lower() in ("true", "1", "yes")

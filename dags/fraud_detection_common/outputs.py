@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +18,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.yandex.hooks.dataproc import DataprocHook
 
 _HTTP_TIMEOUT = (10, 60)  # seconds to connect, and to wait for a response
+_STORAGES = ("https://storage.yandexcloud.net", "https://storage.yandexcloud.kz")
+_ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
+_ABSENT = "NoSuchKey"
 _TOLD = ("promoted", "needs_review")
 
 
@@ -37,7 +42,9 @@ class RunOutputs:
         if parts.scheme not in ("s3a", "s3") or not parts.netloc:
             raise AirflowFailException(f"output_uri is {output_uri!r}; expected s3a://BUCKET/FOLDER")
         prefix = unquote(parts.path).strip("/")
-        return cls(endpoint.rstrip("/"), parts.netloc, f"{prefix}/" if prefix else "", hook.credentials)
+        endpoint = endpoint.rstrip("/")
+        require_storage(endpoint)
+        return cls(endpoint, parts.netloc, f"{prefix}/" if prefix else "", hook.credentials)
 
     def outcome(self, job_name: str) -> dict[str, Any] | None:
         """The outcome that a job recorded; None if it recorded none."""
@@ -51,10 +58,8 @@ class RunOutputs:
     def read(self, name: str) -> bytes | None:
         """The content of an object, or None if it does not exist."""
         if self._is_local:
-            path = self._folder / self.prefix / name
-            return path.read_bytes() if path.exists() else None
-        answer = self._get(f"/{self.bucket}/{quote(self.prefix + name)}")
-        return None if answer is None else answer.content
+            return self._read_file(self._folder / self.prefix / name)
+        return self._read_object(f"{self.endpoint}/{self.bucket}/{quote(self.prefix + name)}")
 
     @property
     def _is_local(self) -> bool:
@@ -64,15 +69,53 @@ class RunOutputs:
     def _folder(self) -> Path:
         return Path(unquote(urlsplit(self.endpoint).path)) / self.bucket
 
-    def _get(self, path: str) -> requests.Response | None:
-        """GET with an IAM token instead of static keys; None for 404."""
+    def _read_file(self, path: Path) -> bytes | None:
+        if not self._folder.is_dir():
+            raise AirflowFailException(self._no_bucket)
+        return path.read_bytes() if path.exists() else None
+
+    def _read_object(self, url: str) -> bytes | None:
+        """GET with an IAM token instead of static keys. A redirect is an error: its target would get the token."""
         token = yandexcloud.auth.get_auth_token(**self.credentials)
         headers = {"X-YaCloud-SubjectToken": token}
-        answer = requests.get(self.endpoint + path, headers=headers, timeout=_HTTP_TIMEOUT)
+        answer = requests.get(url, headers=headers, timeout=_HTTP_TIMEOUT, allow_redirects=False)
         if answer.status_code == requests.codes.not_found:
+            self._require_absent(url, answer.text)
             return None
         answer.raise_for_status()
-        return answer
+        if answer.status_code != requests.codes.ok:
+            raise AirflowFailException(
+                f"{url} answers {answer.status_code} {answer.reason}, which is not followed with a token; "
+                "next: correct storage_endpoint in variables.json, then make import-variables"
+            )
+        return answer.content
+
+    def _require_absent(self, url: str, text: str) -> None:
+        """Return if the object is absent. A missing bucket is a wrong setting, not a first run."""
+        found = _ERROR_CODE.search(text)
+        code = found[1] if found else "no code of an object storage"
+        if code != _ABSENT:
+            problem = self._no_bucket if code == "NoSuchBucket" else f"{url} answers 404 with {code}"
+            raise AirflowFailException(problem)
+
+    @property
+    def _no_bucket(self) -> str:
+        return (
+            f"bucket {self.bucket} does not exist at {self.endpoint}; "
+            "next: correct output_uri and code_uri in variables.json (make env), then make import-variables"
+        )
+
+
+def require_storage(endpoint: str) -> None:
+    """Raise AirflowFailException unless the account's token may be sent to this storage.
+
+    YC_METADATA_ADDR in Airflow's environment permits another one, as it does for the job (docs/storage.md).
+    """
+    if endpoint in _STORAGES or endpoint.startswith("file://") or os.environ.get("YC_METADATA_ADDR"):
+        return
+    raise AirflowFailException(
+        f"storage_endpoint is {endpoint!r}, which may not have a token of the cloud; expected {_STORAGES[0]}"
+    )
 
 
 def is_repeated(outcome: Mapping[str, Any], dag_run: Any) -> bool:

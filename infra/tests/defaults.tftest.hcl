@@ -32,7 +32,7 @@ run "apply" {
   }
 
   assert {
-    condition     = jsonencode(output.bucket_names) == jsonencode({ for purpose in ["code", "input", "output", "mlflow"] : purpose => "acme-fraud-${purpose}" })
+    condition     = jsonencode(output.bucket_names) == jsonencode({ for purpose in ["code", "input", "output", "work", "mlflow"] : purpose => "acme-fraud-${purpose}" })
     error_message = "buckets are ${jsonencode(output.bucket_names)}"
   }
 
@@ -44,7 +44,7 @@ run "apply" {
   assert {
     condition = jsonencode(output.folder_roles) == jsonencode({
       airflow  = ["dataproc.editor", "managed-airflow.integrationProvider", "vpc.user"]
-      dataproc = ["dataproc.agent", "logging.writer"]
+      dataproc = ["dataproc.agent", "dataproc.provisioner", "logging.writer"]
     })
     error_message = "roles on the folder differ from docs/security.md: ${jsonencode(output.folder_roles)}"
   }

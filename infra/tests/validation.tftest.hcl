@@ -125,7 +125,7 @@ run "old_postgres" {
   command = plan
 
   variables {
-    postgres = { version = "12" }
+    postgres = { version = "14" }
   }
 
   expect_failures = [var.postgres]
@@ -329,4 +329,64 @@ run "no_hours_without_a_decision" {
   }
 
   expect_failures = [var.retraining]
+}
+
+run "no_failed_runs" {
+  command = plan
+
+  variables {
+    retraining = { max_failed_runs = 0 }
+  }
+
+  expect_failures = [var.retraining]
+}
+
+run "one_key_for_both" {
+  command = plan
+
+  variables {
+    bastion = { cidrs = ["203.0.113.7/32"], ssh_public_key = "ssh-ed25519 AAAA me", admin_ssh_public_key = "ssh-ed25519 AAAA me" }
+  }
+
+  expect_failures = [var.bastion]
+}
+
+run "lock_beyond_expiry" {
+  command = plan
+
+  variables {
+    storage = { old_output_versions_days = 30, lock_days = 90 }
+  }
+
+  expect_failures = [var.storage]
+}
+
+run "lock_and_destroy" {
+  command = plan
+
+  variables {
+    storage = { lock_days = 30, force_destroy = true }
+  }
+
+  expect_failures = [var.storage]
+}
+
+run "repository_by_address" {
+  command = plan
+
+  variables {
+    github = { repository = "https://github.com/acme/fraud" }
+  }
+
+  expect_failures = [var.github]
+}
+
+run "any_environment" {
+  command = plan
+
+  variables {
+    github = { repository = "acme/fraud", environment = "*" }
+  }
+
+  expect_failures = [var.github]
 }

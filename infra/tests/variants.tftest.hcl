@@ -16,6 +16,8 @@ run "bastion" {
     bastion = {
       cidrs          = ["203.0.113.7/32"]
       ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIexample me@desk"
+
+      admin_ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIanother admin@desk"
     }
   }
 
@@ -34,11 +36,6 @@ run "private_networks" {
 run "preemptible" {
   variables {
     dataproc = { preemptible = true, compute_count = 3 }
-  }
-
-  assert {
-    condition     = contains(output.folder_roles.dataproc, "dataproc.provisioner")
-    error_message = "a cluster that scales by itself needs dataproc.provisioner"
   }
 
   assert {
@@ -69,6 +66,18 @@ run "unprotected" {
   variables {
     deletion_protection = false
     storage             = { force_destroy = true }
+  }
+}
+
+run "github" {
+  variables {
+    github = { repository = "acme/fraud" }
+  }
+}
+
+run "locked" {
+  variables {
+    storage = { lock_days = 90 }
   }
 }
 

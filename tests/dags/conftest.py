@@ -64,6 +64,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 def installation(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """An installation in that cloud, which must have no cluster left at the end."""
     installation = Installation(emulator, monkeypatch)
+    installation.forget_attempts()
     yield installation
     emulator.clear_faults()
     shutil.rmtree(installation.output, ignore_errors=True)

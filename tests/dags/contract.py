@@ -24,8 +24,9 @@ def test_a_run_with_the_settings_of_terraform_ends_well(monkeypatch: pytest.Monk
     kept = ("endpoint", "service_account_json_path")
     connection["extra"] = {name: connection["extra"][name] for name in kept}
     monkeypatch.setenv("AIRFLOW_CONN_YANDEXCLOUD_DEFAULT", json.dumps(connection))
-    # The only setting that is not Terraform's: the emulator's buckets are folders.
-    installation.variables = {**content["fraud_detection"], "storage_endpoint": f"file://{installation.bucket.parent}"}
+    # Two settings are not Terraform's: the emulator's buckets are folders, and nothing is at MLflow's address.
+    own = {"storage_endpoint": f"file://{installation.bucket.parent}", "check_mlflow": False}
+    installation.variables = {**content["fraud_detection"], **own}
     installation.upload("4f1c")
     installation.configure()
     run = installation.run()

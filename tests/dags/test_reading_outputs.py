@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import requests
 from fake_cloud import EMULATOR_PYTHON, OUTPUTS, load
+from fakes.http_services import service
+from fakes.redirects import redirecting
 
 from emulator.client import serving
 
@@ -31,11 +34,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        path = self.server.folder / bucket / key
         if self.headers.get("X-YaCloud-SubjectToken") != self.server.token:
-            self._answer(403, b"")
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        elif path.is_file():
+            self._answer(200, path.read_bytes())
         else:
-            path = self.server.folder / bucket / key
-            self._answer(200, path.read_bytes()) if path.is_file() else self._answer(404, b"")
+            code = b"NoSuchKey" if (self.server.folder / bucket).is_dir() else b"NoSuchBucket"
+            self._answer(404, b"<Error><Code>%s</Code></Error>" % code)
 
     def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)
@@ -89,6 +95,54 @@ def test_the_schedule_is_read_by_the_name_that_the_job_gives_it(results: Any, le
     assert results.schedule("m") is None
     leave(OUTPUTS.schedule_file("m"), {"schema_version": 1})
     assert json.loads(results.schedule("m")) == {"schema_version": 1}
+
+
+def test_a_bucket_that_does_not_exist_is_no_first_run(results: Any) -> None:
+    """Fails when a mistyped bucket looks like a first run, and a cluster is created every hour."""
+    with pytest.raises(no_retry(), match=r"bucket absent does not exist .* make import-variables"):
+        replace(results, bucket="absent").schedule("m")
+
+
+def no_retry() -> type[Exception]:
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    return AirflowFailException
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_token_follows_no_redirect(outputs: Any, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Fails when a redirect of the storage sends the token of Airflow's account, which creates clusters, elsewhere."""
+    monkeypatch.setattr(outputs.yandexcloud.auth, "get_auth_token", lambda **_: "the token")
+    with redirecting(status) as redirect:
+        with pytest.raises(no_retry(), match="not followed with a token"):
+            outputs.RunOutputs(redirect.url, "demo", "", {}).schedule("m")
+        assert "the token" in redirect.asked[0]
+        assert redirect.followed == []
+
+
+def test_an_answer_that_is_not_of_a_storage_is_no_first_run(outputs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a wrong storage address answers 404 to everything, and a cluster is created every hour."""
+    monkeypatch.setattr(outputs.yandexcloud.auth, "get_auth_token", lambda **_: "the token")
+    no_code = pytest.raises(no_retry(), match="404 with no code of an object storage")
+    with service(lambda _: (404, {"message": "Not found"})) as other, no_code:
+        outputs.RunOutputs(other.url, "demo", "", {}).schedule("m")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://storage.yandexcloud.net",
+        "https://storage.yandexcloud.net@evil.example",
+        "https://d5d0of.apigw.yandexcloud.net",
+        "https://evil.example",
+    ],
+)
+def test_only_the_storage_gets_the_token(outputs: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Fails when whoever may change Airflow's variables can have the account's token sent to a host of theirs."""
+    monkeypatch.delenv("YC_METADATA_ADDR", raising=False)
+    with pytest.raises(no_retry(), match="may not have a token of the cloud; expected https://storage"):
+        outputs.RunOutputs.at(SimpleNamespace(credentials={}), endpoint, "s3a://demo/output")
+    assert outputs.RunOutputs.at(SimpleNamespace(credentials={}), "https://storage.yandexcloud.net/", "s3a://demo/o")
 
 
 def test_the_summary_says_why(outputs: Any) -> None:
@@ -148,7 +202,7 @@ def test_the_token_is_that_of_the_machine_s_service_account(
 
     def get(_url: str, *, headers: dict[str, str], **_: object) -> SimpleNamespace:
         seen.append(headers["X-YaCloud-SubjectToken"])
-        return SimpleNamespace(status_code=404)
+        return SimpleNamespace(status_code=404, text="<Code>NoSuchKey</Code>")
 
     with serving(tmp_path, {"port": 0, "metadata_port": 0}, python=EMULATOR_PYTHON) as emulator:
         monkeypatch.setenv("YC_METADATA_ADDR", emulator.cloud["metadata"])
@@ -163,7 +217,5 @@ def test_the_token_is_that_of_the_machine_s_service_account(
 @pytest.mark.parametrize("uri", ["output", "s3a://", "https://storage/x"])
 def test_an_output_that_is_no_bucket_is_a_wrong_setting(outputs: Any, uri: str) -> None:
     """Fails when a mistyped output address is retried instead of being reported at once."""
-    from airflow.providers.common.compat.sdk import AirflowFailException
-
-    with pytest.raises(AirflowFailException, match="expected s3a://BUCKET/FOLDER"):
+    with pytest.raises(no_retry(), match="expected s3a://BUCKET/FOLDER"):
         outputs.RunOutputs.at(None, "https://storage", uri)

@@ -143,8 +143,8 @@ def test_a_create_that_lasts_too_long_fails_and_its_cluster_is_waited_for_and_de
     installation: Installation,
 ) -> None:
     """Fails when a slow creation hangs the run, or leaks the cluster that comes up after the time limit."""
-    installation.emulator.add_fault("create-slow", seconds=5)
-    run = installation.run(installation.dag(create_cluster=1.5))
+    installation.emulator.add_fault("create-slow", seconds=10)
+    run = installation.run(installation.dag(create_cluster=4))
     assert run.state == "failed"
     assert run.tasks["delete_cluster"] == "success"
     _clean(run, clusters=1, jobs=0)
@@ -193,7 +193,7 @@ def test_a_job_that_ends_well_without_a_decision_is_not_a_green_run(installation
 def test_a_job_that_hangs_ends_at_its_limit_and_is_not_waited_for_twice(installation: Installation) -> None:
     """Fails when a hanging job keeps its cluster and blocks all later runs."""
     installation.jobs_do("hang")
-    run = installation.run(installation.dag(train=2))
+    run = installation.run(installation.dag(train=6))
     assert run.state == "failed"
     _clean(run, clusters=1, jobs=1)
     assert [e["status"] for e in run.events if e["event"] == "job"][-1] == "CANCELLED"
@@ -334,7 +334,8 @@ def test_the_training_deletes_its_cluster_where_nothing_schedules_the_teardown(
 ) -> None:
     """Fails when a DAG that is paused during its training keeps a paid cluster until somebody notices."""
     installation.jobs_do(*last_words)
-    run = installation.run(installation.dag(train=2), unscheduled="delete_cluster")
+    limits = {"train": 6} if last_words == ("hang",) else {}
+    run = installation.run(installation.dag(**limits), unscheduled="delete_cluster")
     assert run.tasks["train"] == ("success" if last_words == ("0",) else "failed")
     before = len(installation.emulator.events()) - len(run.events)
     assert wait_for(lambda: installation.emulator.clusters() == []), "the cluster is still there"

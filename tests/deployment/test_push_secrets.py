@@ -23,16 +23,22 @@ ENV = "CODE_BUCKET=acme-fraud-code\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY
 
 
 @contextmanager
-def github(status: int = 201, refused: str = "") -> Iterator[tuple[Service, dict[str, str]]]:
-    """GitHub's secrets API for one repository, and the secrets that it holds."""
+def github(
+    status: int = 201, refused: str = "", branches: object = None, reviewers: bool = True
+) -> Iterator[tuple[Service, dict[str, str]]]:
+    """GitHub's secrets API for the environment of one repository, and the secrets that it holds."""
+    branches = {"protected_branches": True, "custom_branch_policies": False} if branches is None else branches
     private, held = PrivateKey.generate(), dict[str, str]()
 
     def answer(asked: Asked) -> tuple[int, object]:
         if asked.headers.get("Authorization") != f"token {TOKEN}":
             return 401, {"message": "Bad credentials"}
-        if asked.path.endswith("/actions/secrets/public-key"):
+        if asked.path.endswith("/environments/production"):
+            rules = [{"id": 1, "type": "required_reviewers", "reviewers": []}] if reviewers else []
+            return 200, {"name": "production", "protection_rules": rules, "deployment_branch_policy": branches or None}
+        if asked.path.endswith("/environments/production/secrets/public-key"):
             return 200, {"key_id": "42", "key": private.public_key.encode(Base64Encoder).decode()}
-        if asked.method == "PUT":
+        if asked.method == "PUT" and "/environments/production/secrets/" in asked.path:
             body = json.loads(asked.body)
             assert body["key_id"] == "42"
             name = asked.path.rpartition("/")[2]
@@ -78,7 +84,7 @@ def test_a_dry_run_sends_nothing_and_needs_no_token(tmp_path: Path) -> None:
         done = command(tmp_path, fake, "--repository", "acme/fraud", "--dry-run", token="")
     assert done.returncode == 0, done.stderr
     assert fake.asked == []
-    assert "AWS_SECRET_ACCESS_KEY: 9 characters would be sent to acme/fraud" in done.stdout
+    assert "AWS_SECRET_ACCESS_KEY: 9 characters would be sent to acme/fraud, environment production" in done.stdout
     assert "geheim" not in done.stdout
 
 
@@ -103,8 +109,8 @@ def test_a_fault_is_reported_in_a_sentence(options: tuple[str, ...], token: str,
 
 def test_a_token_that_may_not_write_is_reported(tmp_path: Path) -> None:
     """Fails when a secret that GitHub refused looks as if it were stored."""
-    with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write acme/fraud's secrets"):
-        push("acme/fraud", {"A": "b"}, TOKEN, fake.url)
+    with github(status=403) as (fake, _), pytest.raises(DeploymentError, match="may write its secrets"):
+        push("acme/fraud", "production", {"A": "b"}, TOKEN, fake.url)
 
 
 def test_secrets_after_a_refused_one_are_sent_and_the_refused_one_is_listed(tmp_path: Path) -> None:
@@ -121,3 +127,21 @@ def test_a_value_that_must_be_there_is_missed() -> None:
     """Fails when the workflow would deploy to a bucket without a name."""
     with pytest.raises(DeploymentError, match="has no CODE_BUCKET"):
         chosen_values({"AWS_ACCESS_KEY_ID": "key"}, [])
+
+
+def test_an_environment_that_admits_every_branch_gets_no_secret(tmp_path: Path) -> None:
+    """Fails when whoever can push a branch can use the bucket's key, because the environment was made unprotected."""
+    with github(branches=False) as (fake, held):
+        done = command(tmp_path, fake, "--repository", "acme/fraud")
+    assert (done.returncode, held) == (1, {})
+    assert "admits every branch" in done.stderr
+    assert "next: Settings → Environments → Deployment branches: main" in done.stderr
+
+
+def test_an_environment_without_reviewers_is_mentioned(tmp_path: Path) -> None:
+    """Fails when nobody learns that a merge deploys without a second person."""
+    with github(reviewers=False) as (fake, held):
+        done = command(tmp_path, fake, "--repository", "acme/fraud")
+    assert done.returncode == 0, done.stderr
+    assert len(held) == 3
+    assert "has no required reviewers: a merge to main deploys by itself" in done.stdout

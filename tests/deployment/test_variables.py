@@ -266,3 +266,24 @@ def test_a_missing_password_key_or_token_is_reported_before_the_uploads(
         done = _command(env_file, file, "--check")
         assert message in done.stderr
         assert done.returncode == 0 if not message else done.returncode != 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ["nobody will be notified of failed runs", "nobody will notice if Airflow itself stops"]),
+        ({"webhook_connection": "hook"}, ["nobody will notice if Airflow itself stops"]),
+        ({"webhook_connection": "hook", "heartbeat_connection": "beat"}, []),
+    ],
+)
+def test_a_deployment_ends_with_what_nobody_will_be_told(
+    given: dict[str, str], said: list[str], tmp_path: Path
+) -> None:
+    """Fails when an installation without notifications looks complete, and its first failure stays unseen for weeks."""
+    content = {"fraud_detection": json.loads(VARIABLES_EXAMPLE.read_text())["fraud_detection"] | given}
+    (tmp_path / "variables.json").write_text(json.dumps(content))
+    words = ["-m", "deployment.variables", "--silences", "--file", str(tmp_path / "variables.json")]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(said)
+    assert [words for words in said if words not in done.stdout] == []

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployment.paths import ROOT
-from utils.push_secrets_to_github_repo import NAMES
+from utils.push_secrets_to_github_repo import ENVIRONMENT, NAMES
 
 TESTS, DEPLOY = (ROOT / ".github" / "workflows" / name for name in ("tests.yml", "deploy.yml"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -41,9 +41,10 @@ def test_a_workflow_runs_only_targets_that_exist(path: Path) -> None:
 def test_a_workflow_may_only_read_and_ends_by_itself(path: Path) -> None:
     """Fails when a workflow's code can write to the repository, or a stuck job runs for six hours."""
     workflow = load(path)
-    rights = workflow["permissions"]
-    assert rights.pop("id-token", "write") == "write"
-    assert rights == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        rights = dict(job.get("permissions", workflow["permissions"]))
+        assert rights.pop("id-token", "write") == "write"
+        assert rights == {"contents": "read"}
     assert all(int(job["timeout-minutes"]) <= 90 for job in workflow["jobs"].values())
 
 
@@ -113,4 +114,41 @@ def test_only_the_uploads_see_secrets() -> None:
     uploads = [step for step in steps if step.get("run", "").startswith("make upload-")]
     assert [step for step in uploads if step.pop("env") != secrets] == []
     assert "secrets" not in str(workflow), "beside the environment of an upload"
-    assert workflow["permissions"]["id-token"] == "write", "uploads without a static key need the identity"
+    assert workflow["permissions"] == {}
+    [job] = workflow["jobs"].values()
+    assert job["permissions"]["id-token"] == "write", "uploads without a static key need the identity"
+    assert job["environment"] == ENVIRONMENT, "the secrets are the environment's"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_named_by_their_commit(path: Path) -> None:
+    """Fails when the owner of an action, or who took over their account, can change what a workflow runs."""
+    used = re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))
+    assert used
+    for line in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_checkout_leaves_no_token_behind(path: Path) -> None:
+    """Fails when a package's build finds the workflow's token in .git/config."""
+    steps = [step for job in load(path)["jobs"].values() for step in job["steps"]]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts
+    assert all(step["with"]["persist-credentials"] == "false" for step in checkouts)
+
+
+def test_everything_that_is_pinned_is_updated() -> None:
+    """Fails when a pinned action, package or provider keeps its holes because nobody is told of a newer one."""
+    found = load(ROOT / ".github" / "dependabot.yml")["updates"]
+    covered = {(entry["package-ecosystem"], entry["directory"]) for entry in found}
+    assert covered == {
+        ("github-actions", "/"),
+        ("uv", "/"),
+        ("uv", "/infra/tests"),
+        ("gomod", "/infra/tests/tools"),
+        ("terraform", "/infra"),
+    }
+    for kind, directory in covered - {("github-actions", "/")}:
+        name = {"uv": "uv.lock", "gomod": "go.mod", "terraform": "versions.tf"}[kind]
+        assert (ROOT / directory.strip("/") / name).exists(), directory

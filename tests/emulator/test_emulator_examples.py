@@ -15,7 +15,7 @@ from emulator.client import Emulator
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("emulator", "examples", "Makefile", "pyproject.toml", "uv.lock")
+COPIED = ("emulator", "examples", "Makefile", "pyproject.toml", "uv.lock", "scripts/uv_requirements.txt")
 ENVIRONMENTS = (".venv", ".venv-airflow")
 NEVER_KEPT = ("AIRFLOW_", "LOCALCLOUD_", "GRPC_DEFAULT_SSL", "PYTHONPATH", "MAKE", "MFLAGS")
 
@@ -34,10 +34,12 @@ def clone(tmp_path: Path) -> Path:
         pytest.skip(f"{' and '.join(missing)} not installed; run: make setup setup-airflow")
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, tmp_path / name)
         os.utime(tmp_path / name, (0, 0))  # make finds the environments up to date, and leaves these shared ones alone
-    for name in ENVIRONMENTS:
-        (tmp_path / name).symlink_to(ROOT / name)
+    for name in (*ENVIRONMENTS, ".uv"):  # the last only where no uv is installed
+        if (ROOT / name).exists():
+            (tmp_path / name).symlink_to(ROOT / name)
     settings = tmp_path / "examples" / "cloud.yaml"
     text = settings.read_text()
     assert "port: 8443" in text

@@ -389,7 +389,7 @@ def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: 
             args=[f"s3a://{BUCKET}/input", f"s3a://{BUCKET}/output"],
             properties=ON_YARN,
         )
-        done = api.done(operation, deadline=120)
+        done = api.done(operation, deadline=400)
         log = api.emulator.log(job_id)
         assert not done.HasField("error"), log[-4000:]
         assert "partitions 2 token for" in log  # the cluster's own property
@@ -400,7 +400,7 @@ def test_a_pyspark_job_runs_on_spark_with_its_library_and_its_archive(tmp_path: 
         (bucket / "src" / "endless.py").write_text(ENDLESS_JOB)
         endless = {"main_python_file_uri": f"s3a://{BUCKET}/src/endless.py", "args": [f"s3a://{BUCKET}"]}
         job_id, _ = api.create_job(cluster.id, "endless", **endless)
-        assert wait_for((bucket / "worker").exists, 120), api.emulator.log(job_id)[-4000:]
+        assert wait_for((bucket / "worker").exists, 400), api.emulator.log(job_id)[-4000:]
         pids = [int((bucket / name).read_text()) for name in ("driver", "worker")]
         assert all(is_alive(pid) for pid in pids)
         api.delete_cluster(cluster.id)

@@ -42,9 +42,10 @@ def service(answer: Answer) -> Iterator[Service]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
-        do_GET = do_PUT = do_POST = _handle  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_POST = _handle  # noqa: N815
 
         def log_message(self, *arguments: object) -> None:
             pass

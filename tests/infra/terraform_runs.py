@@ -54,7 +54,7 @@ def terraform(*arguments: str, environment: Mapping[str, str] | None = None) -> 
         env={**mine, **configuration, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # five minutes were too few beside other work
     )
 
 

@@ -15,7 +15,7 @@ from deployment import bucket
 from emulator.client import Emulator, serving
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "python"
-BUCKET = f"{VARIABLES['bucket_prefix']}-output"
+BUCKET, WORK = (f"{VARIABLES['bucket_prefix']}-{purpose}" for purpose in ("output", "work"))
 LOG_GROUP, JOBS_SECRET = "e23contract0loggroup", "e6qcontract0jobssecret"  # the emulator has neither
 ZONE = {"defaults": "ru-central1-b", "changed": "ru-central1-d"}
 CHANGED = """
@@ -63,7 +63,7 @@ def contract(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     outcomes = state / "buckets" / BUCKET / "output_data" / "outcomes"
     command = [str(ROOT / "tests" / "dags" / "stub_job.sh"), str(state / "plan"), str(outcomes)]
     settings = {
-        "names": {"buckets": [BUCKET], "folder_id": VARIABLES["folder_id"]},
+        "names": {"buckets": [BUCKET, WORK], "folder_id": VARIABLES["folder_id"]},
         "timing": {"create_cluster": 0.3, "delete_cluster": 0.1},
         "jobs": {"runner": "stub", "stub": {"command": command}},
     }
@@ -131,7 +131,7 @@ def test_the_cluster_is_where_terraform_says_and_acts_as_whom_it_says(contract: 
     assert cluster["securityGroupIds"] == [outputs["security_group_ids"]["dataproc"]]
     assert cluster["serviceAccountId"] == outputs["service_account_ids"]["dataproc"]
     assert cluster["logGroupId"] == outputs["log_group_ids"]["dataproc"] == LOG_GROUP
-    assert cluster["bucket"] == outputs["bucket_names"]["output"]
+    assert cluster["bucket"] == outputs["bucket_names"]["work"]
 
 
 def test_the_cluster_is_labelled_as_the_project(contract: Contract) -> None:

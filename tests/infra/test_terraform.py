@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from terraform_runs import (
     PASSWORD,
     ROOT,
@@ -225,7 +226,7 @@ def test_no_secret_is_in_the_state(tests: TerraformReport) -> None:
 def test_buckets_are_private_versioned_and_encrypted(tests: TerraformReport, applied: Run) -> None:
     """Fails when card data can be read by anybody, or is lost by one wrong upload."""
     planned = tests.runs["defaults/plan"].of("yandex_storage_bucket")  # once applied, the mock has made an acl up
-    assert len(planned) == 4
+    assert len(planned) == 5
     assert {bucket.values.get("acl") for bucket in planned} <= {None, "private"}
     keys = {key.values["id"] for key in applied.of("yandex_kms_symmetric_key")}
     used = set()
@@ -242,7 +243,131 @@ def test_buckets_are_private_versioned_and_encrypted(tests: TerraformReport, app
         assert values["force_destroy"] is False
         used.add(rule["kms_master_key_id"])
     assert used == keys
-    assert len(used) == 4
+    assert len(used) == 5
+
+
+def test_what_a_job_wrote_cannot_be_deleted_by_it(applied: Run) -> None:
+    """Fails when a taken-over job can delete decisions and reports, or only read what it must decrypt and encrypt."""
+    job = f"serviceAccount:{applied.one('module.dataproc.yandex_iam_service_account.this').values['id']}"
+    roles = {
+        binding.values["bucket"].removeprefix("acme-fraud-"): binding.values["role"]
+        for binding in applied.of("yandex_storage_bucket_iam_binding")
+        if job in binding.values["members"]
+    }
+    assert roles == {
+        "code": "storage.viewer",
+        "input": "storage.viewer",
+        "output": "storage.uploader",
+        "work": "storage.editor",
+    }
+    assert applied.outputs["variables"]["fraud_detection"]["bucket"] == "acme-fraud-work", "staging copies go there"
+
+
+def test_readers_may_only_decrypt(applied: Run) -> None:
+    """Fails when an account that reads a bucket may also encrypt with its key, as nobody needs to read."""
+    keys = {key.values["id"]: key.values["name"] for key in applied.of("yandex_kms_symmetric_key")}
+    readers = {
+        (keys[grant.values["symmetric_key_id"]].removeprefix("fraud-detection-"), grant.values["member"])
+        for grant in applied.of("yandex_kms_symmetric_key_iam_member")
+        if grant.values["role"] == "kms.keys.decrypter"
+    }
+    viewers = {
+        (binding.values["bucket"].removeprefix("acme-fraud-"), member)
+        for binding in applied.of("yandex_storage_bucket_iam_binding")
+        if binding.values["role"] == "storage.viewer"
+        for member in binding.values["members"]
+    }
+    assert readers == viewers
+    assert len(readers) == 5
+
+
+def _expiry(run: Run) -> dict[str, int]:
+    """Days until replaced versions expire, by bucket."""
+    rules = {
+        bucket.values["bucket"].removeprefix("acme-fraud-"): bucket.values["lifecycle_rule"]
+        for bucket in run.of("yandex_storage_bucket")
+    }
+    return {
+        name: int(rule["noncurrent_version_expiration"][0]["days"])
+        for name, found in rules.items()
+        for rule in found
+        if rule["id"] == "old-versions"
+    }
+
+
+def test_staging_copies_expire_in_a_day_and_decisions_are_kept(tests: TerraformReport, applied: Run) -> None:
+    """Fails when each run leaves 147 MB of paid copies for a month, or a replaced decision is lost."""
+    assert _expiry(applied) == {"code": 30, "input": 30, "output": 365, "work": 1, "mlflow": 30}
+    expired = [
+        (bucket.name, bucket.values["bucket"], rule["filter"])
+        for bucket in applied.of("yandex_storage_bucket")
+        for rule in bucket.values["lifecycle_rule"]
+        if rule["id"] == "job-logs"
+    ]
+    assert [bucket for _, bucket, _ in expired] == ["acme-fraud-work"]
+    locks = {
+        bucket.values["bucket"]: bucket.values["object_lock_configuration"]
+        for bucket in tests.runs["variants/locked"].of("yandex_storage_bucket")
+        if bucket.values["object_lock_configuration"]
+    }
+    assert list(locks) == ["acme-fraud-output"]
+    assert locks["acme-fraud-output"][0]["rule"][0]["default_retention"][0]["days"] == 90
+
+
+def test_who_opens_mlflow_cannot_administer_its_machine(tests: TerraformReport) -> None:
+    """Fails when the key of everybody who looks at MLflow opens a shell with sudo on its machine."""
+    run = tests.runs["variants/bastion"]
+    users = {}
+    for name in ("this", "bastion[0]"):
+        machine = run.one(f"module.mlflow_server.yandex_compute_instance.{name}")
+        for user in yaml.safe_load(machine.values["metadata"]["user-data"])["users"]:
+            users[user["name"]] = user.get("ssh_authorized_keys", [])
+    assert users == {
+        "mlflow": [],
+        "admin": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIanother admin@desk"],
+        "tunnel": [
+            'restrict,port-forwarding,permitopen="10.130.0.10:5000" '
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIexample me@desk"
+        ],
+        "jump": [
+            'restrict,port-forwarding,permitopen="10.130.0.10:22" '
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIanother admin@desk"
+        ],
+    }
+
+
+def test_a_newer_image_replaces_the_bastion_and_not_mlflows_machine() -> None:
+    """Fails when the only public machine keeps the image of its first day, or MLflow is replaced unasked."""
+    text = (ROOT / "infra" / "modules" / "mlflow-server" / "bastion.tf").read_text()
+    assert "ignore_changes" not in text
+    main = (ROOT / "infra" / "modules" / "mlflow-server" / "main.tf").read_text()
+    assert "ignore_changes       = [boot_disk[0].initialize_params[0].image_id]" in main
+
+
+def test_github_acts_as_the_deployer_from_one_environment_alone(tests: TerraformReport, applied: Run) -> None:
+    """Fails when a pull request's workflow, or another repository, can upload code as the deployer."""
+    run = tests.runs["variants/github"]
+    [federation] = run.of("yandex_iam_workload_identity_oidc_federation")
+    [credential] = run.of("yandex_iam_workload_identity_federated_credential")
+    assert federation.values["audiences"] == ["https://github.com/acme"]
+    assert credential.values["external_subject_id"] == "repo:acme/fraud:environment:production"
+    assert credential.values["federation_id"] == federation.values["id"]
+    assert credential.values["service_account_id"] == run.outputs["service_account_ids"]["deployer"]
+    assert applied.of("yandex_iam_workload_identity_oidc_federation") == []
+
+
+def test_the_stated_range_of_the_provider_is_the_tested_one() -> None:
+    """Fails when an untested provider may change a real cloud."""
+    tested = re.search(
+        r"terraform-provider-yandex v(\d+\.\d+)", (ROOT / "infra" / "tests" / "tools" / "go.mod").read_text()
+    )
+    assert tested
+    stated = {
+        match
+        for path in (ROOT / "infra").glob("**/versions.tf")
+        for match in re.findall(r'(?<!required_)version = "([^"]+)"', path.read_text())
+    }
+    assert stated == {f"~> {tested[1]}.0"}
 
 
 def test_protection_is_on_unless_it_is_switched_off(tests: TerraformReport) -> None:
@@ -393,5 +518,6 @@ def test_managed_airflow_gets_the_providers_that_the_dags_are_tested_with(applie
     packages = set(cluster.values["pip_packages"])
     assert packages <= locked
     assert {name.split("==")[0] for name in packages} == {
-        f"apache-airflow-providers-{name}" for name in ("common-compat", "slack", "yandex")
+        *(f"apache-airflow-providers-{name}" for name in ("common-compat", "slack", "yandex")),
+        "yandexcloud",  # the provider states a range, and an apply of next year would take another one
     }

@@ -445,6 +445,14 @@ def test_what_is_older_than_keep_days_goes_and_nothing_else(stack: Stack, monkey
     assert json.loads((stack.run / "emulator.json").read_text())["retention"] == {"days": stack.keep_days}
 
 
+def test_the_stack_s_accounts_have_the_roles_of_the_cloud_and_no_more() -> None:
+    """Fails when a run works on one machine because its accounts may do more than in the cloud."""
+    granted = {(grant["account"], grant["role"]) for grant in components.GRANTS}
+    table = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(\w+)` \| `([\w.-]+)` \|", table, flags=re.MULTILINE))
+    assert granted <= documented
+
+
 def test_a_failed_clean_up_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when Airflow's tables grow while the log says that old rows were deleted."""
     monkeypatch.setattr(airflow, "program", lambda: "/bin/false")

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.registry import NAME, T0, T1, World, artifact, world
+from fakes.registry import NAME, T0, T1, World, artifact, model, world
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry import load_champion
 from fraud_detection.schema import Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -66,3 +67,38 @@ def test_a_rollback_leaves_a_champion_that_cannot_be_loaded(served: World) -> No
     champion = served.registry.champion()
     assert champion is not None
     assert champion.version == 1
+
+
+def test_a_consumer_gets_the_champion_and_runs_nothing_that_the_registry_names(
+    tmp_path: Path, _empty: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when whoever can write a model's files chooses what runs in the process that scores payments."""
+    here = world(tmp_path, _empty)
+    here.record(Outcome.PROMOTED, T0, seed=0)
+    (tmp_path / "named_by_the_registry.py").write_text("raise SystemExit('the code of the registry has run')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    description = artifact(here, 1, "MLmodel")
+    description.write_text(description.read_text().replace("mlflow.xgboost", "named_by_the_registry"))
+    champion = load_champion(here.tracking_uri, NAME)
+    assert (champion.version, champion.as_of) == (1, T0)
+    assert champion.model.to_bytes() == model(0).to_bytes()
+    import mlflow
+
+    with pytest.raises(SystemExit, match="the code of the registry has run"):
+        mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+
+
+def test_a_consumer_gets_no_model_whose_file_was_changed(tmp_path: Path, _empty: World) -> None:
+    """Fails when a model that was put into the bucket afterwards scores payments."""
+    here = world(tmp_path, _empty)
+    here.record(Outcome.PROMOTED, T0, seed=0)
+    artifact(here, 1, "model.ubj").write_bytes(model(1).to_bytes())
+    with pytest.raises(FraudDetectionError, match="corrupted: found"):
+        load_champion(here.tracking_uri, NAME)
+
+
+def test_a_consumer_learns_that_nothing_serves(tmp_path: Path, _empty: World) -> None:
+    """Fails when a consumer ends in a stack trace, or takes some other version, where no champion is in service."""
+    here = world(tmp_path, _empty)
+    with pytest.raises(FraudDetectionError, match="expected the alias champion"):
+        load_champion(here.tracking_uri, NAME)

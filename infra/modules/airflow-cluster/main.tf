@@ -61,6 +61,13 @@ resource "yandex_vpc_security_group" "this" {
     port           = 443
     v4_cidr_blocks = ["0.0.0.0/0"]
   }
+
+  egress {
+    description    = "MLflow: whether it answers, before a cluster is created"
+    protocol       = "TCP"
+    port           = var.mlflow_port
+    v4_cidr_blocks = [var.mlflow_cidr]
+  }
 }
 
 resource "yandex_airflow_cluster" "this" {

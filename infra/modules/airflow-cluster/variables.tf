@@ -33,6 +33,16 @@ variable "dataproc_service_account_id" {
   description = "The account that Airflow may give to Data Proc clusters."
 }
 
+variable "mlflow_cidr" {
+  type        = string
+  description = "MLflow's address."
+}
+
+variable "mlflow_port" {
+  type        = number
+  description = "MLflow's port."
+}
+
 variable "lockbox_secret_ids" {
   type        = set(string)
   description = "Secrets that Airflow may read as connections and variables."

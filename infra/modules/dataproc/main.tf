@@ -7,10 +7,7 @@ resource "yandex_iam_service_account" "this" {
 }
 
 resource "yandex_resourcemanager_folder_iam_member" "this" {
-  for_each = toset(concat(
-    ["dataproc.agent", "logging.writer"],
-    var.autoscaling ? ["dataproc.provisioner"] : [],
-  ))
+  for_each = toset(["dataproc.agent", "dataproc.provisioner", "logging.writer"])
 
   folder_id = var.folder_id
   role      = each.key

@@ -28,11 +28,6 @@ variable "mlflow_port" {
   description = "MLflow's port."
 }
 
-variable "autoscaling" {
-  type        = bool
-  description = "Whether the clusters scale automatically, as those with preemptible nodes do."
-}
-
 variable "log_retention" {
   type        = string
   description = "Retention of the logs, such as 72h."

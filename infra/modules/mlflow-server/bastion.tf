@@ -1,6 +1,12 @@
 # Optional access for people: SSH tunnels to MLflow, and nothing else.
 locals {
   bastions = length(var.bastion.cidrs) > 0 ? 1 : 0
+
+  # Whoever may open MLflow reaches its port alone; SSH of its machine takes the administrator's key.
+  tunnels = merge(
+    var.bastion.ssh_public_key == null ? {} : { tunnel = { key = var.bastion.ssh_public_key, port = var.port } },
+    var.bastion.admin_ssh_public_key == null ? {} : { jump = { key = var.bastion.admin_ssh_public_key, port = 22 } },
+  )
 }
 
 resource "yandex_vpc_security_group" "bastion" {
@@ -72,15 +78,13 @@ resource "yandex_compute_instance" "bastion" {
     serial-port-enable = "0"
     user-data = join("\n", ["#cloud-config", yamlencode({
       ssh_pwauth = false
-      users = [{
-        name                = "tunnel"
+      users = [for name, tunnel in local.tunnels : {
+        name                = name
         shell               = "/usr/sbin/nologin"
-        ssh_authorized_keys = [var.bastion.ssh_public_key]
+        ssh_authorized_keys = ["restrict,port-forwarding,permitopen=\"${var.address}:${tunnel.port}\" ${tunnel.key}"]
       }]
     })])
   }
 
-  lifecycle {
-    ignore_changes = [boot_disk[0].initialize_params[0].image_id]
-  }
+  # It reaches no package server, so it cannot be patched: a newer image of the family replaces it at the next apply.
 }

@@ -98,7 +98,9 @@ resource "yandex_lockbox_secret_iam_member" "server" {
 }
 
 resource "yandex_lockbox_secret_iam_member" "job" {
+  for_each = var.clients
+
   secret_id = local.secret_ids["job"]
   role      = "lockbox.payloadViewer"
-  member    = "serviceAccount:${var.client_service_account_id}"
+  member    = "serviceAccount:${each.value.service_account_id}"
 }

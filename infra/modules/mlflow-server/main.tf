@@ -33,12 +33,12 @@ locals {
     "/etc/systemd/system/mlflow-accounts.service" = { mode = "0644", content = file("${path.module}/files/mlflow-accounts.service") }
   }
 
-  people = var.bastion.ssh_public_key == null ? [] : [{
+  people = var.bastion.admin_ssh_public_key == null ? [] : [{
     name                = "admin"
     groups              = ["sudo"]
     shell               = "/bin/bash"
     sudo                = "ALL=(ALL) NOPASSWD:ALL"
-    ssh_authorized_keys = [var.bastion.ssh_public_key]
+    ssh_authorized_keys = [var.bastion.admin_ssh_public_key]
   }]
 
   cloud_init = join("\n", ["#cloud-config", yamlencode({
@@ -79,11 +79,15 @@ resource "yandex_vpc_security_group" "this" {
   description = "MLflow's machine"
   labels      = var.labels
 
-  ingress {
-    description       = "The retraining job"
-    protocol          = "TCP"
-    port              = var.port
-    security_group_id = var.client_security_group_id
+  dynamic "ingress" {
+    for_each = var.clients
+
+    content {
+      description       = "As the user job: ${ingress.key}"
+      protocol          = "TCP"
+      port              = var.port
+      security_group_id = ingress.value.security_group_id
+    }
   }
 
   dynamic "ingress" {

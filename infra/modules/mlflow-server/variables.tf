@@ -58,14 +58,9 @@ variable "bucket" {
   description = "Bucket of the artifacts."
 }
 
-variable "client_security_group_id" {
-  type        = string
-  description = "Security group whose machines may connect to MLflow: Data Proc's."
-}
-
-variable "client_service_account_id" {
-  type        = string
-  description = "Account that may read the job's password: Data Proc's."
+variable "clients" {
+  type        = map(object({ security_group_id = string, service_account_id = string }))
+  description = "Who connects to MLflow as its user job: security group and account, which may read the job's password."
 }
 
 variable "ui_cidrs" {
@@ -76,8 +71,9 @@ variable "ui_cidrs" {
 variable "bastion" {
   description = "Machine for SSH tunnels to MLflow; none if `cidrs` is empty."
   type = object({
-    cidrs          = list(string)
-    ssh_public_key = string
+    cidrs                = list(string)
+    ssh_public_key       = string
+    admin_ssh_public_key = string
   })
 }
 

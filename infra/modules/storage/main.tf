@@ -4,9 +4,16 @@ locals {
   buckets = {
     code   = "DAGs (dags/) and the job (code/)"
     input  = "Transactions (input_data/)"
-    output = "Decisions, reports, scores (output_data/), and logs of the jobs (dataproc/)"
+    output = "Decisions, reports, outcomes (output_data/): added to, never deleted from"
+    work   = "Data Proc's staging copies and logs (dataproc/), and whatever else a job may delete"
     mlflow = "MLflow's artifacts (artifacts/)"
   }
+
+  # Staging copies are 147 MB a run; decisions are small, and what replaced them is evidence.
+  old_versions_days = { for bucket in keys(local.buckets) : bucket => lookup({
+    work   = 1
+    output = var.old_output_versions_days
+  }, bucket, var.old_versions_days) }
 
   # The deployer writes the first two, and reads the results.
   readers = { for bucket in keys(local.buckets) : bucket => merge(
@@ -18,14 +25,22 @@ locals {
     contains(["code", "input"], bucket) ? { deployer = yandex_iam_service_account.deployer.id } : {},
   ) }
 
-  # Access to an encrypted bucket also needs its key.
-  key_users = merge([for bucket in keys(local.buckets) : {
-    for user, id in merge(local.readers[bucket], local.writers[bucket]) : "${bucket}/${user}" => { bucket = bucket, id = id }
-  }]...)
+  # Access to an encrypted bucket also needs its key: to read it, only the right to decrypt.
+  key_users = merge([for bucket in keys(local.buckets) : merge(
+    { for user, id in local.readers[bucket] : "${bucket}/${user}" => {
+      bucket = bucket, id = id, role = "kms.keys.decrypter"
+    } },
+    { for user, id in merge(local.writers[bucket], lookup(var.adders, bucket, {})) : "${bucket}/${user}" => {
+      bucket = bucket, id = id, role = "kms.keys.encrypterDecrypter"
+    } },
+  )]...)
 
   bucket_roles = merge(
     { for bucket, users in local.readers : "${bucket}/storage.viewer" => {
       bucket = bucket, role = "storage.viewer", users = users
+    } if length(users) > 0 },
+    { for bucket, users in var.adders : "${bucket}/storage.uploader" => {
+      bucket = bucket, role = "storage.uploader", users = users
     } if length(users) > 0 },
     { for bucket, users in local.writers : "${bucket}/storage.editor" => {
       bucket = bucket, role = "storage.editor", users = users
@@ -65,6 +80,21 @@ resource "yandex_storage_bucket" "this" {
     enabled = true
   }
 
+  dynamic "object_lock_configuration" {
+    for_each = each.key == "output" && var.lock_days > 0 ? [var.lock_days] : []
+
+    content {
+      object_lock_enabled = "Enabled"
+
+      rule {
+        default_retention {
+          mode = "GOVERNANCE"
+          days = object_lock_configuration.value
+        }
+      }
+    }
+  }
+
   server_side_encryption_configuration {
     rule {
       apply_server_side_encryption_by_default {
@@ -80,12 +110,12 @@ resource "yandex_storage_bucket" "this" {
     abort_incomplete_multipart_upload_days = 7
 
     noncurrent_version_expiration {
-      days = var.old_versions_days
+      days = local.old_versions_days[each.key]
     }
   }
 
   dynamic "lifecycle_rule" {
-    for_each = each.key == "output" ? [1] : []
+    for_each = each.key == "work" ? [1] : []
 
     content {
       id      = "job-logs"
@@ -114,7 +144,7 @@ resource "yandex_kms_symmetric_key_iam_member" "this" {
   for_each = local.key_users
 
   symmetric_key_id = yandex_kms_symmetric_key.bucket[each.value.bucket].id
-  role             = "kms.keys.encrypterDecrypter"
+  role             = each.value.role
   member           = "serviceAccount:${each.value.id}"
 }
 

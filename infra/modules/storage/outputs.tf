@@ -1,6 +1,6 @@
 # A resource that uses a bucket's name is created after its grants, and destroyed before them.
 output "bucket_names" {
-  description = "Bucket by purpose: code, input, output, mlflow."
+  description = "Bucket by purpose: code, input, output, work, mlflow."
   value       = { for purpose, bucket in yandex_storage_bucket.this : purpose => bucket.bucket }
   depends_on  = [yandex_storage_bucket_iam_binding.this, yandex_kms_symmetric_key_iam_member.this]
 }

@@ -20,17 +20,37 @@ variable "bucket_prefix" {
 
 variable "readers" {
   type        = map(map(string))
-  description = "Readers by bucket (code, input, output, mlflow): name to service account id."
+  description = "Readers by bucket (code, input, output, work, mlflow): name to service account id."
+}
+
+variable "adders" {
+  type        = map(map(string))
+  description = "Who may read, add and replace, but not delete, by bucket: name to service account id."
 }
 
 variable "writers" {
   type        = map(map(string))
-  description = "Writers, who may also delete, by bucket (code, input, output, mlflow): name to service account id."
+  description = "Writers, who may also delete, by bucket (code, input, output, work, mlflow): name to service account id."
+}
+
+variable "github" {
+  description = "The repository, OWNER/NAME, and the environment whose workflow may upload; null for none."
+  type        = object({ repository = string, environment = string })
 }
 
 variable "old_versions_days" {
   type        = number
   description = "Days until an overwritten or deleted version of an object is removed."
+}
+
+variable "old_output_versions_days" {
+  type        = number
+  description = "The same for the bucket of decisions, where a replaced version is evidence."
+}
+
+variable "lock_days" {
+  type        = number
+  description = "Days for which no version in the bucket of decisions can be deleted (object lock); 0 for no lock."
 }
 
 variable "output_days" {

@@ -5,7 +5,9 @@ from datetime import datetime
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.model.model import Model
+from fraud_detection.registry.aliases import service
 from fraud_detection.registry.artifacts import ModelVersionTags, load_model
+from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.schema import CandidateKey, Span
 
@@ -37,10 +39,8 @@ def load_version(context: Context, version: int, serving: int | None) -> Champio
         FraudDetectionError: its file or its tags are missing or broken.
     """
     connection, name, commands = context.connection, context.name, context.commands
-    found = connection.client.get_model_version(name, str(version))
     try:
-        tags = ModelVersionTags.from_tags(found.tags)
-        model = load_model(connection, name, version, tags.sha256)
+        return _loaded(connection, name, version)
     except ServiceUnavailableError:
         raise
     except FraudDetectionError as error:
@@ -49,6 +49,34 @@ def load_version(context: Context, version: int, serving: int | None) -> Champio
             f"version {version} of {name} in MLflow at {connection.shown_uri} cannot be loaded: {error}; restore its"
             f" artifacts, or put another version into service: {commands.rollback()}{without_another}"
         ) from error
+
+
+def load_champion(tracking_uri: str, name: str) -> Champion:
+    """The model in service, for whoever scores with it.
+
+    Its file is XGBoost's own, and is checked against the version's digest. Unlike `mlflow.pyfunc.load_model`, nothing
+    that the registry names is imported or run.
+
+    Raises:
+        SettingsError: the address is not one of an MLflow service.
+        FraudDetectionError: no version is in service, or its file is missing or changed.
+        ServiceUnavailableError: MLflow does not answer.
+    """
+    connection = Connection(tracking_uri, name)
+    with connection.translate_errors():
+        version = service(connection, name).champion
+        if version is None:
+            raise FraudDetectionError(
+                f"no version of {name} in MLflow at {connection.shown_uri} is in service; expected the alias champion;"
+                " next: fraud-detection decisions, which says why"
+            )
+        return _loaded(connection, name, version)
+
+
+def _loaded(connection: Connection, name: str, version: int) -> Champion:
+    found = connection.client.get_model_version(name, str(version))
+    tags = ModelVersionTags.from_tags(found.tags)
+    model = load_model(connection, name, version, tags.sha256)
     winner = None
     if tags.refit_of is not None and tags.recipe is not None:
         winner = CandidateKey(tags.refit_of, tags.recipe)

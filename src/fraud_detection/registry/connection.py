@@ -36,6 +36,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # A response that names another address gets no second request, which could carry password and content.
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
     "PGCONNECT_TIMEOUT": "20",  # of a PostgreSQL that MLflow reads directly; libpq would wait for ever
 }
 """What MLflow reads from the environment; a variable that is already set stays."""

@@ -19,6 +19,9 @@ from fraud_detection.yandex.iam import DEFAULT_ADDRESS, IamTokens, NoMetadataErr
 
 DEFAULT_ENDPOINT = "https://storage.yandexcloud.net"
 DEFAULT_REGION = "ru-central1"
+_TRUSTED = (DEFAULT_ENDPOINT, "https://storage.yandexcloud.kz")
+"""Storages that get a token. Other hosts of these domains, such as API gateways, run code of any customer."""
+
 _TOKEN_HEADER = "X-YaCloud-SubjectToken"  # noqa: S105  # a name
 _VARIABLES = ("AWS_", "YC_METADATA_ADDR")
 _REFUSED = frozenset({"401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
@@ -210,8 +213,7 @@ def _tokens() -> IamTokens | None:
     A storage of somebody else is given no token of Yandex Cloud, unless YC_METADATA_ADDR says that it may have it.
     """
     address = os.environ.get("YC_METADATA_ADDR")
-    host = urlsplit(endpoint()).hostname or ""
-    if not address and not host.endswith((".yandexcloud.net", ".yandexcloud.kz")):
+    if not address and endpoint().rstrip("/") not in _TRUSTED:
         return None
     tokens = IamTokens(address or DEFAULT_ADDRESS)
     try:

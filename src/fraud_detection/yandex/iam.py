@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from fraud_detection.errors import ServiceUnavailableError
+from fraud_detection.yandex.http import opener
 
 DEFAULT_ADDRESS = "169.254.169.254"
 _PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
@@ -85,8 +86,8 @@ class IamTokens:
     def _request(self) -> _Token:
         request = urllib.request.Request(self._url, headers={"Metadata-Flavor": "Google"})  # noqa: S310  # http
         asked = time.monotonic()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-        with opener.open(request, timeout=_TIMEOUT) as answer:
+        direct = urllib.request.ProxyHandler({})  # never through a proxy
+        with opener(direct).open(request, timeout=_TIMEOUT) as answer:
             found = json.load(answer)
         lifetime = float(found["expires_in"])
         margin = min(_MARGIN, lifetime / 2)

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.proxies import exempt_loopback
+from fraud_detection.yandex.http import opener
 from fraud_detection.yandex.iam import DEFAULT_ADDRESS, IamTokens, NoMetadataError
 
 SECRET_ID = "MLFLOW_LOCKBOX_SECRET_ID"  # noqa: S105  # a name
@@ -52,13 +53,17 @@ def _entries(secret_id: str) -> dict[str, str]:
     url = f"{endpoint}/lockbox/v1/secrets/{secret_id}/payload"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_iam_token()}"})  # noqa: S310  # http(s)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  # http(s)
+        with opener().open(request, timeout=_TIMEOUT) as answer:
             payload = json.load(answer)
             return {entry["key"]: entry.get("textValue", "") for entry in payload.get("entries", [])}
     except urllib.error.HTTPError as error:
         failure = f"Lockbox secret {secret_id} cannot be read: {endpoint} answers {error.code} {error.reason}"
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == HTTPStatus.TOO_MANY_REQUESTS:
             raise ServiceUnavailableError(f"{failure}; run this again") from None
+        if error.code < HTTPStatus.BAD_REQUEST:
+            raise FraudDetectionError(
+                f"{failure}, a redirect, which is not followed with a token; check YC_LOCKBOX_ENDPOINT"
+            ) from None
         raise FraudDetectionError(
             f"{failure}; the machine's service account needs the role lockbox.payloadViewer on it"
         ) from None

@@ -15,8 +15,18 @@ from typing import Any
 from urllib.parse import quote
 
 _TIMEOUT = 30.0
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would repeat a redirected request with its token, whatever host the response names."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none: the response is raised as an HTTPError."""
+
+
+DIRECT = urllib.request.build_opener(_RefuseRedirects, urllib.request.ProxyHandler({}))
 """For this machine and its metadata, of which a proxy knows nothing."""
+_OUTSIDE = urllib.request.build_opener(_RefuseRedirects)
 
 _TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105  (a path, not a token)
 
@@ -32,7 +42,7 @@ def secret(settings: dict[str, Any], name: str) -> dict[str, str]:
     metadata = f"{settings['metadata_endpoint']}{_TOKEN_PATH}"
     token = _get(metadata, {"Metadata-Flavor": "Google"}, DIRECT)["access_token"]
     address = f"{settings['lockbox_endpoint']}/lockbox/v1/secrets/{settings['secret_ids'][name]}/payload"
-    payload = _get(address, {"Authorization": f"Bearer {token}"})
+    payload = _get(address, {"Authorization": f"Bearer {token}"}, _OUTSIDE)
     return {entry["key"]: entry["textValue"] for entry in payload["entries"]}
 
 
@@ -48,9 +58,9 @@ def password(settings: dict[str, Any], name: str) -> str:
     return found[0]
 
 
-def _get(address: str, headers: dict[str, str], opener: urllib.request.OpenerDirector | None = None) -> dict[str, Any]:
+def _get(address: str, headers: dict[str, str], opener: urllib.request.OpenerDirector) -> dict[str, Any]:
     request = urllib.request.Request(address, headers=headers)  # noqa: S310  (the cloud's own addresses)
-    with (opener or urllib.request.build_opener()).open(request, timeout=_TIMEOUT) as answer:
+    with opener.open(request, timeout=_TIMEOUT) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
 

@@ -1,0 +1,115 @@
+"""The stages of the rehearsal, in order, and the line that each prints."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rehearsal.cloud import RehearsalError, RehearsedCloud
+from rehearsal.project import Project
+from rehearsal.terraform import Terraform
+
+
+@dataclass
+class Rehearsal:
+    """What the stages share: the cloud, Terraform, and what earlier stages found out."""
+
+    cloud: RehearsedCloud
+    terraform: Terraform
+    before: Mapping[str, list[str]]
+    """What was in the cloud at the start."""
+    found_project: Project | None = None
+    """Where `make` is run; the stages of Terraform alone need none."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """Terraform's outputs after the last apply."""
+    changed: dict[str, Any] = field(default_factory=dict)
+    """Variables that a stage has changed."""
+
+    @property
+    def project(self) -> Project:
+        if self.found_project is None:
+            raise RehearsalError("this stage runs make; found: no copy of the repository; expected: project_in(…)")
+        return self.found_project
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way to the cloud. `run` returns what it found, for its line, or raises RehearsalError."""
+
+    name: str
+    run: Callable[[Rehearsal], str]
+
+
+def preflight(rehearsal: Rehearsal) -> str:
+    """Ask what an apply needs, as an operator does before it."""
+    return _last_line(rehearsal.project.make("preflight"))
+
+
+def write_settings(rehearsal: Rehearsal) -> str:
+    """Terraform's outputs → .env and variables.json."""
+    return ", ".join(rehearsal.project.make("env").splitlines())
+
+
+def apply(rehearsal: Rehearsal) -> str:
+    """Make everything of infra/."""
+    rehearsal.outputs = rehearsal.terraform.apply(**rehearsal.changed)
+    return f"{len(rehearsal.terraform.addresses())} resources"
+
+
+def plan_is_empty(rehearsal: Rehearsal) -> str:
+    """Plan again: the cloud is what the configuration says."""
+    if pending := rehearsal.terraform.pending(**rehearsal.changed):
+        raise RehearsalError(f"the plan after an apply is not empty; found: {', '.join(pending)}; expected: no changes")
+    return "no changes"
+
+
+def applied_with(**changed: object) -> Callable[[Rehearsal], str]:
+    """Apply with these variables changed, and plan again."""
+
+    def run(rehearsal: Rehearsal) -> str:
+        rehearsal.changed.update(changed)
+        found = apply(rehearsal)
+        return f"{found}, {plan_is_empty(rehearsal)}"
+
+    return run
+
+
+def destroy(rehearsal: Rehearsal) -> str:
+    """Delete everything of infra/."""
+    rehearsal.terraform.destroy(**rehearsal.changed)
+    return "done"
+
+
+def nothing_is_left(rehearsal: Rehearsal) -> str:
+    """Compare the cloud with what it was before the first apply."""
+    if left := rehearsal.cloud.leftovers(rehearsal.before):
+        raise RehearsalError(f"destroy left resources; found: {', '.join(left)}; expected: none")
+    return "no resource, no bucket"
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+STAGES = (
+    Stage("make preflight", preflight),
+    Stage("terraform apply", apply),
+    Stage("terraform plan", plan_is_empty),
+    Stage("make env", write_settings),
+    Stage("protection off", applied_with(deletion_protection=False)),
+    Stage("terraform destroy", destroy),
+    Stage("nothing left", nothing_is_left),
+)
+"""What `make rehearse` runs. A further stage goes between the plan and the protection."""
+
+
+def run(stages: Iterable[Stage], rehearsal: Rehearsal, report: Callable[[str], None]) -> None:
+    """Run stages in order; each reports a line with its seconds. The first that fails ends the rehearsal."""
+    for stage in stages:
+        begun = time.monotonic()
+        try:
+            found = stage.run(rehearsal)
+        except RehearsalError:
+            report(f"{stage.name:20} {time.monotonic() - begun:6.1f} s  FAILED")
+            raise
+        report(f"{stage.name:20} {time.monotonic() - begun:6.1f} s  {found}")
