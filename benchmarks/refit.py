@@ -2,9 +2,10 @@
 
     python -m benchmarks.refit
 
-Quiet simulated worlds as in benchmarks/end_to_end.py. At several as-of times the
-library trains the winner of a candidate opened two weeks before, and its refit: a sound one, and one for each fault of
-the young rows that no hold-out has judged. The table has each measure's least, median and largest value.
+Simulated worlds as in benchmarks/end_to_end.py, quiet ones and some whose fraud has changed, with the settings as
+shipped. At several as-of times the library trains a candidate opened two weeks before, which has won, and its refit: a
+sound one, and one for each fault of the young rows that no hold-out has judged. The tables have each measure's least,
+median and largest value.
 """
 
 import argparse
@@ -27,21 +28,17 @@ from fraud_detection.model.model import Model
 from fraud_detection.sampling import labelled, naive, training_rows, within
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine, session
-from fraud_detection.time_windows import candidate_spans, matured_until, refit_spans
+from fraud_detection.time_windows import LOOK_BACK_DAYS, candidate_spans, matured_until, refit_spans
 from fraud_detection.transactions.reader import read_transactions
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
 from fraud_simulation.fraud import World
 
-FIRST_DAY = date(2026, 1, 20)
 FIRST, STEP = datetime(2026, 4, 4, tzinfo=UTC), timedelta(days=4)
-SETTINGS = Settings.model_validate(
-    {
-        "data": {"columns": {"label_available_at": "label_available_at"}},
-        "windows": {"training_window_days": 28},
-    }
-)
-WORLDS = {"Quiet worlds": date.max}
+OPENED_BEFORE = timedelta(days=14)
+SETTINGS = Settings.model_validate({"data": {"columns": {"label_available_at": "label_available_at"}}})
+WORLDS = {"Quiet worlds": date.max, "Worlds that changed": (FIRST - timedelta(days=24)).date()}
+"""When the fraud changes; ten days after a change of its world the first winner was opened."""
 TOP_CARDS = 100
 Scores = NDArray[np.float64]
 Change = Callable[[pd.DataFrame, datetime, np.random.Generator], pd.DataFrame]
@@ -98,11 +95,12 @@ def measured(change: date, times: int, seed: int) -> Iterator[tuple[str, Agreeme
     """Each case at each as-of time."""
     world = World(seed, TRANSACTIONS_PER_DAY, tuple(more_frauds(regime) for regime in regimes(change)))
     last = FIRST + (times - 1) * STEP
+    start = candidate_spans(FIRST - OPENED_BEFORE, SETTINGS.windows).training_start
+    first_day = (start - timedelta(days=LOOK_BACK_DAYS)).date()
     with tempfile.TemporaryDirectory() as name, session(Engine.SAIL) as spark:
-        for _ in write_days(world, Path(name), FIRST_DAY, (last.date() - FIRST_DAY).days):
+        for _ in write_days(world, Path(name), first_day, (last.date() - first_day).days):
             pass
         transactions = read_transactions(spark, SETTINGS.data, name, last + STEP, last)
-        start = candidate_spans(FIRST - timedelta(days=14), SETTINGS.windows).training_start
         features = with_features(transactions.table, SETTINGS, start, last).toPandas()
     random = np.random.default_rng(seed)
     for number in range(times):
@@ -112,7 +110,7 @@ def measured(change: date, times: int, seed: int) -> Iterator[tuple[str, Agreeme
 def _agreements(
     features: pd.DataFrame, as_of: datetime, random: np.random.Generator
 ) -> Iterator[tuple[str, Agreement]]:
-    won = candidate_spans(as_of - timedelta(days=14), SETTINGS.windows)
+    won = candidate_spans(as_of - OPENED_BEFORE, SETTINGS.windows)
     matured = naive(matured_until(as_of, SETTINGS.windows))
     wanted = within(features["transaction_time"], naive(won.training_end), matured)
     holdout = labelled(features[wanted], as_of, SETTINGS).reset_index(drop=True)

@@ -2,8 +2,8 @@
 
 The refit has the winner's recipe and seed, and knows younger rows, which no hold-out has judged. Two guards hold it to
 the winner, on the winner's hold-out; the refit was trained on those rows, too, so they say nothing of its quality. The
-third asks the winner, which knows none of the young rows, whether their labels make sense. Together they find what
-unsound young labels do; broken inputs are for the data's health. Pure functions.
+third asks the winner, which knows none of the young rows, whether their labels make sense. They find labels that are
+missing or belong to other rows; a single unsound day and broken inputs are for the data's health. Pure functions.
 """
 
 from dataclasses import dataclass
