@@ -22,7 +22,7 @@ from yandex.cloud.storage.v1.bucket_pb2 import Bucket
 
 from emulator import access_keys
 from emulator.access import Allowed, Need
-from emulator.buckets import encryption_key
+from emulator.buckets import encrypt, encryption_key
 from emulator.cloud import Cloud
 from emulator.errors import ApiError, EmulatorError
 from emulator.iam import Caller, Iam
@@ -162,6 +162,17 @@ class S3Front:
             self._resources.refuse_deletion("bucket", name)
             self._resources.remove("bucket", name)
 
+    def take_over(self, request: S3Request) -> None:
+        """Show in both views what a request has set: the key that encrypts a bucket."""
+        if request.key or "encryption" not in request.parameters or request.method not in ("PUT", "DELETE"):
+            return
+        key = self.server.encryption_key(request.bucket)
+        with self._cloud.store.transaction():
+            record = self._cloud.store.require("bucket", request.bucket)
+            bucket = record.message(Bucket)
+            encrypt(bucket, key)
+            self._cloud.store.save(record, bucket)
+
     def log(self, request: S3Request, caller: Caller, allowed: list[Allowed], status: int) -> None:
         self._cloud.events.write(
             "object",
@@ -283,6 +294,7 @@ def _handler(front: S3Front) -> type[BaseHTTPRequestHandler]:
                 content = answer.read()
                 kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_HEADERS}
                 length = answer.getheader("Content-Length") if request.method == "HEAD" else None
+                front.take_over(request)
                 self._answer(answer.status, kept, content, length)
 
         def _body(self) -> Iterator[bytes]:
