@@ -308,6 +308,12 @@ prove: setup ## Measure the promotion rule, real retraining, first champions and
 	@$(RUN)python -m benchmarks.looks --check --output benchmarks/results/looks.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
+	@$(MAKE) prove-grants
+
+.PHONY: prove-grants
+prove-grants: terraform-is-there setup .venv-infra/.synced ## Remove each grant of infra/ in the emulated cloud, and list the calls that are denied without it
+	@infra/tests/provider.sh
+	@$(RUN)python -m benchmarks.grants --check --output benchmarks/results/grants.md
 
 ##@ Deployment (docs/deploy.md)
 

@@ -66,11 +66,13 @@ GRANTS = (
     {"account": "airflow", "role": "dataproc.editor"},
     {"account": "airflow", "role": "vpc.user"},
     {"account": "airflow", "role": "iam.serviceAccounts.user", "on": "dataproc"},
+    {"account": "airflow", "role": "lockbox.payloadViewer"},
     {"account": "dataproc", "role": "dataproc.agent"},
-    {"account": "dataproc", "role": "logging.writer"},
+    {"account": "dataproc", "role": "dataproc.provisioner"},
     {"account": "dataproc", "role": "lockbox.payloadViewer"},
 )
-"""What infra/ grants the same accounts; but the last one there is on one secret, which here is the only one."""
+"""What infra/ grants the same accounts. There lockbox.payloadViewer is on one secret, which here is the only one.
+Buckets are folders here."""
 
 
 def _emulator(stack: Stack) -> Launch:
