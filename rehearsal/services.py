@@ -75,6 +75,13 @@ class Services:
         api = local_airflow.connect(self.stack, self.passwords)
         return f"{files} files, {airflow.wait_for_dags(api, self.stack.logs / 'dag-processor.log')}"
 
+    def champion(self, outputs: Mapping[str, Any]) -> str:
+        """The version in service in MLflow."""
+        password = administrator(self.cloud).payload(outputs["mlflow_admin_secret_id"])["password"]
+        query = f"registered-models/alias?name={outputs['variables']['fraud_detection']['model_name']}&alias=champion"
+        found = http_json(f"{self.stack.mlflow_url}/api/2.0/mlflow/{query}", "admin", password)
+        return f"version {found['model_version']['version']} of {found['model_version']['name']} is the champion"
+
     def _logged_in(self, outputs: Mapping[str, Any]) -> str:
         """Log in as the administrator, and as the job with what the job's own account reads in Lockbox."""
         admin = administrator(self.cloud).payload(outputs["mlflow_admin_secret_id"])["password"]

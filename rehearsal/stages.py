@@ -105,6 +105,13 @@ def verify(rehearsal: Rehearsal) -> str:
     return _last_line(rehearsal.project.make("verify"))
 
 
+def train(rehearsal: Rehearsal) -> str:
+    """Switch the training on, and follow a forced run to its decision: on an empty MLflow, a first champion."""
+    rehearsal.project.make("resume-training")
+    rehearsal.project.make("test-run")
+    return rehearsal.services.champion(rehearsal.outputs)
+
+
 def apply(rehearsal: Rehearsal) -> str:
     """Make everything of infra/."""
     rehearsal.outputs = rehearsal.terraform.apply(**rehearsal.changed)
@@ -158,6 +165,7 @@ STAGES = (
     Stage("make deploy-full", deploy),
     Stage("DAGs", load_dags),
     Stage("make verify", verify),
+    Stage("make test-run", train),
     Stage("protection off", applied_with(deletion_protection=False, storage={"force_destroy": True})),
     Stage("terraform destroy", destroy),
     Stage("nothing left", nothing_is_left),

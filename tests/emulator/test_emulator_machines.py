@@ -124,6 +124,8 @@ def test_a_job_reaches_the_buckets_with_the_grants_of_its_cluster(tmp_path: Path
         assert api.emulator.events("object", method="GET", status=200)[-1]["caller"] == job
         assert wait_for(lambda: "access-key" not in api.emulator.resources()), "a key outlives its job"
         assert {**before, "job": None} == {**api.emulator.resources(), "job": None}
+        api.done(api.delete_cluster(cluster_id))
+        assert not {"cluster", "job"} & api.emulator.resources().keys(), "a job is gone with its cluster"
 
 
 def test_an_address_that_is_signed_opens_until_it_expires(tmp_path: Path) -> None:
