@@ -268,7 +268,7 @@ destroy: terraform-is-there ## Delete everything in the cloud; asks for confirma
 	@$(TERRAFORM) -chdir=infra destroy
 
 .PHONY: rehearse
-rehearse: terraform-is-there setup .venv-cloud/.synced .venv-infra/.synced ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/infrastructure.md)
+rehearse: terraform-is-there setup .venv-airflow/.synced .venv-cloud/.synced .venv-infra/.synced .venv-mlflow-machine/.synced s3a ## Drive the way to the cloud whole, by the real programs in the emulated cloud (docs/rehearsal.md)
 	@infra/tests/provider.sh
 	@$(RUN)python -m rehearsal
 
@@ -309,6 +309,12 @@ prove: setup ## Measure the promotion rule, real retraining, first champions and
 	@$(RUN)python -m benchmarks.looks --check --output benchmarks/results/looks.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
+	@$(MAKE) prove-grants
+
+.PHONY: prove-grants
+prove-grants: terraform-is-there setup .venv-infra/.synced ## Remove each grant of infra/ in the emulated cloud, and list the calls that are denied without it
+	@infra/tests/provider.sh
+	@$(RUN)python -m benchmarks.grants --check --output benchmarks/results/grants.md
 
 ##@ Deployment (docs/deploy.md)
 

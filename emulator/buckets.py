@@ -75,3 +75,10 @@ class Buckets(Behaviour):
 def encryption_key(bucket: bucket_pb2.Bucket) -> str | None:
     """The id of the key that encrypts a bucket."""
     return next((rule.kms_master_key_id for rule in bucket.encryption.rules), None)
+
+
+def encrypt(bucket: bucket_pb2.Bucket, key_id: str | None) -> None:
+    """Set the key that encrypts a bucket; None is no encryption."""
+    bucket.ClearField("encryption")
+    if key_id is not None:
+        bucket.encryption.rules.add(kms_master_key_id=key_id, sse_algorithm="aws:kms")

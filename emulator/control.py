@@ -96,7 +96,10 @@ class Control:
 
     def resources(self, _request: dict[str, Any]) -> object:
         """The ids of everything that calls have made, by kind."""
-        found = {kind: [record.id for record in self._cloud.store.find(kind)] for kind in (*PARENTS, *_PARTS)}
+        store = self._cloud.store
+        found = {kind: [record.id for record in store.find(kind)] for kind in (*PARENTS, *_PARTS)}
+        # A job is gone with its cluster; only its record is kept (retention).
+        found["job"] = [record.id for record in store.find("job") if store.get("cluster", record.owner)]
         return {kind: ids for kind, ids in found.items() if ids}
 
     def grants(self, _request: dict[str, Any]) -> object:

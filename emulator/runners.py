@@ -127,7 +127,7 @@ class SparkRunner:
     def _common_options(self, spec: job_pb2.PysparkJob | job_pb2.SparkJob, stage: "_Stage") -> list[str]:
         stage.archives(spec.archive_uris)
         named = {
-            "--files": stage.files(spec.file_uris, "file_uris"),
+            "--files": stage.files(spec.file_uris, "file_uris", fetched=True),
             "--jars": stage.files(spec.jar_file_uris, "jar_file_uris"),
             "--packages": list(spec.packages),
             "--repositories": list(spec.repositories),
@@ -250,9 +250,15 @@ class _Stage:
             "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
         }
 
-    def file(self, uri: str, what: str) -> str:
-        """The local path of a file, or its URI where Spark opens that by itself."""
+    def file(self, uri: str, what: str, *, fetched: bool = False) -> str:
+        """The local path of a file, or its URI where Spark opens that by itself.
+
+        Of an S3 server's objects those are `fetched` that a job finds in its working directory.
+        """
         source = self._source(uri, what)
+        if source is None and fetched and urlsplit(uri).scheme in ("s3a", "s3"):
+            target = self.folder / Path(unquote(urlsplit(uri).path)).name
+            return str(self._fetched(uri, what).rename(target))
         if source is None:
             self.note(f"{what}: {uri} is left to Spark")
             return uri
@@ -262,8 +268,8 @@ class _Stage:
         shutil.copy2(source, target)
         return str(target)
 
-    def files(self, uris: Iterable[str], what: str) -> list[str]:
-        return [self.file(uri, what) for uri in uris]
+    def files(self, uris: Iterable[str], what: str, *, fetched: bool = False) -> list[str]:
+        return [self.file(uri, what, fetched=fetched) for uri in uris]
 
     def archives(self, uris: Iterable[str]) -> None:
         """Unpack archives below the folder, under their `#alias` or else their name, as YARN does."""
@@ -282,7 +288,7 @@ class _Stage:
                 fetched.unlink()
 
     def _fetched(self, uri: str, what: str) -> Path:
-        """A copy of an object of the real S3 server, beside the job's folder: Spark unpacks archives elsewhere."""
+        """A copy of an object of the real S3 server, beside the job's folder: Spark puts it elsewhere."""
         storage, variables, parts = self._cloud.settings.storage, self._storage, urlsplit(uri)
         if storage.s3_endpoint is None or parts.scheme not in ("s3a", "s3"):
             raise StagingError(f"{what}: {uri} cannot be fetched; expected s3a or file")

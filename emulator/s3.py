@@ -1,6 +1,7 @@
 """The S3 server behind the emulator: it stores, and decides nothing."""
 
 import http.client
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -10,6 +11,7 @@ import grpc
 
 from emulator.errors import ApiError
 
+_ENCRYPTION_KEY = re.compile(r"<KMSMasterKeyID>([^<]+)</KMSMasterKeyID>")
 _TIMEOUT = 120.0  # seconds without an answer
 # The server must take each request as signed, but need not check it: who may do what is decided before.
 _AUTHORIZATION = (
@@ -33,6 +35,15 @@ class S3Server:
         headers = {"Content-Length": str(len(text))}
         with self.request("PUT", f"/{quote(name)}?versioning", headers, [text]) as answer:
             self._require(answer, name)
+
+    def encryption_key(self, name: str) -> str | None:
+        """The id of the key that encrypts a bucket, if requests have set one."""
+        with self.request("GET", f"/{quote(name)}?encryption", {}) as answer:
+            if answer.status == HTTPStatus.NOT_FOUND:
+                return None
+            self._require(answer, name)
+            found = _ENCRYPTION_KEY.search(answer.read().decode())
+        return found[1] if found else None
 
     def is_empty(self, name: str) -> bool:
         """Whether a bucket has neither objects nor versions of them."""

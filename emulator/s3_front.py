@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -21,21 +22,23 @@ from yandex.cloud.storage.v1.bucket_pb2 import Bucket
 
 from emulator import access_keys
 from emulator.access import Allowed, Need
-from emulator.buckets import encryption_key
+from emulator.buckets import encrypt, encryption_key
 from emulator.cloud import Cloud
 from emulator.errors import ApiError, EmulatorError
 from emulator.iam import Caller, Iam
 from emulator.resources import Resources
 from emulator.s3 import S3Server
-from emulator.signatures import ALGORITHM, EMPTY, Signed
+from emulator.signatures import ALGORITHM, EMPTY, UNSIGNED, Signed
 
 DOMAIN = "storage.emulator"
 """The host of the endpoint in a client's settings, with this server as its proxy."""
 _DOMAINS = (DOMAIN, "storage.yandexcloud.net")
 _TOKEN = "X-YaCloud-SubjectToken"  # noqa: S105  # a header's name
 _AUTHORIZATION = re.compile(rf"{ALGORITHM} Credential=([^/]+)/([^,]+), ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]+)")
+_SIGNATURE_PARAMETERS = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token")
 _OWN_HEADERS = {"host", "authorization", "connection", "proxy-connection", _TOKEN.lower()}
 _HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "date", "server"}
+_PRESIGNED = tuple(f"X-Amz-{name}=" for name in _SIGNATURE_PARAMETERS)
 _CHUNK = 1 << 20
 _STATUS = {
     grpc.StatusCode.UNAUTHENTICATED: (HTTPStatus.FORBIDDEN, "InvalidToken"),
@@ -70,7 +73,8 @@ class S3Request:
     def target(self) -> str:
         """The same by path, as the S3 server takes it."""
         path = f"/{quote(self.bucket)}" + (f"/{quote(self.key, safe='/~')}" if self.key else "")
-        return path + (f"?{self.query}" if self.query else "")
+        query = "&".join(part for part in self.query.split("&") if not part.startswith(_PRESIGNED))
+        return path + (f"?{query}" if query else "")
 
     def needs(self, encrypted_with: str | None) -> Iterator[Need]:
         """The permissions that it needs, on the bucket and on the key that encrypts it."""
@@ -158,6 +162,17 @@ class S3Front:
             self._resources.refuse_deletion("bucket", name)
             self._resources.remove("bucket", name)
 
+    def take_over(self, request: S3Request) -> None:
+        """Show in both views what a request has set: the key that encrypts a bucket."""
+        if request.key or "encryption" not in request.parameters or request.method not in ("PUT", "DELETE"):
+            return
+        key = self.server.encryption_key(request.bucket)
+        with self._cloud.store.transaction():
+            record = self._cloud.store.require("bucket", request.bucket)
+            bucket = record.message(Bucket)
+            encrypt(bucket, key)
+            self._cloud.store.save(record, bucket)
+
     def log(self, request: S3Request, caller: Caller, allowed: list[Allowed], status: int) -> None:
         self._cloud.events.write(
             "object",
@@ -172,27 +187,66 @@ class S3Front:
 
     def _signer(self, request: S3Request, authorization: str) -> Caller:
         """The account whose static key signed a request."""
-        found = _AUTHORIZATION.fullmatch(authorization)
-        if found is None:
-            raise _refused("The request has neither an IAM token nor a signature")
-        key_id, scope, names, signature = found.groups()
-        keys = self._cloud.store.find(access_keys.KIND, name=key_id)
+        presented = _presented(request, authorization)
+        keys = self._cloud.store.find(access_keys.KIND, name=presented.key_id)
         if not keys:
-            raise _refused(f"The access key {key_id!r} does not exist")
-        query = "&".join(sorted(part if "=" in part else f"{part}=" for part in request.query.split("&") if part))
-        signed = Signed(
-            request.method,
-            request.path,
-            query,
-            {name: request.headers.get(name, "") for name in names.split(";")},
-            request.headers.get("x-amz-content-sha256", EMPTY),
-            request.headers.get("x-amz-date", ""),
-            scope,
-        )
-        if not hmac.compare_digest(signed.signature(str(keys[0].data["secret"])), signature):
+            raise _refused(f"The access key {presented.key_id!r} does not exist")
+        if not hmac.compare_digest(presented.signed.signature(str(keys[0].data["secret"])), presented.signature):
             raise _refused("The signature does not match: the secret key or the request is another one")
         account = self._cloud.store.require("service-account", keys[0].owner)
-        return Caller(account.id, account.name, key_id)
+        return Caller(account.id, account.name, presented.key_id)
+
+
+@dataclass(frozen=True)
+class _Presented:
+    """A signature, with what it should cover."""
+
+    key_id: str
+    signature: str
+    signed: Signed
+
+
+def _presented(request: S3Request, authorization: str) -> _Presented:
+    """The signature of a request, in its header or in its address. Raises UNAUTHENTICATED."""
+    if "X-Amz-Signature" in request.parameters:
+        return _presigned(request)
+    found = _AUTHORIZATION.fullmatch(authorization)
+    if found is None:
+        raise _refused("The request has neither an IAM token nor a signature")
+    key_id, scope, names, signature = found.groups()
+    payload, stamp = request.headers.get("x-amz-content-sha256", EMPTY), request.headers.get("x-amz-date", "")
+    return _Presented(key_id, signature, _signed(request, names, payload, stamp, scope))
+
+
+def _presigned(request: S3Request) -> _Presented:
+    """The signature of an address that its holder may open until it expires: MLflow's clients download by such ones.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+    """
+    given = request.parameters
+    try:
+        key_id, _, scope = given["X-Amz-Credential"].partition("/")
+        stamp, names = given["X-Amz-Date"], given["X-Amz-SignedHeaders"]
+        begun = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        ends = begun + timedelta(seconds=int(given["X-Amz-Expires"]))
+    except (KeyError, ValueError) as error:
+        raise _refused(f"The signature in the address is incomplete: {error}") from error
+    if datetime.now(UTC) > ends:
+        raise _refused("The signature in the address has expired")
+    return _Presented(key_id, given["X-Amz-Signature"], _signed(request, names, UNSIGNED, stamp, scope))
+
+
+def _signed(request: S3Request, names: str, payload: str, stamp: str, scope: str) -> Signed:
+    query = [part for part in request.query.split("&") if part and not part.startswith("X-Amz-Signature=")]
+    return Signed(
+        request.method,
+        request.path,
+        "&".join(sorted(part if "=" in part else f"{part}=" for part in query)),
+        {name: request.headers.get(name, "") for name in names.split(";")},
+        payload,
+        stamp,
+        scope,
+    )
 
 
 def _refused(message: str) -> ApiError:
@@ -240,6 +294,7 @@ def _handler(front: S3Front) -> type[BaseHTTPRequestHandler]:
                 content = answer.read()
                 kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_HEADERS}
                 length = answer.getheader("Content-Length") if request.method == "HEAD" else None
+                front.take_over(request)
                 self._answer(answer.status, kept, content, length)
 
         def _body(self) -> Iterator[bytes]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY = hashlib.sha256(b"").hexdigest()
 """The payload's hash of a request without a body."""
+UNSIGNED = "UNSIGNED-PAYLOAD"
+"""In its place where the signature does not cover the body."""
 
 
 @dataclass(frozen=True)

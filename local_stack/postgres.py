@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,24 +148,24 @@ def initialise(stack: Stack, superuser_password: str) -> bool:
     return True
 
 
-def create_databases(stack: Stack, passwords: Mapping[str, str]) -> None:
+def create_databases(stack: Stack, passwords: Mapping[str, str], names: Sequence[str] = DATABASES) -> None:
     """A user and a database for each service, if they do not exist; passwords are set again."""
-    existing = set(_query(stack, passwords, "SELECT datname FROM pg_database").split())
-    users = set(_query(stack, passwords, "SELECT rolname FROM pg_roles").split())
+    existing = set(query(stack, passwords, "SELECT datname FROM pg_database").split())
+    users = set(query(stack, passwords, "SELECT rolname FROM pg_roles").split())
     statements = []
-    for name in DATABASES:
+    for name in names:
         verb = "ALTER" if name in users else "CREATE"
         statements.append(f"{verb} ROLE {name} LOGIN PASSWORD '{passwords[f'postgres_{name}']}';")
         if name not in existing:
             statements.append(f"CREATE DATABASE {name} OWNER {name};")
             statements.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;")
-    _query(stack, passwords, "\n".join(statements))
+    query(stack, passwords, "\n".join(statements))
 
 
 def answers(stack: Stack, passwords: Mapping[str, str]) -> bool:
     """Whether the server takes the superuser's password and answers."""
     try:
-        return _query(stack, passwords, "SELECT 1").strip() == "1"
+        return query(stack, passwords, "SELECT 1").strip() == "1"
     except StackError:
         return False
 
@@ -175,7 +175,7 @@ def url(stack: Stack, database: str, password: str) -> str:
     return f"postgresql+psycopg2://{database}:{password}@{HOST}:{stack.ports['POSTGRES_PORT']}/{database}"
 
 
-def _query(stack: Stack, passwords: Mapping[str, str], statements: str) -> str:
+def query(stack: Stack, passwords: Mapping[str, str], statements: str) -> str:
     """What psql answers; the statements go through its standard input, since arguments can be seen by all."""
     done = subprocess.run(
         [str(server(stack).programs / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"],

@@ -20,6 +20,8 @@ from emulator.s3_front import DOMAIN
 ROOT = Path(__file__).resolve().parents[1]
 MOTO = ROOT / ".venv-infra" / "bin" / "moto_server"
 """The S3 server: `make .venv-infra/.synced` installs it."""
+S3A = ROOT / ".s3a"
+"""The jars with which Spark reads the buckets: `make s3a` fetches them."""
 TERRAFORM_ACCOUNT = "terraform"
 """Whoever applies: an account with `admin` on the folder. Every other account has what infra/ grants, and no more."""
 

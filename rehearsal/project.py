@@ -6,11 +6,16 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from deployment.remote import repository_files
 from fraud_detection.proxies import exempt_loopback
+from fraud_simulation.demo import regimes
+from fraud_simulation.files import write_days
+from fraud_simulation.fraud import World
+from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS, SEED, TRANSACTIONS_PER_DAY
 from rehearsal.cloud import ROOT, TERRAFORM_ACCOUNT, RehearsalError, RehearsedCloud
 from rehearsal.terraform import CONFIGURATION, Terraform, terraform_in
 
@@ -79,6 +84,15 @@ class Project:
         """Let Terraform's outputs name addresses of this machine in place of the cloud's, as its DNS would do."""
         lines = [f"s#{address}#{local}#g" for address, local in addresses.items()]
         (self.folder / "addresses.sed").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def simulate_data(self, now: datetime) -> str:
+        """Write the transactions that a first run needs, and choose settings with a short training; says how many."""
+        shutil.copy2(ROOT / "conf" / "local_stack.yaml", self.folder / "conf" / "retraining.yaml")
+        today = now.date()
+        world = World(SEED, TRANSACTIONS_PER_DAY, regimes(today - timedelta(days=DAYS_OF_NEW_FRAUDS)))
+        first = today - timedelta(days=HISTORY_DAYS)
+        written = list(write_days(world, self.folder / "data" / "input_data", first, HISTORY_DAYS))
+        return f"{sum(table.num_rows for _, table in written)} transactions of {HISTORY_DAYS} days"
 
     @property
     def _terraform(self) -> Path:

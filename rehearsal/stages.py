@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rehearsal.cloud import RehearsalError, RehearsedCloud
 from rehearsal.project import Project
+from rehearsal.services import Services
 from rehearsal.terraform import Terraform
 
 
@@ -20,6 +22,8 @@ class Rehearsal:
     """What was in the cloud at the start."""
     found_project: Project | None = None
     """Where `make` is run; the stages of Terraform alone need none."""
+    found_services: Services | None = None
+    """What runs on this machine; likewise."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """Terraform's outputs after the last apply."""
     changed: dict[str, Any] = field(default_factory=dict)
@@ -30,6 +34,12 @@ class Rehearsal:
         if self.found_project is None:
             raise RehearsalError("this stage runs make; found: no copy of the repository; expected: project_in(…)")
         return self.found_project
+
+    @property
+    def services(self) -> Services:
+        if self.found_services is None:
+            raise RehearsalError("this stage starts a server; found: no folder for it; expected: services_in(…)")
+        return self.found_services
 
 
 @dataclass(frozen=True)
@@ -45,9 +55,61 @@ def preflight(rehearsal: Rehearsal) -> str:
     return _last_line(rehearsal.project.make("preflight"))
 
 
+def start_database(rehearsal: Rehearsal) -> str:
+    """The managed PostgreSQL, by a real one."""
+    return rehearsal.services.start_database(rehearsal.outputs["postgres_id"])
+
+
+def start_mlflow(rehearsal: Rehearsal) -> str:
+    """MLflow from the machine's rendered cloud-init, by its own unit, with the secrets that the apply made."""
+    return rehearsal.services.start_mlflow(rehearsal.outputs)
+
+
 def write_settings(rehearsal: Rehearsal) -> str:
     """Terraform's outputs → .env and variables.json."""
-    return ", ".join(rehearsal.project.make("env").splitlines())
+    stack, outputs = rehearsal.services.stack, rehearsal.outputs
+    rehearsal.project.redirect(
+        {
+            outputs["variables"]["fraud_detection"]["storage_endpoint"]: rehearsal.cloud.emulator.cloud["storage"],
+            outputs["mlflow_url"]: stack.mlflow_url,
+            outputs["airflow_url"]: stack.airflow_url,
+        }
+    )
+    text = rehearsal.project.make("env")
+    return next(line for line in text.splitlines() if line.startswith(".env"))
+
+
+def start_airflow(rehearsal: Rehearsal) -> str:
+    """Managed Airflow, by a real one."""
+    return rehearsal.services.start_airflow(rehearsal.outputs)
+
+
+def simulate_data(rehearsal: Rehearsal) -> str:
+    """Transactions to upload."""
+    return rehearsal.project.simulate_data(datetime.now(UTC))
+
+
+def deploy(rehearsal: Rehearsal) -> str:
+    """Upload everything by s3cmd, and import the variables into Airflow."""
+    text = rehearsal.project.make("deploy-full")
+    return next(line for line in text.splitlines() if line.startswith("runs that start"))
+
+
+def load_dags(rehearsal: Rehearsal) -> str:
+    """Airflow takes its DAGs from the bucket."""
+    return rehearsal.services.load_dags(rehearsal.outputs)
+
+
+def verify(rehearsal: Rehearsal) -> str:
+    """Ask what has been deployed."""
+    return _last_line(rehearsal.project.make("verify"))
+
+
+def train(rehearsal: Rehearsal) -> str:
+    """Switch the training on, and follow a forced run to its decision: on an empty MLflow, a first champion."""
+    rehearsal.project.make("resume-training")
+    rehearsal.project.make("test-run")
+    return rehearsal.services.champion(rehearsal.outputs)
 
 
 def apply(rehearsal: Rehearsal) -> str:
@@ -95,8 +157,16 @@ STAGES = (
     Stage("make preflight", preflight),
     Stage("terraform apply", apply),
     Stage("terraform plan", plan_is_empty),
+    Stage("PostgreSQL", start_database),
+    Stage("MLflow's machine", start_mlflow),
     Stage("make env", write_settings),
-    Stage("protection off", applied_with(deletion_protection=False)),
+    Stage("Airflow", start_airflow),
+    Stage("transactions", simulate_data),
+    Stage("make deploy-full", deploy),
+    Stage("DAGs", load_dags),
+    Stage("make verify", verify),
+    Stage("make test-run", train),
+    Stage("protection off", applied_with(deletion_protection=False, storage={"force_destroy": True})),
     Stage("terraform destroy", destroy),
     Stage("nothing left", nothing_is_left),
 )

@@ -44,7 +44,7 @@ run "apply" {
   assert {
     condition = jsonencode(output.folder_roles) == jsonencode({
       airflow  = ["dataproc.editor", "managed-airflow.integrationProvider", "vpc.user"]
-      dataproc = ["dataproc.agent", "dataproc.provisioner", "logging.writer"]
+      dataproc = ["dataproc.agent", "dataproc.provisioner"]
     })
     error_message = "roles on the folder differ from docs/security.md: ${jsonencode(output.folder_roles)}"
   }

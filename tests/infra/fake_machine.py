@@ -5,12 +5,10 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,42 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from rehearsal.processes import answers, free_port, running, wait_for
+
 TOKEN = "t1.token-of-the-machine"  # noqa: S105  (of the metadata below)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_for(
-    ready: Callable[[], bool], what: str, seconds: float = 90.0, process: subprocess.Popen[bytes] | None = None
-) -> None:
-    """Poll until it is ready. Fails when it takes too long, or when its process has ended."""
-    end = time.monotonic() + seconds
-    while not ready():
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"{what} has ended with {process.returncode}")
-        if time.monotonic() > end:
-            pytest.fail(f"{what} is not ready after {seconds:.0f} s")
-        time.sleep(0.2)
-
-
-@contextmanager
-def running(words: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process and all its children, stopped at the end."""
-    process = subprocess.Popen(words, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 15)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.wait()
 
 
 def certificates(folder: Path) -> Path:
@@ -146,8 +111,9 @@ def postgres(folder: Path, password: str) -> Iterator[int]:
         return done.returncode == 0
 
     try:
-        with running(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
-            wait_for(lambda: query("postgres", "SELECT 1"), "PostgreSQL", process=process)
+        log = folder / "postgres.log"
+        with running(words, options["env"], log, Path("/"), before=drop) as process:
+            wait_for(lambda: query("postgres", "SELECT 1"), "PostgreSQL", process=process, log=log)
             for database in ("mlflow", "mlflow_auth"):
                 assert query("postgres", f"CREATE DATABASE {database}")
             yield port
@@ -160,22 +126,11 @@ def storage(bucket: str) -> Iterator[str]:
     """A real S3 server with an empty bucket; yields its address."""
     program, port = os.environ["MOTO_SERVER"], free_port()
     address = f"http://127.0.0.1:{port}"
-    with running(
-        [program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with running([program, "-H", "127.0.0.1", "-p", str(port)], os.environ, Path(os.devnull)) as process:
         wait_for(lambda: answers(address), "S3", process=process)
         with urllib.request.urlopen(urllib.request.Request(f"{address}/{bucket}", method="PUT")) as answer:  # noqa: S310
             assert answer.status == 200
         yield address
-
-
-def answers(address: str) -> bool:
-    """Whether an HTTP server responds."""
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status < 500)
-    except OSError:
-        return False
 
 
 @contextmanager

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fake_machine import answers, certificates, cloud, free_port, postgres, running, storage, wait_for
+from fake_machine import certificates, cloud, postgres, storage
 from terraform_runs import INFRA, PASSWORD, ROOT, outcome, required, sensitive
+
+from rehearsal.machine import Boot, Machine, boot_of, machine_in, started
+from rehearsal.processes import answers, free_port, running, wait_for
 
 FILES = INFRA / "modules" / "mlflow-server" / "files"
 BUCKET = "acme-fraud-mlflow"
@@ -33,25 +35,11 @@ S3_KEY = {"access_key": "access-key-of-lockbox", "secret_key": "secret-key-of-lo
 SECRETS = (DATABASE_PASSWORD, *PASSWORDS.values(), *S3_KEY.values())
 
 
-@dataclass(frozen=True)
-class Boot:
-    """The cloud-init data of the machine's first boot."""
-
-    cloud_config: dict[str, Any]
-    files: dict[str, str]
-    modes: dict[str, str]
-    size: int
-
-
 @pytest.fixture(scope="module")
 def boot() -> Boot:
     """The cloud-init of the defaults, as applied by Terraform's tests."""
     machine = outcome().runs["defaults/apply"].one("module.mlflow_server.yandex_compute_instance.this")
-    text = machine.values["metadata"]["user-data"]
-    assert text.startswith("#cloud-config\n")
-    config = yaml.safe_load(text)
-    files = {file["path"]: base64.b64decode(file["content"]).decode() for file in config["write_files"]}
-    return Boot(config, files, {file["path"]: file["permissions"] for file in config["write_files"]}, len(text))
+    return boot_of(machine.values["metadata"]["user-data"])
 
 
 def test_cloud_init_fits_into_the_metadata_and_opens_no_way_in(boot: Boot) -> None:
@@ -217,31 +205,12 @@ def test_packages_are_those_of_the_lock_file(boot: Boot, tmp_path: Path) -> None
     assert boot.files["/opt/mlflow/requirements.txt"] == made.read_text(), f"run: python {script.relative_to(ROOT)}"
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A folder laid out like the machine, and the commands of its services."""
-
-    folder: Path
-    settings: dict[str, Any]
-    python: str
-    services: dict[str, list[str]]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings['port']}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PATH": os.defpath, "RUNTIME_DIRECTORY": str(self.folder / "run"), "HOME": str(self.folder)}
-
-
 @pytest.fixture(scope="module")
 def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The files of cloud-init in a folder, with local addresses in its settings, and all services that it needs."""
     python = os.environ["MLFLOW_MACHINE_PYTHON"]
     folder = tmp_path_factory.mktemp("machine")
-    (folder / "run").mkdir(mode=0o700)
-    known = json.loads(boot.files["/etc/mlflow/server.json"])
+    known = boot.settings
     payloads = {known["secret_ids"][name]: {"password": value} for name, value in PASSWORDS.items()}
     payloads[known["secret_ids"]["job"]]["username"] = "job"
     payloads[known["secret_ids"]["s3"]] = S3_KEY
@@ -249,12 +218,8 @@ def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
     assert len(payloads) == 5, "two secrets are the same"
     port = free_port()
     with postgres(folder, DATABASE_PASSWORD) as database, storage(BUCKET) as s3, cloud(payloads) as address:
-        settings = {
-            **known,
-            "address": "127.0.0.1",
+        addresses = {
             "port": port,
-            "allowed_hosts": [f"127.0.0.1:{port}"],
-            "workers": 1,
             "postgres_host": "localhost",
             "postgres_port": database,
             "ca_file": str(folder / "ca.pem"),
@@ -262,33 +227,14 @@ def machine(boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
             "metadata_endpoint": address,
             "lockbox_endpoint": address,
         }
-        for path, text in boot.files.items():
-            (folder / Path(path).name).write_text(text)
-        (folder / "server.json").write_text(json.dumps(settings))
-        services = {}
-        for name in ("mlflow", "mlflow-accounts"):
-            words = next(
-                line.removeprefix("ExecStart=").split()
-                for line in boot.files[f"/etc/systemd/system/{name}.service"].splitlines()
-                if line.startswith("ExecStart=")
-            )
-            assert words[0] == "/opt/mlflow/venv/bin/python"
-            services[name] = [python, *(str(folder / Path(word).name) for word in words[1:])]
-        yield Machine(folder, settings, python, services)
+        yield machine_in(folder, boot, addresses, python)
 
 
 @pytest.fixture(scope="module")
 def server(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     """The command of mlflow.service, running."""
-    with (machine.folder / "log").open("wb") as log:
-        words, options = machine.services["mlflow"], {"env": machine.environment, "cwd": machine.folder / "run"}
-        with running(words, stdout=log, stderr=log, **options) as process:
-            try:
-                wait_for(lambda: answers(f"{machine.url}/health"), "MLflow", seconds=240, process=process)
-            except pytest.fail.Exception:
-                print((machine.folder / "log").read_text()[-5000:], file=sys.stderr)  # noqa: T201
-                raise
-            yield process
+    with started(machine) as process:
+        yield process
 
 
 def call(machine: Machine, path: str, user: str, password: str, body: object = None) -> tuple[int, Any]:
@@ -358,13 +304,9 @@ def test_secrets_are_in_memory_alone(machine: Machine, server: subprocess.Popen[
 
 def test_server_comes_back_with_all_it_knew(machine: Machine, server: subprocess.Popen[bytes]) -> None:
     """Fails when a restarted MLflow has lost its runs, or does not start on an existing database."""
-    with running(
-        [*machine.services["mlflow"][:2], str(_elsewhere(machine))],
-        env={**machine.environment, "RUNTIME_DIRECTORY": str(machine.folder / "second")},
-        cwd=machine.folder / "run",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as second:
+    environment = {**machine.environment, "RUNTIME_DIRECTORY": str(machine.folder / "second")}
+    words = [*machine.services["mlflow"][:2], str(_elsewhere(machine))]
+    with running(words, environment, machine.folder / "second.log", machine.folder / "run") as second:
         other = Machine(machine.folder, json.loads(_elsewhere(machine).read_text()), machine.python, machine.services)
         wait_for(lambda: answers(f"{other.url}/health"), "MLflow's second start", seconds=240, process=second)
         status, found = call(

@@ -476,3 +476,12 @@ def test_airflow_cleans_its_own_tables_as_it_is_asked(stack: Stack, monkeypatch:
         upkeep.tidy(stack, datetime.now(UTC))
         kept = rows.execute("SELECT dttm FROM log WHERE event = 'test'").fetchall()
     assert [moment[:10] for (moment,) in kept] == [recent[:10]]
+
+
+def test_the_stack_grants_what_the_cloud_grants() -> None:
+    """Fails when a run is denied here what infra/ grants, or the stack hides that a grant is missing there."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    rows = re.findall(
+        r"^\| `(airflow|dataproc)` \| `([\w.-]+)` \| (?:the folder|account|secret)", page, flags=re.MULTILINE
+    )
+    assert {(grant["account"], grant["role"]) for grant in components.GRANTS} == set(rows)

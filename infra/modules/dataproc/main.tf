@@ -7,7 +7,7 @@ resource "yandex_iam_service_account" "this" {
 }
 
 resource "yandex_resourcemanager_folder_iam_member" "this" {
-  for_each = toset(["dataproc.agent", "dataproc.provisioner", "logging.writer"])
+  for_each = toset(["dataproc.agent", "dataproc.provisioner"])
 
   folder_id = var.folder_id
   role      = each.key
