@@ -54,9 +54,9 @@ def test_the_storage_is_asked_at_its_own_address_alone(redirect: Redirection, mo
     """Fails when the job's IAM token is sent to another host by a redirect of the object storage."""
     with Metadata().running() as metadata:
         use(monkeypatch, AWS_ENDPOINT_URL_S3=redirect.url, YC_METADATA_ADDR=metadata.address)
-        with pytest.raises(FraudDetectionError):
+        with pytest.raises(FraudDetectionError, match="a redirect, which is not followed"):
             storage.open_folder("s3a://bucket/output").read("a")
-        with pytest.raises(FraudDetectionError):
+        with pytest.raises(FraudDetectionError, match="a redirect, which is not followed"):
             storage.open_folder("s3a://bucket/output").write_once("a", b"1")
     assert TOKEN in redirect.asked[0]
 

@@ -29,6 +29,7 @@ _TEMPORARY = frozenset(
     {"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests", "ConditionalRequestConflict", "OperationAborted"}
 )
 _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 _ENDPOINT = re.compile(r"https?://[^\s/@]+/?")  # without a user and a password: they would reach every log
 _lock = threading.Lock()
@@ -130,6 +131,11 @@ def _refusal(error: Any, what: str, at: str) -> FraudDetectionError:  # noqa: AN
         return FraudDetectionError(
             f"{what}: {at} refuses it ({code}: {text}); let this account read, list and write there"
         )
+    if status in _REDIRECTS:
+        return FraudDetectionError(
+            f"{what}: {at} answers {status}, a redirect, which is not followed;"
+            " set AWS_ENDPOINT_URL_S3 to the storage's own address"
+        )
     return FraudDetectionError(f"{what}: {at} answers {status} {code}: {text}")
 
 
@@ -185,12 +191,21 @@ def _session(_environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401
     session.set_config_variable("request_checksum_calculation", "when_required")
     session.set_config_variable("response_checksum_validation", "when_required")
     session.get_component("credential_provider").remove("iam-role")  # Amazon's machines; it would wait for an answer
+    session.register("needs-retry.s3", _refuse_redirect)
     tokens = _tokens()
     if tokens is not None:
         _use_tokens(session, tokens)
     elif session.get_credentials() is None:
         raise _no_credentials("cannot open the object storage")
     return session
+
+
+def _refuse_redirect(response: Any, operation: Any, **_: object) -> None:  # noqa: ANN401
+    """End a request that is redirected; boto3 would ask the same address for the bucket's region, again and again."""
+    from botocore.exceptions import ClientError
+
+    if response is not None and response[0].status_code in _REDIRECTS:
+        raise ClientError(response[1], operation.name)
 
 
 def _use_tokens(session: Any, tokens: IamTokens) -> None:  # noqa: ANN401
