@@ -28,7 +28,7 @@ class Buckets(Behaviour):
         return {"GetHTTPSConfig": self._https}
 
     def needs(self, method: str, request: Any) -> Iterator[Need]:
-        """Whoever encrypts a bucket with a key may use that key."""
+        """A caller that encrypts a bucket with a key may use that key."""
         if method in ("Create", "Update"):
             for rule in request.encryption.rules:
                 yield Need("kms.keys.encrypt", "symmetric-key", rule.kms_master_key_id)
