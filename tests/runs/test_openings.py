@@ -160,6 +160,41 @@ def test_what_a_killed_run_has_opened_is_finished_as_it_would_have(
     assert taken == [], "the look is charged once"
 
 
+def _candidate_runs(output: Path) -> dict[str, str]:
+    """The label cut-off of each candidate that MLflow holds, by its run."""
+    client = _client(output)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    return {
+        run.info.run_id: run.data.tags["fraud_detection.label_cutoff"]
+        for run in runs
+        if "fraud_detection.candidate" in run.data.tags
+    }
+
+
+def test_what_a_run_froze_that_was_killed_before_its_opening_is_deleted_by_the_next(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when each killed run leaves a model that nothing names, and MLflow's disk fills up."""
+    before = _candidate_runs(output)
+    _kill(job, monkeypatch, "fraud_detection.registry.versions.write_opening")
+    frozen = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
+    assert AS_OF.isoformat() in frozen.values()
+    assert job(settings=EASY, as_of=_later(24)).exit_code == 0
+    opened = [record for path in output.glob("decisions/*/*-opening.json") for record in _records(path)]
+    left = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
+    assert set(left) <= {record["run_id"] for record in opened}
+    assert set(frozen) - set(left), "something was to be deleted"
+    for record in opened:
+        assert _client(output).get_run(record["run_id"]).info.lifecycle_stage == "active"
+
+
+def _records(opening: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(opening.read_text(encoding="utf-8"))["candidates"]
+    return found
+
+
 def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
     job: Job, output: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from fraud_detection.promotion import summarise
 from fraud_detection.promotion.checks import measure
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import delete as delete_candidate
+from fraud_detection.registry.candidates import delete_unopened
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
 from fraud_detection.registry.log_chain import append
@@ -153,6 +154,12 @@ def delete_retired_candidates(run: Commit) -> None:
         delete_candidate(run.context, key)
 
 
+def delete_unopened_candidates(run: Commit) -> None:
+    """Delete what runs froze that were killed before their opening."""
+    if _own(run):
+        delete_unopened(run.context, run.lease, run.decision.as_of)
+
+
 def publish_decision(run: Commit) -> None:
     """Publish the report, which names the version, and what else the run leaves outside MLflow."""
     if not run.intent.publishes or not _own(run):
@@ -195,6 +202,7 @@ PROTOCOL: tuple[Callable[[Commit], None], ...] = (
     write_decision,
     discard_version,
     delete_retired_candidates,
+    delete_unopened_candidates,
     publish_decision,
     close_run,
     close_intent,
