@@ -237,7 +237,7 @@ def retrain(
         with suppress(FraudDetectionError):  # the storage may be what hangs
             record_failure(output, run_name, error)
 
-    with record_run_outcome(output, run_name) as record_decision:
+    with record_run_outcome(output, run_name) as results:
         request = Request(
             settings=load_settings(config),
             config=str(config),
@@ -250,8 +250,8 @@ def retrain(
         )
         with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
             watch = Stopwatch(watchdog.progress)
-            decision = retrain(request, lambda step, line: print_step(step, line, err=as_json), watch)
-        record_decision(decision)
+            progress = partial(print_step, err=as_json)
+            decision = results.decision = retrain(request, progress, watch, results.complete)
     if as_json:
         click.echo(decision.model_dump_json(indent=2))
 

@@ -211,6 +211,27 @@ def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
     assert _entries(output) == entries
 
 
+@pytest.mark.parametrize(
+    "step", ["fraud_detection.runs.retrain.take_looks", "fraud_detection.registry.recording.apply_intent"]
+)
+def test_what_a_run_completes_for_a_killed_one_is_in_its_outcome(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Fails when nobody is notified of a champion that a killed run began to promote, or every later run tells it."""
+    _kill(job, monkeypatch, step)
+    assert job(settings=EASY, as_of=_later(1), run_name="next").exit_code == 0
+    assert job(settings=EASY, as_of=_later(2), run_name="third").exit_code == 0
+    found, third = (json.loads((output / "outcomes" / f"{name}.json").read_text()) for name in ("next", "third"))
+    (completed,) = found["completed"]
+    logged = _entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}")
+    assert {name: completed[name] for name in ("decision", "reason", "version", "as_of", "report")} == {
+        name: logged[name] for name in ("decision", "reason", "version", "as_of", "report")
+    }
+    assert (completed["decision"], completed["version"]) == ("promoted", 2)
+    assert (found["as_of"], found["version"]) == ("2026-03-01T01:00:00Z", None)
+    assert third["completed"] == []
+
+
 @pytest.mark.parametrize("what", ["decided", "opened"])
 def test_a_time_before_the_newest_is_not_decided(
     job: Job, output: Path, monkeypatch: pytest.MonkeyPatch, what: str

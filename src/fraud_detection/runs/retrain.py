@@ -1,5 +1,6 @@
 """One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -78,11 +79,22 @@ class Run:
         return self.request.settings
 
 
-def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None) -> Decision:
+def retrain(
+    request: Request,
+    progress: Progress,
+    watch: Stopwatch | None = None,
+    complete: Callable[[Decision], None] = lambda _: None,
+) -> Decision:
     """Open the candidates and looks that are due, and bring the decision into force.
 
     An as-of time that is decided already is not decided again: its decision is returned. What a killed run has opened
     is finished first, with its own as-of time.
+
+    Args:
+        request: what to decide.
+        progress: takes the steps.
+        watch: measures them.
+        complete: takes each decision of a killed run that this one brings into force before its own.
 
     Raises:
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
@@ -96,11 +108,14 @@ def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None
     with watch("open registry"):
         for resumed in _open_registry(run.registry, log, as_of):
             progress("completed", resumed_line(resumed))
+            if isinstance(resumed, Decision):
+                complete(resumed)
     for opening in log.unfinished_openings():
         progress("completed", f"what the run of {opening.as_of:%Y-%m-%d %H:%M} has opened, which was interrupted")
         finished = _decide(run, opening.as_of)
         if opening.as_of == as_of:
             return finished
+        complete(finished)
     return _known(run, as_of) or _decide(run, as_of)
 
 
