@@ -338,9 +338,8 @@ _CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a
 def approve(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE, a winner that waits for approval; `fraud-detection candidates` shows the names."""
     settings = load_settings(config).promotion
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.approve(candidate, reason, current_person(), settings)
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.approve(candidate, reason, current_person(), settings)
     _show_promotion(registry, done, "approve", "approved")
 
 
@@ -353,8 +352,7 @@ def approve(candidate: str, config: Path, output: str, tracking_uri: str | None,
 @_reports_errors
 def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Take CANDIDATE out of shadow: no look is taken at it any more."""
-    with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).reject(candidate, reason, current_person())
+    done = _registry_in_use(config, output, tracking_uri).reject(candidate, reason, current_person())
     print_step("reject", f"{candidate} is rejected by {done.who}: {done.reason}; the next run deletes its files")
 
 
@@ -367,9 +365,8 @@ def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, 
 @_reports_errors
 def promote(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE as an override: whatever its looks say, and during a change freeze."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.promote(candidate, reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.promote(candidate, reason, current_person())
     _show_promotion(registry, done, "promote", "promoted, as an override,")
 
 
@@ -389,9 +386,8 @@ def _show_promotion(registry: "Registry", done: "Intervention", step: str, word:
 @_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
     """Put an earlier version in service and pin it: runs promote nothing until `unpin`."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.rollback(version, reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.rollback(version, reason, current_person())
     before = "none" if done.from_version is None else f"v{done.from_version}"
     print_step("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
     print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
@@ -405,9 +401,8 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_reports_errors
 def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Keep the champion in service: nothing is promoted until `unpin`."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.pin(reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.pin(reason, current_person())
     print_step("pin", f"champion v{done.to_version} is pinned by {done.who}: {done.reason}")
     print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
 
@@ -420,8 +415,7 @@ def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> Non
 @_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Let automatic promotion resume after a rollback or a pin."""
-    with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).unpin(reason, current_person())
+    done = _registry_in_use(config, output, tracking_uri).unpin(reason, current_person())
     pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"
     print_step("unpin", f"{pinned} is no longer pinned; the next run may promote")
 
@@ -514,6 +508,16 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
         if not other:
             raise
         raise SettingsError(f"{error}; {other}") from error
+
+
+def _registry_in_use(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    """The registry of a folder that runs have written to: in any other, a command would leave a database and leases.
+
+    Raises:
+        SettingsError: see `_existing_log`.
+    """
+    _existing_log(config, output)
+    return _registry(config, output, tracking_uri)
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
