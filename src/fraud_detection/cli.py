@@ -521,15 +521,18 @@ def _registry_in_use(config: Path, output: str, tracking_uri: str | None) -> "Re
 
 
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    from fraud_detection.commands import Commands
     from fraud_detection.registry import Leases, Registry
+    from fraud_detection.registry.decision_log import DecisionLog
     from fraud_detection.runs.publication import publish
     from fraud_detection.storage import open_folder
 
     storage, model_name = open_folder(output), load_settings(config).model_name
+    address = tracking_uri or default_tracking_uri(output)
     return Registry(
-        tracking_uri or default_tracking_uri(output),
+        address,
         model_name,
-        _decision_log(config, output),
+        DecisionLog(storage, model_name, Commands(str(config), output, address).accept_log),
         leases=Leases(storage, model_name),
         publish=partial(publish, storage),
         config=str(config),

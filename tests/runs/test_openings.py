@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -264,6 +266,29 @@ def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Pa
     assert "fraud-detection accept-log" in blocked.json["error"]
     (folder / late).unlink()
     assert job(json=True, settings=EASY, as_of=_later(24)).exit_code == 0
+
+
+@pytest.mark.parametrize("which", ["decision", "opening"])
+def test_an_unreadable_entry_is_left_behind_with_the_commands_of_the_message(
+    job: Job, output: Path, which: str
+) -> None:
+    """Fails when a file that an editor has damaged stops all runs, and each command that is named repeats the error."""
+    entries = _entries(output)
+    (damaged,) = (name for name in entries if name.endswith("-opening.json") == (which == "opening"))
+    path = output / "decisions" / NAME / damaged
+    path.write_text(f"{path.read_text(encoding='utf-8')} a note", encoding="utf-8")
+    stopped = job(json=True, settings=EASY)
+    assert stopped.exit_code == 1
+    found = re.search(rf"is not a readable {which}: .*: (mv .*), then run: (fraud-detection .*)", stopped.json["error"])
+    assert found is not None, stopped.json["error"]
+    accept = shlex.split(found[2].replace("…", "the note is gone"))[1:]
+    refused = CliRunner().invoke(main, accept)
+    assert (refused.exit_code, found[1] in refused.stderr) == (1, True), "the log is accepted only without it"
+    subprocess.run(shlex.split(found[1]), check=True)
+    accepted = CliRunner().invoke(main, accept, catch_exceptions=False)
+    assert accepted.exit_code == 0, accepted.stderr
+    assert job(settings=EASY).exit_code == 0
+    assert set(entries) - {damaged} | {f"{damaged}.unreadable"} < set(_entries(output))
 
 
 def _lose_candidates(output: Path, template: Path) -> None:

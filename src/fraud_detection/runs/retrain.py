@@ -100,7 +100,7 @@ def retrain(
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
     """
     output, watch = open_folder(request.output), watch or Stopwatch()
-    log = DecisionLog(output, request.settings.model_name)
+    log = DecisionLog(output, request.settings.model_name, request.commands.accept_log)
     run = Run(request, output, log, _registry(request, output, log), progress, watch)
     as_of = request.as_of and whole_hour(request.as_of)
     _require_past(run, as_of)
