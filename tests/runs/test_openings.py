@@ -268,6 +268,42 @@ def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Pa
     assert job(json=True, settings=EASY, as_of=_later(24)).exit_code == 0
 
 
+@pytest.mark.parametrize("damage", ["deleted", "rubbish", "older"])
+def test_a_schedule_that_is_lost_is_written_again_by_a_repeated_run(job: Job, output: Path, damage: str) -> None:
+    """Fails when the schedule starts a cluster each hour for a file that no repeated run writes."""
+    assert job(settings=EASY).exit_code == 0
+    path = output / "schedule" / f"{NAME}.json"
+    written, report = path.read_bytes(), next(output.glob(f"reports/*/{AS_OF:%Y%m%dT%H%M%SZ}/report.html"))
+    page = report.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    else:
+        older = {**json.loads(written), "as_of": _later(-192)}
+        path.write_text("{" if damage == "rubbish" else json.dumps(older), encoding="utf-8")
+    for hours in (0, -1):  # decided already; before a time that is decided
+        again = job(json=True, settings=EASY, as_of=_later(hours))
+        assert (again.exit_code, "is written again" in again.stderr) == (0, hours == 0), again.stderr
+        assert path.read_bytes() == written
+    assert report.read_bytes() == page
+    path.unlink()
+    late = job(settings=EASY, as_of=_later(-1))
+    assert (late.exit_code, path.read_bytes()) == (0, written)
+
+
+def test_a_schedule_that_cannot_be_written_again_does_not_fail_the_run(job: Job, output: Path) -> None:
+    """Fails when a repeated run ends in an error because MLflow has lost the files of a run before it."""
+    client = _client(output)
+    newest = max(path for path in (output / "decisions" / NAME).iterdir() if len(path.stem) == len("20260301T000000Z"))
+    run = client.get_run(json.loads(newest.read_text(encoding="utf-8"))["run_id"])
+    assert not (output / "schedule").exists()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fraud_detection.registry.commit.PUBLICATION_FILE", "gone.json")
+        repeated = job(json=True, settings=EASY, as_of=_later(-192))
+    assert (repeated.exit_code, repeated.json["run_id"]) == (0, run.info.run_id)
+    assert "the schedule is missing, and the last run's is lost: " in repeated.stderr
+    assert not (output / "schedule").exists()
+
+
 @pytest.mark.parametrize("which", ["decision", "opening"])
 def test_an_unreadable_entry_is_left_behind_with_the_commands_of_the_message(
     job: Job, output: Path, which: str

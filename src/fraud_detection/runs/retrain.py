@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
-from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
 from fraud_detection.outputs import DECISIONS, quarantine_file
@@ -45,7 +45,7 @@ from fraud_detection.runs.retired_columns import MissingColumns
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.schedule import Schedule, count_commands
+from fraud_detection.schedule import Schedule, count_commands, is_written
 from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
@@ -142,13 +142,33 @@ def _known(run: Run, as_of: datetime | None) -> Decision | None:
     if as_of is None:
         return None
     if earlier := run.log.find(as_of):
+        _restore_schedule(run)
         return _already_decided(earlier, run.progress)
     newest = run.log.newest_as_of()
     if newest is None or as_of >= newest:
         return None
+    _restore_schedule(run)
     late = late_decision(run.request, as_of, newest)
     report_decision(late, run.progress)
     return late
+
+
+def _restore_schedule(run: Run) -> None:
+    """Write the newest run's schedule again, if it was deleted or damaged: this run makes none of its own."""
+    newest = run.log.previous(None)
+    if newest is None or is_written(run.output, newest.model_name, newest.as_of):
+        return
+    try:
+        run.registry.publish_again(newest)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        run.progress(
+            "warning", f"the schedule is missing, and the last run's is lost: {error}; the next run writes one"
+        )
+        return
+    if is_written(run.output, newest.model_name, newest.as_of):  # else an earlier release has decided
+        run.progress("schedule", f"was missing or unreadable; that of {newest.as_of:%Y-%m-%d %H:%M} is written again")
 
 
 def _decide(run: Run, as_of: datetime | None) -> Decision:
