@@ -146,7 +146,7 @@ def _as_of(run: Any) -> datetime:  # noqa: ANN401
 
 def _has_own_entry(context: Context, run: Any) -> bool:  # noqa: ANN401
     """Whether the run that froze a candidate opened it, or decided on it as a refit."""
-    entries = (context.log.find_opening(_as_of(run)), context.log.find(_as_of(run)))
+    entries = (find(_as_of(run)) for find in (context.log.find_opening, context.log.find))
     return any(run.data.tags[KEY_TAG] == _key_text(key) for entry in entries if entry for key in _keys(entry))
 
 
