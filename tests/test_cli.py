@@ -85,6 +85,31 @@ def test_a_mistyped_output_is_an_error(here: Path, verb: str) -> None:
     assert not (here / "outptu").exists()
 
 
+REASON = ("--reason", "r")
+COMMANDS = [
+    ("approve", "2026-03-01"),
+    ("reject", "2026-03-01", *REASON),
+    ("promote", "2026-03-01", *REASON),
+    ("rollback", *REASON),
+    ("pin", *REASON),
+    ("unpin", *REASON),
+]
+"""Of people, to a model that runs have made. Those for a log that is lost work in an empty folder, too."""
+
+
+@pytest.mark.parametrize("tracking", [(), ("--tracking-uri", "http://127.0.0.1:9")])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_a_command_with_a_mistyped_output_leaves_nothing_behind(
+    here: Path, command: tuple[str, ...], tracking: tuple[str, ...]
+) -> None:
+    """Fails when a typo leaves a second folder with a database, or changes the model and logs it where nobody looks."""
+    (here / "settings.yaml").touch()
+    done = _run(*command, "--config", "settings.yaml", "--output", "outptu", *tracking)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "found nothing in outptu; expected the output folder of earlier runs" in done.stderr
+    assert [path.name for path in here.iterdir()] == ["settings.yaml"]
+
+
 @pytest.mark.parametrize("verb", ["decisions", "candidates"])
 def test_the_folder_of_another_model_is_an_error(here: Path, verb: str) -> None:
     """Fails when the output folder of another model looks empty, and its user trains a new one."""

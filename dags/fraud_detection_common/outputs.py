@@ -132,12 +132,18 @@ def summary(outcome: Mapping[str, Any]) -> str:
 def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
     """What a notification says; empty unless a person has to know: a new model, one to approve, or a new alarm.
 
-    An alarm lasts for many runs, and is told by the one that raised it.
+    An alarm lasts for many runs, and is told by the one that raised it. What the job has completed for a run that was
+    killed, it tells in that run's place.
     """
     raised = [alarm for alarm in outcome.get("alarms", ()) if _since(alarm["raised_at"], dag_run)]
-    if is_repeated(outcome, dag_run) or not (outcome["decision"] in _TOLD or raised):
-        return ""
-    return _line(outcome, raised)
+    own = not is_repeated(outcome, dag_run) and (outcome["decision"] in _TOLD or bool(raised))
+    completed = [
+        f"{_line(one, ())} (completed after the run for this time was interrupted)"
+        for one in outcome.get("completed", ())  # earlier releases had none
+        if one["decision"] in _TOLD and _since(one["completed_at"], dag_run)
+        if not (own and one["as_of"] == outcome["as_of"])
+    ]
+    return "\n".join([*completed, *([_line(outcome, raised)] if own else [])])
 
 
 def _since(time: str, dag_run: Any) -> bool:

@@ -237,7 +237,7 @@ def retrain(
         with suppress(FraudDetectionError):  # the storage may be what hangs
             record_failure(output, run_name, error)
 
-    with record_run_outcome(output, run_name) as record_decision:
+    with record_run_outcome(output, run_name) as results:
         request = Request(
             settings=load_settings(config),
             config=str(config),
@@ -250,8 +250,8 @@ def retrain(
         )
         with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
             watch = Stopwatch(watchdog.progress)
-            decision = retrain(request, lambda step, line: print_step(step, line, err=as_json), watch)
-        record_decision(decision)
+            progress = partial(print_step, err=as_json)
+            decision = results.decision = retrain(request, progress, watch, results.complete)
     if as_json:
         click.echo(decision.model_dump_json(indent=2))
 
@@ -338,9 +338,8 @@ _CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a
 def approve(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE, a winner that waits for approval; `fraud-detection candidates` shows the names."""
     settings = load_settings(config).promotion
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.approve(candidate, reason, current_person(), settings)
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.approve(candidate, reason, current_person(), settings)
     _show_promotion(registry, done, "approve", "approved")
 
 
@@ -353,8 +352,7 @@ def approve(candidate: str, config: Path, output: str, tracking_uri: str | None,
 @_reports_errors
 def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Take CANDIDATE out of shadow: no look is taken at it any more."""
-    with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).reject(candidate, reason, current_person())
+    done = _registry_in_use(config, output, tracking_uri).reject(candidate, reason, current_person())
     print_step("reject", f"{candidate} is rejected by {done.who}: {done.reason}; the next run deletes its files")
 
 
@@ -367,9 +365,8 @@ def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, 
 @_reports_errors
 def promote(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE as an override: whatever its looks say, and during a change freeze."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.promote(candidate, reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.promote(candidate, reason, current_person())
     _show_promotion(registry, done, "promote", "promoted, as an override,")
 
 
@@ -389,9 +386,8 @@ def _show_promotion(registry: "Registry", done: "Intervention", step: str, word:
 @_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
     """Put an earlier version in service and pin it: runs promote nothing until `unpin`."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.rollback(version, reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.rollback(version, reason, current_person())
     before = "none" if done.from_version is None else f"v{done.from_version}"
     print_step("rollback", f"champion is v{done.to_version} (was {before}) and pinned by {done.who}: {done.reason}")
     print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
@@ -405,9 +401,8 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_reports_errors
 def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Keep the champion in service: nothing is promoted until `unpin`."""
-    registry = _registry(config, output, tracking_uri)
-    with _naming_other_models(config, output):
-        done = registry.pin(reason, current_person())
+    registry = _registry_in_use(config, output, tracking_uri)
+    done = registry.pin(reason, current_person())
     print_step("pin", f"champion v{done.to_version} is pinned by {done.who}: {done.reason}")
     print_step("next", f"automatic promotion resumes with: {registry.commands.unpin}")
 
@@ -420,8 +415,7 @@ def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> Non
 @_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Let automatic promotion resume after a rollback or a pin."""
-    with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).unpin(reason, current_person())
+    done = _registry_in_use(config, output, tracking_uri).unpin(reason, current_person())
     pinned = "the champion" if done.to_version is None else f"champion v{done.to_version}"
     print_step("unpin", f"{pinned} is no longer pinned; the next run may promote")
 
@@ -516,16 +510,29 @@ def _naming_other_models(config: Path, output: str) -> Iterator[None]:
         raise SettingsError(f"{error}; {other}") from error
 
 
+def _registry_in_use(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    """The registry of a folder that runs have written to: in any other, a command would leave a database and leases.
+
+    Raises:
+        SettingsError: see `_existing_log`.
+    """
+    _existing_log(config, output)
+    return _registry(config, output, tracking_uri)
+
+
 def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    from fraud_detection.commands import Commands
     from fraud_detection.registry import Leases, Registry
+    from fraud_detection.registry.decision_log import DecisionLog
     from fraud_detection.runs.publication import publish
     from fraud_detection.storage import open_folder
 
     storage, model_name = open_folder(output), load_settings(config).model_name
+    address = tracking_uri or default_tracking_uri(output)
     return Registry(
-        tracking_uri or default_tracking_uri(output),
+        address,
         model_name,
-        _decision_log(config, output),
+        DecisionLog(storage, model_name, Commands(str(config), output, address).accept_log),
         leases=Leases(storage, model_name),
         publish=partial(publish, storage),
         config=str(config),

@@ -80,6 +80,12 @@ def write_schedule(storage: Storage, schedule: Schedule) -> None:
     _write(storage, schedule.model_copy(update={"changed": marked}) if missed else schedule)
 
 
+def is_written(storage: Storage, model_name: str, as_of: datetime) -> bool:
+    """Whether the schedule of the run at this as-of time, or of a later one, is there and readable."""
+    written = _read(storage, model_name)
+    return written is not None and written.as_of >= as_of
+
+
 def mark_schedule(storage: Storage, model_name: str, change: str) -> None:
     """Record that a person has changed what serves or may be promoted: another run has to find out what is due.
 

@@ -120,6 +120,25 @@ def test_an_alarm_is_told_by_the_run_that_raised_it(
     assert run.xcom["outcome"]["summary"] == line, "the run's page shows it for as long as it lasts"
 
 
+@pytest.mark.parametrize(("completed", "messages"), [("2026-05-24T10:05:00Z", 1), ("2026-05-24T09:55:00Z", 0)])
+def test_a_promotion_that_is_completed_for_a_killed_run_is_told_once(
+    installation: Installation, webhook: Webhook, completed: str, messages: int
+) -> None:
+    """Fails when a new champion goes into service unheard, since its own run was killed, or is told by two runs."""
+    installation.configure(webhook_connection="fraud_detection_webhook")
+    installation.jobs_do(f"completed:{completed}")
+    run = installation.run(at=datetime(2026, 5, 24, 10, tzinfo=UTC))
+    assert run.state == "success"
+    assert (
+        webhook.texts
+        == [
+            "fraud_detection_training: 2026-05-24T08:00:00Z: promoted as v13; every check passed; report"
+            " s3a://demo/eight.html (completed after the run for this time was interrupted)"
+        ]
+        * messages
+    )
+
+
 def test_nothing_is_sent_unless_notifications_are_configured(installation: Installation, webhook: Webhook) -> None:
     """Fails when an installation without a webhook sends messages."""
     installation.jobs_do("65")

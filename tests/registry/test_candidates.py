@@ -1,23 +1,26 @@
 """A candidate is frozen once, found again bit for bit, and gone when it is retired; the files of a version stay."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import decision, span
+from factories import decision, opening, span
 from fakes.registry import NAME, Killed, World, model, rows, world
 
 from fraud_detection.registry import RunRecord, candidates
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import CandidateChangedError, CandidateLostError, NewCandidate
+from fraud_detection.registry.opening import LogMovedError
 from fraud_detection.schema import (
     SCHEMA_VERSION,
     CandidateKey,
     CandidateRecord,
     Outcome,
+    RefitRecord,
     RetirementReason,
     RetirementRecord,
 )
@@ -183,6 +186,73 @@ def test_candidates_and_decisions_do_not_disturb_each_other(empty: World) -> Non
     assert [run.info.status for run in empty.runs()] == ["FINISHED", "FINISHED"]
 
 
+def _open(here: World, as_of: datetime, *records: CandidateRecord) -> None:
+    here.registry.write_opening(opening(as_of, records), here.registry.verified_log().head)
+
+
+def test_a_candidate_of_a_run_that_was_killed_before_its_opening_is_deleted(empty: World) -> None:
+    """Fails when each killed run leaves a model in MLflow for ever."""
+    orphan = empty.registry.freeze_candidate(_new(T - DAY), model())
+    files = _files(empty, orphan)
+    assert files
+    empty.record(Outcome.NO_DECISION, T - DAY)  # its own as-of time, repeated: the run has found it frozen
+    assert empty.registry.load_candidate(orphan).to_bytes() == model().to_bytes()
+    empty.record(Outcome.NO_DECISION, T)
+    assert [run.data.tags.get(candidates.KEY_TAG) for run in empty.runs()] == [None, None]
+    assert not any(path.exists() for path in files)
+
+
+def test_a_candidate_that_anything_names_is_kept(empty: World) -> None:
+    """Fails when a killed run's rest takes the model of an opening, a refit or a version with it, or of a run alive."""
+    here, freeze = empty, empty.registry.freeze_candidate
+    refit = freeze(replace(_new(), key=CandidateKey(T - 6 * DAY, "r", refit=True), opened_at=T - 6 * DAY), model(1))
+    named = RefitRecord(winner=CandidateKey(T - 9 * DAY, "r"), refit=refit, checks=(), serves=True)
+    assert here.log.write(decision(Outcome.REFUSED, T - 6 * DAY, refit=named))
+    opened = freeze(_new(T - 5 * DAY), model(2))
+    _open(here, T - 5 * DAY, opened)
+    reused = freeze(_new(T - 4 * DAY), model(3))  # by a killed run; a later one finds it frozen, and opens it
+    _open(here, T - 3 * DAY, reused)
+    version = freeze(_new(T - DAY), model(4))
+    here.client.create_registered_model("renamed")
+    here.client.create_model_version("renamed", f"models:/{version.model_id}", run_id=None)
+    alive = (freeze(_new(), model(5)), freeze(_new(T + DAY), model(6)))
+    here.record(Outcome.NO_DECISION, T)
+    for number, record in enumerate((refit, opened, reused, version, *alive), start=1):
+        assert here.registry.load_candidate(record).to_bytes() == model(number).to_bytes(), number
+
+
+def test_a_run_that_lost_its_candidate_to_another_cannot_open_it(empty: World) -> None:
+    """Fails when two runs at once leave an opening whose candidate the other has deleted."""
+    head = empty.registry.verified_log().head
+    record = empty.registry.freeze_candidate(_new(T - DAY), model())
+    empty.record(Outcome.NO_DECISION, T)
+    with pytest.raises(LogMovedError):
+        empty.registry.write_opening(opening(T - DAY, (record,)), head)
+    with pytest.raises(CandidateLostError):
+        empty.registry.load_candidate(record)
+
+
+@pytest.mark.slow
+def test_a_kill_while_an_unopened_candidate_is_deleted_is_made_good(
+    empty: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when half a candidate, or one that is half deleted, is never found again."""
+    frozen = []
+
+    def run(here: World) -> None:
+        here.registry.freeze_candidate(_new(T - DAY), model())
+        frozen.append(here)
+        here.record(Outcome.NO_DECISION, T)
+
+    for here in _killed_at_every_change(empty, tmp_path, monkeypatch, run):
+        fresh = world(here.output)
+        fresh.registry.resume_open_intents()
+        fresh.record(Outcome.NO_DECISION, T + DAY)
+        assert [run for run in fresh.runs() if candidates.KEY_TAG in run.data.tags] == []
+        assert fresh.client.search_logged_models([fresh.connection.experiment_id]) == []
+    assert frozen
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("act", ["freeze", "delete"])
 def test_a_kill_before_any_change_is_made_good_by_the_next_run(
@@ -224,6 +294,7 @@ def test_a_run_killed_while_it_retires_candidates_is_completed_by_the_next(
     """Fails when files of candidates that the log calls retired stay for ever, or others are deleted with them."""
     gone = [empty.registry.freeze_candidate(_new(T - days * DAY), model(days)) for days in (1, 2)]
     kept = empty.registry.freeze_candidate(_new(), model())
+    _open(empty, T - DAY, *gone)
     retired = tuple(RetirementRecord(candidate=one.key, reason=RetirementReason.EXPIRED) for one in gone)
 
     def run(killed: World) -> object:

@@ -127,7 +127,7 @@ def test_a_broken_decision_is_named(log: DecisionLog, tmp_path: Path, content: b
     broken = tmp_path / "decisions" / NAME / "20180822T000000Z.json"
     broken.write_bytes(content)
     for read in (log.history, lambda: log.find(T1)):
-        with pytest.raises(FraudDetectionError, match=r"20180822T000000Z\.json.*move it away"):
+        with pytest.raises(FraudDetectionError, match=r"20180822T000000Z\.json.* mv .*accept-log"):
             read()
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,41 @@ def test_what_a_killed_run_has_opened_is_finished_as_it_would_have(
     assert taken == [], "the look is charged once"
 
 
+def _candidate_runs(output: Path) -> dict[str, str]:
+    """The label cut-off of each candidate that MLflow holds, by its run."""
+    client = _client(output)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    return {
+        run.info.run_id: run.data.tags["fraud_detection.label_cutoff"]
+        for run in runs
+        if "fraud_detection.candidate" in run.data.tags
+    }
+
+
+def test_what_a_run_froze_that_was_killed_before_its_opening_is_deleted_by_the_next(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when each killed run leaves a model that nothing names, and MLflow's disk fills up."""
+    before = _candidate_runs(output)
+    _kill(job, monkeypatch, "fraud_detection.registry.versions.write_opening")
+    frozen = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
+    assert AS_OF.isoformat() in frozen.values()
+    assert job(settings=EASY, as_of=_later(24)).exit_code == 0
+    opened = [record for path in output.glob("decisions/*/*-opening.json") for record in _records(path)]
+    left = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
+    assert set(left) <= {record["run_id"] for record in opened}
+    assert set(frozen) - set(left), "something was to be deleted"
+    for record in opened:
+        assert _client(output).get_run(record["run_id"]).info.lifecycle_stage == "active"
+
+
+def _records(opening: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(opening.read_text(encoding="utf-8"))["candidates"]
+    return found
+
+
 def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
     job: Job, output: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +211,27 @@ def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
     assert (third.exit_code, third.json["version"]) == (0, 2)
     assert "decided before; nothing new is registered" in third.stderr
     assert _entries(output) == entries
+
+
+@pytest.mark.parametrize(
+    "step", ["fraud_detection.runs.retrain.take_looks", "fraud_detection.registry.recording.apply_intent"]
+)
+def test_what_a_run_completes_for_a_killed_one_is_in_its_outcome(
+    job: Job, output: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Fails when nobody is notified of a champion that a killed run began to promote, or every later run tells it."""
+    _kill(job, monkeypatch, step)
+    assert job(settings=EASY, as_of=_later(1), run_name="next").exit_code == 0
+    assert job(settings=EASY, as_of=_later(2), run_name="third").exit_code == 0
+    found, third = (json.loads((output / "outcomes" / f"{name}.json").read_text()) for name in ("next", "third"))
+    (completed,) = found["completed"]
+    logged = _entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}")
+    assert {name: completed[name] for name in ("decision", "reason", "version", "as_of", "report")} == {
+        name: logged[name] for name in ("decision", "reason", "version", "as_of", "report")
+    }
+    assert (completed["decision"], completed["version"]) == ("promoted", 2)
+    assert (found["as_of"], found["version"]) == ("2026-03-01T01:00:00Z", None)
+    assert third["completed"] == []
 
 
 @pytest.mark.parametrize("what", ["decided", "opened"])
@@ -208,6 +266,65 @@ def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Pa
     assert "fraud-detection accept-log" in blocked.json["error"]
     (folder / late).unlink()
     assert job(json=True, settings=EASY, as_of=_later(24)).exit_code == 0
+
+
+@pytest.mark.parametrize("damage", ["deleted", "rubbish", "older"])
+def test_a_schedule_that_is_lost_is_written_again_by_a_repeated_run(job: Job, output: Path, damage: str) -> None:
+    """Fails when the schedule starts a cluster each hour for a file that no repeated run writes."""
+    assert job(settings=EASY).exit_code == 0
+    path = output / "schedule" / f"{NAME}.json"
+    written, report = path.read_bytes(), next(output.glob(f"reports/*/{AS_OF:%Y%m%dT%H%M%SZ}/report.html"))
+    page = report.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    else:
+        older = {**json.loads(written), "as_of": _later(-192)}
+        path.write_text("{" if damage == "rubbish" else json.dumps(older), encoding="utf-8")
+    for hours in (0, -1):  # decided already; before a time that is decided
+        again = job(json=True, settings=EASY, as_of=_later(hours))
+        assert (again.exit_code, "is written again" in again.stderr) == (0, hours == 0), again.stderr
+        assert path.read_bytes() == written
+    assert report.read_bytes() == page
+    path.unlink()
+    late = job(settings=EASY, as_of=_later(-1))
+    assert (late.exit_code, path.read_bytes()) == (0, written)
+
+
+def test_a_schedule_that_cannot_be_written_again_does_not_fail_the_run(job: Job, output: Path) -> None:
+    """Fails when a repeated run ends in an error because MLflow has lost the files of a run before it."""
+    client = _client(output)
+    newest = max(path for path in (output / "decisions" / NAME).iterdir() if len(path.stem) == len("20260301T000000Z"))
+    run = client.get_run(json.loads(newest.read_text(encoding="utf-8"))["run_id"])
+    assert not (output / "schedule").exists()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fraud_detection.registry.commit.PUBLICATION_FILE", "gone.json")
+        repeated = job(json=True, settings=EASY, as_of=_later(-192))
+    assert (repeated.exit_code, repeated.json["run_id"]) == (0, run.info.run_id)
+    assert "the schedule is missing, and the last run's is lost: " in repeated.stderr
+    assert not (output / "schedule").exists()
+
+
+@pytest.mark.parametrize("which", ["decision", "opening"])
+def test_an_unreadable_entry_is_left_behind_with_the_commands_of_the_message(
+    job: Job, output: Path, which: str
+) -> None:
+    """Fails when a file that an editor has damaged stops all runs, and each command that is named repeats the error."""
+    entries = _entries(output)
+    (damaged,) = (name for name in entries if name.endswith("-opening.json") == (which == "opening"))
+    path = output / "decisions" / NAME / damaged
+    path.write_text(f"{path.read_text(encoding='utf-8')} a note", encoding="utf-8")
+    stopped = job(json=True, settings=EASY)
+    assert stopped.exit_code == 1
+    found = re.search(rf"is not a readable {which}: .*: (mv .*), then run: (fraud-detection .*)", stopped.json["error"])
+    assert found is not None, stopped.json["error"]
+    accept = shlex.split(found[2].replace("…", "the note is gone"))[1:]
+    refused = CliRunner().invoke(main, accept)
+    assert (refused.exit_code, found[1] in refused.stderr) == (1, True), "the log is accepted only without it"
+    subprocess.run(shlex.split(found[1]), check=True)
+    accepted = CliRunner().invoke(main, accept, catch_exceptions=False)
+    assert accepted.exit_code == 0, accepted.stderr
+    assert job(settings=EASY).exit_code == 0
+    assert set(entries) - {damaged} | {f"{damaged}.unreadable"} < set(_entries(output))
 
 
 def _lose_candidates(output: Path, template: Path) -> None:

@@ -19,7 +19,7 @@ SHARED = {"schema_version", "decision", "reason", "version", "as_of", "differenc
     "alarms",
     "drift",
 }
-FIELDS = SHARED | {"exit_code", "error", "retry"}
+FIELDS = SHARED | {"exit_code", "error", "retry", "completed"}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:
@@ -70,17 +70,15 @@ def test_difference_and_checks_are_those_of_the_look_with_the_largest_root(tmp_p
         for number, root, value in ((1, 0.2, 0.01), (2, 2.5, 0.03), (3, 1.1, 0.02))
     )
     shown = looks[1]
-    with record_run_outcome(str(tmp_path / "output"), "run-1") as decided:
-        decided(
-            decision(
-                Outcome.REFUSED,
-                AS_OF,
-                1,
-                schema_version=2,
-                looks=looks,
-                difference=shown.difference,
-                checks=shown.checks,
-            )
+    with record_run_outcome(str(tmp_path / "output"), "run-1") as results:
+        results.decision = decision(
+            Outcome.REFUSED,
+            AS_OF,
+            1,
+            schema_version=2,
+            looks=looks,
+            difference=shown.difference,
+            checks=shown.checks,
         )
     found = _outcome(tmp_path)
     assert [look["root"] for look in found["looks"]] == [0.2, 2.5, 1.1]

@@ -2,9 +2,10 @@
 
 A candidate is found by its key, so freezing it once more changes nothing. Only the last step, a tag, says that it is
 frozen: a run that was killed before it is ended and replaced. Its files are deleted when it is retired; the log has
-what it takes to train it again.
+what it takes to train it again. A candidate that the log does not name was never opened: a decision deletes it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,14 +14,16 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import MODEL_FILE, delete_artifacts, digest, download, log_model
 from fraud_detection.registry.context import Context
+from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.lease import Lease
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, MODEL_TAG, search_runs, utc
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.registry.verification import generated_inputs
-from fraud_detection.schema import CandidateKey, CandidateRecord, Span
+from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening, Span
 
 KEY_TAG = "fraud_detection.candidate"
 STATE_TAG = "fraud_detection.candidate_state"
-FROZEN, RETIRED, REPLACED = "frozen", "retired", "replaced"
+FROZEN, RETIRED, REPLACED, UNOPENED = "frozen", "retired", "replaced", "unopened"
 _SHA256_TAG, _MODEL_ID_TAG = "fraud_detection.sha256", "fraud_detection.model_id"
 
 
@@ -109,6 +112,58 @@ def delete(context: Context, key: CandidateKey) -> None:
         _discard(context, run, RETIRED)
 
 
+def delete_unopened(context: Context, lease: Lease, decided: datetime) -> None:
+    """Delete the runs of candidates that runs before this as-of time froze, and that no entry of the log names.
+
+    Their runs were killed before they wrote an opening. One that is still alive cannot write it any more: the log has a
+    decision that it does not know of. Only the holder of the lease may, before it releases the lease with which it
+    wrote that decision: a run that has read the log since then freezes its candidates afterwards. A version's files and
+    run stay.
+    """
+    suspects = [run for run in _living_runs(context) if _as_of(run) < decided and not _has_own_entry(context, run)]
+    if not suspects:
+        return
+    named = {_key_text(key) for entry in context.log.entries() for key in _keys(entry)}
+    for run in suspects:
+        if run.data.tags[KEY_TAG] in named:  # a later run has found it frozen, and opened it
+            continue
+        lease.require_held()
+        if _discard(context, run, UNOPENED):
+            context.connection.client.delete_run(run.info.run_id)
+
+
+def _living_runs(context: Context) -> list[Any]:
+    """The runs of candidates that are frozen, or half frozen."""
+    states = (f"tags.`{STATE_TAG}` = '{FROZEN}'", f"tags.`{STATE_TAG}` = '{UNOPENED}'", f"tags.`{STATE_TAG}` IS NULL")
+    found = (run for state in states for run in search_runs(context, f"tags.`{KEY_TAG}` IS NOT NULL and {state}"))
+    return list(found)
+
+
+def _as_of(run: Any) -> datetime:  # noqa: ANN401
+    """Of the run that froze a candidate."""
+    return datetime.fromisoformat(run.data.tags[AS_OF_TAG])
+
+
+def _has_own_entry(context: Context, run: Any) -> bool:  # noqa: ANN401
+    """Whether the run that froze a candidate opened it, or decided on it as a refit."""
+    entries = (find(_as_of(run)) for find in (context.log.find_opening, context.log.find))
+    return any(run.data.tags[KEY_TAG] == _key_text(key) for entry in entries if entry for key in _keys(entry))
+
+
+def _keys(entry: LogEntry) -> Iterator[CandidateKey]:
+    """The candidates that an entry names."""
+    if isinstance(entry, Opening):
+        yield from (record.key for record in entry.candidates)
+        yield from (look.candidate for look in entry.looks)
+    elif isinstance(entry, Decision):
+        yield from (look.candidate for look in entry.looks)
+        yield from entry.opened
+        yield from (retired.candidate for retired in entry.retired_candidates)
+        yield from () if entry.refit is None else (entry.refit.winner, entry.refit.refit.key)
+    elif entry.candidate is not None:
+        yield entry.candidate
+
+
 def _freeze(context: Context, candidate: NewCandidate, model: Model, sha256: str) -> CandidateRecord:
     from mlflow.entities import RunTag
 
@@ -121,21 +176,22 @@ def _freeze(context: Context, candidate: NewCandidate, model: Model, sha256: str
     return _record(candidate, client.get_run(run_id))
 
 
-def _discard(context: Context, run: Any, state: str) -> None:  # noqa: ANN401  (MLflow ships no types)
-    """Delete the models of a run, unless a version was registered from it."""
+def _discard(context: Context, run: Any, state: str) -> bool:  # noqa: ANN401  (MLflow ships no types)
+    """Delete the models of a run. False, and nothing is deleted, if a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
     models = _models(context, run_id)
     # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version; its source,
     # models:/ID or the files' place, has it.
     of_models = (f"source_path LIKE '%{logged.model_id}%'" for logged in models)
     if any(client.search_model_versions(wanted) for wanted in (f"run_id = '{run_id}'", *of_models)):
-        return
+        return False
     for logged in models:
         delete_artifacts(context.connection, logged.artifact_location)
         client.delete_logged_model(logged.model_id)
     if run.info.status == "RUNNING":
         client.set_terminated(run_id, "KILLED")
     client.set_tag(run_id, STATE_TAG, state, synchronous=True)
+    return True
 
 
 def _tags(context: Context, candidate: NewCandidate) -> dict[str, str]:

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.promotion import summarise
 from fraud_detection.promotion.checks import measure
-from fraud_detection.registry.artifacts import ModelVersionTags
+from fraud_detection.registry.artifacts import ModelVersionTags, download
 from fraud_detection.registry.candidates import delete as delete_candidate
+from fraud_detection.registry.candidates import delete_unopened
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
 from fraud_detection.registry.log_chain import append
@@ -153,6 +154,12 @@ def delete_retired_candidates(run: Commit) -> None:
         delete_candidate(run.context, key)
 
 
+def delete_unopened_candidates(run: Commit) -> None:
+    """Delete what runs froze that were killed before their opening."""
+    if _own(run):
+        delete_unopened(run.context, run.lease, run.decision.as_of)
+
+
 def publish_decision(run: Commit) -> None:
     """Publish the report, which names the version, and what else the run leaves outside MLflow."""
     if not run.intent.publishes or not _own(run):
@@ -165,6 +172,13 @@ def publish_decision(run: Commit) -> None:
         raise lost_intent(run.connection, run.run_id, cause) from error
     for name, file in files.items():
         run.client.log_text(run.run_id, file.decode(), name)
+
+
+def publish_again(context: Context, decision: Decision) -> None:
+    """Publish what belongs to a decision of the log once more; see `Registry.publish_again`."""
+    with exclusive(context, f"publishing the run of {decision.as_of:%Y-%m-%d %H:%M} UTC again"):
+        root = context.connection.client.get_run(str(decision.run_id)).info.artifact_uri
+        context.publish(decision, download(context.connection, root, PUBLICATION_FILE))
 
 
 def close_run(run: Commit) -> None:
@@ -195,6 +209,7 @@ PROTOCOL: tuple[Callable[[Commit], None], ...] = (
     write_decision,
     discard_version,
     delete_retired_candidates,
+    delete_unopened_candidates,
     publish_decision,
     close_run,
     close_intent,

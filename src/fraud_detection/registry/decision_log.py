@@ -7,6 +7,7 @@
 It is the history: MLflow keeps no record of where an alias pointed before. Entries are linked: see `log_chain`.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -30,7 +31,7 @@ from fraud_detection.outputs import (
 from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.schedule import mark_schedule
 from fraud_detection.schema import CandidateKey, Decision, Opening, Outcome, Stored
-from fraud_detection.storage import Storage
+from fraud_detection.storage import Storage, is_object
 
 _READERS = 8
 """Threads that read entries; the S3 client keeps ten connections."""
@@ -85,9 +86,18 @@ _Kind = TypeVar("_Kind", Decision, Intervention, Opening)
 
 
 class DecisionLog:
-    """The decisions of one model name with their openings, and the interventions of users between them."""
+    """The decisions of one model name with their openings, and the interventions of users between them.
 
-    def __init__(self, storage: Storage, model_name: str) -> None:
+    Args:
+        storage: the output folder.
+        model_name: each has its own log.
+        accept_log: the command that accepts the log as it is, for the error that names an unreadable entry.
+    """
+
+    def __init__(
+        self, storage: Storage, model_name: str, accept_log: str = 'fraud-detection accept-log … --reason "…"'
+    ) -> None:
+        self._accept_log = accept_log
         self._storage = storage
         self._model_name = model_name
         self._folder = decisions_folder(model_name)
@@ -240,7 +250,8 @@ class DecisionLog:
             where = ".".join(map(str, first["loc"])) or "the whole file"
             raise FraudDetectionError(
                 f"{self._storage.url(name)} is not a readable {kind.__name__.lower()}: {where}: {first['msg']}"
-                f" ({len(content)} bytes found); restore it from a copy, or move it away to go on without it"
+                f" ({len(content)} bytes found); restore it from a copy, or go on without it:"
+                f" {_set_aside(self._storage.url(name))}, then run: {self._accept_log}"
             ) from error
         expected = entry_name(entry)
         if expected != name:
@@ -248,6 +259,12 @@ class DecisionLog:
                 f"{self._storage.url(name)} holds what belongs into {expected}; rename it, or move it away"
             )
         return entry
+
+
+def _set_aside(url: str) -> str:
+    """How to take an entry out of the log and keep it."""
+    kept = f"{url}.unreadable"
+    return f"rename it to {kept}" if is_object(url) else shlex.join(["mv", url, kept])
 
 
 def logged_change(entry: Intervention) -> Pin | Retirement | None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from fraud_detection.commands import Commands
 from fraud_detection.model.model import Model
-from fraud_detection.registry import approvals, candidates, rollback
+from fraud_detection.registry import approvals, candidates, commit, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
 from fraud_detection.registry.candidates import NewCandidate
@@ -121,6 +121,15 @@ class Registry:
             # Once more: at the start of the run its as-of time may have been unknown.
             end_abandoned_runs(self._context, decision.as_of)
             return record_decision(self._context, decision, record)
+
+    def publish_again(self, decision: Decision) -> None:
+        """Publish what belongs to a decision of the log once more, where somebody has deleted or damaged it.
+
+        Raises:
+            FraudDetectionError: MLflow does not hold what the run published.
+        """
+        with self._context.connection.translate_errors():
+            commit.publish_again(self._context, decision)
 
     def resume_open_intents(self, as_of: datetime | None = None) -> tuple[Entry, ...]:
         """Finish what killed runs and commands left unfinished, and return the entries that came into force.

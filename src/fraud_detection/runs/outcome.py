@@ -3,9 +3,10 @@
 The scheduler of a cluster sees only whether a job failed, not its exit code.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import outcome_file
@@ -22,6 +23,17 @@ from fraud_detection.schema import (
     Stored,
 )
 from fraud_detection.storage import open_folder
+
+
+class CompletedDecision(Stored):
+    """A decision that this run brought into force, or made, for a run that was killed."""
+
+    decision: Outcome
+    reason: str
+    version: int | None
+    as_of: datetime
+    report: str | None
+    completed_at: datetime
 
 
 class RunOutcome(Stored):
@@ -44,17 +56,40 @@ class RunOutcome(Stored):
     code_revision: str | None = None  # of the program that decided or failed; missing in files of earlier releases
     # Before this run began if it found the hour decided. Missing in files of earlier releases.
     decided_at: datetime | None = None
+    completed: tuple[CompletedDecision, ...] = ()  # for runs that were killed, before this one decided
+
+
+@dataclass
+class Results:
+    """What a run has decided so far."""
+
+    decision: Decision | None = None
+    """Its own."""
+    completed: list[CompletedDecision] = field(default_factory=list)
+
+    def complete(self, decision: Decision) -> None:
+        """Note a decision of a run that was killed."""
+        self.completed.append(
+            CompletedDecision(
+                decision=decision.outcome,
+                reason=decision.reason,
+                version=decision.version,
+                as_of=decision.as_of,
+                report=decision.report,
+                completed_at=datetime.now(UTC),
+            )
+        )
 
 
 @contextmanager
-def record_run_outcome(output: str, run_name: str | None) -> Iterator[Callable[[Decision], None]]:
-    """Record how the block ends; it passes its decision to the function that it gets. Without a name record nothing."""
+def record_run_outcome(output: str, run_name: str | None) -> Iterator[Results]:
+    """Record how the block ends; it notes its results in what it gets. Without a name record nothing."""
+    results = Results()
     if run_name is None:
-        yield lambda _: None
+        yield results
         return
-    decided: list[Decision] = []
     try:
-        yield decided.append
+        yield results
     except FraudDetectionError as error:
         with suppress(FraudDetectionError):  # the first error is the one to report
             record_failure(output, run_name, error)
@@ -63,8 +98,8 @@ def record_run_outcome(output: str, run_name: str | None) -> Iterator[Callable[[
         with suppress(FraudDetectionError):
             _write(output, run_name, _failed(error, 1))
         raise
-    for decision in decided:
-        _write(output, run_name, _ended(decision))
+    if results.decision is not None:
+        _write(output, run_name, _ended(results.decision, results.completed))
 
 
 def record_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
@@ -73,7 +108,7 @@ def record_failure(output: str, run_name: str | None, error: FraudDetectionError
         _write(output, run_name, _failed(error, error.exit_code))
 
 
-def _ended(decision: Decision) -> RunOutcome:
+def _ended(decision: Decision, completed: list[CompletedDecision]) -> RunOutcome:
     return RunOutcome(
         schema_version=decision.schema_version,
         decision=decision.outcome,
@@ -87,6 +122,7 @@ def _ended(decision: Decision) -> RunOutcome:
         drift=decision.drift,
         report=decision.report,
         decided_at=decision.decided_at,
+        completed=tuple(completed),
         code_revision=decision.code_revision,
         exit_code=0,
         error=None,

@@ -1,12 +1,13 @@
 """One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
-from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
 from fraud_detection.outputs import DECISIONS, quarantine_file
@@ -44,7 +45,7 @@ from fraud_detection.runs.retired_columns import MissingColumns
 from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.schedule import Schedule, count_commands
+from fraud_detection.schedule import Schedule, count_commands, is_written
 from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
@@ -78,17 +79,28 @@ class Run:
         return self.request.settings
 
 
-def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None) -> Decision:
+def retrain(
+    request: Request,
+    progress: Progress,
+    watch: Stopwatch | None = None,
+    complete: Callable[[Decision], None] = lambda _: None,
+) -> Decision:
     """Open the candidates and looks that are due, and bring the decision into force.
 
     An as-of time that is decided already is not decided again: its decision is returned. What a killed run has opened
     is finished first, with its own as-of time.
 
+    Args:
+        request: what to decide.
+        progress: takes the steps.
+        watch: measures them.
+        complete: takes each decision of a killed run that this one brings into force before its own.
+
     Raises:
         FraudDetectionError: see `fraud_detection.errors` for the kinds; nothing was registered then.
     """
     output, watch = open_folder(request.output), watch or Stopwatch()
-    log = DecisionLog(output, request.settings.model_name)
+    log = DecisionLog(output, request.settings.model_name, request.commands.accept_log)
     run = Run(request, output, log, _registry(request, output, log), progress, watch)
     as_of = request.as_of and whole_hour(request.as_of)
     _require_past(run, as_of)
@@ -96,11 +108,14 @@ def retrain(request: Request, progress: Progress, watch: Stopwatch | None = None
     with watch("open registry"):
         for resumed in _open_registry(run.registry, log, as_of):
             progress("completed", resumed_line(resumed))
+            if isinstance(resumed, Decision):
+                complete(resumed)
     for opening in log.unfinished_openings():
         progress("completed", f"what the run of {opening.as_of:%Y-%m-%d %H:%M} has opened, which was interrupted")
         finished = _decide(run, opening.as_of)
         if opening.as_of == as_of:
             return finished
+        complete(finished)
     return _known(run, as_of) or _decide(run, as_of)
 
 
@@ -127,13 +142,33 @@ def _known(run: Run, as_of: datetime | None) -> Decision | None:
     if as_of is None:
         return None
     if earlier := run.log.find(as_of):
+        _restore_schedule(run)
         return _already_decided(earlier, run.progress)
     newest = run.log.newest_as_of()
     if newest is None or as_of >= newest:
         return None
+    _restore_schedule(run)
     late = late_decision(run.request, as_of, newest)
     report_decision(late, run.progress)
     return late
+
+
+def _restore_schedule(run: Run) -> None:
+    """Write the newest run's schedule again, if it was deleted or damaged: this run makes none of its own."""
+    newest = run.log.previous(None)
+    if newest is None or is_written(run.output, newest.model_name, newest.as_of):
+        return
+    try:
+        run.registry.publish_again(newest)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:
+        run.progress(
+            "warning", f"the schedule is missing, and the last run's is lost: {error}; the next run writes one"
+        )
+        return
+    if is_written(run.output, newest.model_name, newest.as_of):  # else an earlier release has decided
+        run.progress("schedule", f"was missing or unreadable; that of {newest.as_of:%Y-%m-%d %H:%M} is written again")
 
 
 def _decide(run: Run, as_of: datetime | None) -> Decision:
