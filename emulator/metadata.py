@@ -8,9 +8,7 @@ import re
 import threading
 import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 
 import grpc
 from google.protobuf.json_format import MessageToDict
@@ -18,8 +16,9 @@ from yandex.cloud.lockbox.v1.payload_service_pb2 import GetPayloadRequest
 
 from emulator.access import Allowed
 from emulator.cloud import Cloud
-from emulator.errors import ApiError, EmulatorError
+from emulator.errors import ApiError
 from emulator.iam import ANONYMOUS, Iam
+from emulator.local_server import LocalServer
 from emulator.lockbox import Lockbox
 
 TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105  # a path
@@ -32,8 +31,8 @@ _HTTP_OF = {
 }
 
 
-class MetadataServer:
-    """One machine's metadata endpoint on 127.0.0.1, for as long as the machine (a job's node) is there.
+class MetadataServer(LocalServer):
+    """One machine's metadata endpoint, for as long as the machine (a job's node) is there.
 
     Each job has one on a port of its own, so its tokens are those of its cluster's account.
     """
@@ -45,31 +44,12 @@ class MetadataServer:
         self._lockbox = Lockbox(cloud)
         self._account_id = account_id
         self._owner = owner
-        try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        except OSError as error:
-            raise EmulatorError(
-                f"port {port} of the metadata endpoint is taken ({error.strerror}); "
-                "set metadata_port to another, or 0 for any free one"
-            ) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+        super().__init__(_handler(self), port, "the metadata endpoint", "metadata_port")
 
     @property
     def address(self) -> str:
         """The value for the environment variable YC_METADATA_ADDR."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return self.host_and_port
 
     def token(self) -> dict[str, object]:
         token, expires = self._iam.issue(self._account_id, "metadata")

@@ -6,14 +6,12 @@ Terraform's provider can only do the latter. A caller is known by an IAM token o
 
 import hmac
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -24,8 +22,9 @@ from emulator import access_keys
 from emulator.access import Allowed, Need
 from emulator.buckets import encrypt, encryption_key
 from emulator.cloud import Cloud
-from emulator.errors import ApiError, EmulatorError
+from emulator.errors import ApiError
 from emulator.iam import Caller, Iam
+from emulator.local_server import LocalServer
 from emulator.resources import Resources
 from emulator.s3 import S3Server
 from emulator.signatures import ALGORITHM, EMPTY, UNSIGNED, Signed
@@ -100,37 +99,19 @@ class S3Request:
         return "storage.buckets.delete" if self.method == "DELETE" and not self.query else "storage.buckets.update"
 
 
-class S3Front:
-    """One HTTP server on 127.0.0.1."""
+class S3Front(LocalServer):
+    """Object Storage as its clients see it."""
 
     def __init__(self, cloud: Cloud, iam: Iam, resources: Resources, server: S3Server, port: int) -> None:
         self._cloud = cloud
         self._iam = iam
         self._resources = resources
         self.server = server
-        try:
-            self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        except OSError as error:
-            raise EmulatorError(
-                f"port {port} of Object Storage is taken ({error.strerror}); set storage.port to another, or 0 for any"
-            ) from error
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), daemon=True)
+        super().__init__(_handler(self), port, "Object Storage", "storage.port")
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        return f"http://{self.host_and_port}"
 
     def caller(self, request: S3Request) -> Caller:
         """Who sends a request. Raises UNAUTHENTICATED, and NOT_FOUND: whether a bucket exists is known to everybody."""
