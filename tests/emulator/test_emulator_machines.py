@@ -97,7 +97,7 @@ def test_a_job_reaches_the_buckets_with_the_grants_of_its_cluster(tmp_path: Path
     submit.write_text(FAKE_SUBMIT)
     submit.chmod(0o755)
     homes = {"python": sys.executable, "spark_home": str(tmp_path), "java_home": str(tmp_path)}
-    roles = (("airflow", "admin"), ("dataproc", "dataproc.agent"), ("dataproc", "logging.writer"))
+    roles = (("airflow", "admin"), ("dataproc", "dataproc.agent"))
     grants = [{"account": account, "role": role} for account, role in roles]
     jobs = {"runner": "spark", "spark": homes}
     with (

@@ -16,7 +16,6 @@ from yandex.cloud.resourcemanager.v1.folder_service_pb2_grpc import FolderServic
 from emulator.roles import LOOKED_UP, ROLES, allows
 
 ACCOUNTS = {"admin": None, "airflow": None, "dataproc": None}
-DATAPROC_ROLES = ("dataproc.agent", "logging.writer")
 AIRFLOW_ROLES = ("dataproc.editor", "vpc.user")
 
 
@@ -71,8 +70,7 @@ def grant_all(api: Api) -> Api:
     """What infra/ grants for a cluster; returns Airflow's client."""
     for role in AIRFLOW_ROLES:
         on_the_folder(api, role, "airflow")
-    for role in DATAPROC_ROLES:
-        on_the_folder(api, role, "dataproc")
+    on_the_folder(api, "dataproc.agent", "dataproc")
     use_of_the_account(api)
     return Api(api.emulator, api.account_key("airflow"))
 
@@ -128,15 +126,13 @@ def test_each_grant_is_needed(cloud: Api, role: str, account: str, permission: s
     assert cloud.names() == []
 
 
-def test_logs_need_the_role_to_write_them(cloud: Api) -> None:
+def test_a_cluster_with_a_log_group_asks_whether_its_logs_may_be_written(cloud: Api) -> None:
     """Fails when a cluster with a log group starts here, and its logs are lost in the cloud."""
     airflow = grant_all(cloud)
-    on_the_folder(cloud, "logging.writer", "dataproc", "REMOVE")
-    on_the_folder(cloud, "dataproc.agent", "dataproc", "REMOVE")
-    request = airflow.cluster_request(log_group_id="e23group0")
-    assert "dataproc.agents.report" in refusal(lambda: airflow.clusters.Create(request))
-    on_the_folder(cloud, "dataproc.agent", "dataproc")
-    airflow.done(airflow.clusters.Create(request))
+    airflow.done(airflow.clusters.Create(airflow.cluster_request(log_group_id="e23group0")))
+    *_, event = cloud.emulator.events("call", method="Create", service="yandex.cloud.dataproc.v1.ClusterService")
+    used = {allowed["permission"]: [grant["role"] for grant in allowed["grants"]] for allowed in event["allowed"]}
+    assert used["logging.records.write"] == ["dataproc.agent"]
 
 
 def test_a_payload_needs_the_role_on_its_secret(cloud: Api) -> None:
