@@ -22,10 +22,11 @@ from rehearsal.terraform import CONFIGURATION, Terraform, terraform_in
 # What `make` installs once, and Git's own folder, by which an upload knows its revision.
 _SHARED = (".venv", ".venv-cloud", ".uv", ".git", "venvs")
 _OWN = ("YC_", "TF_", "AWS_", "AIRFLOW_", "MLFLOW_")  # settings of a real cloud
+_PROGRAM_NAME = "terraform.sh"
 _PROGRAM = """#!/bin/sh
 set -eu
 text=$(terraform "$@")
-printf "%s" "$text" | sed -f {folder}/addresses.sed
+printf "%s" "$text" | sed -f "$(dirname "$0")/addresses.sed"
 """
 _TIMEOUT = 900.0
 _CLOSING = 3000
@@ -42,7 +43,7 @@ class Project:
 
     def make(self, *words: str) -> str:
         """Run a target; returns what it printed. Raises RehearsalError with its last lines."""
-        command = ["make", "--no-print-directory", *words, f"TERRAFORM={self._terraform}"]
+        command = ["make", "--no-print-directory", *words, f"TERRAFORM=./{_PROGRAM_NAME}"]
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -94,10 +95,6 @@ class Project:
         written = list(write_days(world, self.folder / "data" / "input_data", first, HISTORY_DAYS))
         return f"{sum(table.num_rows for _, table in written)} transactions of {HISTORY_DAYS} days"
 
-    @property
-    def _terraform(self) -> Path:
-        return self.folder / "terraform.sh"
-
 
 def project_in(folder: Path, cloud: RehearsedCloud, variables: Mapping[str, Any]) -> Project:
     """A fresh copy with infra/ ready to be applied, its variables in terraform.tfvars."""
@@ -114,8 +111,8 @@ def project_in(folder: Path, cloud: RehearsedCloud, variables: Mapping[str, Any]
     given = {name: value for name, value in project.terraform.variables.items() if "password" not in name}
     lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
     (folder / "infra" / "terraform.tfvars").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    program = project.folder / "terraform.sh"
-    program.write_text(_PROGRAM.format(folder=folder), encoding="utf-8")
+    program = folder / _PROGRAM_NAME
+    program.write_text(_PROGRAM, encoding="utf-8")
     program.chmod(0o755)
     project.redirect({"https://storage.yandexcloud.net": str(cloud.emulator.cloud["storage"])})
     return project

@@ -71,7 +71,7 @@ def _file_name(coordinate: str) -> str:
 
 
 def _resolve(ivy: Path) -> None:
-    options = f"-Dspark.jars.ivy={ivy}"
+    options = f"-Dspark.jars.ivy='{ivy}'"  # quoted: a path may have spaces
     if _AUTHORITIES.exists():
         options += f" -Djavax.net.ssl.trustStore={_AUTHORITIES} -Djavax.net.ssl.trustStorePassword=changeit"
     os.environ["JAVA_TOOL_OPTIONS"] = f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} {options}".strip()
