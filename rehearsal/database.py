@@ -4,7 +4,6 @@ The server of the wheel knows no TLS, which the managed one requires: a small re
 """
 
 import asyncio
-import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -33,15 +32,10 @@ def database_server(stack: Stack, passwords: dict[str, str]) -> Iterator[None]:
     """PostgreSQL at the stack's port, with Airflow's database."""
     postgres.initialise(stack, passwords["postgres"])
     launch, log = BY_NAME["postgres"].launch(stack), stack.logs / "postgres.log"
-    try:
-        with running(launch.command, launch.environment, log, before=launch.before) as process:
-            wait_for(lambda: postgres.answers(stack, passwords), "PostgreSQL", process=process, log=log)
-            postgres.create_databases(stack, passwords, ["airflow"])
-            yield
-    finally:
-        home = postgres.server(stack).data.parent
-        if not home.is_relative_to(stack.folder):
-            shutil.rmtree(home)
+    with running(launch.command, launch.environment, log, before=launch.before) as process:
+        wait_for(lambda: postgres.answers(stack, passwords), "PostgreSQL", process=process, log=log)
+        postgres.create_databases(stack, passwords, ["airflow"])
+        yield
 
 
 def make_cluster(administrator: Account, cluster_id: str, stack: Stack, passwords: dict[str, str]) -> str:

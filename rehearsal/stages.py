@@ -179,7 +179,7 @@ def run(stages: Iterable[Stage], rehearsal: Rehearsal, report: Callable[[str], N
         begun = time.monotonic()
         try:
             found = stage.run(rehearsal)
-        except RehearsalError:
+        except Exception:
             report(f"{stage.name:20} {time.monotonic() - begun:6.1f} s  FAILED")
             raise
         report(f"{stage.name:20} {time.monotonic() - begun:6.1f} s  {found}")
