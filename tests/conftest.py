@@ -23,6 +23,7 @@ from fraud_simulation.fraud import World
 
 hypothesis.settings.register_profile("busy machines", deadline=None)  # what an example takes depends on the machine
 hypothesis.settings.load_profile("busy machines")
+pytest.register_assert_rewrite("weak_champion")
 exempt_loopback()  # the tests' own servers are on this machine, whatever proxy it has
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,21 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from click.testing import CliRunner
 from conftest import AS_OF, SETTINGS, Job
 from spark_job import submit
+from weak_champion import BACKFILLED, EASY, NAME, copy, decided, entry, later, opening_of
 
 from fraud_detection.cli import main
 from fraud_detection.registry.artifacts import digest
 
-NAME = "fraud_detection"
-EASY = {
-    **SETTINGS,
-    "comparison": {**SETTINGS["comparison"], "first_champion_floor": 1, "risk": 0.4},
-    "promotion": {"trust_past_evidence": True},
-}
-WEAK = {**EASY, "training": {**SETTINGS["training"], "trees": 1, "max_depth": 1}}
 OTHER_RECIPE = {**EASY, "training": {**SETTINGS["training"], "trees": 20}}
 AFTER_OPENING = [
     "fraud_detection.runs.retrain.take_looks",
@@ -43,75 +35,14 @@ AFTER_OPENING = [
 ]
 """What a run does between its opening and its decision, in this order."""
 
+pytest_plugins = ["weak_champion"]
+
 # SQLAlchemy warns of MLflow's use of it.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
 class KilledError(BaseException):
     """A kill, which no handler of errors sees."""
-
-
-def _later(hours: int) -> str:
-    return (AS_OF + timedelta(hours=hours)).isoformat()
-
-
-@pytest.fixture(scope="module")
-def _template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Path:
-    """An output folder in which a weak version 1 serves; at AS_OF a candidate has frauds for a look, and passes it."""
-    folder = tmp_path_factory.mktemp("weak-champion")
-    config = folder / "retraining.yaml"
-    config.write_text(yaml.safe_dump(WEAK), encoding="utf-8")
-    options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": _later(-192)}
-    words = [str(word) for option in options.items() for word in option]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
-    assert "PROMOTED as v1" in ran.output, ran.output
-    return folder / "output"
-
-
-@pytest.fixture
-def output(tmp_path: Path, _template: Path) -> Path:
-    """A copy of the template, where the fixture `job` works; its artifacts are shared."""
-    return _copy(_template, tmp_path / "output")
-
-
-def _copy(template: Path, folder: Path) -> Path:
-    folder.mkdir()
-    shutil.copy(template / "mlflow.db", folder)
-    shutil.copytree(template / "decisions", folder / "decisions")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(_template: Path, tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> dict[str, Any]:
-    """The decision at AS_OF of a run that nothing disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    _copy(_template, folder / "output")
-    (folder / "retraining.yaml").write_text(yaml.safe_dump(EASY), encoding="utf-8")
-    options = {"config": folder / "retraining.yaml", "output": folder / "output", "input": transactions}
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        CliRunner().invoke(main, ["retrain", *words, "--as-of", AS_OF.isoformat()], catch_exceptions=False)
-    return _decided(folder / "output")
-
-
-def _decided(output: Path, at: datetime = AS_OF) -> dict[str, Any]:
-    """The logged decision, without what differs between two runs that decide alike."""
-    found: dict[str, Any] = _entry(output, f"{at:%Y%m%dT%H%M%SZ}")
-    for of_the_run in ("seconds", "run_id", "decided_at", "committed_at", "report", "previous_entry"):
-        found.pop(of_the_run)
-    return found
-
-
-def _entry(output: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((output / "decisions" / NAME / f"{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def _opened(output: Path) -> dict[str, Any]:
-    return _entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}-opening")
 
 
 def _entries(output: Path) -> list[str]:
@@ -149,12 +80,12 @@ def test_what_a_killed_run_has_opened_is_finished_as_it_would_have(
 ) -> None:
     """Fails when a crash loses a winner, takes its look a second time, or measures it with an hour more of data."""
     _kill(job, monkeypatch, step)
-    opened = _opened(output)
-    following = job(json=True, settings=EASY, as_of=_later(1))
+    opened = opening_of(output)
+    following = job(json=True, settings=EASY, as_of=later(1))
     assert following.exit_code == 0, following.stderr
-    assert _decided(output) == expected
+    assert decided(output) == expected
     assert expected["decision"] == "promoted"
-    assert opened == _opened(output)
+    assert opened == opening_of(output)
     assert _looks(expected) == opened["looks"], "one look each"
     assert _versions(output) == [1, 2]
     assert (following.json["as_of"], following.json["champion_version"]) == ("2026-03-01T01:00:00Z", 2)
@@ -183,7 +114,7 @@ def test_what_a_run_froze_that_was_killed_before_its_opening_is_deleted_by_the_n
     _kill(job, monkeypatch, "fraud_detection.registry.versions.write_opening")
     frozen = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
     assert AS_OF.isoformat() in frozen.values()
-    assert job(settings=EASY, as_of=_later(24)).exit_code == 0
+    assert job(settings=EASY, as_of=later(24)).exit_code == 0
     opened = [record for path in output.glob("decisions/*/*-opening.json") for record in _records(path)]
     left = {run: cutoff for run, cutoff in _candidate_runs(output).items() if run not in before}
     assert set(left) <= {record["run_id"] for record in opened}
@@ -205,7 +136,7 @@ def test_a_repeated_run_finishes_its_opening_and_then_returns_its_decision(
     again = job(json=True, settings=EASY)
     assert (again.exit_code, again.json["version"]) == (0, 2)
     assert "has opened, which was interrupted" in again.stderr
-    assert _decided(output) == expected
+    assert decided(output) == expected
     entries = _entries(output)
     third = job(json=True, settings=EASY)
     assert (third.exit_code, third.json["version"]) == (0, 2)
@@ -221,11 +152,11 @@ def test_what_a_run_completes_for_a_killed_one_is_in_its_outcome(
 ) -> None:
     """Fails when nobody is notified of a champion that a killed run began to promote, or every later run tells it."""
     _kill(job, monkeypatch, step)
-    assert job(settings=EASY, as_of=_later(1), run_name="next").exit_code == 0
-    assert job(settings=EASY, as_of=_later(2), run_name="third").exit_code == 0
+    assert job(settings=EASY, as_of=later(1), run_name="next").exit_code == 0
+    assert job(settings=EASY, as_of=later(2), run_name="third").exit_code == 0
     found, third = (json.loads((output / "outcomes" / f"{name}.json").read_text()) for name in ("next", "third"))
     (completed,) = found["completed"]
-    logged = _entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}")
+    logged = entry(output, f"{AS_OF:%Y%m%dT%H%M%SZ}")
     assert {name: completed[name] for name in ("decision", "reason", "version", "as_of", "report")} == {
         name: logged[name] for name in ("decision", "reason", "version", "as_of", "report")
     }
@@ -242,11 +173,11 @@ def test_a_time_before_the_newest_is_not_decided(
     if what == "opened":
         _kill(job, monkeypatch, "fraud_detection.runs.retrain.take_looks")
     earlier = -193 if what == "decided" else -1
-    ran = job(json=True, settings=EASY, as_of=_later(earlier))
+    ran = job(json=True, settings=EASY, as_of=later(earlier))
     assert (ran.exit_code, ran.json["decision"], ran.json["looks"]) == (0, "no_decision", [])
     assert "nothing was opened" in ran.json["reason"]
     assert "the newest as-of time in the decision log" in ran.json["reason"]
-    assert f"{datetime.fromisoformat(_later(earlier)):%Y%m%dT%H%M%SZ}.json" not in _entries(output)
+    assert f"{datetime.fromisoformat(later(earlier)):%Y%m%dT%H%M%SZ}.json" not in _entries(output)
 
 
 def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Path) -> None:
@@ -260,12 +191,12 @@ def test_a_time_in_the_future_is_refused_and_blocks_nothing(job: Job, output: Pa
     late, folder = f"{future:%Y%m%dT%H0000Z}.json", output / "decisions" / NAME
     newest = max(path for path in folder.iterdir() if re.fullmatch(r"\d{8}T\d{6}Z\.json", path.name))
     (folder / late).write_text(newest.read_text(encoding="utf-8"), encoding="utf-8")
-    blocked = job(json=True, settings=EASY, as_of=_later(24))
+    blocked = job(json=True, settings=EASY, as_of=later(24))
     assert blocked.exit_code == 1
     assert late in blocked.json["error"]
     assert "fraud-detection accept-log" in blocked.json["error"]
     (folder / late).unlink()
-    assert job(json=True, settings=EASY, as_of=_later(24)).exit_code == 0
+    assert job(json=True, settings=EASY, as_of=later(24)).exit_code == 0
 
 
 @pytest.mark.parametrize("damage", ["deleted", "rubbish", "older"])
@@ -278,15 +209,15 @@ def test_a_schedule_that_is_lost_is_written_again_by_a_repeated_run(job: Job, ou
     if damage == "deleted":
         path.unlink()
     else:
-        older = {**json.loads(written), "as_of": _later(-192)}
+        older = {**json.loads(written), "as_of": later(-192)}
         path.write_text("{" if damage == "rubbish" else json.dumps(older), encoding="utf-8")
     for hours in (0, -1):  # decided already; before a time that is decided
-        again = job(json=True, settings=EASY, as_of=_later(hours))
+        again = job(json=True, settings=EASY, as_of=later(hours))
         assert (again.exit_code, "is written again" in again.stderr) == (0, hours == 0), again.stderr
         assert path.read_bytes() == written
     assert report.read_bytes() == page
     path.unlink()
-    late = job(settings=EASY, as_of=_later(-1))
+    late = job(settings=EASY, as_of=later(-1))
     assert (late.exit_code, path.read_bytes()) == (0, written)
 
 
@@ -298,7 +229,7 @@ def test_a_schedule_that_cannot_be_written_again_does_not_fail_the_run(job: Job,
     assert not (output / "schedule").exists()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("fraud_detection.registry.commit.PUBLICATION_FILE", "gone.json")
-        repeated = job(json=True, settings=EASY, as_of=_later(-192))
+        repeated = job(json=True, settings=EASY, as_of=later(-192))
     assert (repeated.exit_code, repeated.json["run_id"]) == (0, run.info.run_id)
     assert "the schedule is missing, and the last run's is lost: " in repeated.stderr
     assert not (output / "schedule").exists()
@@ -329,7 +260,7 @@ def test_an_unreadable_entry_is_left_behind_with_the_commands_of_the_message(
 
 def _lose_candidates(output: Path, template: Path) -> None:
     """Delete the files of the candidates that a killed run has opened."""
-    opened = {one["sha256"] for one in _opened(output)["candidates"]}
+    opened = {one["sha256"] for one in opening_of(output)["candidates"]}
     found = [path for path in template.rglob("model.ubj") if digest(path.read_bytes()) in opened]
     assert found
     for path in found:
@@ -340,20 +271,18 @@ def _retired(decision: dict[str, Any]) -> dict[str, str]:
     return {one["candidate"]["label_cutoff"]: one["reason"] for one in decision["retired_candidates"]}
 
 
-BACKFILLED = "2026-02-22T00:00:00Z"
-"""The label cut-off of the candidate that is looked at at AS_OF."""
-
-
 @pytest.mark.slow
 def test_a_lost_candidate_is_trained_again(
-    job: Job, output: Path, _template: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    job: Job, output: Path, template: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when files that somebody deleted end a run, or what replaces them was never the model that was opened."""
     _kill(job, monkeypatch, AFTER_OPENING[0])
-    _lose_candidates(output, _template)
+    _lose_candidates(output, template)
     assert job(settings=EASY).exit_code == 0
-    assert _decided(output) == expected
-    (looked_at,) = (one["sha256"] for one in _opened(output)["candidates"] if one["key"]["label_cutoff"] == BACKFILLED)
+    assert decided(output) == expected
+    (looked_at,) = (
+        one["sha256"] for one in opening_of(output)["candidates"] if one["key"]["label_cutoff"] == BACKFILLED
+    )
     version = _client(output).get_model_version(NAME, "2")
     model = _client(output).get_logged_model(version.model_id or version.source.removeprefix("models:/"))
     assert digest((Path(model.artifact_location.removeprefix("file://")) / "model.ubj").read_bytes()) == looked_at
@@ -361,11 +290,11 @@ def test_a_lost_candidate_is_trained_again(
 
 @pytest.mark.slow
 def test_a_lost_candidate_of_another_recipe_is_retired(
-    job: Job, output: Path, _template: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, output: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a candidate that nothing can restore comes up each hour, or another model is looked at instead."""
     _kill(job, monkeypatch, AFTER_OPENING[0])
-    _lose_candidates(output, _template)
+    _lose_candidates(output, template)
     ran = job(json=True, settings=OTHER_RECIPE)
     assert (ran.exit_code, ran.json["decision"], ran.json["version"]) == (0, "refused", None), ran.stderr
     (look,) = ran.json["looks"]
@@ -374,18 +303,18 @@ def test_a_lost_candidate_of_another_recipe_is_retired(
     assert "the candidate of 2026-02-22 00:00" in warning
     assert ran.json["reason"] == warning
     assert _retired(ran.json)[BACKFILLED] == "lost"
-    following = job(json=True, settings=OTHER_RECIPE, as_of=_later(1)).json
+    following = job(json=True, settings=OTHER_RECIPE, as_of=later(1)).json
     assert BACKFILLED not in {look["candidate"]["label_cutoff"] for look in following["looks"]}
     assert not any("is missing or damaged" in text for text in following["warnings"])
 
 
 @pytest.mark.slow
 def test_a_lost_candidate_whose_data_have_changed_is_retired(
-    job: Job, output: Path, transactions: Path, tmp_path: Path, _template: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, output: Path, transactions: Path, tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a look that was opened at one model measures another one."""
     _kill(job, monkeypatch, AFTER_OPENING[0])
-    _lose_candidates(output, _template)
+    _lose_candidates(output, template)
     rows = pq.read_table(transactions)
     folder = tmp_path / "changed"
     folder.mkdir()
@@ -425,9 +354,9 @@ def test_a_look_against_a_champion_that_serves_no_longer_is_void(
     """Fails when a winner over a champion that a user has retired goes into service unseen."""
     _kill(job, monkeypatch, AFTER_OPENING[0])
     assert job("retire-champion", version=1, reason="it declines good customers").exit_code == 0
-    following = job(json=True, settings=EASY, as_of=_later(1))
+    following = job(json=True, settings=EASY, as_of=later(1))
     assert following.exit_code == 0, following.stderr
-    finished = _decided(output)
+    finished = decided(output)
     assert (finished["decision"], finished["version"]) == ("refused", None)
     (look,) = finished["looks"]
     assert (look["difference"], look["passed"]) == (None, False)
@@ -440,12 +369,12 @@ class TestOrderAndEngine:
 
     @pytest.mark.slow
     def test_sail_and_spark_decide_alike_at_a_look(
-        self, _template: Path, tmp_path: Path, transactions: Path, expected: dict[str, Any]
+        self, template: Path, tmp_path: Path, transactions: Path, expected: dict[str, Any]
     ) -> None:
         """Fails when a cluster promotes what a laptop refuses."""
-        output = _copy(_template, tmp_path / "spark")
+        output = copy(template, tmp_path / "spark")
         submit(transactions, output, EASY)
-        assert _decided(output) == expected
+        assert decided(output) == expected
 
     @pytest.mark.slow
     def test_the_order_of_files_and_rows_does_not_matter(
@@ -459,29 +388,4 @@ class TestOrderAndEngine:
         for number, part in enumerate(np.array_split(order, 7)):
             pq.write_table(rows.take(part), folder / f"{6 - number}.parquet")
         assert job(settings=EASY, input=folder).exit_code == 0
-        assert _decided(output) == expected
-
-
-def _assert_blocked(ran: dict[str, Any], words: str, output: Path) -> None:
-    assert (ran["decision"], ran["looks"], len(ran["opened"])) == ("no_decision", [], 2)
-    assert words in ran["reason"]
-    opened = _opened(output)
-    assert ([one["key"] for one in opened["candidates"]], opened["looks"]) == (ran["opened"], [])
-
-
-def _assert_resumed(ran: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The looks that were due meanwhile are taken, on what has matured since, too."""
-    assert (ran["decision"], ran["version"]) == ("promoted", 2), ran["reason"]
-    assert [look["candidate"] for look in ran["looks"]] == [look["candidate"] for look in expected["looks"]]
-    assert ran["looks"][0]["number"] >= expected["looks"][0]["number"]
-
-
-@pytest.mark.slow
-def test_a_pin_opens_candidates_and_takes_no_look(job: Job, output: Path, expected: dict[str, Any]) -> None:
-    """Fails when a pin costs the looks of its time, or the weeks that a candidate needs after it."""
-    assert job("pin", reason="the audit").exit_code == 0
-    ran = job(json=True, settings=EASY)
-    _assert_blocked(ran.json, "version 1 is pinned by ", output)
-    assert "automatic promotion resumes with: fraud-detection unpin" in ran.stderr
-    assert job("unpin", reason="the audit is over").exit_code == 0
-    _assert_resumed(job(json=True, settings=EASY, as_of=_later(1)).json, expected)
+        assert decided(output) == expected

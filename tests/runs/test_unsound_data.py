@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import AS_OF, SETTINGS, CommandResult, Job
+from weak_champion import EASY, later
 
 from benchmarks.end_to_end import FIRST_RUN, Story
 from fraud_simulation.files import write_days
+
+pytest_plugins = ["weak_champion"]
 
 POISONED = date(2026, 2, 10)
 SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "conf" / "retraining.yaml").read_text())
@@ -164,6 +167,23 @@ def test_a_broken_count_of_known_labels_ends_the_run_with_what_to_do(job: Job, t
 def test_sound_data_are_said_to_be_so(job: Job) -> None:
     """Fails when an operator cannot see that the data were examined."""
     assert "checks of the data passed" in job().stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_unsound_data_stopped_goes_on_when_they_are_sound(
+    job: Job, transactions: Path, tmp_path: Path, output: Path, expected: dict[str, Any]
+) -> None:
+    """Fails when a day of broken data costs a look, a candidate or a promotion once the data are corrected."""
+    poisoned = _changed(transactions, tmp_path / "poisoned", _poison)
+    for hours in (0, 1):
+        ran = job(json=True, input=poisoned, settings=EASY, as_of=later(hours)).json
+        assert (ran["decision"], ran["opened"], ran["looks"]) == ("no_decision", [], [])
+        assert ran["reason"].startswith("the data are not sound; ")
+    corrected = job(json=True, settings=EASY, as_of=later(2)).json
+    assert (corrected["decision"], corrected["version"]) == ("promoted", 2), corrected["reason"]
+    assert (len(corrected["looks"]), len(corrected["opened"])) == (len(expected["looks"]), len(expected["opened"]))
+    stopped = [f"{AS_OF + timedelta(hours=hours):%Y%m%dT%H%M%SZ}-opening.json" for hours in (0, 1)]
+    assert not set(stopped) & set(_openings(output)), "nothing was opened on what was broken"
 
 
 WORLD = Story(seed=1, days=16, every=1, change=-7)
