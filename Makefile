@@ -4,7 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The program itself, not a shim such as pyenv's: uv makes an environment anew when its Python is another file.
+PYTHON ?= $(or $(shell for name in python3.11 python3.12 python3; do $$name -c 'import sys; print(sys.executable)' 2> /dev/null && break; done),python3)
 # The tests of the DAGs use it if it works; nothing downloads one.
 PYTHON312 ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2> /dev/null)
 # uv is used where it is installed; elsewhere its wheel goes into .uv, and nothing outside this folder is touched.

@@ -138,15 +138,16 @@ class S3cmd:
         return [line.split()[-1] for line in str(done.stdout).splitlines()]
 
     def _run(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[Any]":
+        if not _S3CMD.exists():
+            raise DeploymentError(
+                f"s3cmd is not installed; found: no {_S3CMD}; next: rm -f .venv-cloud/.synced && make cloud-tools"
+            )
         with TemporaryDirectory(prefix="s3cmd-") as folder:
             config = Path(folder) / "s3cfg"
             write_atomic(config, self._config().encode(), mode=0o600)
             command = [sys.executable, str(_S3CMD), "--config", str(config), *words]
             environment = {**inherited(), **self._key.environment}
-            try:
-                return subprocess.run(command, env=environment, check=False, **options)
-            except OSError as error:
-                raise DeploymentError(f"s3cmd cannot be run: {error}; next: make cloud-tools") from error
+            return subprocess.run(command, env=environment, check=False, **options)
 
     def _config(self) -> str:
         """Where the storage is. The key is not in it: s3cmd takes that from its environment."""

@@ -204,6 +204,15 @@ def test_nobody_at_the_address_is_worth_another_try(data: Path) -> None:
     assert failed.value.exit_code == UNREACHABLE
 
 
+def test_a_missing_s3cmd_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a damaged .venv-cloud ends with "a part of the files failed" and advice that does not help."""
+    monkeypatch.setattr(bucket, "_S3CMD", tmp_path / "s3cmd")
+    with pytest.raises(DeploymentError, match=r"s3cmd is not installed; .*make cloud-tools"):
+        bucket.S3cmd("https://storage.example", StorageKey(KEY, SECRET, "session")).sync("a", "s3://b/")
+
+
 def test_the_key_is_in_no_argument_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when another user of the machine can read the storage's key in the process list or in a file."""
     seen = tmp_path / "seen"

@@ -3,6 +3,7 @@
 import base64
 import configparser
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -110,6 +111,22 @@ def test_services_name_files_that_are_there_and_restart_for_ever(boot: Boot) -> 
         wanted = unit["Unit"].get("Wants", "").split() + unit["Unit"].get("After", "").split()
         for other in wanted:
             assert other == "network-online.target" or f"/etc/systemd/system/{other}" in units
+
+
+def test_a_secret_that_cannot_be_read_is_named() -> None:
+    """Fails when MLflow's machine does not start, and its log says 404 or 403 and not for which secret."""
+    spec = importlib.util.spec_from_file_location("serve", FILES / "serve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    with cloud({}) as address, pytest.raises(SystemExit) as ended:
+        settings = {"metadata_endpoint": address, "lockbox_endpoint": address, "secret_ids": {"admin": "e6q0admin"}}
+        serve.secret(settings, "admin")
+    said = str(ended.value)
+    assert "secret e6q0admin (admin) cannot be read; found: 403" in said
+    assert "Permission denied" in said
+    assert "lockbox.payloadViewer" in said
 
 
 @pytest.mark.parametrize("failing", ["head", "tr"])

@@ -9,12 +9,14 @@ arguments, the disk or the log. They are fetched anew at each start, so a restar
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 _TIMEOUT = 30.0
+_SHOWN = 500  # bytes of an error that a message shows
 
 
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
@@ -42,7 +44,15 @@ def secret(settings: dict[str, Any], name: str) -> dict[str, str]:
     metadata = f"{settings['metadata_endpoint']}{_TOKEN_PATH}"
     token = _get(metadata, {"Metadata-Flavor": "Google"}, DIRECT)["access_token"]
     address = f"{settings['lockbox_endpoint']}/lockbox/v1/secrets/{settings['secret_ids'][name]}/payload"
-    payload = _get(address, {"Authorization": f"Bearer {token}"}, _OUTSIDE)
+    try:
+        payload = _get(address, {"Authorization": f"Bearer {token}"}, _OUTSIDE)
+    except urllib.error.HTTPError as error:
+        raise SystemExit(
+            f"secret {settings['secret_ids'][name]} ({name}) cannot be read; found: {error.code}"
+            f" {error.read(_SHOWN).decode(errors='replace')}; expected: a secret with a version, and"
+            " lockbox.payloadViewer on it for this machine's account; see docs/operations.md,"
+            " then: systemctl restart mlflow"
+        ) from None
     return {entry["key"]: entry["textValue"] for entry in payload["entries"]}
 
 
