@@ -80,6 +80,19 @@ def wait_for_dags(api: Airflow, log: Path) -> str:
     return " and ".join(names)
 
 
+def errors_of_tasks(stack: Stack) -> list[str]:
+    """What tasks have logged as errors, oldest first, as `TASK: WORDS`."""
+    logs = (stack.logs / "airflow").glob("dag_id=*/run_id=*/task_id=*/attempt=*.log")
+    found = []
+    for log in sorted(logs, key=lambda path: path.stat().st_mtime):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            entry = json.loads(line)
+            if entry["level"] in ("error", "critical"):
+                causes = [f"{cause['exc_type']}: {cause['exc_value']}" for cause in entry.get("error_detail", [])]
+                found.append(f"{log.parent.name.removeprefix('task_id=')}: {'; '.join([entry['event'], *causes])}")
+    return found
+
+
 def keep_password(stack: Stack, password: str) -> None:
     """Let Airflow's administrator have the password that Terraform was given."""
     write_private(stack.passwords, json.dumps({"airflow_admin": password}))

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rehearsal.cloud import ROOT, RehearsalError
 
@@ -25,6 +26,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def finished(
+    words: Sequence[str],
+    what: str,
+    seconds: float,
+    folder: Path,
+    environment: Mapping[str, str],
+    errors: int = subprocess.PIPE,
+) -> "subprocess.CompletedProcess[str]":
+    """A command that has ended; `errors` is its standard error. Raises RehearsalError if it takes too long."""
+    given: dict[str, Any] = {"cwd": folder, "env": dict(environment), "stdin": subprocess.DEVNULL}
+    try:
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=seconds, **given)
+    except subprocess.TimeoutExpired as error:
+        printed = b"\n".join(part for part in (error.stdout, error.stderr) if part).decode(errors="replace")
+        raise RehearsalError(f"{what} has not ended after {seconds:.0f} s; found:\n{printed[-_CLOSING:]}") from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from fraud_simulation.files import write_days
 from fraud_simulation.fraud import World
 from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS, SEED, TRANSACTIONS_PER_DAY
 from rehearsal.cloud import ROOT, TERRAFORM_ACCOUNT, RehearsalError, RehearsedCloud
+from rehearsal.processes import finished
 from rehearsal.terraform import CONFIGURATION, Terraform, terraform_in
 
 # What `make` installs once, and Git's own folder, by which an upload knows its revision.
@@ -44,18 +45,12 @@ class Project:
     def make(self, *words: str) -> str:
         """Run a target; returns what it printed. Raises RehearsalError with its last lines."""
         command = ["make", "--no-print-directory", *words, f"TERRAFORM=./{_PROGRAM_NAME}"]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_TIMEOUT,
-        )
+        environment = self.environment
+        done = finished(command, f"make {words[0]}", _TIMEOUT, self.folder, environment, errors=subprocess.STDOUT)
         if done.returncode != 0:
             raise RehearsalError(
-                f"make {words[0]} failed; found: exit code {done.returncode} and\n{done.stdout[-_CLOSING:]}\n"
+                f"make {words[0]} failed; found: exit code {done.returncode} and\n"
+                f"{done.stdout[-_CLOSING:]}\n"
                 "expected: 0; next: the same command in the cloud fails alike, so correct what its last line names"
             )
         return done.stdout

@@ -77,6 +77,10 @@ class Services:
         api = local_airflow.connect(self.stack, self.passwords)
         return f"{files} files, {airflow.wait_for_dags(api, self.stack.logs / 'dag-processor.log')}"
 
+    def errors_of_tasks(self) -> str:
+        """What Airflow's tasks have logged as errors; Airflow itself is gone when the rehearsal has failed."""
+        return "\n".join(airflow.errors_of_tasks(self.stack)) or "none"
+
     def champion(self, outputs: Mapping[str, Any]) -> str:
         """The version in service in MLflow."""
         password = administrator(self.cloud).payload(outputs["mlflow_admin_secret_id"])["password"]

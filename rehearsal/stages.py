@@ -11,6 +11,8 @@ from rehearsal.project import Project
 from rehearsal.services import Services
 from rehearsal.terraform import Terraform
 
+_CLOSING = 3000  # characters of an output that a message shows
+
 
 @dataclass
 class Rehearsal:
@@ -76,7 +78,7 @@ def write_settings(rehearsal: Rehearsal) -> str:
         }
     )
     text = rehearsal.project.make("env")
-    return next(line for line in text.splitlines() if line.startswith(".env"))
+    return _line(text, ".env")
 
 
 def start_airflow(rehearsal: Rehearsal) -> str:
@@ -92,7 +94,7 @@ def simulate_data(rehearsal: Rehearsal) -> str:
 def deploy(rehearsal: Rehearsal) -> str:
     """Upload everything by s3cmd, and import the variables into Airflow."""
     text = rehearsal.project.make("deploy-full")
-    return next(line for line in text.splitlines() if line.startswith("runs that start"))
+    return _line(text, "runs that start")
 
 
 def load_dags(rehearsal: Rehearsal) -> str:
@@ -108,7 +110,12 @@ def verify(rehearsal: Rehearsal) -> str:
 def train(rehearsal: Rehearsal) -> str:
     """Switch the training on, and follow a forced run to its decision: on an empty MLflow, a first champion."""
     rehearsal.project.make("resume-training")
-    rehearsal.project.make("test-run")
+    try:
+        rehearsal.project.make("test-run")
+    except RehearsalError as error:
+        raise RehearsalError(
+            f"{error}\nerrors in the logs of Airflow's tasks:\n{rehearsal.services.errors_of_tasks()[-_CLOSING:]}"
+        ) from error
     return rehearsal.services.champion(rehearsal.outputs)
 
 
@@ -147,6 +154,13 @@ def nothing_is_left(rehearsal: Rehearsal) -> str:
     if left := rehearsal.cloud.leftovers(rehearsal.before):
         raise RehearsalError(f"destroy left resources; found: {', '.join(left)}; expected: none")
     return "no resource, no bucket"
+
+
+def _line(text: str, beginning: str) -> str:
+    for line in text.splitlines():
+        if line.startswith(beginning):
+            return line
+    raise RehearsalError(f"make printed no line that begins with {beginning!r}; found:\n{text[-_CLOSING:]}")
 
 
 def _last_line(text: str) -> str:

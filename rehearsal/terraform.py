@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.cloud import ROOT, RehearsalError, RehearsedCloud, clean_environment
+from rehearsal.processes import finished
 
 INFRA = ROOT / "infra"
 CONFIGURATION = INFRA / "tests" / "bin" / "terraform.rc"
@@ -41,15 +42,22 @@ class Terraform:
         found = json.loads(self._require(self._run("output", "-json", changed=None), "output"))
         return {name: output["value"] for name, output in found.items()}
 
-    def pending(self, **changed: object) -> list[str]:
-        """What a plan would change, as `ACTION ADDRESS`; empty if the cloud is what the configuration says."""
+    def planned(self, **changed: object) -> dict[str, Any] | None:
+        """A plan as `terraform show -json` gives it; None if the cloud is what the configuration says."""
         plan = self.folder / "next.plan"
         done = self._run("plan", "-detailed-exitcode", f"-out={plan}", changed=changed)
-        if done.returncode not in (_NO_CHANGES, _CHANGES):
-            self._require(done, "plan")
         if done.returncode == _NO_CHANGES:
+            return None
+        if done.returncode != _CHANGES:
+            self._require(done, "plan")
+        shown: dict[str, Any] = json.loads(self._require(self._run("show", "-json", str(plan), changed=None), "show"))
+        return shown
+
+    def pending(self, **changed: object) -> list[str]:
+        """What a plan would change, as `ACTION ADDRESS`; empty if the cloud is what the configuration says."""
+        shown = self.planned(**changed)
+        if shown is None:
             return []
-        shown = json.loads(self._require(self._run("show", "-json", str(plan), changed=None), "show"))
         changes = [(change["address"], change["change"]["actions"]) for change in shown["resource_changes"]]
         return [
             f"{'+'.join(actions)} {address}" for address, actions in changes if actions not in (["no-op"], ["read"])
@@ -74,13 +82,9 @@ class Terraform:
             [] if changed is None else ["-input=false", "-no-color", *self._options({**self.variables, **changed})]
         )
         configuration = {"TF_CLI_CONFIG_FILE": str(CONFIGURATION), "TF_IN_AUTOMATION": "1"}
-        return subprocess.run(
-            [program, *words[:1], *options, *words[1:]],
-            cwd=self.folder,
-            env={**clean_environment(), **configuration, **self.cloud.environment},
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
+        environment = {**clean_environment(), **configuration, **self.cloud.environment}
+        return finished(
+            [program, *words[:1], *options, *words[1:]], f"terraform {words[0]}", _TIMEOUT, self.folder, environment
         )
 
     @staticmethod

@@ -15,10 +15,12 @@ import yaml
 
 from emulator.keys import make_certificates
 from rehearsal import machine
+from rehearsal.airflow import errors_of_tasks
 from rehearsal.cloud import RehearsalError
 from rehearsal.database import encrypted
 from rehearsal.jobs import emulator_settings
-from rehearsal.processes import free_port, running, wait_for
+from rehearsal.processes import finished, free_port, running, wait_for
+from rehearsal.services import stack_in
 from rehearsal.stages import Rehearsal, Stage, run
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -120,6 +122,27 @@ def test_a_process_ends_with_its_children(tmp_path: Path) -> None:
         child = Path("/proc") / log.read_text().strip()
         assert child.exists()
     wait_for(lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2], "its end", seconds=10)
+
+
+def test_a_command_that_does_not_end_is_named_with_what_it_printed(tmp_path: Path) -> None:
+    """Fails when a rehearsal that hangs ends with a stack trace instead of the command and its last words."""
+    words = [sys.executable, "-c", "import time; print('Still creating...', flush=True); time.sleep(600)"]
+    with pytest.raises(RehearsalError, match=r"terraform apply has not ended after 5 s; found:\nStill creating"):
+        finished(words, "terraform apply", 5.0, tmp_path, {})
+
+
+def test_the_errors_of_airflow_s_tasks_are_shown(tmp_path: Path) -> None:
+    """Fails when a missing grant only shows as a failed task, whose log has gone with the rehearsal."""
+    log = tmp_path / "logs" / "airflow" / "dag_id=d" / "run_id=r" / "task_id=create_cluster" / "attempt=1.log"
+    log.parent.mkdir(parents=True)
+    causes = [{"exc_type": "_InactiveRpcError", "exc_value": "PERMISSION_DENIED: vpc.subnets.use"}]
+    entries: list[dict[str, Any]] = [
+        {"level": "info", "event": "begun"},
+        {"level": "error", "event": "Task failed with exception", "error_detail": causes},
+    ]
+    log.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    said = "Task failed with exception; _InactiveRpcError: PERMISSION_DENIED: vpc.subnets.use"
+    assert errors_of_tasks(stack_in(tmp_path)) == [f"create_cluster: {said}"]
 
 
 def test_missing_jars_are_named_with_the_command_that_fetches_them(tmp_path: Path) -> None:
