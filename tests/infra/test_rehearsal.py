@@ -4,26 +4,26 @@ import http.client
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
 import pytest
-from terraform_runs import PASSWORD
+from terraform_runs import PASSWORD, outcome
 from yandex.cloud.access import access_pb2
 from yandex.cloud.iam.v1 import service_account_service_pb2_grpc as accounts
-from yandex.cloud.lockbox.v1 import payload_service_pb2, payload_service_pb2_grpc, secret_service_pb2_grpc
+from yandex.cloud.lockbox.v1 import secret_service_pb2_grpc
 from yandex.cloud.storage.v1 import bucket_service_pb2, bucket_service_pb2_grpc
 
 from emulator.objects import signed_headers
 from emulator.s3 import S3Server
-from rehearsal.cloud import TERRAFORM_ACCOUNT, RehearsedCloud, rehearsed_cloud
+from rehearsal.account import Account, administrator
+from rehearsal.cloud import RehearsalError, RehearsedCloud, rehearsed_cloud
 from rehearsal.stages import Rehearsal, applied_with, apply, destroy, nothing_is_left, plan_is_empty
-from rehearsal.terraform import terraform_in
+from rehearsal.terraform import Terraform, terraform_in
 
 VARIABLES = {"bucket_prefix": "acme-fraud", "airflow_admin_password": PASSWORD}
-NO_PROXY = (("grpc.enable_http_proxy", 0),)  # the emulator is on this machine
 BASTION = {"cidrs": ["203.0.113.7/32"], "ssh_public_key": "ssh-ed25519 AAAA me"}
 CHANGES: dict[str, dict[str, object]] = {
     "labels": {"labels": {"owner": "fraud-team"}},
@@ -50,24 +50,9 @@ def applied(cloud: RehearsedCloud, tmp_path_factory: pytest.TempPathFactory) -> 
     return rehearsal
 
 
-class Account:
-    """An account that Terraform made, with the roles that it got."""
-
-    def __init__(self, cloud: RehearsedCloud, account_id: str) -> None:
-        self.cloud = cloud
-        self.token = cloud.emulator.token(account_id)
-
-    def call(self, stub: Any, method: str, request: Any) -> Any:
-        described = self.cloud.emulator.cloud
-        credentials = grpc.ssl_channel_credentials(Path(described["ca"]).read_bytes())
-        with grpc.secure_channel(
-            described["endpoint"], credentials, options=(("grpc.enable_http_proxy", 0),)
-        ) as channel:
-            return getattr(stub(channel), method)(request, metadata=(("authorization", f"Bearer {self.token}"),))
-
-    def s3(self, method: str, target: str, body: bytes = b"") -> int:
-        """The status of a request to Object Storage with the account's token."""
-        return s3(self.cloud, method, target, {"X-YaCloud-SubjectToken": self.token}, body)
+def object_status(account: Account, method: str, target: str, body: bytes = b"") -> int:
+    """The status of a request to Object Storage with an account's token."""
+    return s3(account.cloud, method, target, {"X-YaCloud-SubjectToken": account.token}, body)
 
 
 def s3(cloud: RehearsedCloud, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> int:
@@ -79,21 +64,11 @@ def s3(cloud: RehearsedCloud, method: str, target: str, headers: dict[str, str],
         connection.close()
 
 
-def denied(call: Any) -> str:
-    with pytest.raises(grpc.RpcError) as error:
-        call()
-    assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED, error.value
-    return str(error.value.details())
-
-
-def administrator(cloud: RehearsedCloud) -> Account:
-    return Account(cloud, cloud.emulator.cloud["service_accounts"][TERRAFORM_ACCOUNT]["id"])
-
-
-def payload(account: Account, secret_id: str) -> dict[str, str]:
-    request = payload_service_pb2.GetPayloadRequest(secret_id=secret_id)
-    found = account.call(payload_service_pb2_grpc.PayloadServiceStub, "Get", request)
-    return {entry.key: entry.text_value for entry in found.entries}
+def denied(account: Account, secret_id: str) -> str:
+    """What an account is told that may not read a secret."""
+    with pytest.raises(RehearsalError, match="PERMISSION_DENIED") as error:
+        account.payload(secret_id)
+    return str(error.value)
 
 
 def revoke(cloud: RehearsedCloud, stub: Any, resource: str, role: str, account_id: str) -> None:
@@ -114,21 +89,21 @@ def test_the_plan_after_an_apply_is_empty(applied: Rehearsal) -> None:
 def test_the_passwords_of_mlflow_are_in_lockbox(applied: Rehearsal) -> None:
     """Fails when MLflow's machine cannot start, because a secret has no version."""
     mlflow = Account(applied.cloud, applied.outputs["service_account_ids"]["mlflow"])
-    assert len(payload(mlflow, applied.outputs["mlflow_admin_secret_id"])["password"]) == 40
-    assert set(payload(mlflow, applied.outputs["mlflow_job_secret_id"])) == {"username", "password"}
+    assert len(mlflow.payload(applied.outputs["mlflow_admin_secret_id"])["password"]) == 40
+    assert set(mlflow.payload(applied.outputs["mlflow_job_secret_id"])) == {"username", "password"}
 
 
 def test_accounts_may_do_what_terraform_granted_and_no_more(applied: Rehearsal) -> None:
     """Fails when the job can change its own code, or the uploader cannot upload."""
     buckets, ids = applied.outputs["bucket_names"], applied.outputs["service_account_ids"]
     deployer, job = Account(applied.cloud, ids["deployer"]), Account(applied.cloud, ids["dataproc"])
-    assert deployer.s3("PUT", f"/{buckets['code']}/dags/a.py", b"x") == 200
-    assert job.s3("GET", f"/{buckets['code']}/dags/a.py") == 200
-    assert job.s3("PUT", f"/{buckets['code']}/dags/a.py", b"y") == 403
-    assert job.s3("PUT", f"/{buckets['output']}/output_data/a", b"x") == 200
-    assert deployer.s3("GET", f"/{buckets['mlflow']}/artifacts/a") == 403
-    assert set(payload(job, applied.outputs["mlflow_job_secret_id"])) == {"username", "password"}
-    assert "lockbox.payloads.get" in denied(lambda: payload(job, applied.outputs["mlflow_admin_secret_id"]))
+    assert object_status(deployer, "PUT", f"/{buckets['code']}/dags/a.py", b"x") == 200
+    assert object_status(job, "GET", f"/{buckets['code']}/dags/a.py") == 200
+    assert object_status(job, "PUT", f"/{buckets['code']}/dags/a.py", b"y") == 403
+    assert object_status(job, "PUT", f"/{buckets['output']}/output_data/a", b"x") == 200
+    assert object_status(deployer, "GET", f"/{buckets['mlflow']}/artifacts/a") == 403
+    assert set(job.payload(applied.outputs["mlflow_job_secret_id"])) == {"username", "password"}
+    assert "lockbox.payloads.get" in denied(job, applied.outputs["mlflow_admin_secret_id"])
     for bucket, key in (("code", "dags/a.py"), ("output", "output_data/a")):
         delete_versions(applied.cloud, buckets[bucket], key)
 
@@ -146,7 +121,7 @@ def delete_versions(cloud: RehearsedCloud, bucket: str, key: str) -> None:
 def test_a_static_key_signs_for_its_account_and_a_wrong_one_for_nobody(applied: Rehearsal) -> None:
     """Fails when s3cmd's key does not work, or a forged signature does."""
     bucket, ids = applied.outputs["bucket_names"]["output"], applied.outputs["service_account_ids"]
-    secret = payload(administrator(applied.cloud), applied.outputs["deployer_secret_id"])
+    secret = administrator(applied.cloud).payload(applied.outputs["deployer_secret_id"])
     url = f"{applied.cloud.emulator.cloud['storage']}/{bucket}"
     for secret_key, expected in ((secret["secret_key"], 200), ("forged", 403)):
         headers = signed_headers(url, "ru-central1", (secret["access_key"], secret_key), datetime.now(UTC))
@@ -161,12 +136,12 @@ def test_three_grants_are_needed(applied: Rehearsal) -> None:
     cloud, job = applied.cloud, Account(applied.cloud, ids["dataproc"])
     secret_id = applied.outputs["mlflow_job_secret_id"]
     revoke(cloud, secret_service_pb2_grpc.SecretServiceStub, secret_id, "lockbox.payloadViewer", ids["dataproc"])
-    assert "lockbox.payloads.get" in denied(lambda: payload(job, secret_id))
+    assert "lockbox.payloads.get" in denied(job, secret_id)
     request = bucket_service_pb2.GetBucketRequest(name=buckets["input"])
     found = administrator(cloud).call(bucket_service_pb2_grpc.BucketServiceStub, "Get", request)
-    assert job.s3("GET", f"/{buckets['input']}") == 200
+    assert object_status(job, "GET", f"/{buckets['input']}") == 200
     revoke(cloud, bucket_service_pb2_grpc.BucketServiceStub, found.resource_id, "storage.viewer", ids["dataproc"])
-    assert job.s3("GET", f"/{buckets['input']}") == 403
+    assert object_status(job, "GET", f"/{buckets['input']}") == 403
     account, role = ids["dataproc"], "iam.serviceAccounts.user"
     revoke(cloud, accounts.ServiceAccountServiceStub, account, role, ids["airflow"])
     pending = applied.terraform.pending()
@@ -193,7 +168,38 @@ def test_all_variants_are_made_from_nothing(cloud: RehearsedCloud, tmp_path: Pat
     given = {**VARIABLES, **variants, "deletion_protection": False, "bucket_prefix": "acme-variants"}
     terraform = terraform_in(tmp_path / "infra", cloud, given)
     rehearsal = Rehearsal(cloud, terraform, cloud.emulator.resources())
+    check_first_plan(terraform)
     apply(rehearsal)
     plan_is_empty(rehearsal)
     destroy(rehearsal)
     nothing_is_left(rehearsal)
+
+
+def check_first_plan(terraform: Terraform) -> None:
+    """With the bastion: it makes what the mock of Terraform's own tests makes, and marks no other text as secret."""
+    plan = terraform.planned()
+    assert plan is not None
+    changes = [change for change in plan["resource_changes"] if change["mode"] == "managed"]
+    assert {change["change"]["actions"][0] for change in changes} == {"create"}
+    mocked = {resource.address for resource in outcome().runs["variants/bastion"].resources}
+    assert {change["address"] for change in changes} == mocked, (
+        "the mock and the real provider plan different resources"
+    )
+    texts = [found for change in changes for found in _texts(change["change"])]
+    # The second is no secret: it is the name of the user whose password a script makes.
+    assert {text for text, is_secret in texts if is_secret} == {PASSWORD, "job"}
+    assert PASSWORD not in {text for text, is_secret in texts if not is_secret}, "the plan prints the password"
+
+
+def _texts(change: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The texts of a change, and whether the provider marks them as sensitive."""
+    todo: list[tuple[Any, Any]] = [(change.get("after_sensitive"), change["after"])]
+    while todo:
+        mark, value = todo.pop()
+        if isinstance(value, str) and value:
+            yield value, mark is True
+        elif isinstance(value, dict):
+            todo += [(mark is True or (mark or {}).get(name), part) for name, part in value.items()]
+        elif isinstance(value, list):
+            marks = mark if isinstance(mark, list) else [mark is True] * len(value)
+            todo += zip_longest(marks[: len(value)], value)
