@@ -59,7 +59,7 @@ def hanging(how: str) -> str:
 import ctypes, threading
 import fraud_detection.runs.retrain, fraud_detection.runs.watchdog
 
-def hang(request, progress, watch):
+def hang(request, progress, watch, complete):
     with watch("train"):
         {how}
 
