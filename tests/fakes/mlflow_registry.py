@@ -21,6 +21,7 @@ class FakeMlflow:
         self.versions: dict[int, SimpleNamespace] = {}
         self.aliases: dict[str, int] = {}
         self.tags: dict[str, str] = {}
+        self.created = time.time() * 1000
         self.runs: dict[str, SimpleNamespace] = {}
         self.uploads: Counter[tuple[str, str]] = Counter()
         """How often each file of each run was uploaded."""
@@ -41,7 +42,7 @@ class FakeMlflow:
         return Page(found)
 
     def get_registered_model(self, _name: str) -> Any:
-        return SimpleNamespace(aliases=dict(self.aliases), tags=dict(self.tags))
+        return SimpleNamespace(aliases=dict(self.aliases), tags=dict(self.tags), creation_timestamp=self.created)
 
     def get_model_version(self, _name: str, version: str) -> Any:
         return self.versions[int(version)]

@@ -189,9 +189,50 @@ def test_a_tag_that_is_two_entries_behind_is_noticed(three: Log) -> None:
 
 @pytest.mark.parametrize("tag", ["", "nonsense", "decisions/fraud_detection/20260301T990000Z.json 00"])
 def test_a_tag_of_another_form_is_a_mismatch(three: Log, tag: str) -> None:
-    """Fails when a broken tag ends in a stack trace, or is taken for that of an empty log."""
+    """Fails when a broken tag ends in a stack trace, is taken for that of an empty log, or sends its user elsewhere."""
     three.client.tags[HEAD_TAG] = tag
-    assert "is missing" in three.fault()
+    assert f"tag {HEAD_TAG} is {tag!r}; expected name and SHA-256 of the newest entry; nothing was" in three.fault()
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_tag_that_was_deleted_is_noticed(three: Log, monkeypatch: pytest.MonkeyPatch, pinned: bool) -> None:
+    """Fails when whoever deletes the tag can delete the newest look as well, and the next entry hides it."""
+    three.client.created -= 3_600_000
+    del three.client.tags[HEAD_TAG]
+    assert f"tag {HEAD_TAG} is missing" in three.fault()
+    if pinned:  # no command of a person is refused, and none repairs what it does not know
+        three.decide(3)
+        assert "do not follow from the others" in three.fault()
+    _accept(three, monkeypatch)
+    three.decide(4)
+    verify_chain(three.context, START)
+
+
+def test_the_first_entry_after_the_model_may_have_no_tag(three: Log) -> None:
+    """Fails when a first promotion that is killed before its tag is set stops all later runs."""
+    del three.client.tags[HEAD_TAG]  # the model was created after the entry before the newest
+    three.assert_whole(3)
+    log = Log(three.output / "upgraded")
+    log.client.created -= 3_600_000  # by the release before
+    log.write(decision(Outcome.PROMOTED, START, decided_at=START, version=1))
+    log.decide(1)
+    del log.client.tags[HEAD_TAG]
+    log.assert_whole(2)
+
+
+@pytest.mark.parametrize("change", ["deleted", "edited"])
+def test_a_fault_names_no_entry_that_is_whole_without_need(log: Log, change: str) -> None:
+    """Fails when a message lists half of the log, and nobody finds which file to restore."""
+    for hours in range(7):
+        log.decide(hours)
+    if change == "edited":
+        log.path(4).write_text(log.path(4).read_text().replace("better by", "worse by"))
+    else:
+        log.path(4).unlink()
+    last = log.path(4 if change == "edited" else 3).name
+    folder = f"decisions/{NAME}"
+    said = f"the entry before {folder}/{log.path(5).name} is missing, or it is {folder}/{last} and was changed; nothing"
+    assert said in log.fault()
 
 
 def test_without_a_registered_model_the_log_has_no_tag(log: Log) -> None:

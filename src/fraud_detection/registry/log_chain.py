@@ -5,7 +5,8 @@ So an entry that is lost, changed or put in between is noticed, and no run count
     entry 1 ◁── entry 2 ◁── entry 3 ◁── tag `fraud_detection.log_head` of the registered model
 
 An entry is written before the tag moves, and a process may be killed between the two: the tag may be one entry behind,
-never two. Before the first promotion there is no registered model and no tag.
+never two. Before the first promotion there is no registered model and no tag; after it the tag moves with every entry,
+and one that is missing was deleted.
 
 Entries of earlier releases are not linked. The first linked entry holds the digest of the newest of them, and they are
 accepted as they are. So is everything that is older than an `accept-log`, a user's decision to go on with the log as it
@@ -13,10 +14,11 @@ is: it is linked to nothing, and holds the digest of all that the log held.
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
@@ -158,6 +160,11 @@ class _Head:
     def tag(self) -> str:
         return f"{self.name} {self.sha256}"
 
+    @property
+    def is_tag(self) -> bool:
+        """Whether this program can have written it."""
+        return bool(self.name) and re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None
+
 
 _EMPTY = _Head("", GENESIS)
 
@@ -243,7 +250,14 @@ def _head(context: Context, items: _Items, tag: _Head | None) -> _Item | None:
     """The newest entry: the one that the tag names, or its only successor."""
     if tag is None:
         tips = [item for item in items.read.values() if item.previous is not None and not items.after(item.sha256)]
-        return max(tips, key=lambda item: (item.time, item.name)) if tips else items.newest()
+        newest = max(tips, key=lambda item: (item.time, item.name)) if tips else items.newest()
+        _require_never_tagged(context, items, newest)
+        return newest
+    if not tag.is_tag:
+        raise _mismatch(
+            context,
+            f"MLflow's tag {HEAD_TAG} is {tag.tag.strip()[:100]!r}; expected name and SHA-256 of the newest entry",
+        )
     tagged = items.named(tag.name)
     if tagged is None or tagged.sha256 != tag.sha256:
         what = "is missing" if tagged is None else f"was changed (found SHA-256 {tagged.sha256[:12]}…)"
@@ -262,6 +276,24 @@ def _head(context: Context, items: _Items, tag: _Head | None) -> _Item | None:
     return following[0]
 
 
+def _require_never_tagged(context: Context, items: _Items, newest: _Item | None) -> None:
+    """Stop if the tag was deleted: there is one once an entry was written after the registered model was created.
+
+    It may be missing for the newest entry alone, whose writer was killed.
+    """
+    if newest is None or newest.begins_chain:
+        return
+    before = items.find(newest.previous or "")
+    model = registered_model(context.connection, context.name)
+    if before is None or before.previous is None or model is None or model.creation_timestamp is None:
+        return
+    created = datetime.fromtimestamp(model.creation_timestamp / 1000, UTC)
+    if created + CLOCK_SKEW < before.time:
+        raise _mismatch(
+            context, f"MLflow's tag {HEAD_TAG} is missing; expected name and SHA-256 of the newest entry, {newest.name}"
+        )
+
+
 def _require_chain(context: Context, items: _Items, head: _Item) -> None:
     """Go back from the newest entry until every recent one was met, and a run's that is older; or to where links begin.
 
@@ -273,9 +305,10 @@ def _require_chain(context: Context, items: _Items, head: _Item) -> None:
     while not item.begins_chain and (item.name in recent or is_intervention(item.name) or not linked <= met):
         previous = items.find(item.previous or "")
         if previous is None:
-            unmet = [other for other in items.recent if other.name in linked - met]
-            hint = f"; these follow from nothing, or were changed: {_listed(unmet)}" if unmet else ""
-            raise _mismatch(context, f"the entry before {item.name} is missing or was changed{hint}")
+            ends = [other for other in items.recent if other.name in linked - met and not items.after(other.sha256)]
+            last = max(ends, key=lambda other: (other.time, other.name), default=None)
+            changed = "was changed" if last is None else f"it is {last.name} and was changed"
+            raise _mismatch(context, f"the entry before {item.name} is missing, or {changed}")
         item = previous
         met.add(item.name)
     foreign = [other for other in items.recent if other.name not in met and not _is_accepted(other, item)]
