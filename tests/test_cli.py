@@ -57,10 +57,17 @@ def test_a_command_writes_into_the_folder_of_a_file_url(here: Path) -> None:
     """Fails when `--output file:///…` is refused, or creates a folder that is called `file:`."""
     (here / "settings.yaml").touch()
     output = f"{here.as_uri()}/with%20space"
+    _used(here / "with space")
     done = _run(*RETIRE, "--config", "settings.yaml", "--output", output, "--reason", "lost")
     assert "has no champion to retire" in done.stderr
     assert {path.name for path in here.iterdir()} == {"settings.yaml", "with space"}
     assert (here / "with space" / "mlflow.db").is_file()
+
+
+def _used(folder: Path) -> None:
+    """Make a folder that is no typo."""
+    folder.mkdir()
+    (folder / "notes.txt").touch()
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "0001-01-01", "9999-12-31T23:00-05:00", "9999-12-31"])
@@ -94,11 +101,20 @@ COMMANDS = [
     ("pin", *REASON),
     ("unpin", *REASON),
 ]
-"""Of people, to a model that runs have made. Those for a log that is lost work in an empty folder, too."""
+"""Of people, to a model that runs have made."""
+LOST = [RETIRE + REASON, ("accept-log", *REASON)]
+"""For a log that is lost: they work in an empty folder, if MLflow is elsewhere."""
 
 
-@pytest.mark.parametrize("tracking", [(), ("--tracking-uri", "http://127.0.0.1:9")])
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("command", "tracking"),
+    [
+        *((command, ()) for command in (*COMMANDS, *LOST)),
+        *((command, ("--tracking-uri", "http://127.0.0.1:9")) for command in COMMANDS),
+        *((command, ("--tracking-uri", "sqlite:///outptu/mlflow.db")) for command in LOST),
+    ],
+    ids=lambda words: words[0] if words else "",
+)
 def test_a_command_with_a_mistyped_output_leaves_nothing_behind(
     here: Path, command: tuple[str, ...], tracking: tuple[str, ...]
 ) -> None:
@@ -168,6 +184,7 @@ def test_an_empty_address_in_the_environment_is_none(here: Path, monkeypatch: py
     """Fails when `MLFLOW_TRACKING_URI=` hides the output folder's own MLflow."""
     (here / "settings.yaml").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    _used(here / "output")
     done = _run(*RETIRE, "--config", "settings.yaml", "--output", "output", "--reason", "lost")
     assert "has no champion to retire" in done.stderr
     assert (here / "output" / "mlflow.db").is_file()

@@ -434,7 +434,7 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
 
     For a champion that is lost, or that no challenger can be compared with.
     """
-    registry = _registry(config, output, tracking_uri)
+    registry = _registry_of_lost_log(config, output, tracking_uri)
     with _naming_other_models(config, output):
         done = registry.retire(version, reason, current_person())
     print_step("retired", f"champion v{done.from_version} is out of service by {done.who}: {done.reason}")
@@ -453,9 +453,16 @@ def accept_log(config: Path, output: str, tracking_uri: str | None, reason: str)
 
     For a log that cannot be restored. What it holds counts from now on; looks that are lost are not charged.
     """
+    registry = _registry_of_lost_log(config, output, tracking_uri)
     with _naming_other_models(config, output):
-        done = _registry(config, output, tracking_uri).accept_log(reason, current_person())
+        done = registry.accept_log(reason, current_person())
     print_step("accepted", f"the decision log is accepted as it is by {done.who}: {done.reason}")
+    for opening in _decision_log(config, output).unfinished_openings():
+        print_step(
+            "next",
+            f"the decision at {opening.as_of:%Y-%m-%d %H:%M} is missing: the next run decides it again from what was"
+            " opened; a look at a champion that serves no longer measures nothing then",
+        )
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":
@@ -517,6 +524,19 @@ def _registry_in_use(config: Path, output: str, tracking_uri: str | None) -> "Re
         SettingsError: see `_existing_log`.
     """
     _existing_log(config, output)
+    return _registry(config, output, tracking_uri)
+
+
+def _registry_of_lost_log(config: Path, output: str, tracking_uri: str | None) -> "Registry":
+    """The registry of a folder whose log may be what was lost, while MLflow is still there.
+
+    Raises:
+        SettingsError: MLflow's database would be in this folder, and the folder is empty, see `_existing_log`.
+    """
+    from fraud_detection.storage import is_object
+
+    if not is_object(output) and (tracking_uri or default_tracking_uri(output)) == default_tracking_uri(output):
+        _existing_log(config, output)
     return _registry(config, output, tracking_uri)
 
 

@@ -128,11 +128,11 @@ def test_a_value_at_its_limit_passes_unless_it_has_to_be_above(name: str) -> Non
         (measure("not_pinned", 1), "the champion is pinned"),
         (
             measure("champion_unchanged", 2, champion=1),
-            "the champion changed during the run: compared with version 1, now version 2 serves",
+            "the champion has changed meanwhile: compared with version 1, now version 2 serves",
         ),
         (
             measure("champion_unchanged", None, champion=1),
-            "the champion changed during the run: compared with version 1, now no champion serves",
+            "the champion has changed meanwhile: compared with version 1, now no champion serves",
         ),
         (measure("registered_model_identical", 3), "the registered model scores 3 rows differently"),
         (measure("registered_model_identical", None), "the registered model cannot be loaded"),

@@ -97,11 +97,15 @@ def test_an_approval_expires(waiting: World, monkeypatch: pytest.MonkeyPatch) ->
     assert waiting.registry.approve(A, "", "anna", longer).to_version == 2
 
 
-@pytest.mark.parametrize("change", ["a rollback and back", "a retirement"])
+@pytest.mark.parametrize("change", ["a rollback and back", "a retirement", "a promotion that the log has lost"])
 def test_an_approval_expires_when_the_champion_changes(waiting: World, change: str) -> None:
     """Fails when a winner replaces a champion that it was not compared with."""
     if change == "a retirement":
         waiting.registry.retire(1, "gone", "boris")
+    elif change == "a promotion that the log has lost":
+        waiting.registry.promote(B, "r", "boris")
+        next(waiting.output.glob("decisions/*/*-promote.json")).unlink()
+        waiting.registry.accept_log("the disk was lost", "boris")
     else:
         waiting.registry.promote(B, "r", "boris")
         waiting.registry.rollback(1, "r", "boris")
@@ -207,7 +211,7 @@ def test_a_promotion_of_a_run_meanwhile_refuses_the_approval(waiting: World, mon
         return begun
 
     monkeypatch.setattr(approvals, "begin_promotion", meanwhile)
-    with pytest.raises(FraudDetectionError, match=r"not promoted: the champion changed during the run: .*version 2"):
+    with pytest.raises(FraudDetectionError, match=r"not promoted: the champion has changed meanwhile: .*version 2"):
         waiting.registry.approve(A, "", "anna", APPROVAL)
     assert waiting.versions() == [1, 2]
     assert waiting.aliases() == {"champion": 2, "previous_champion": 1}

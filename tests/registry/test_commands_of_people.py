@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from fakes.candidates import A, B
-from fakes.registry import T2, World
+from fakes.registry import T1, T2, World
 
 from fraud_detection import registry
 from fraud_detection.cli import main
@@ -110,6 +110,16 @@ def test_an_approval_twice_in_a_row_is_one(waiting: World) -> None:
     assert "nothing was in service: no entry" in _run(waiting, "decisions", "--at", "2000-01-01").stdout
 
 
+def test_accepting_a_log_names_the_decisions_that_are_missing(waiting: World) -> None:
+    """Fails when a decision that a user has deleted is made again, and nobody was told that it would be."""
+    opened = next(waiting.output.glob("decisions/*/*-opening.json"))
+    decision = opened.with_name(opened.name.replace("-opening", ""))
+    decision.unlink()
+    done = _run(waiting, "accept-log", "--reason", "the disk was lost")
+    assert done.exit_code == 0, done.output
+    assert f"the decision at {T1:%Y-%m-%d %H:%M} is missing: the next run decides it again from what" in done.stdout
+
+
 def test_a_repeated_override_is_one_unless_something_was_promoted_since(waiting: World) -> None:
     """Fails when a repeated command promotes twice, or says that its version serves when another one does."""
     first = _run(waiting, "promote", B, *WORTH)
@@ -140,7 +150,7 @@ def test_a_rejection_twice_in_a_row_is_one_and_holds(waiting: World) -> None:
 def test_a_pin_holds_against_the_other_verbs_until_it_ends(waiting: World) -> None:
     """Fails when a pin can be undone by a promotion, or its refusal does not name the command that ends it."""
     assert "champion v1 is pinned by anna: the audit" in _run(waiting, "pin", "--reason", "the audit").stdout
-    _assert_refused(_run(waiting, "pin", "--reason", "the audit"), r"is pinned already: version 1 .*\(the audit\); ")
+    _assert_refused(_run(waiting, "pin", "--reason", "once more"), r"is pinned already: version 1 .*\(the audit\); ")
     for words in (("approve", A), ("promote", A, *WORTH)):
         _assert_refused(
             _run(waiting, *words), rf"pinned by anna .*nothing is promoted until: fraud-detection unpin {MLFLOW}"

@@ -271,7 +271,9 @@ def test_a_retired_champion_can_come_back(job: Job, output: Path) -> None:
     assert "none → v2" in history
 
 
-def test_retiring_where_nothing_was_promoted_says_so(job: Job) -> None:
+def test_retiring_where_nothing_was_promoted_says_so(job: Job, tmp_path: Path) -> None:
     """Fails when retiring a champion in a new installation ends in MLflow's RESOURCE_DOES_NOT_EXIST."""
+    (tmp_path / "output" / "outcomes").mkdir(parents=True)
+    (tmp_path / "output" / "outcomes" / "first.json").touch()
     ran = job("retire-champion", version=1, reason="?")
     assert (ran.exit_code, "no champion to retire; train one" in ran.stderr) == (1, True)

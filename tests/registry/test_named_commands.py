@@ -134,6 +134,8 @@ main()
 def test_a_user_without_name_and_home_can_use_the_command_line(tmp_path: Path) -> None:
     """Fails when every command that opens MLflow ends in a stack trace in a container whose user has no name."""
     (tmp_path / "settings.yaml").touch()
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "notes.txt").touch()
     words = ["retire-champion", "--config", "settings.yaml", "--output", "output", "--version", "1", "--reason", "x"]
     without = {name: value for name, value in os.environ.items() if name not in _NAMES}
     done = subprocess.run(

@@ -202,7 +202,7 @@ def test_a_champion_that_changed_since_the_comparison_is_not_replaced(served: Wo
     decided = served.record_as_it_is(stale, seed=2)
     assert decided.outcome is Outcome.REFUSED
     assert failed(decided) == ["champion_unchanged"]
-    assert decided.reason == "the champion changed during the run: compared with version 1, now version 2 serves"
+    assert decided.reason == "the champion has changed meanwhile: compared with version 1, now version 2 serves"
     assert served.aliases() == {"champion": 2, "previous_champion": 1}
 
 

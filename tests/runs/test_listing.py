@@ -77,6 +77,17 @@ def test_a_day_may_have_several_champions() -> None:
     assert (nothing.version, "anna retired v3" in nothing.lines[0]) == (None, True)
 
 
+def test_a_log_that_was_accepted_says_what_served_from_then_on() -> None:
+    """Fails when the promotion was what was lost, and an audit hears of the model before it for ever."""
+    history = [promoted(1, T, None), person(Action.ACCEPT_LOG, T + 5 * DAY, 2, 2)]
+    old, new = served_between(history, T, T + 9 * DAY)
+    assert (old.version, old.until) == (1, T + 5 * DAY)
+    assert (new.version, new.until) == (2, None)
+    assert "anna accepted a log that does not say how it came into service (because)" in new.lines[0]
+    whole = [*HISTORY, person(Action.ACCEPT_LOG, T + 25 * DAY, 3, 3)]
+    assert served_between(whole, T, T + 30 * DAY) == served_between(HISTORY, T, T + 30 * DAY)
+
+
 def needs_review(at: datetime, key: CandidateKey) -> Entry:
     looks = (look_record(key, at, passed=True),)
     return decision(Outcome.NEEDS_REVIEW, at, 1, looks=looks, committed_at=at, schema_version=2)

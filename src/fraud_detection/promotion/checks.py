@@ -93,7 +93,7 @@ def _too_small(check: Check, _: Spans) -> str:
 
 def _champion_changed(check: Check, _: Spans) -> str:
     compared, now = _version(check.limit), _version(check.value)
-    return f"the champion changed during the run: compared with {compared}, now {now} serves"
+    return f"the champion has changed meanwhile: compared with {compared}, now {now} serves"
 
 
 def _other_scores(check: Check, _: Spans) -> str:

@@ -89,7 +89,7 @@ def approve(context: Context, candidate: str, reason: str, who: str, settings: P
             return done
         _require_in_shadow(command)
         now, at = _require_unpinned(context), context.leases.clock()
-        review = _require_waiting(command, at, settings)
+        review = _require_waiting(command, now.champion, at, settings)
         _require_no_freeze(command, at, settings)
         return _promote(command, now, at, review)
 
@@ -148,8 +148,9 @@ def _require_unpinned(context: Context) -> Service:
     return now
 
 
-def _require_waiting(command: _Command, at: datetime, settings: Promotion) -> Review:
-    waiting = open_reviews(command.entries)
+def _require_waiting(command: _Command, serving: int | None, at: datetime, settings: Promotion) -> Review:
+    found = open_reviews(command.entries)
+    waiting = {key: one for key, one in found.items() if one.decision.champion_version == serving}
     review, commands = waiting.get(command.key), command.context.commands
     if review is None:
         raise FraudDetectionError(

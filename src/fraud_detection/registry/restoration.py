@@ -55,7 +55,8 @@ def logged_service(history: Sequence[Entry]) -> LoggedService:
       it stays, unless it is the version that returned: then there is none.
     - A retirement leaves no champion, and the retired version as `previous_champion`.
     - A pin keeps the version in service.
-    - An unpin ends the pin. Accepting the log or rejecting a candidate changes nothing.
+    - An unpin ends the pin. Rejecting a candidate changes nothing.
+    - Accepting the log says which version served then: what put it there may be what was lost.
     """
     logged = reduce(_after, history, LoggedService())
     unpinned = {
@@ -133,6 +134,8 @@ def _after(before: LoggedService, entry: Entry) -> LoggedService:
         return LoggedService(change.to_version, _previous_after_rollback(before, change), change)
     if isinstance(change, Retirement):
         return LoggedService(None, change.version, change)
+    if entry.action is Action.ACCEPT_LOG and entry.to_version not in (None, before.champion):
+        return LoggedService(entry.to_version, before.champion or before.previous_champion)
     return replace(before, change=None) if entry.action is Action.UNPIN else before
 
 

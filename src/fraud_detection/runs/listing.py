@@ -90,10 +90,12 @@ def served_between(history: Sequence[Entry], start: datetime, end: datetime) -> 
     states = [logged_service(changes[: place + 1]) for place in range(len(changes))]
     times: list[datetime | None] = [*map(entry_time, changes), None]
     found: list[ServicePeriod] = []
+    champion = None
     for place, (entry, state) in enumerate(zip(changes, states, strict=True)):
         since, until = entry_time(entry), times[place + 1]
-        if changes_service(entry):
+        if changes_service(entry) or state.champion != champion:
             found.append(ServicePeriod(version=state.champion, since=since, until=until, entry=entry, pins=()))
+        champion = state.champion
         if not found:
             continue
         asked = since <= end and (until is None or until > start)
@@ -104,8 +106,8 @@ def served_between(history: Sequence[Entry], start: datetime, end: datetime) -> 
 
 
 def _changes(entry: Entry) -> bool:
-    pins = isinstance(entry, Intervention) and entry.action in (Action.PIN, Action.UNPIN)
-    return pins or changes_service(entry)
+    others = (Action.PIN, Action.UNPIN, Action.ACCEPT_LOG)
+    return changes_service(entry) or (isinstance(entry, Intervention) and entry.action in others)
 
 
 def _cause(entry: Decision | Intervention) -> str:
@@ -117,5 +119,6 @@ def _cause(entry: Decision | Intervention) -> str:
         Action.RETIRE: f"retired v{entry.from_version}",
         Action.APPROVE: "approved it",
         Action.PROMOTE: "promoted it as an override",
+        Action.ACCEPT_LOG: "accepted a log that does not say how it came into service",
     }
     return f"{entry.who} {words[entry.action]} ({entry.reason})"
