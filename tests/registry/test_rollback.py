@@ -15,7 +15,7 @@ from fraud_detection.registry import commit, registration, rollback
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.decision_log import Action, Intervention
 from fraud_detection.registry.lease import LeaseLostError
-from fraud_detection.registry.restoration import logged_service
+from fraud_detection.registry.restoration import logged_service, restore_service
 from fraud_detection.schema import Decision, Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -69,6 +69,35 @@ def test_a_pin_keeps_the_champion(two: World) -> None:
     assert two.aliases() == {"champion": 1, "previous_champion": 2}
     two.registry.unpin("mended", "anna")
     assert two.record(Outcome.PROMOTED, T2 + timedelta(hours=1), seed=2).version == 3
+
+
+@pytest.mark.parametrize("command", ["pin", "rollback", "rollback to", "retire"])
+def test_a_command_that_was_killed_at_its_end_may_be_repeated(two: World, command: str) -> None:
+    """Fails when the second try after a lost connection is an error, and its user believes that nothing was done."""
+    commands: dict[str, Callable[[str], Intervention]] = {
+        "pin": lambda who: two.registry.pin("alerts doubled", who),
+        "rollback": lambda who: two.registry.rollback(None, "alerts doubled", who),
+        "rollback to": lambda who: two.registry.rollback(1, "alerts doubled", who),
+        "retire": lambda who: two.registry.retire(2, "alerts doubled", who),
+    }
+    done = commands[command]("anna")
+    aliases, history = two.aliases(), two.log.history()
+    assert commands[command]("anna") == done
+    assert (two.aliases(), two.log.history()) == (aliases, history)
+    with pytest.raises(FraudDetectionError):
+        commands[command]("boris")
+
+
+def test_an_accepted_log_says_what_serves(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the promotion was what was lost, and the next lost lease puts the old champion back into service."""
+    lost = max(path for path in two.output.glob("decisions/*/*.json"))
+    lost.unlink()
+    two.registry.accept_log("the disk was lost", "anna")
+    assert logged_service(two.log.history()).champion == 2
+    context = two.registry._context
+    with context.leases.hold("a run") as lease:
+        restore_service(context, lease)
+    assert two.aliases() == {"champion": 2, "previous_champion": 1}
 
 
 def test_accepting_a_log_ends_no_pin(two: World) -> None:

@@ -43,6 +43,8 @@ def rollback(context: Context, to: int | None, reason: str, who: str) -> Interve
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"rollback by {who}") as lease:
         now = service(context.connection, context.name)
+        if (done := _repeated(context, now, Action.ROLLBACK, reason, who)) and to in (None, done.to_version):
+            return done
         target = _rollback_target(context, now, to)
         load_version(context, target, now.champion)
         pin = Pin(at=lease.now(), who=who, reason=reason, from_version=now.champion, to_version=target)
@@ -59,6 +61,8 @@ def pin(context: Context, reason: str, who: str) -> Intervention:
     with context.connection.translate_errors(), exclusive(context, f"pin by {who}") as lease:
         now = require_no_loss(context)
         now.require_readable_tag(context.commands)
+        if done := _repeated(context, now, Action.PIN, reason, who):
+            return done
         if now.pin is not None:
             raise FraudDetectionError(
                 f"{context.name} is pinned already: {now.pin.text}; another version: {context.commands.rollback()}"
@@ -78,6 +82,8 @@ def retire(context: Context, version: int, reason: str, who: str) -> Interventio
         return finished  # requested before, and killed half-way
     with context.connection.translate_errors(), exclusive(context, f"retire-champion by {who}") as lease:
         now = service(context.connection, context.name)
+        if (done := _repeated(context, now, Action.RETIRE, reason, who)) and done.from_version == version:
+            return done
         _require_to_be_champion(context, now, version)
         retirement = Retirement(at=lease.now(), who=who, reason=reason, version=version)
         if now.exists:
@@ -194,6 +200,14 @@ def _unfinished_change(context: Context) -> Pin | Retirement | None:
 
 def _find_unpin(context: Context, change: Pin | Retirement) -> Intervention | None:
     return context.log.find_intervention(Action.UNPIN, change.at)
+
+
+def _repeated(context: Context, now: Service, action: Action, reason: str, who: str) -> Intervention | None:
+    """The entry of an earlier try of the same command, which was killed, or lost its connection, at its very end."""
+    change, last = now.pin or now.retirement, context.log.last_intervention()
+    if change is None or last is None or last.pinned_at != change.at:
+        return None
+    return last if (last.action, last.who, last.reason) == (action, who, reason) else None
 
 
 def _completed_unpin(context: Context, reason: str, who: str) -> Intervention:
