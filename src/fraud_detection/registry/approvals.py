@@ -192,7 +192,13 @@ def _promotes(entry: LogEntry) -> bool:
 def _promote(command: _Command, now: Service, at: datetime, review: Review | None) -> Intervention:
     """Check the model, record the intent and apply it."""
     context = command.context
-    record = candidates.locate(context, command.records[command.key])
+    try:
+        record = candidates.locate(context, command.records[command.key])
+    except candidates.CandidateLostError as error:
+        raise candidates.CandidateLostError(
+            f"{error}, which a run does when its next look is due; nothing was promoted; the others:"
+            f" {context.commands.candidates}"
+        ) from error
     model = candidates.load(context, record)
     intent = HandIntent(
         request=command.intervention(at, now.champion, review),
