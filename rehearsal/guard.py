@@ -18,7 +18,7 @@ from pathlib import Path
 
 from emulator.guard import end_all
 from local_stack import postgres
-from rehearsal.services import LOCAL, stack_in
+from rehearsal.folders import LOCAL, stack_in
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None)
@@ -82,7 +82,7 @@ def leave_nothing(session: int, folder: Path) -> None:
     end_all(session, os.getpid(), _GRACE)
     paths = [folder]
     if (folder / LOCAL).exists():  # PostgreSQL's own may lie elsewhere
-        paths.insert(0, postgres.server(stack_in(folder / LOCAL)).data.parent)
+        paths.insert(0, postgres.server(stack_in(folder / LOCAL, {})).data.parent)
     for path in paths:
         if path.exists():
             shutil.rmtree(path)

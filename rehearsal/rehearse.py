@@ -6,10 +6,11 @@ from pathlib import Path
 from deployment.errors import DeploymentError
 from emulator.client import EmulatorNotReadyError
 from rehearsal.cloud import S3A, RehearsalError, rehearsed_cloud
+from rehearsal.folders import LOCAL
 from rehearsal.guard import nothing_left
 from rehearsal.jobs import emulator_settings
 from rehearsal.project import project_in
-from rehearsal.services import LOCAL, services_in
+from rehearsal.services import services_in
 from rehearsal.stages import STAGES, Rehearsal, run
 
 VARIABLES = {"bucket_prefix": "rehearsal", "airflow_admin_password": "Not-a-Real-1-Password"}

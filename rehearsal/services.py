@@ -19,10 +19,9 @@ from local_stack.settings import PORTS, Stack
 from rehearsal import airflow, database, machine
 from rehearsal.account import Account, administrator, http_json
 from rehearsal.cloud import RehearsalError, RehearsedCloud
+from rehearsal.folders import stack_in
 from rehearsal.processes import free_port
 
-LOCAL = "local"
-"""The folder of the servers, in that of the rehearsal."""
 _EXPERIMENTS = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
@@ -101,17 +100,11 @@ def services_in(folder: Path, cloud: RehearsedCloud, airflow_password: str) -> S
     """Nothing started yet; the folder is one that PostgreSQL's account can enter."""
     folder.mkdir(mode=0o700)
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    stack = stack_in(folder)
+    stack = stack_in(folder, {name: free_port() for name in PORTS})
     for part in (stack.run, stack.logs, stack.airflow_home):
         part.mkdir(mode=0o700)
     airflow.keep_password(stack, airflow_password)
     return Services(stack, cloud)
-
-
-def stack_in(folder: Path) -> Stack:
-    """Settings of servers in a folder, at ports that are free now."""
-    ports = {name: free_port() for name in PORTS}
-    return Stack(schedule="0 * * * *", folder=folder, ports=ports, postgres_os_user="nobody", job_memory="1500m")
 
 
 def _machine(account: Account, host: str) -> Instance:

@@ -18,9 +18,9 @@ from rehearsal import machine
 from rehearsal.airflow import errors_of_tasks
 from rehearsal.cloud import RehearsalError
 from rehearsal.database import encrypted
+from rehearsal.folders import stack_in
 from rehearsal.jobs import emulator_settings
 from rehearsal.processes import finished, free_port, running, wait_for
-from rehearsal.services import stack_in
 from rehearsal.stages import Rehearsal, Stage, run
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -142,7 +142,7 @@ def test_the_errors_of_airflow_s_tasks_are_shown(tmp_path: Path) -> None:
     ]
     log.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
     said = "Task failed with exception; _InactiveRpcError: PERMISSION_DENIED: vpc.subnets.use"
-    assert errors_of_tasks(stack_in(tmp_path)) == [f"create_cluster: {said}"]
+    assert errors_of_tasks(stack_in(tmp_path, {})) == [f"create_cluster: {said}"]
 
 
 def test_missing_jars_are_named_with_the_command_that_fetches_them(tmp_path: Path) -> None:
