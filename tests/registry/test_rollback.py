@@ -81,9 +81,11 @@ def test_a_command_that_was_killed_at_its_end_may_be_repeated(two: World, comman
         "retire": lambda who: two.registry.retire(2, "alerts doubled", who),
     }
     done = commands[command]("anna")
-    aliases, history = two.aliases(), two.log.history()
+    aliases, names = two.aliases(), two.log.names()
+    damaged = next(two.output.glob("decisions/*/*Z.json"))
+    damaged.write_text("{", encoding="utf-8")  # no command may depend on the rest of the log
     assert commands[command]("anna") == done
-    assert (two.aliases(), two.log.history()) == (aliases, history)
+    assert (two.aliases(), two.log.names()) == (aliases, names)
     with pytest.raises(FraudDetectionError):
         commands[command]("boris")
 

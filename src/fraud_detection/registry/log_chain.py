@@ -281,11 +281,11 @@ def _require_never_tagged(context: Context, items: _Items, newest: _Item | None)
 
     It may be missing for the newest entry alone, whose writer was killed.
     """
-    if newest is None or newest.begins_chain:
+    model = registered_model(context.connection, context.name)
+    if newest is None or newest.begins_chain or model is None or model.creation_timestamp is None:
         return
     before = items.find(newest.previous or "")
-    model = registered_model(context.connection, context.name)
-    if before is None or before.previous is None or model is None or model.creation_timestamp is None:
+    if before is None or before.previous is None:
         return
     created = datetime.fromtimestamp(model.creation_timestamp / 1000, UTC)
     if created + CLOCK_SKEW < before.time:

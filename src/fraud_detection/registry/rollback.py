@@ -204,10 +204,9 @@ def _find_unpin(context: Context, change: Pin | Retirement) -> Intervention | No
 
 def _repeated(context: Context, now: Service, action: Action, reason: str, who: str) -> Intervention | None:
     """The entry of an earlier try of the same command, which was killed, or lost its connection, at its very end."""
-    change, last = now.pin or now.retirement, context.log.last_intervention()
-    if change is None or last is None or last.pinned_at != change.at:
-        return None
-    return last if (last.action, last.who, last.reason) == (action, who, reason) else None
+    change = now.pin or now.retirement
+    done = None if change is None else context.log.find_intervention(action, change.at)
+    return done if done is not None and (done.who, done.reason) == (who, reason) else None
 
 
 def _completed_unpin(context: Context, reason: str, who: str) -> Intervention:
