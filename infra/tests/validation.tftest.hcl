@@ -1,4 +1,5 @@
-# A wrong value is refused before anything is made, by the validation of its own variable.
+# A wrong value is refused before anything is made, by the validation of its own variable. Each run has one wrong value of
+# each variable, since a run costs a second.
 
 mock_provider "yandex" {
   source = "./tests/mocks"
@@ -11,382 +12,199 @@ variables {
   airflow_admin_password = "Not-a-Real-1-Password"
 }
 
-run "folder_name" {
+run "first" {
   command = plan
 
   variables {
+    # folder name
     folder_id = "my-folder"
-  }
 
-  expect_failures = [var.folder_id]
-}
-
-run "unknown_zone" {
-  command = plan
-
-  variables {
+    # unknown zone
     zone = "b"
-  }
 
-  expect_failures = [var.zone]
-}
-
-run "public_subnet" {
-  command = plan
-
-  variables {
+    # public subnet
     subnet_cidr = "8.8.8.0/24"
-  }
 
-  expect_failures = [var.subnet_cidr]
-}
-
-run "host_instead_of_subnet" {
-  command = plan
-
-  variables {
-    subnet_cidr = "10.130.0.7/24"
-  }
-
-  expect_failures = [var.subnet_cidr]
-}
-
-run "subnet_too_small" {
-  command = plan
-
-  variables {
-    subnet_cidr = "10.130.0.0/28"
-  }
-
-  expect_failures = [var.subnet_cidr]
-}
-
-run "airflows_own_network" {
-  command = plan
-
-  variables {
-    subnet_cidr = "10.249.0.0/24"
-  }
-
-  expect_failures = [var.subnet_cidr]
-}
-
-run "project_with_capitals" {
-  command = plan
-
-  variables {
+    # project with capitals
     project = "Fraud"
-  }
 
-  expect_failures = [var.project]
-}
-
-run "label_with_capitals" {
-  command = plan
-
-  variables {
+    # label with capitals
     labels = { Owner = "me" }
-  }
 
-  expect_failures = [var.labels]
-}
-
-run "bucket_with_dots" {
-  command = plan
-
-  variables {
+    # bucket with dots
     bucket_prefix = "acme.fraud"
-  }
 
-  expect_failures = [var.bucket_prefix]
-}
-
-run "versions_for_no_time" {
-  command = plan
-
-  variables {
+    # versions for no time
     storage = { old_versions_days = 0 }
-  }
 
-  expect_failures = [var.storage]
-}
-
-run "retention_in_days" {
-  command = plan
-
-  variables {
+    # retention in days
     log_retention = "3d"
-  }
 
-  expect_failures = [var.log_retention]
-}
-
-run "old_postgres" {
-  command = plan
-
-  variables {
+    # old postgres
     postgres = { version = "14" }
-  }
 
-  expect_failures = [var.postgres]
-}
-
-run "too_few_backups" {
-  command = plan
-
-  variables {
-    postgres = { backup_days = 1 }
-  }
-
-  expect_failures = [var.postgres]
-}
-
-run "backup_hour" {
-  command = plan
-
-  variables {
-    postgres = { backup_hour_utc = 24 }
-  }
-
-  expect_failures = [var.postgres]
-}
-
-run "restore_time_without_backup" {
-  command = plan
-
-  variables {
-    postgres = { restore_time = "2026-01-01T12:00:00" }
-  }
-
-  expect_failures = [var.postgres]
-}
-
-run "tiny_machine" {
-  command = plan
-
-  variables {
+    # tiny machine
     mlflow_machine = { memory_gib = 1 }
-  }
 
-  expect_failures = [var.mlflow_machine]
-}
-
-run "core_fraction" {
-  command = plan
-
-  variables {
-    mlflow_machine = { core_fraction = 30 }
-  }
-
-  expect_failures = [var.mlflow_machine]
-}
-
-run "mlflow_for_the_internet" {
-  command = plan
-
-  variables {
+    # mlflow for the internet
     mlflow_ui_cidrs = ["0.0.0.0/0"]
-  }
 
-  expect_failures = [var.mlflow_ui_cidrs]
-}
-
-run "ui_without_network" {
-  command = plan
-
-  variables {
-    mlflow_ui_cidrs = ["10.20.0.0"]
-  }
-
-  expect_failures = [var.mlflow_ui_cidrs]
-}
-
-run "bastion_for_the_internet" {
-  command = plan
-
-  variables {
+    # bastion for the internet
     bastion = { cidrs = ["0.0.0.0/0"], ssh_public_key = "ssh-ed25519 AAAA me" }
-  }
 
-  expect_failures = [var.bastion]
-}
-
-run "bastion_without_key" {
-  command = plan
-
-  variables {
-    bastion = { cidrs = ["203.0.113.7/32"] }
-  }
-
-  expect_failures = [var.bastion]
-}
-
-run "bastion_with_private_key" {
-  command = plan
-
-  variables {
-    bastion = { ssh_public_key = "-----BEGIN OPENSSH PRIVATE KEY-----" }
-  }
-
-  expect_failures = [var.bastion]
-}
-
-run "weak_password" {
-  command = plan
-
-  variables {
+    # weak password
     airflow_admin_password = "password"
-  }
 
-  expect_failures = [var.airflow_admin_password]
-}
-
-run "old_airflow" {
-  command = plan
-
-  variables {
+    # old airflow
     airflow = { version = "2.10", python_version = "3.12" }
-  }
 
-  expect_failures = [var.airflow]
-}
-
-run "no_script" {
-  command = plan
-
-  variables {
+    # no script
     dataproc = { shutdown_script = "/home/me/shutdown.sh" }
-  }
 
-  expect_failures = [var.dataproc]
-}
-
-run "old_python" {
-  command = plan
-
-  variables {
-    airflow = { version = "2.8", python_version = "3.10" }
-  }
-
-  expect_failures = [var.airflow]
-}
-
-run "workers" {
-  command = plan
-
-  variables {
-    airflow = { worker = { min_count = 2, max_count = 1, preset = "c1-m4" } }
-  }
-
-  expect_failures = [var.airflow]
-}
-
-run "old_image" {
-  command = plan
-
-  variables {
-    dataproc = { image_version = "2.1" }
-  }
-
-  expect_failures = [var.dataproc]
-}
-
-run "no_nodes" {
-  command = plan
-
-  variables {
-    dataproc = { compute_count = 0 }
-  }
-
-  expect_failures = [var.dataproc]
-}
-
-run "small_disk" {
-  command = plan
-
-  variables {
-    dataproc = { disk_gib = 10 }
-  }
-
-  expect_failures = [var.dataproc]
-}
-
-run "early_shutdown" {
-  command = plan
-
-  variables {
-    dataproc = { shutdown_minutes = 184 }
-  }
-
-  expect_failures = [var.dataproc]
-}
-
-run "no_hours_without_a_decision" {
-  command = plan
-
-  variables {
+    # no hours without a decision
     retraining = { max_hours_without_decision = 0 }
-  }
 
-  expect_failures = [var.retraining]
-}
-
-run "no_failed_runs" {
-  command = plan
-
-  variables {
-    retraining = { max_failed_runs = 0 }
-  }
-
-  expect_failures = [var.retraining]
-}
-
-run "one_key_for_both" {
-  command = plan
-
-  variables {
-    bastion = { cidrs = ["203.0.113.7/32"], ssh_public_key = "ssh-ed25519 AAAA me", admin_ssh_public_key = "ssh-ed25519 AAAA me" }
-  }
-
-  expect_failures = [var.bastion]
-}
-
-run "lock_beyond_expiry" {
-  command = plan
-
-  variables {
-    storage = { old_output_versions_days = 30, lock_days = 90 }
-  }
-
-  expect_failures = [var.storage]
-}
-
-run "lock_and_destroy" {
-  command = plan
-
-  variables {
-    storage = { lock_days = 30, force_destroy = true }
-  }
-
-  expect_failures = [var.storage]
-}
-
-run "repository_by_address" {
-  command = plan
-
-  variables {
+    # repository by address
     github = { repository = "https://github.com/acme/fraud" }
   }
 
-  expect_failures = [var.github]
+  expect_failures = [
+    var.folder_id,
+    var.zone,
+    var.subnet_cidr,
+    var.project,
+    var.labels,
+    var.bucket_prefix,
+    var.storage,
+    var.log_retention,
+    var.postgres,
+    var.mlflow_machine,
+    var.mlflow_ui_cidrs,
+    var.bastion,
+    var.airflow_admin_password,
+    var.airflow,
+    var.dataproc,
+    var.retraining,
+    var.github,
+  ]
 }
 
-run "any_environment" {
+run "second" {
   command = plan
 
   variables {
+    # host instead of subnet
+    subnet_cidr = "10.130.0.7/24"
+
+    # too few backups
+    postgres = { backup_days = 1 }
+
+    # core fraction
+    mlflow_machine = { core_fraction = 30 }
+
+    # ui without network
+    mlflow_ui_cidrs = ["10.20.0.0"]
+
+    # bastion without key
+    bastion = { cidrs = ["203.0.113.7/32"] }
+
+    # old python
+    airflow = { version = "2.8", python_version = "3.10" }
+
+    # old image
+    dataproc = { image_version = "2.1" }
+
+    # no failed runs
+    retraining = { max_failed_runs = 0 }
+
+    # lock beyond expiry
+    storage = { old_output_versions_days = 30, lock_days = 90 }
+
+    # any environment
     github = { repository = "acme/fraud", environment = "*" }
   }
 
-  expect_failures = [var.github]
+  expect_failures = [
+    var.subnet_cidr,
+    var.postgres,
+    var.mlflow_machine,
+    var.mlflow_ui_cidrs,
+    var.bastion,
+    var.airflow,
+    var.dataproc,
+    var.retraining,
+    var.storage,
+    var.github,
+  ]
+}
+
+run "third" {
+  command = plan
+
+  variables {
+    # subnet too small
+    subnet_cidr = "10.130.0.0/28"
+
+    # backup hour
+    postgres = { backup_hour_utc = 24 }
+
+    # bastion with private key
+    bastion = { ssh_public_key = "-----BEGIN OPENSSH PRIVATE KEY-----" }
+
+    # workers
+    airflow = { worker = { min_count = 2, max_count = 1, preset = "c1-m4" } }
+
+    # no nodes
+    dataproc = { compute_count = 0 }
+
+    # lock and destroy
+    storage = { lock_days = 30, force_destroy = true }
+  }
+
+  expect_failures = [
+    var.subnet_cidr,
+    var.postgres,
+    var.bastion,
+    var.airflow,
+    var.dataproc,
+    var.storage,
+  ]
+}
+
+run "fourth" {
+  command = plan
+
+  variables {
+    # airflows own network
+    subnet_cidr = "10.249.0.0/24"
+
+    # restore time without backup
+    postgres = { restore_time = "2026-01-01T12:00:00" }
+
+    # small disk
+    dataproc = { disk_gib = 10 }
+
+    # one key for both
+    bastion = { cidrs = ["203.0.113.7/32"], ssh_public_key = "ssh-ed25519 AAAA me", admin_ssh_public_key = "ssh-ed25519 AAAA me" }
+  }
+
+  expect_failures = [
+    var.subnet_cidr,
+    var.postgres,
+    var.dataproc,
+    var.bastion,
+  ]
+}
+
+run "fifth" {
+  command = plan
+
+  variables {
+    # early shutdown
+    dataproc = { shutdown_minutes = 184 }
+  }
+
+  expect_failures = [
+    var.dataproc,
+  ]
 }
