@@ -43,8 +43,14 @@ def guarded(command: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's account passes through it to its own folder
+        temporary = folder / "tmp"  # of all that it starts: removed with the folder
+        temporary.mkdir(mode=0o700)
         process = subprocess.Popen(
-            [*command, name], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent
+            [*command, name],
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         started.append(process)
         if interrupted:

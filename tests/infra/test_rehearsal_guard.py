@@ -14,13 +14,13 @@ from rehearsal.guard import guarded
 from rehearsal.processes import wait_for
 
 COMMAND = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, tempfile
 from pathlib import Path
 from rehearsal.guard import nothing_left
 
 folder = Path(sys.argv[1])
 with nothing_left(folder):
-    (folder / "file").touch()
+    tempfile.mkstemp()
     server = subprocess.Popen(["sleep", "600"], start_new_session=True)
     print(folder, os.getpid(), server.pid, flush=True)
     signal.pause()
@@ -62,7 +62,7 @@ def guard(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     ],
 )
 def test_nothing_is_left(
-    guard: "subprocess.Popen[str]", number: signal.Signals, of_the_command: bool, exit_code: int
+    guard: "subprocess.Popen[str]", number: signal.Signals, of_the_command: bool, exit_code: int, tmp_path: Path
 ) -> None:
     """Fails when servers and files of a rehearsal that was ended in its midst stay on the machine for good."""
     assert guard.stdout is not None
@@ -73,6 +73,7 @@ def test_nothing_is_left(
     wait_for(lambda: not is_running(int(server)), "the end of the server")
     wait_for(lambda: not is_running(int(command)), "the end of the command")
     wait_for(lambda: not Path(folder).exists(), "the removal of the folder")
+    assert list(tmp_path.iterdir()) == [], "a program has written elsewhere"
 
 
 def test_the_exit_code_is_that_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
