@@ -62,7 +62,7 @@ def _rollback_to_one_without_tags(here: World) -> None:
 
 def _rollback_twice(here: World) -> None:
     here.registry.rollback(None, "worse", "anna")
-    here.registry.rollback(None, "worse", "anna")
+    here.registry.rollback(None, "still worse", "anna")
 
 
 def _rollback_without_previous(here: World) -> None:
@@ -77,8 +77,7 @@ def _garbled_tag(here: World) -> None:
 
 def _retire_twice(here: World) -> None:
     here.registry.retire(2, "gone", "anna")
-    here.registry.retire(2, "gone", "anna")
-    here.registry.retire(2, "gone", "anna")
+    here.registry.retire(2, "gone for good", "anna")
 
 
 def _retire_another(here: World) -> None:
