@@ -138,7 +138,7 @@ def test_an_answer_that_is_not_of_a_storage_is_no_first_run(outputs: Any, monkey
     ],
 )
 def test_only_the_storage_gets_the_token(outputs: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Fails when whoever may change Airflow's variables can have the account's token sent to a host of theirs."""
+    """Fails when a person who may change Airflow's variables can have the account's token sent to a host of theirs."""
     monkeypatch.delenv("YC_METADATA_ADDR", raising=False)
     with pytest.raises(no_retry(), match="may not have a token of the cloud; expected https://storage"):
         outputs.RunOutputs.at(SimpleNamespace(credentials={}), endpoint, "s3a://demo/output")

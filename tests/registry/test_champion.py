@@ -72,7 +72,7 @@ def test_a_rollback_leaves_a_champion_that_cannot_be_loaded(served: World) -> No
 def test_a_consumer_gets_the_champion_and_runs_nothing_that_the_registry_names(
     tmp_path: Path, _empty: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when whoever can write a model's files chooses what runs in the process that scores payments."""
+    """Fails when a person who can write a model's files chooses what runs in the process that scores payments."""
     here = world(tmp_path, _empty)
     here.record(Outcome.PROMOTED, T0, seed=0)
     (tmp_path / "named_by_the_registry.py").write_text("raise SystemExit('the code of the registry has run')")

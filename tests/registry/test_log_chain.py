@@ -196,7 +196,7 @@ def test_a_tag_of_another_form_is_a_mismatch(three: Log, tag: str) -> None:
 
 @pytest.mark.parametrize("pinned", [False, True])
 def test_a_tag_that_was_deleted_is_noticed(three: Log, monkeypatch: pytest.MonkeyPatch, pinned: bool) -> None:
-    """Fails when whoever deletes the tag can delete the newest look as well, and the next entry hides it."""
+    """Fails when a person who deletes the tag can delete the newest look as well, and the next entry hides it."""
     three.client.created -= 3_600_000
     del three.client.tags[HEAD_TAG]
     assert f"tag {HEAD_TAG} is missing" in three.fault()
