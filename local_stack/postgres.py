@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import subprocess
@@ -70,9 +71,32 @@ def server(stack: Stack) -> Server:
     home, programs = stack.folder / "postgres", _installed()
     if account is not None and not all(can_enter(path, account) for path in (stack.folder, programs)):
         # Such as a clone in /root: programs and data move out of it. Opening the folder would expose all that is in it.
-        home = Path("/var/lib") / f"fraud-detection-{stack.folder.stat().st_ino:x}"
+        home = Path("/var/lib") / f"fraud-detection-{_identity(stack)}"
         programs = home / "program" / programs.relative_to(programs.parents[2])
     return Server(programs=programs, data=home / "data", account=account)
+
+
+def _identity(stack: Stack) -> str:
+    """A name that no other stack has had: a copied folder gets another one, and so does one made anew.
+
+    The inode alone would not do: a file system gives that of a removed folder to the next one, whose passwords would
+    then be tried on the database of the old one.
+    """
+    inode = f"{stack.folder.stat().st_ino:x}"
+    file = stack.folder / "postgres_id"
+    if not file.exists():
+        write_private(file, "" if _named_by_inode(stack, inode) else secrets.token_hex(8))
+    own = file.read_text(encoding="utf-8")
+    return f"{inode}-{own}" if own else inode
+
+
+def _named_by_inode(stack: Stack, inode: str) -> bool:
+    """Whether an earlier release made this stack's database, under the inode alone: its passwords are older than it."""
+    try:
+        made = Path(f"/var/lib/fraud-detection-{inode}/data/PG_VERSION").stat().st_mtime
+        return stack.passwords.stat().st_mtime <= made
+    except OSError:  # there is no such database, or no stack yet
+        return False
 
 
 def account_of(name: str) -> "pwd.struct_passwd | None":

@@ -7,7 +7,6 @@ from live_stack import Arguments, Live
 
 from emulator.client import wait_for
 from local_stack.settings import TRAINING_DAG
-from local_stack.stopping import down
 
 YEARLY = "0 0 1 1 *"
 
@@ -29,7 +28,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iter
         found.command("up")
         yield found
     finally:
-        down(found.stack)
+        found.remove()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,11 +25,12 @@ from deployment.bucket import CURRENT
 from deployment.http import HttpError, basic, call
 from emulator.client import Emulator
 from fraud_detection.outputs import is_decision
-from local_stack import airflow, mlflow
+from local_stack import airflow, mlflow, postgres
 from local_stack.components import BY_NAME
 from local_stack.passwords import passwords
 from local_stack.settings import BUCKET, PORTS, ROOT, TRAINING_DAG, Stack, load
 from local_stack.starting import configure
+from local_stack.stopping import down
 from local_stack.supervision import Supervisor
 
 ENDED = ("success", "failed")
@@ -88,6 +90,13 @@ class Live:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def remove(self) -> None:
+        """Stop it, and remove its database where that lies outside of its folder."""
+        down(self.stack)
+        home = postgres.server(self.stack).data.parent
+        if not home.is_relative_to(self.stack.folder):
+            shutil.rmtree(home, ignore_errors=True)
 
     @property
     def stack(self) -> Stack:

@@ -10,7 +10,6 @@ import pytest
 from live_stack import Live, Run, eventually, kill_tree
 
 from local_stack.settings import MODEL
-from local_stack.stopping import down
 from local_stack.supervision import marked
 
 pytest_plugins = ["live_fixtures"]
@@ -26,7 +25,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         found.command("up", "--no-first-run")
         yield found
     finally:
-        down(found.stack)
+        found.remove()
 
 
 def _first_run(live: Live) -> tuple[Run, str]:

@@ -50,4 +50,4 @@ def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
         jobs = live.emulator.events("job", status="PROVISIONING")
         assert len(jobs) == len(decided(live.stack.bucket / "output_data"))
     finally:
-        live.command("down")
+        live.remove()

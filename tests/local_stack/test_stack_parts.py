@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import socket
 import sqlite3
 import stat
@@ -277,6 +278,24 @@ def test_postgres_leaves_a_folder_that_its_user_cannot_enter(
     server = postgres.server(stack)
     assert server.data.is_relative_to("/var/lib")
     assert server.programs.is_relative_to("/var/lib")
+    assert postgres.server(stack) == server  # as found again by the next command
+
+
+def test_a_stack_made_anew_does_not_find_the_database_of_the_one_before(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the folder of a removed stack leaves its inode, and so its database, to the next one, whose passwords
+    that database refuses."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(postgres, "can_enter", lambda path, _: not path.is_relative_to(tmp_path))
+    same = SimpleNamespace(st_ino=1, st_mode=stat.S_IFDIR | 0o755)
+    of = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: same if path == stack.folder else of(path, **options))
+    stack.folder.mkdir(exist_ok=True)
+    before = postgres.server(stack).data
+    shutil.rmtree(stack.folder)
+    stack.folder.mkdir()
+    assert postgres.server(stack).data != before
 
 
 @pytest.mark.parametrize(
