@@ -141,7 +141,7 @@ def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if field["type"] == "array":
         items = field.get("items") or field["prefixItems"][0]
         return f"list of {_kind(items, definitions)}"
-    name = field["format"] if field.get("format") in ("path", "date") else TYPES[field["type"]]
+    name = field["format"] if field.get("format") in ("path", "date", "date-time") else TYPES[field["type"]]
     limits = [f"{sign} {_number(field[key])}" for key, sign in LIMITS.items() if key in field]
     return ", ".join([name, *limits]) + (f", `{field['pattern']}`" if "pattern" in field else "")
 

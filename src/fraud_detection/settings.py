@@ -7,18 +7,31 @@ its credentials from the environment itself.
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from fraud_detection import format_rules
 from fraud_detection.errors import SettingsError
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+TimeColumns = str | Annotated[tuple[str, ...], Field(min_length=1)]
+"""One column, or several whose texts are joined by a space."""
 
 RISK_PERIOD_DAYS = 30
 """The looks of any such period share `comparison.risk`."""
@@ -41,8 +54,8 @@ class Columns(_Section):
 
     transaction_id: str = "transaction_id"
     """Integer or text; unique."""
-    transaction_time: str = "transaction_time"
-    """Timestamp; without a time zone it is UTC."""
+    transaction_time: TimeColumns = "transaction_time"
+    """Timestamp; without a time zone it is of `data.format.time_zone`. Several columns are joined: `[DATE, TIME]`."""
     amount: str = "amount"
     """Number, not negative."""
     fraud: str | None = "fraud"
@@ -51,7 +64,7 @@ class Columns(_Section):
     """The card. `null`: no card features."""
     terminal_id: str | None = "terminal_id"
     """The terminal. `null`: no terminal features."""
-    label_available_at: str | None = None
+    label_available_at: TimeColumns | None = None
     """When the label became known. `null`: `windows.label_delay_days` after the transaction."""
     extra_numeric: tuple[str, ...] = ()
     """Further numeric columns, used as features without change, such as `[V1, V2]`."""
@@ -61,7 +74,8 @@ class Columns(_Section):
     @model_validator(mode="after")
     def _each_source_column_once(self) -> Self:
         extra = [*self.extra_numeric, *self.extra_categorical]
-        names = [source for _, source in self if isinstance(source, str)] + extra
+        mapped = [source for name, source in self if source is not None and not name.startswith("extra_")]
+        names = [name for source in mapped for name in ((source,) if isinstance(source, str) else source)] + extra
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"columns used twice: {', '.join(twice)}; map each source column once")
@@ -80,14 +94,86 @@ class LabelTable(_Section):
     """The id of the labelled transaction."""
     fraud: str = "fraud"
     """0 or 1."""
-    label_available_at: str | None = "label_available_at"
+    label_available_at: TimeColumns | None = "label_available_at"
     """When the label became known. `null`: `windows.label_delay_days` after the transaction."""
+
+
+class TimeUnit(StrEnum):
+    """What a time that is a number counts."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+    MINUTES = "min"
+    HOURS = "h"
+    DAYS = "d"
+
+
+Mark = Annotated[str, AfterValidator(format_rules.mark)]
+LabelValue = Annotated[str, BeforeValidator(format_rules.label_value)]
+
+
+class Format(_Section):
+    """How files write their values: of CSV everything, of Parquet what is stored as text or as a bare number."""
+
+    separator: Annotated[str, AfterValidator(format_rules.separator)] = ","
+    r"""Between the fields of a CSV file; `"\t"` for a tab."""
+    encoding: Annotated[str, AfterValidator(format_rules.encoding)] = "utf-8"
+    """Of a CSV file, by a name of Python: `latin-1`, `cp1251`, `utf-16`. A byte order mark is dropped."""
+    quote: Annotated[str, AfterValidator(format_rules.quote)] | None = '"'
+    """Encloses fields of a CSV file that hold the separator. `null`: none."""
+    skip_lines: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Lines before the header of a CSV file."""
+    time_formats: tuple[Annotated[str, AfterValidator(format_rules.time_format)], ...] = ()
+    """Forms of `strptime`, tried in this order: `["%d.%m.%Y %H:%M"]`. Empty: ISO 8601."""
+    time_unit: TimeUnit | None = None
+    """Times are numbers: so many of this unit since `time_origin`."""
+    time_origin: datetime = datetime.fromisoformat("1970-01-01")
+    """The moment that numbers count from; without a zone it is UTC."""
+    time_zone: Annotated[str, AfterValidator(format_rules.time_zone)] = "UTC"
+    """Of times without a zone; a name of the IANA database, such as `Europe/Berlin`."""
+    decimal_mark: Mark = "."
+    """Before the fraction of a number."""
+    thousands_mark: Mark | None = None
+    """Between groups of digits: `1,234.56`. `null`: none."""
+    currency: Annotated[tuple[str, ...], AfterValidator(format_rules.currency)] = ()
+    """Texts before or after an amount, which are dropped: `["$", "EUR"]`."""
+    fraud_values: tuple[LabelValue, ...] = ()
+    """Labels that mean fraud, beside 1 and true: `["Y", "fraud"]`. Case does not matter."""
+    genuine_values: tuple[LabelValue, ...] = ()
+    """Labels that mean genuine, beside 0 and false."""
+    unknown_values: tuple[LabelValue, ...] = ()
+    """Labels that mean not known yet, beside a missing one."""
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        if self.quote == self.separator:
+            raise ValueError("separator and quote are the same character; give two")
+        if self.thousands_mark == self.decimal_mark:
+            raise ValueError(
+                "decimal_mark and thousands_mark are the same character; give two, or thousands_mark: null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _times_are_texts_or_numbers(self) -> Self:
+        if self.time_formats and self.time_unit is not None:
+            raise ValueError("time_formats reads texts and time_unit numbers; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _each_label_means_one_thing(self) -> Self:
+        lists = {name: getattr(self, name) for name in ("fraud_values", "genuine_values", "unknown_values")}
+        format_rules.require_disjoint_labels(lists, self.decimal_mark)
+        return self
 
 
 class Data(_Section):
     """How the input is read and checked."""
 
     columns: Columns = Columns()
+    format: Format = Format()
     labels: LabelTable | None = None
     max_rejected_share: Share = 0.01
     """A larger share of rejected rows stops the run before training (exit code 65)."""
