@@ -86,7 +86,9 @@ def damaged(path: Path) -> None:
 BAD: dict[str, list[Row]] = {
     "null_id": [{"transaction_id": None}, {"customer_id": None}, {"terminal_id": None}],
     "unparseable_time": [{"transaction_time": None}, {"transaction_time": datetime.fromisoformat("1900-01-01")}],
-    "future_time": [{"transaction_time": CLOCK.replace(tzinfo=None) + timedelta(seconds=1)}],
+    "future_time": [
+        {"transaction_time": CLOCK.replace(tzinfo=None) + timedelta(seconds=1), "label_available_at": None}
+    ],
     "bad_amount": [{"amount": value} for value in (None, -0.01, float("nan"), float("inf"), 1e13)],
     "bad_label": [{"fraud": 2}, {"fraud": -1}],
     "label_before_transaction": [{"label_available_at": NOON - timedelta(seconds=1)}],

@@ -74,7 +74,7 @@ class Stopwatch:
 def data_line(profile: "Profile", matured: datetime) -> str:
     """What was read: transactions, frauds, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
-    rejected = sum(profile.rejected.values())
+    rejected = profile.rejected_rows
     quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
     return f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(matured)}"
 

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 from fraud_detection import shapes
 from fraud_detection.transactions.columns import Field, Kind
 from fraud_detection.transactions.csv import MISSING
-from fraud_detection.transactions.rules import is_infinite
+from fraud_detection.transactions.rules import SEPARATOR, is_infinite
 
 MOST_LABELS = 10
 """So many distinct values of the label column are shown as they are; of a column with more only shapes."""
@@ -34,9 +34,10 @@ def describe(rows: DataFrame, fields: tuple[Field, ...]) -> dict[str, str]:
     """For each reason the columns at fault with the most frequent shapes of their values: `amount: $99.99 or 9,99`.
 
     Args:
-        rows: bad rows with `reason`, `defect`, the canonical columns and the source texts.
+        rows: bad rows with `reason` (one or several), `defect`, the canonical columns and the source texts.
         fields: the mapped columns.
     """
+    rows = rows.withColumn("reason", F.explode(F.split("reason", SEPARATOR)))
     faults = _faults(fields, with_lines="broken_line" in rows.columns)
     column = F.coalesce(*(F.when(fault.applies, fault.column) for fault in faults))
     value = F.coalesce(*(F.when(fault.applies, fault.value) for fault in faults))

@@ -16,12 +16,13 @@ from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.time_windows import RunWindows, whole_hour
 from fraud_detection.transactions.columns import OF_LABEL, Field, Kind
 from fraud_detection.transactions.label_table import known_by, label_text
-from fraud_detection.transactions.rules import EXPECTED
+from fraud_detection.transactions.rules import EXPECTED, SEPARATOR
 from fraud_detection.transactions.view import View
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_MICROS = 3_600_000_000
 _DELAY_QUANTILE = 0.9
+_MOST_BAD = 0.5
 _LOWEST = -1.7976931348623157e308
 
 
@@ -52,7 +53,8 @@ class Profile:
     """
 
     rows: int
-    rejected: dict[str, int]
+    rejected: dict[str, int]  # by reason; a row with several counts in each
+    rejected_rows: int  # each row once
     faults: dict[str, str]  # for each reason the columns at fault, with masked shapes of their values
     span: tuple[datetime, datetime] | None  # oldest and newest transaction, None where no row is good
     latest: int  # of all times, also of bad rows and of labels, in microseconds since 1970
@@ -114,13 +116,13 @@ class Profile:
         if labels is not None and labels.without_id > max_share * labels.rows:
             share = f"{labels.without_id:,} of {labels.rows:,} rows ({labels.without_id / labels.rows:.2%})"
             raise DataError(f"{share} of the label table have no transaction id or are broken; {_limit(max_share)}")
-        bad = sum(self.rejected.values())
+        bad = self.rejected_rows
         if bad <= max_share * self.rows and self.span is not None:
             return
         counts = "".join(f"\n  {self._counted(reason)}; expected {EXPECTED[reason]}" for reason in self.rejected)
         where = f"\nall rejected rows: {quarantine}" if quarantine else ""
         share = f"{bad:,} of {self.rows:,} rows ({bad / self.rows:.2%}) break the data contract"
-        raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\ncorrect the input, or data.max_rejected_share")
+        raise DataError(f"{share}; {_limit(max_share)}:{counts}{where}\n{self._remedy(bad)}")
 
     def warnings(self, data: settings.Data, run: RunWindows, quarantine: str | None = None) -> tuple[str, ...]:
         """What the owner of the data should check, although the run goes on. Rows after the as-of time do not count.
@@ -146,6 +148,12 @@ class Profile:
             raise DataError("the input has no valid row")
         return self.span
 
+    def _remedy(self, bad: int) -> str:
+        """What to do next. Where most rows are bad, a higher limit would only hide a wrong setting."""
+        if bad > _MOST_BAD * self.rows:
+            return "so many rows share a cause: correct data.columns or the other settings of data, or the input"
+        return "correct the input or the settings of data, or raise data.max_rejected_share"
+
     def _counted(self, reason: str) -> str:
         fault = f" ({self.faults[reason]})" if reason in self.faults else ""
         return f"{reason} {self.rejected[reason]:,}{fault}"
@@ -155,7 +163,7 @@ class Profile:
             return None
         counts = "; ".join(self._counted(reason) for reason in self.rejected)
         where = f"; all rejected rows: {quarantine}" if quarantine else ""
-        return f"{sum(self.rejected.values()):,} of {self.rows:,} rows were rejected: {counts}{where}"
+        return f"{self.rejected_rows:,} of {self.rows:,} rows were rejected: {counts}{where}"
 
     def _future_rows(self) -> str | None:
         if not self.future:
@@ -200,7 +208,7 @@ class Profile:
 
 
 def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
-    """One row for each reason, and for the good rows each hour and, for frauds, label delay in hours (rounded up).
+    """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
     Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, first, newest and latest_label (in microseconds
     since 1970), and content and earlier_content, sums of hashes of all values, which both engines compute alike.
@@ -249,8 +257,12 @@ def profile(
     """Put the result of `measure` into words and arrays."""
     bad = measured[measured["reason"].notna()]
     good = measured[measured["reason"].isna()].fillna({"frauds": 0})
-    rejected = {str(reason): int(rows) for reason, rows in bad.groupby("reason")["rows"].sum().items()}
-    future = 0 if view.rejects_future else rejected.pop("future_time", 0)
+    bad = bad.assign(reason=bad["reason"].astype("string").str.split(SEPARATOR))
+    future = 0
+    if not view.rejects_future:
+        of_future = bad["reason"].map(lambda found: "future_time" in found).astype(bool)
+        future, bad = int(bad[of_future]["rows"].sum()), bad[~of_future]
+    rejected = bad.explode("reason").groupby("reason")["rows"].sum()
     sums = ["rows", "frauds", "unlabelled", "content", "earlier_content"]
     by_hour = good.groupby("hour")[sums].sum().astype("int64")
     span = (_time(good["first"].min()), _time(good["newest"].max())) if len(good) else None
@@ -258,7 +270,8 @@ def profile(
         by_hour = by_hour.reindex(np.arange(by_hour.index.min(), by_hour.index.max() + 1), fill_value=0)
     return Profile(
         rows=int(measured["rows"].sum()) - future,
-        rejected=dict(sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))),
+        rejected={str(name): int(rejected[name]) for name in sorted(rejected.index, key=lambda n: (-rejected[n], n))},
+        rejected_rows=int(bad["rows"].sum()),
         faults=faults,
         span=span,
         latest=int(measured[["newest", "latest_label"]].astype("float64").max().fillna(0).max()),

@@ -14,7 +14,7 @@ from fraud_detection.transactions.faults import describe
 from fraud_detection.transactions.files import InputFile, find_files
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
-from fraud_detection.transactions.rules import reason, with_duplicates
+from fraud_detection.transactions.rules import reasons, with_duplicates
 from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
@@ -23,8 +23,8 @@ from fraud_detection.transactions.view import View
 class Transactions:
     """The input, split into what can be used and what cannot. Both tables are lazy: each action reads the files again.
 
-    `table` has the canonical columns in the order of `docs/data.md`. `rejected` has `reason` and the source columns as
-    text; it is None when no row was bad.
+    `table` has the canonical columns in the order of `docs/data.md`. `rejected` has `reason`, all of the row, and the
+    source columns as text; it is None when no row was bad.
     """
 
     table: DataFrame
@@ -181,7 +181,7 @@ class _Plan:
         elif source.dates_labels and self.view.as_of is not None:
             known = known_by(self.view.as_of)
             rows = rows.withColumns({name: F.when(known, F.col(name)) for name in OF_LABEL})
-        rows = rows.withColumn("reason", reason(source.all_fields, self.view.clock))
+        rows = rows.withColumn("reason", reasons(source.all_fields, self.view.clock))
         return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
 
     def _labels(self, *, with_source: bool) -> DataFrame:
@@ -198,7 +198,7 @@ class _Plan:
         return labels.withColumn(HISTORY, F.lit(None).cast("string"))
 
     def rejected(self) -> DataFrame:
-        """Bad rows as text under their source names, with the reason."""
+        """Bad rows as text under their source names, with their reasons."""
         rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
         labels = {field.name for field in self.source.label_fields if field.name != KEY}
         texts = [

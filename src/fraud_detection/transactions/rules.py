@@ -1,4 +1,4 @@
-"""The rules that a row has to meet. Each bad row has one reason: the first that applies, in the order of `REASONS`."""
+"""The rules that a row has to meet. A bad row has every reason that applies, in the order of `REASONS`."""
 
 from datetime import UTC, datetime
 from functools import reduce
@@ -40,25 +40,36 @@ MAX_AMOUNT = 1e12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def reason(fields: tuple[Field, ...], clock: datetime) -> Column:
-    """Why a row of `table.typed_rows` is bad by itself; null for a good one. `with_duplicates` comes after."""
+SEPARATOR = ","
+"""Between the reasons of one row."""
+
+
+def reasons(fields: tuple[Field, ...], clock: datetime) -> Column:
+    """Why a row of `table.typed_rows` is bad by itself: its reasons, joined by `SEPARATOR`; null for a good one.
+
+    `with_duplicates` comes after. Of a broken line nothing else is known.
+    """
+    defect = F.col("defect")
+    applying = [F.when(applies, name) for name, applies in _rules(fields, clock).items()]
+    found = F.nullif(F.concat_ws(SEPARATOR, *applying), F.lit(""))
+    return F.when(defect == "broken_line", "broken_line").otherwise(found)
+
+
+def _rules(fields: tuple[Field, ...], clock: datetime) -> dict[str, Column]:
+    """By reason, whether it applies; in the order of `REASONS`."""
     names = {field.name for field in fields}
-    ids = [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
-    bad_amount = amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT)
-    found = (
-        F.when(F.col("defect") == "broken_line", "broken_line")
-        .when(reduce(or_, ids), "null_id")
-        .when(time.isNull() | (time < F.lit(_EPOCH)), "unparseable_time")
-        .when(F.col("defect").isNotNull(), F.col("defect"))
-        .when(time > F.lit(clock), "future_time")
-        .when(bad_amount, "bad_amount")
-        .when(fraud > 1, "bad_label")
-    )
+    found = {
+        "null_id": reduce(or_, [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]),
+        "unparseable_time": time.isNull() | (time < F.lit(_EPOCH)) | (F.col("defect") == "unparseable_time"),
+        "future_time": time > F.lit(clock),
+        "bad_amount": amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT),
+        "bad_label": fraud > 1,
+    }
     if "label_available_at" in names:
-        found = found.when(F.col("label_available_at") < time, "label_before_transaction")
+        found["label_before_transaction"] = F.col("label_available_at") < time
     numbers = [is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
-    return found.when(reduce(or_, numbers), "bad_number") if numbers else found
+    return found | ({"bad_number": reduce(or_, numbers)} if numbers else {})
 
 
 def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFrame) -> DataFrame:
