@@ -10,6 +10,7 @@ import pytest
 from fraud_detection import recipe
 from fraud_detection.features import definitions
 from fraud_detection.features.definitions import FEATURE_VERSION, feature_columns
+from fraud_detection.model.fit import FIT_VERSION
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.settings import Columns, Settings
 
@@ -20,8 +21,11 @@ FEATURE_CODE = (
     "labels.py",
     "model/encoding.py",
 )
-KNOWN = (1, "d34b5523833b11f9")
+FIT_CODE = ("model/fit.py", "model/encoding.py")
+KNOWN_FEATURES = (1, "d34b5523833b11f9")
 """The version of the features, and the digest of their names and code at that version."""
+KNOWN_FIT = (2, "b151ca1eb6073c58")
+"""Likewise of the fit."""
 
 
 def _hash(**changes: Any) -> str:
@@ -69,12 +73,13 @@ def test_the_place_of_the_labels_is_not_part_of_the_recipe() -> None:
     assert _hash(**one) == _hash(**other)
 
 
-def test_versions_of_features_and_of_xgboost_are_part_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_features_fit_and_xgboost_are_part_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when candidates that were made by other code count as the same recipe."""
     before = _hash()
-    monkeypatch.setattr(recipe, "FEATURE_VERSION", FEATURE_VERSION + 1)
-    assert _hash() != before
-    monkeypatch.undo()
+    for version in ("FEATURE_VERSION", "FIT_VERSION"):
+        monkeypatch.setattr(recipe, version, getattr(recipe, version) + 1)
+        assert _hash() != before
+        monkeypatch.undo()
     monkeypatch.setattr(recipe, "_xgboost_version", lambda: "9.9.9")
     assert _hash() != before
     assert recipe._xgboost_version() == "9.9.9"
@@ -89,9 +94,21 @@ def test_the_feature_version_follows_the_code() -> None:
     """
     names = feature_columns(Columns())
     constants = {name: getattr(definitions, name) for name in ("WINDOW_DAYS", "LOOK_BACK", "LARGEST_AMOUNT")}
-    code = [_without_comments(SOURCE / name) for name in FEATURE_CODE]
-    found = hashlib.sha256("\n".join([*names, str(constants), *code]).encode()).hexdigest()[:16]
-    assert (FEATURE_VERSION, found) == KNOWN
+    assert (FEATURE_VERSION, _digest([*names, str(constants)], FEATURE_CODE)) == KNOWN_FEATURES
+
+
+def test_the_fit_version_follows_the_code() -> None:
+    """Fails when the same rows give another model and the version stays, so that old and new candidates are one recipe.
+
+    If no model changes, replace only the digest. Otherwise raise `FIT_VERSION`, too.
+    """
+    assert (FIT_VERSION, _digest([], FIT_CODE)) == KNOWN_FIT
+
+
+def _digest(texts: list[str], modules: tuple[str, ...]) -> str:
+    """16 hexadecimal digits of texts and of the code of modules."""
+    code = [_without_comments(SOURCE / name) for name in modules]
+    return hashlib.sha256("\n".join([*texts, *code]).encode()).hexdigest()[:16]
 
 
 def _without_comments(path: Path) -> str:

@@ -5,6 +5,7 @@ import json
 from importlib import metadata
 
 from fraud_detection.features.definitions import FEATURE_VERSION
+from fraud_detection.model.fit import FIT_VERSION
 from fraud_detection.settings import Settings
 
 _DIGITS = 16
@@ -15,7 +16,7 @@ def recipe_hash(settings: Settings) -> str:
     """A hash, 16 hexadecimal digits, that changes with whatever makes candidates of one label cut-off differ.
 
     Those are the training settings, the mapped columns, the windows and labels that rows are chosen and labelled by,
-    the version of the features and that of XGBoost. Where the data lie does not matter.
+    the versions of the features, of the fit and of XGBoost. Where the data lie does not matter.
     """
     data, windows = settings.data, settings.windows
     recipe = {
@@ -25,6 +26,7 @@ def recipe_hash(settings: Settings) -> str:
         "unlabelled_is_genuine": data.unlabelled_is_genuine,
         "windows": windows.model_dump(include={"training_window_days", "label_delay_days", "maturity_days"}),
         "features": FEATURE_VERSION,
+        "fit": FIT_VERSION,
         "xgboost": _xgboost_version(),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:_DIGITS]

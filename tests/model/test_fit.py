@@ -156,6 +156,18 @@ def test_rows_are_scored_alike_in_chunks(table: pd.DataFrame, model: Model, monk
     assert np.array_equal(model.predict(table), whole)
 
 
+@pytest.mark.parametrize("weight", [None, 3.7])
+def test_bins_are_fine_where_frauds_begin(weight: float | None) -> None:
+    """Fails when frauds at large amounts share a bin with genuine rows, and the model cannot separate the two."""
+    amount = np.arange(20_000, dtype=np.float64)
+    fraud = (amount >= 19_900).astype(np.int8)
+    rows = pd.DataFrame({"transaction_id": range(len(amount)), "amount": amount, "fraud": fraud})
+    weights = None if weight is None else np.where(fraud == 1, 1.0, weight)
+    scores = fit(rows, weights, SMALL.model_copy(update={"max_bin": 32}), ("amount",)).predict(rows)
+    # A 32nd of the rows would be 625 rows, and hold all frauds.
+    assert scores[fraud == 0].max() < np.quantile(scores[fraud == 1], 0.1)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_single_class_still_fits(table: pd.DataFrame, label: int) -> None:
     """Fails when training on a single class ends in an error instead of a decision that says what is missing."""
