@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -64,7 +65,7 @@ def time_format(form: str) -> str:
     """
     try:
         found = datetime.strptime(_SAMPLE.strftime(form), form)  # noqa: DTZ007  (only the day is looked at)
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, re.error) as error:  # a directive that occurs twice is the latter
         raise ValueError(f"{form!r} is not a form of strptime; {_such_as()}") from error
     if found.date() != _SAMPLE.date():
         raise ValueError(f"{form!r} does not say day, month and year; {_such_as()}")

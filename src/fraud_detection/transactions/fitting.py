@@ -1,0 +1,342 @@
+"""Settings of `data.format` that would read given texts: for messages, and for new settings files.
+
+Pure functions over lists of texts. Each result is a mapping from names of `settings.Format` to values: `{}` where the
+defaults fit. Where several settings read all texts, all are given, the likeliest first; none, where nothing was found.
+A setting is only given after the texts were read with it by the parsers of a run.
+"""
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraud_detection.format_rules import plain_label
+from fraud_detection.settings import Format
+from fraud_detection.transactions.numbers import MISSING, read_numbers
+from fraud_detection.transactions.times import read_times
+
+Guess = dict[str, object]
+"""Names of `settings.Format` with values."""
+
+SEPARATORS = (",", ";", "\t", "|", "^", "~", "\x01", " ", ":")
+"""What separates fields in files, the usual first."""
+
+_MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
+_LONGEST_CURRENCY = 8
+_MOST_CURRENCIES = 10
+_MOST_FORMS = 3
+_THOUSAND = re.compile(r"[^\d]*\d{1,3}(,\d{3})+[^\d]*|[^\d]*\d{1,3}(\.\d{3})+[^\d]*")
+_FRAUD = {
+    "y", "yes", "t", "fraud", "fraudulent", "is_fraud", "isfraud", "chargeback", "bad", "positive",
+    "suspicious", "confirmed", "fraude", "betrug", "да", "мошенничество",
+}  # fmt: skip
+_GENUINE = {
+    "n", "no", "g", "l", "genuine", "legit", "legitimate", "licit", "normal", "ok", "good", "valid",
+    "negative", "nonfraud", "non-fraud", "non_fraud", "notfraud", "not_fraud", "not fraud", "no fraud",
+    "clean", "нет",
+}  # fmt: skip
+_UNKNOWN = {
+    "u", "unknown", "unlabelled", "unlabeled", "pending", "open", "undetermined", "unconfirmed", "tbd",
+    "review", "in review", "under review", "not known",
+}  # fmt: skip
+_MONTH = re.compile(r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
+_WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
+_SHORT_NAME = 3
+_WORD_LENGTH = 2.5  # letters that stand together on average
+_COMPACT = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d"}
+_SINCE_1970 = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800  # seconds since 1970
+_SERIAL_DAYS = (36_526, 73_051)  # the years 2000 to 2100 in days since 30 December 1899, as spreadsheets count
+_HOURS_OF_YEARS = 20_000
+
+
+def as_setting(guess: Guess) -> str:
+    """How a guess is written into a settings file: `data.format.separator: ";"`, several with semicolons between."""
+    return "; ".join(f"data.format.{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in guess.items())
+
+
+def split(line: str, separator: str, quote: str | None = '"') -> list[str]:
+    """The fields of one line of CSV; the line as one field where it cannot be split."""
+    try:
+        if quote is None:
+            return line.split(separator)
+        return next(csv.reader([line], delimiter=separator, quotechar=quote), [""])
+    except csv.Error:  # a field that is longer than any name
+        return [line]
+
+
+def separators(lines: Sequence[str]) -> tuple[Guess, ...]:
+    """The separators that split all of the lines into the same number of fields, two or more; most fields first."""
+    found = []
+    for separator in SEPARATORS:
+        counts = {len(split(line, separator)) for line in lines if line}
+        if len(counts) == 1 and (count := counts.pop()) > 1:
+            found.append((-count, SEPARATORS.index(separator), separator))
+    return tuple({} if separator == "," else {"separator": separator} for _, _, separator in sorted(found))
+
+
+def header(lines: Sequence[str], wanted: set[str], form: Format) -> Guess | None:
+    """What to set so that the wanted columns are found in one of the first lines; None where that is not known.
+
+    Args:
+        lines: from the first line that is read on, with empty ones.
+        wanted: the names of the mapped columns.
+        form: the present settings.
+    """
+    filled = [(before, line) for before, line in enumerate(lines) if line.strip()]
+    for (before, line), separator in product(filled, dict.fromkeys([form.separator, *SEPARATORS])):
+        names = {name.strip().casefold() for name in split(line, separator, form.quote)}
+        here = {name.casefold() for name in wanted} & names
+        first = bool(filled) and before == filled[0][0]
+        if here and (first or len(here) > 1):
+            changed: Guess = {} if separator == form.separator else {"separator": separator}
+            return changed if first else {"skip_lines": form.skip_lines + before, **changed}
+    return None
+
+
+def encoding(content: bytes) -> Guess:
+    """The encoding of some bytes; `{}` for UTF-8 and where there is nothing to tell it from."""
+    for mark, name in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")):
+        if content.startswith(mark):
+            return {"encoding": name}
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return {"encoding": "utf-16"}
+    even, odd = content[0::2].count(0), content[1::2].count(0)
+    if even + odd > len(content) // 5:
+        return {"encoding": "utf-16-le" if odd > even else "utf-16-be"}
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)
+    except UnicodeDecodeError:
+        return {"encoding": _one_byte(content)}
+    return {}
+
+
+def _one_byte(content: bytes) -> str:
+    """Of the encodings of one byte a character; letters of Cyrillic stand together, accented ones alone."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    if sum(runs) >= _WORD_LENGTH * len(runs):
+        return "cp1251"
+    return "cp1252" if re.search(rb"[\x80-\x9f]", content) else "latin-1"
+
+
+def times(texts: Iterable[str]) -> tuple[Guess, ...]:
+    """Settings that read all texts as times."""
+    found = _present(texts)
+    if not found or _reads_times(found, {}):
+        return ({},) if found else ()
+    if all(re.fullmatch(r"\d+\.?\d*([eE]\+?\d+)?|\.\d+", text) for text in found):
+        return _numbers_as_times(found)
+    alone = _forms_of_all(found, _candidates(found))
+    if alone:
+        return tuple({"time_formats": [form]} for form in alone)
+    several = _several_forms(found)
+    return ({"time_formats": several},) if several else ()
+
+
+def _several_forms(texts: list[str]) -> list[str]:
+    """Forms that read all texts together, each as many as it can; none where there are too many."""
+    rest = texts
+    forms: list[str] = []
+    while rest and len(forms) < _MOST_FORMS:
+        readable = {form: _rest(rest, form) for form in _candidates(rest)}
+        best = min(readable, key=lambda form: len(readable[form]), default=None)
+        if best is None or len(readable[best]) == len(rest):
+            return []
+        forms, rest = [*forms, best], readable[best]
+    return [] if rest else forms
+
+
+def _rest(texts: list[str], form: str) -> list[str]:
+    read = read_times(pa.array(texts, pa.string()), Format(time_formats=(form,)))
+    return [text for text, valid in zip(texts, pc.is_valid(read).to_pylist(), strict=True) if not valid]
+
+
+def _numbers_as_times(texts: list[str]) -> tuple[Guess, ...]:
+    lengths = {len(text) for text in texts}
+    compact = _COMPACT.get(lengths.pop()) if len(lengths) == 1 else None
+    if compact is not None and _reads_times(texts, {"time_formats": [compact]}):
+        return ({"time_formats": [compact]},)
+    values = np.array([float(text) for text in texts])
+    low, high = float(values.min()), float(values.max())
+    for unit, scale in _SINCE_1970.items():
+        if _YEAR_2000 * scale <= low and high <= _YEAR_2100 * scale:
+            return ({"time_unit": unit},)
+    if _SERIAL_DAYS[0] <= low and high <= _SERIAL_DAYS[1] and (values % 1 != 0).any():
+        return ({"time_unit": "d", "time_origin": "1899-12-30T00:00:00"},)
+    likely = ("h", "s", "d") if high < _HOURS_OF_YEARS and (values % 1 == 0).all() else ("s", "h", "d")
+    guesses: list[Guess] = [{"time_unit": unit, "time_origin": "2000-01-01T00:00:00"} for unit in likely]
+    return tuple(guess for guess in guesses if _reads_times(texts, guess))
+
+
+def _reads_times(texts: list[str], guess: Guess) -> bool:
+    read = read_times(pa.array(texts, pa.string()), Format.model_validate(guess))
+    return bool(read.null_count == 0)
+
+
+def _forms_of_all(texts: list[str], forms: Iterable[str]) -> list[str]:
+    """The forms that read all texts: first those under which the rows are in order, then those of the shortest span."""
+    array = pa.array(texts, pa.string())
+    ranked = []
+    for place, form in enumerate(forms):
+        read = read_times(array, Format(time_formats=(form,)))
+        if read.null_count == 0:
+            micros = read.cast(pa.int64()).to_numpy()
+            backwards = int((np.diff(micros) < 0).sum())
+            ranked.append((backwards, int(micros.max() - micros.min()), place, form))
+    return [form for *_, form in sorted(ranked)]
+
+
+def _candidates(texts: list[str]) -> list[str]:
+    """Forms that the first text may have, and the longest: one may have a fraction that another lacks."""
+    shown = dict.fromkeys([texts[0], max(texts, key=len), min(texts, key=len)])
+    return list(dict.fromkeys(form for text in shown for form in _forms(text)))
+
+
+def _forms(text: str) -> list[str]:
+    """Forms of `strptime` that a text may have, by its digits, its words and what stands between them."""
+    tokens = re.findall(r"\d+|[^\W\d_]+|[\W_]+", text.strip())
+    begin = next((place for place, token in enumerate(tokens) if token.isdigit() or _MONTH.match(token)), None)
+    if begin is None:
+        return []
+    lead = "".join(_word(token) for token in tokens[:begin])
+    date = tokens[begin : begin + 5]
+    if len(date) < 5 or not all(token.isdigit() or _MONTH.match(token) for token in date[::2]):
+        return []
+    time = _time_form(tokens[begin + 5 :])
+    return [lead + date_form + time for date_form in _date_forms(date, first_month=time.endswith("%p"))]
+
+
+def _date_forms(date: list[str], *, first_month: bool) -> list[str]:
+    one, _, two, _, three = date
+    if not two.isdigit():
+        return [_joined(date, (_year(one), _name(two), "%d") if len(one) == 4 else ("%d", _name(two), _year(three)))]
+    if not one.isdigit():
+        return [_joined(date, (_name(one), "%d", _year(three)))]
+    if len(one) == 4:
+        return [_joined(date, ("%Y", *order)) for order in (("%m", "%d"), ("%d", "%m"))]
+    orders = [("%d", "%m"), ("%m", "%d")]
+    forms = [_joined(date, (*order, _year(three))) for order in (orders[::-1] if first_month else orders)]
+    return forms if len(three) == 4 else [*forms, _joined(date, ("%y", "%m", "%d"))]
+
+
+def _joined(date: list[str], parts: tuple[str, ...]) -> str:
+    return f"{parts[0]}{_literal(date[1])}{parts[1]}{_literal(date[3])}{parts[2]}"
+
+
+def _time_form(tokens: list[str]) -> str:
+    """The form of what follows the date: hours, minutes, seconds, a fraction, AM or PM, a zone."""
+    twelve = any(token.lower() in {"am", "pm"} for token in tokens)
+    directives = ["%I" if twelve else "%H", "%M", "%S", "%f"]
+    parts: list[str] = []
+    for place, token in enumerate(tokens):
+        if token.isdigit():
+            before = tokens[place - 1] if place else ""
+            if place and before.strip() in {"+", "-"} and len(directives) <= 2:
+                return "".join([*parts[:-1], _literal(before.rstrip("+-")), "%z"])
+            if len(token) in {4, 6} and len(directives) == 4:
+                parts.append("".join(directives[: len(token) // 2]))
+                directives = directives[len(token) // 2 :]
+            elif directives:
+                parts.append(directives.pop(0))
+        else:
+            parts.append(_word(token))
+    return "".join(parts)
+
+
+def _word(token: str) -> str:
+    lower = token.lower()
+    if lower in {"am", "pm"}:
+        return "%p"
+    if lower in {"z", "utc", "gmt"}:
+        return "%Z"
+    if _WEEKDAY.match(token):
+        return "%a" if len(token) == _SHORT_NAME else "%A"
+    return _literal(token)
+
+
+def _literal(token: str) -> str:
+    return token.replace("%", "%%")
+
+
+def _name(token: str) -> str:
+    return "%b" if len(token) == _SHORT_NAME else "%B"
+
+
+def _year(token: str) -> str:
+    return "%Y" if len(token) == 4 else "%y"
+
+
+def amounts(texts: Iterable[str]) -> tuple[Guess, ...]:
+    """Settings that read all texts as numbers."""
+    found = _present(texts)
+    if not found:
+        return ()
+    currencies = _currencies(found)
+    if currencies is None:
+        return ()
+    guesses = []
+    for decimal, thousands in _MARKS:
+        if thousands is not None and not any(thousands in text for text in found):
+            continue
+        guess: Guess = {"decimal_mark": decimal} if decimal != "." else {}
+        guess |= {"thousands_mark": thousands} if thousands else {}
+        guess |= {"currency": currencies} if currencies else {}
+        if _reads_numbers(found, guess):
+            guesses.append(guess)
+    if guesses and guesses[0].get("decimal_mark") == "," and all(map(_THOUSAND.fullmatch, found)):
+        guesses.sort(key=lambda guess: guess.get("thousands_mark") != ",")  # 1,234 rather is a thousand than a fraction
+    return tuple(guesses)
+
+
+def _reads_numbers(texts: list[str], guess: Guess) -> bool:
+    read = read_numbers(pa.array(texts, pa.string()), Format.model_validate(guess))
+    return read.null_count == 0 and bool(pc.all(pc.is_finite(read)).as_py())
+
+
+def _currencies(texts: list[str]) -> list[str] | None:
+    """The texts that stand before or after the numbers; None where they are no currencies."""
+    found: set[str] = set()
+    for text in texts:
+        match = re.fullmatch(r"[+-]?\s*([^\d+-]*?)\s*[+-]?[.,]?(?:\d(?:.*\d)?)[.,]?\s*([^\d]*?)", text, re.DOTALL)
+        if match is None:
+            return None
+        found |= {part for part in match.groups() if part and part not in {".", ","}}
+        if len(found) > _MOST_CURRENCIES:
+            return None
+    usable = all(len(part) <= _LONGEST_CURRENCY and not re.search(r"[\d+,()\r\n-]", part) for part in found)
+    return sorted(found) if usable else None
+
+
+def labels(values: Iterable[str]) -> Guess | None:
+    """What to set so that all distinct values of a label column are known; None where their words say too little."""
+    found = {plain_label(value): value.strip() for value in values}
+    others = {plain: value for plain, value in found.items() if plain not in {*MISSING, "0", "1", "true", "false"}}
+    kinds = {plain: _label_kind(plain, {*found}) for plain in others}
+    if None in kinds.values():
+        return None
+    return {
+        name: [others[plain] for plain in sorted(kinds) if kinds[plain] == name]
+        for name in ("fraud_values", "genuine_values", "unknown_values")
+        if name in kinds.values()
+    }
+
+
+def _label_kind(plain: str, all_values: set[str]) -> str | None:
+    if plain == "f":
+        return "genuine_values" if "t" in all_values else "fraud_values"
+    for words, kind in ((_FRAUD, "fraud_values"), (_GENUINE, "genuine_values"), (_UNKNOWN, "unknown_values")):
+        if plain in words:
+            return kind
+    is_number = re.fullmatch(r"[+-]?\d+", plain) is not None
+    return "unknown_values" if is_number and {"0", "1"} <= all_values else None
+
+
+def _present(texts: Iterable[str]) -> list[str]:
+    """The texts that are not missing, trimmed, each once, in their order."""
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip().lower() not in MISSING))
