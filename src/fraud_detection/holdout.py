@@ -18,7 +18,7 @@ from fraud_detection.features import with_features
 from fraud_detection.labels import Ints, Labels, microseconds
 from fraud_detection.model.scoring import with_scores
 from fraud_detection.promotion.sequential import HoldoutCounts
-from fraud_detection.sampling import DAY, collect_frauds, compared_columns, labelled, naive, within
+from fraud_detection.sampling import DAY, collect_frauds, compared_columns, labelled, naive, to_pandas, within
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.reader import Transactions
 
@@ -48,14 +48,15 @@ def collect_scored(
     """All rows of [start, end) with the scores of each model, under the model's name; see `model.scoring`."""
     features = with_features(transactions.table, settings, start, end)
     keep = [*compared_columns(features.columns), *settings.comparison.slices]
-    return with_scores(features, models, keep, missing, sample).toPandas()
+    return to_pandas(with_scores(features, models, keep, missing, sample))
 
 
 def collect_first_seen(transactions: Transactions, since: datetime, end: datetime) -> "pd.Series[Any]":
     """The first transaction before `end` of each card that has none before `since`, by card."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    cards = transactions.table.where(F.col("transaction_time") < F.lit(end)).groupBy("customer_id")
+    known = F.col("customer_id").isNotNull()  # an unknown card is neither new nor old
+    cards = transactions.table.where(known & (F.col("transaction_time") < F.lit(end))).groupBy("customer_id")
     first = cards.agg(F.min("transaction_time").alias("first_seen")).where(F.col("first_seen") >= F.lit(since))
     return first.toPandas().set_index("customer_id")["first_seen"]
 

@@ -9,6 +9,8 @@ from fraud_detection.model.fit import FIT_VERSION
 from fraud_detection.settings import Settings
 
 _DIGITS = 16
+_POLICIES = {"missing_cards", "missing_terminals"}
+"""Settings of `data` that decide which rows are used."""
 _XGBOOST = ("xgboost-cpu", "xgboost")
 
 
@@ -19,7 +21,7 @@ def recipe_hash(settings: Settings) -> str:
     the versions of the features, of the fit and of XGBoost. Where the data lie does not matter.
     """
     data, windows = settings.data, settings.windows
-    recipe = {
+    recipe: dict[str, object] = {
         "training": settings.training.model_dump(mode="json"),
         "columns": data.columns.model_dump(mode="json"),
         "labels": None if data.labels is None else data.labels.model_dump(mode="json", exclude={"path"}),
@@ -29,6 +31,9 @@ def recipe_hash(settings: Settings) -> str:
         "fit": FIT_VERSION,
         "xgboost": _xgboost_version(),
     }
+    # Only where they differ from the default: a candidate of an earlier release stays of its recipe.
+    chosen = data.model_dump(mode="json", include=_POLICIES, exclude_defaults=True)
+    recipe |= {"policies": chosen} if chosen else {}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 

@@ -19,6 +19,7 @@ from fraud_detection.labels import HISTORY, UNKNOWN, WAS_FRAUD, Labels, microsec
 from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans
+from fraud_detection.transactions.columns import RETIRABLE
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.reader import Transactions
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 DAY = pd.Timedelta(days=1)
+_MISSING_ID = -(2**63) + 1
 _COMPARED = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "label_available_at", HISTORY)
 
 
@@ -115,7 +117,7 @@ def collect_frauds(transactions: Transactions, start: datetime, end: datetime) -
 
     table = transactions.table
     wanted = _ever_fraud(table) & within(F.col("transaction_time"), F.lit(start), F.lit(end))
-    return table.where(wanted).select(*compared_columns(table.columns)).toPandas()
+    return to_pandas(table.where(wanted).select(*compared_columns(table.columns)))
 
 
 def compared_columns(columns: Sequence[str]) -> list[str]:
@@ -133,6 +135,19 @@ def labelled(rows: pd.DataFrame, at: datetime, settings: Settings) -> pd.DataFra
     if not settings.data.unlabelled_is_genuine:
         rows, label = rows[label != UNKNOWN], label[label != UNKNOWN]
     return rows.assign(fraud=(label == 1).astype(np.int8)).sort_values("transaction_id", kind="stable")
+
+
+def to_pandas(table: "DataFrame") -> pd.DataFrame:
+    """The table on the driver. Integer ids stay exact where some are missing: pandas would make them floats."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    gaps = [name for name, kind in table.dtypes if name in RETIRABLE and kind == "bigint"]
+    rows: pd.DataFrame = table.withColumns({name: F.coalesce(name, F.lit(_MISSING_ID)) for name in gaps}).toPandas()
+    for name in gaps:
+        missing = rows[name] == _MISSING_ID
+        if missing.any():
+            rows[name] = rows[name].astype("Int64").mask(missing)
+    return rows
 
 
 def naive(moment: datetime) -> pd.Timestamp:
@@ -161,7 +176,7 @@ def _collect(transactions: Transactions, spans: CandidateSpans, settings: Settin
     from pyspark.sql import functions as F  # noqa: N812
 
     features = with_features(transactions.table, settings, spans.training_start, spans.training_end)
-    return features.where(kept_in_sample(_ever_fraud(features), F.col("sample_hash"), rate)).toPandas()
+    return to_pandas(features.where(kept_in_sample(_ever_fraud(features), F.col("sample_hash"), rate)))
 
 
 def _ever_fraud(table: "DataFrame") -> "Column":

@@ -169,6 +169,13 @@ class Format(_Section):
         return self
 
 
+class MissingId(StrEnum):
+    """What a row without a card, or without a terminal, is."""
+
+    UNKNOWN = "unknown"
+    REJECT = "reject"
+
+
 class Data(_Section):
     """How the input is read and checked."""
 
@@ -179,10 +186,20 @@ class Data(_Section):
     """A larger share of rejected rows stops the run before training (exit code 65)."""
     unlabelled_is_genuine: bool = True
     """A transaction without a label after the label delay: `true` genuine, `false` left out."""
+    missing_cards: MissingId = MissingId.UNKNOWN
+    """Rows without a card: `unknown` uses them, each like a card's first transaction; `reject` quarantines them."""
+    missing_terminals: MissingId = MissingId.UNKNOWN
+    """Rows without a terminal, likewise."""
     fraud_rate_band: tuple[Share, Share] = (0.0001, 0.05)
     """A share of frauds outside this band gives a warning."""
     retired_columns: tuple[str, ...] = ()
     """Columns that the input no longer has. A champion that was trained with them is scored with them missing."""
+
+    @property
+    def required_ids(self) -> frozenset[str]:
+        """The canonical ids without which a row is rejected."""
+        policies = {"customer_id": self.missing_cards, "terminal_id": self.missing_terminals}
+        return frozenset({"transaction_id", *(name for name, policy in policies.items() if policy is MissingId.REJECT)})
 
     @model_validator(mode="after")
     def _a_retired_column_is_not_mapped(self) -> Self:

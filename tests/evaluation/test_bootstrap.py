@@ -1,5 +1,7 @@
 """The paired bootstrap: an interval that is too narrow promotes models by luck."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -16,7 +18,7 @@ from fraud_detection.evaluation.bootstrap import (
     paired_difference,
 )
 from fraud_detection.evaluation.card_contributions import score_ranks
-from fraud_detection.evaluation.metrics import average_precision
+from fraud_detection.evaluation.metrics import average_precision, card_precision_at_k
 from fraud_detection.evaluation.slices import measure_slices, slice_masks
 from fraud_detection.schema import Difference
 from fraud_detection.settings import ComparisonSettings
@@ -274,3 +276,28 @@ def test_a_holdout_of_nothing_but_frauds_measures_nothing() -> None:
     rule = ComparisonSettings(resamples=100)
     assert compare(holdout, score, score[::-1], rule) is None
     assert measure_alone(holdout, score, rule) is None
+
+
+@given(scored_rows(), st.sampled_from([None, np.nan]), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_a_row_without_a_card_is_a_card_of_its_own(rows: Rows, null: float | None, seed: int) -> None:
+    """Fails when all payments without a card are resampled as one giant card, and the interval means nothing."""
+    fraud, champion, challenger, card = rows
+    unknown = np.random.default_rng(seed).random(len(card)) < 0.4
+    with_gaps = np.array([null if gap else one for one, gap in zip(card.tolist(), unknown, strict=True)], dtype=object)
+    apart = np.where(unknown, 1000 + np.arange(len(card)), card)
+    holdout = Holdout(day=card % 2, fraud=fraud, amount=champion, card=with_gaps)
+    found = compare(holdout, champion, challenger, ComparisonSettings(resamples=100))
+    expected = compare(replace(holdout, card=apart), champion, challenger, ComparisonSettings(resamples=100))
+    assert (found is None) == (expected is None)
+    if found is None or expected is None:
+        return
+    assert found.difference == expected.difference
+    np.testing.assert_array_equal(found.contributions.contribution, expected.contributions.contribution)
+    assert found.slice_changes == expected.slice_changes
+    if unknown.all():
+        return
+    known = ~unknown
+    for metrics, score in ((found.champion, champion), (found.challenger, challenger)):
+        precision = card_precision_at_k((card % 2)[known], card[known], fraud[known], score[known])
+        assert metrics.card_precision_at_100 == precision

@@ -1,5 +1,6 @@
 """The feature plan: the same table from Sail and from Spark, whichever columns the input has."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ CASES = {
     "string keys": Columns(extra_numeric=("score",), extra_categorical=("channel",), label_available_at="label_time"),
     "no customer": Columns(customer_id=None),
     "no terminal": Columns(terminal_id=None, label_available_at="label_time"),
+    "unknown keys": Columns(label_available_at="label_time"),
     "neither": Columns(customer_id=None, terminal_id=None, extra_numeric=("score",)),
 }
 Tables = dict[str, pd.DataFrame]
@@ -57,11 +59,22 @@ def made_transactions() -> list[Transaction]:
     ]
 
 
+def without_keys(rows: list[Transaction]) -> list[Transaction]:
+    """Some cards and terminals are unknown: each is one of its own, and negative."""
+    rows = [replace(row, card=-1 - row.id) if row.id % 5 == 0 else row for row in rows]
+    return [replace(row, terminal=-1 - row.id) if row.id % 7 == 0 else row for row in rows]
+
+
+def rows_of(case: str) -> list[Transaction]:
+    return without_keys(made_transactions()) if case == "unknown keys" else made_transactions()
+
+
 def as_table(rows: list[Transaction], columns: Columns, text: bool) -> pa.Table:
     """The canonical table that the reader makes of such columns."""
 
     def key(values: list[int]) -> pa.Array:
-        return pa.array([f"k{value:04d}" for value in values] if text else values)
+        known = [None if value < 0 else value for value in values]
+        return pa.array([f"k{value:04d}" for value in values] if text else known, None if text else pa.int64())
 
     moment = pa.timestamp("us", "UTC")
     # A fraud of nobody's knowledge is a null, and neither it nor a genuine transaction is a fraud.
@@ -94,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The transactions of every case, as files."""
     folder = tmp_path_factory.mktemp("transactions")
     for case, columns in CASES.items():
-        pq.write_table(as_table(made_transactions(), columns, case == "string keys"), folder / f"{case}.parquet")
+        pq.write_table(as_table(rows_of(case), columns, case == "string keys"), folder / f"{case}.parquet")
     return folder
 
 
@@ -140,7 +153,7 @@ def test_sail_and_spark_give_the_same_table(sail: Tables, spark: Tables, case: s
 def test_the_table_follows_the_definitions(sail: Tables, case: str) -> None:
     """Fails when the features table does not match the documented definitions, and every model learns the error."""
     columns = CASES[case]
-    rows = made_transactions()
+    rows = rows_of(case)
     if columns.label_available_at is None:
         rows = [Transaction(r.id, r.time, r.card, r.terminal, r.cents, r.fraud) for r in rows]
     delay = settings_of(case).windows.label_delay_days * DAY
@@ -170,7 +183,7 @@ def _rest(row: Transaction) -> tuple[int, int, bool, int | None]:
 def test_columns_come_in_the_agreed_order_with_their_values(sail: Tables, case: str) -> None:
     """Fails when columns change their names, order or values on the way to training."""
     columns, found = CASES[case], sail[case].copy()
-    given = as_table(made_transactions(), columns, case == "string keys").to_pandas()
+    given = as_table(rows_of(case), columns, case == "string keys").to_pandas()
     expected = [name for name in given if name not in (*columns.extra_numeric, *columns.extra_categorical)]
     expected += ["sample_hash", *feature_names(settings_of(case))[1:], *columns.extra_categorical]
     assert list(found) == expected

@@ -84,7 +84,7 @@ def damaged(path: Path) -> None:
 
 
 BAD: dict[str, list[Row]] = {
-    "null_id": [{"transaction_id": None}, {"customer_id": None}, {"terminal_id": None}],
+    "null_id": [{"transaction_id": None}],
     "unparseable_time": [{"transaction_time": None}, {"transaction_time": datetime.fromisoformat("1900-01-01")}],
     "future_time": [
         {"transaction_time": CLOCK.replace(tzinfo=None) + timedelta(seconds=1), "label_available_at": None}

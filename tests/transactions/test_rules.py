@@ -44,7 +44,7 @@ def test_a_bad_row_is_rejected_with_its_reason_and_the_column_at_fault(
         ("bad_amount", {"amount": "null"}, "null"),
         ("bad_label", {"fraud": "maybe"}, "maybe"),
         ("bad_number", {"v": "much"}, "aaaa"),
-        ("null_id", {"customer_id": "  "}, "empty"),
+        ("null_id", {"transaction_id": "  "}, "empty"),
     ],
 )
 def test_csv_text_that_does_not_fit_its_column_is_rejected_as_it_was(
@@ -58,6 +58,27 @@ def test_csv_text_that_does_not_fit_its_column_is_rejected_as_it_was(
     column, text = next(iter(change.items()))
     assert found.rejected.collect()[0][column] == text
     assert found.profile.faults[reason] == f"{column}: {shape}"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_row_without_a_card_or_a_terminal_is_used_or_rejected_as_the_settings_say(
+    spark: SparkSession, tmp_path: Path, form: str
+) -> None:
+    """Fails when payments whose card is unknown stop a run that may use them, or are used where they must not be."""
+    rows = [row(1), row(2, customer_id=None), row(3, terminal_id=None), row(4, customer_id=None, terminal_id=None)]
+    (write_csv if form == "csv" else write_parquet)(tmp_path / f"a.{form}", rows)
+    used = read(spark, tmp_path).profile
+    assert (used.rejected, used.unknown_cards, used.unknown_terminals) == ({}, 2, 2)
+    refused = read(spark, tmp_path, missing_cards="reject").profile
+    assert (refused.rejected, refused.unknown_cards, refused.unknown_terminals) == ({"null_id": 2}, 0, 1)
+    assert refused.faults == {"null_id": "customer_id: empty"}
+
+
+def test_an_unknown_card_is_not_an_unknown_terminal(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when two inputs have one fingerprint although a card has become a terminal."""
+    write_parquet(tmp_path / "a.parquet", [row(1), row(2, customer_id=None, terminal_id=5)])
+    write_parquet(tmp_path / "b" / "a.parquet", [row(1), row(2, customer_id=5, terminal_id=None)])
+    assert fingerprint(read(spark, tmp_path / "a.parquet")) != fingerprint(read(spark, tmp_path / "b"))
 
 
 def test_broken_csv_lines_are_rejected_with_their_text(spark: SparkSession, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,13 @@ from fraud_detection.evaluation.bootstrap import (
     one_sided_confidence,
     paired_difference,
 )
-from fraud_detection.evaluation.card_contributions import CardContributions, card_codes, card_contributions, score_ranks
+from fraud_detection.evaluation.card_contributions import (
+    CardContributions,
+    card_codes,
+    card_contributions,
+    investigated,
+    score_ranks,
+)
 from fraud_detection.evaluation.harm import (
     Change,
     brier_change,
@@ -40,7 +47,7 @@ class Holdout:
     """0 or 1."""
     amount: ArrayLike
     card: ArrayLike | None = None
-    """None where the data has no cards; then every transaction is its own."""
+    """None where the data has no cards; then every transaction is its own, as is one whose card is unknown (null)."""
     new_card: Mask | None = None
     """See `slices.new_cards`; None leaves that slice out."""
     categories: Mapping[str, ArrayLike] = field(default_factory=dict)
@@ -122,11 +129,11 @@ def _compare(
     challenger_score: ArrayLike,
     resampled: Future[Difference | None],
 ) -> Comparison | None:
-    fraud = holdout.fraud
+    fraud, looked_up = holdout.fraud, investigated(holdout.card)
     scores = (champion_score, challenger_score)
     ranks = (score_ranks(champion_score)[0], score_ranks(challenger_score)[0])
     champion, challenger = (
-        evaluate(holdout.day, card, fraud, score, rank) for score, rank in zip(scores, ranks, strict=True)
+        evaluate(holdout.day, card, fraud, score, rank, looked_up) for score, rank in zip(scores, ranks, strict=True)
     )
     contributions = card_contributions(fraud, *ranks, card)
     difference = resampled.result()
@@ -137,7 +144,7 @@ def _compare(
         "card_precision_at_100": Guardrail(
             champion.card_precision_at_100,
             challenger.card_precision_at_100,
-            card_precision_change(holdout.day, fraud, *scores, card),
+            card_precision_change(*_only(looked_up, holdout.day, fraud, *scores, card)),
         ),
         "calibration": Guardrail(
             calibration_error(fraud, champion_score),
@@ -163,7 +170,7 @@ def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) 
     There is no champion to displace: one test, whose error rate is not shared with later looks.
     """
     card = _codes(holdout.card)
-    challenger = evaluate(holdout.day, card, holdout.fraud, score)
+    challenger = evaluate(holdout.day, card, holdout.fraud, score, investigated=investigated(holdout.card))
     difference = floor_difference(
         holdout.fraud,
         holdout.amount,
@@ -189,6 +196,13 @@ def amount_floor(fraud: ArrayLike, amount: ArrayLike, rule: ComparisonSettings) 
     alone = average_precision(fraud, amount)
     floor = float(first_champion_floor(alone, rule.first_champion_floor))
     return Floor(average_precision=floor, amount_average_precision=alone, multiple=rule.first_champion_floor)
+
+
+def _only(chosen: Mask | None, *columns: ArrayLike | None) -> tuple[Any, ...]:
+    """The chosen rows of each column; all of them for None."""
+    if chosen is None:
+        return columns
+    return tuple(None if column is None else np.asarray(column)[chosen] for column in columns)
 
 
 def _codes(card: ArrayLike | None) -> ArrayLike | None:

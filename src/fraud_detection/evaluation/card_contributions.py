@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -136,11 +137,37 @@ def score_ranks(score: ArrayLike) -> tuple[Codes, int]:
 
 
 def card_codes(card: ArrayLike | None, rows: int) -> tuple[Codes, int]:
-    """The place of each row's card among the sorted distinct cards, and how many cards there are."""
+    """The place of each row's card among the sorted distinct cards, and how many cards there are.
+
+    A row whose card is unknown (null) is a card of its own, after the known ones: it is resampled by itself.
+    """
     if card is None:
         return np.arange(rows), rows
-    codes, count = distinct_places(np.asarray(card))
-    return codes.reshape(rows), count
+    cards = np.asarray(card)
+    unknown = unknown_cards(cards)
+    if not unknown.any():
+        codes, count = distinct_places(cards)
+        return codes.reshape(rows), count
+    codes = np.empty(rows, np.intp)
+    codes[~unknown], known = distinct_places(np.asarray(cards[~unknown].tolist()))
+    codes[unknown] = known + np.arange(np.count_nonzero(unknown))
+    return codes, known + int(np.count_nonzero(unknown))
+
+
+def unknown_cards(card: ArrayLike) -> NDArray[np.bool_]:
+    """Which cards are null: None, NaN or pandas' NA."""
+    cards = np.asarray(card)
+    if cards.dtype.kind not in "fO":
+        return np.zeros(cards.shape, np.bool_)
+    return np.asarray(pd.isna(cards))
+
+
+def investigated(card: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """The rows of known cards, which investigators can look up; None where there are no others, or no known card."""
+    if card is None:
+        return None
+    known = ~unknown_cards(card)
+    return None if known.all() or not known.any() else known
 
 
 def distinct_places(values: NDArray[Any]) -> tuple[Codes, int]:

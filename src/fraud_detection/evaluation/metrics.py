@@ -46,6 +46,7 @@ def evaluate(
     fraud: ArrayLike,
     probability: ArrayLike,
     rank: ArrayLike | None = None,
+    investigated: NDArray[np.bool_] | None = None,
 ) -> Metrics | None:
     """All metrics of a model; None where there are no frauds or nothing but frauds, so that nothing can be measured.
 
@@ -55,15 +56,19 @@ def evaluate(
         fraud: 0 or 1.
         probability: the model's, in [0, 1].
         rank: the ranks of `probability` (`score_ranks`); computed if None.
+        investigated: the rows that card precision is measured on; None for all.
     """
     labels = _fraud(fraud)
     if labels.all() or not labels.any():
         return None
     rank = score_ranks(probability)[0] if rank is None else rank
+    chosen = slice(None) if investigated is None else investigated
+    days, cards = np.asarray(day)[chosen], None if card is None else np.asarray(card)[chosen]
+    scores = np.asarray(probability)[chosen]
     return Metrics(
         average_precision=average_precision(fraud, rank),
         roc_auc=roc_auc(fraud, rank),
-        card_precision_at_100=card_precision_at_k(day, card, fraud, probability, k=100),
+        card_precision_at_100=card_precision_at_k(days, cards, labels[chosen], scores, k=100),
         brier=brier(fraud, probability),
     )
 

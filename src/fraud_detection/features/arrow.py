@@ -34,8 +34,11 @@ def _as_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def codes_of(column: pa.ChunkedArray) -> Ints:
-    """Keys of any type as small integers."""
-    codes: Ints = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    """Keys of any type as small integers. A missing key is unknown and equals no other one."""
+    indices = column.combine_chunks().dictionary_encode().indices
+    codes: Ints = indices.fill_null(-1).to_numpy().astype(np.int64)
+    unknown = np.flatnonzero(codes < 0)
+    codes[unknown] = codes.max(initial=-1) + 1 + np.arange(len(unknown))
     return codes
 
 

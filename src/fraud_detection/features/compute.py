@@ -175,14 +175,17 @@ def _stage(work: Callable[[pa.Table], pa.Table], schema: "StructType") -> Stage:
 
 
 def _by_key(rows: "DataFrame", key: str) -> "DataFrame":
-    """All rows of a key in one partition.
+    """All rows of a key in one partition; those without a key, which have nothing in common, in any.
 
     Apache Spark sizes the partitions itself (AQE, from spark.sql.shuffle.partitions down). The embedded Sail, a Spark
     Connect server in this process, uses the number given here: one for each core.
     """
+    from pyspark.sql import functions as F  # noqa: N812
+
+    keys = (key, F.when(F.col(key).isNull(), F.col("transaction_id")))
     if type(rows).__module__.startswith("pyspark.sql.connect"):
-        return rows.repartition(usable_cores(), key)
-    return rows.repartition(key)
+        return rows.repartition(usable_cores(), *keys)
+    return rows.repartition(*keys)
 
 
 def _optional(rows: "DataFrame") -> tuple[str, ...]:

@@ -80,17 +80,18 @@ def _fine(name: int, counts: Sequence[pd.DataFrame], *, of_category: bool) -> Fi
 def _samples(transactions: Transactions, spans: DriftSpans) -> tuple[ShiftedSample, ShiftedSample]:
     """Both samples with their rows, and how many independent ones these are worth: by card or by terminal, the fewer.
 
-    Without card and terminal ids every row counts as independent.
+    Without card and terminal ids every row counts as independent, and so does one whose card or terminal is unknown.
     """
     from pyspark.sql import functions as F  # noqa: N812
 
     table, bounds = transactions.table, ((spans.reference_start, spans.reference_end), (spans.start, spans.end))
     fresh = _in(*bounds[1])
     rows = table.where(_in(*bounds[0]) | fresh)
+    squares = F.when(F.col("cluster").isNull(), F.col("size")).otherwise(F.col("size") ** 2)
     worth = []
     for key in (name for name in _CLUSTERS if name in table.columns):
         sizes = rows.groupBy(F.col(key).alias("cluster"), fresh.alias("fresh")).agg(F.count("*").alias("size"))
-        sums = sizes.groupBy("fresh").agg(F.sum("size").alias("rows"), F.sum(F.col("size") ** 2).alias("squares"))
+        sums = sizes.groupBy("fresh").agg(F.sum("size").alias("rows"), F.sum(squares).alias("squares"))
         worth.append(sums.toPandas().set_index("fresh"))
     if not worth:
         sums = rows.groupBy(fresh.alias("fresh")).agg(F.count("*").alias("rows"), F.count("*").alias("squares"))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud_detection.commands import Commands
+from fraud_detection.evaluation.card_contributions import card_codes, investigated
 from fraud_detection.evaluation.metrics import card_precision_by_day
 from fraud_detection.model.attribution import Attribution, attributions
 from fraud_detection.model.scoring import INPUTS
@@ -79,11 +80,14 @@ def _attributions(shown: Shown) -> tuple[tuple[Attribution, ...], int]:
 
 
 def _card_precision(shown: Shown) -> DailyPrecision:
-    rows = shown.rows
-    day, card = rows["day"].to_numpy(), rows["customer_id"].to_numpy() if "customer_id" in rows else None
-    card = None if card is None else np.unique(card, return_inverse=True)[1]
+    day, fraud = shown.rows["day"].to_numpy(), shown.rows["fraud"].to_numpy()
+    card = shown.rows["customer_id"].to_numpy() if "customer_id" in shown.rows else None
+    looked_up = investigated(card)
+    chosen = slice(None) if looked_up is None else looked_up
+    card = None if card is None else card_codes(card, len(day))[0][chosen]
+    day, fraud = day[chosen], fraud[chosen]
     champion, challenger = (
-        None if score is None else card_precision_by_day(day, card, rows["fraud"], score)
+        None if score is None else card_precision_by_day(day, card, fraud, score[chosen])
         for score in (shown.champion_score, shown.challenger_score)
     )
     begin = np.datetime64(naive(shown.record.holdout.start), "h")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
-from fraud_detection import shapes
+from fraud_detection import settings, shapes
 from fraud_detection.transactions.columns import Field, Kind
 from fraud_detection.transactions.csv import MISSING
 from fraud_detection.transactions.rules import SEPARATOR, is_infinite
@@ -30,15 +30,16 @@ class _Fault:
     """Its text; null where that says nothing."""
 
 
-def describe(rows: DataFrame, fields: tuple[Field, ...]) -> dict[str, str]:
+def describe(rows: DataFrame, fields: tuple[Field, ...], data: settings.Data) -> dict[str, str]:
     """For each reason the columns at fault with the most frequent shapes of their values: `amount: $99.99 or 9,99`.
 
     Args:
         rows: bad rows with `reason` (one or several), `defect`, the canonical columns and the source texts.
         fields: the mapped columns.
+        data: says which ids a row must have.
     """
     rows = rows.withColumn("reason", F.explode(F.split("reason", SEPARATOR)))
-    faults = _faults(fields, with_lines="broken_line" in rows.columns)
+    faults = _faults(fields, data, with_lines="broken_line" in rows.columns)
     column = F.coalesce(*(F.when(fault.applies, fault.column) for fault in faults))
     value = F.coalesce(*(F.when(fault.applies, fault.value) for fault in faults))
     is_label = (F.col("reason") == "bad_label") & value.rlike(_LABEL)
@@ -63,12 +64,13 @@ def _text(columns: dict[str, list[str]], *, labels: bool) -> str:
     return ", ".join(parts)
 
 
-def _faults(fields: tuple[Field, ...], *, with_lines: bool) -> list[_Fault]:
+def _faults(fields: tuple[Field, ...], data: settings.Data, *, with_lines: bool) -> list[_Fault]:
     """In the order in which they apply."""
     by_name = {field.name: field for field in fields}
+    required = [field for field in fields if field.name in data.required_ids]
     time, late = by_name["transaction_time"], by_name.get("label_available_at")
     found = [
-        _Fault(_is("null_id"), F.concat_ws(", ", *(_when_null(f) for f in fields if f.kind is Kind.ID)), F.lit("")),
+        _Fault(_is("null_id"), F.concat_ws(", ", *map(_when_null, required)), F.lit("")),
         _at("bad_amount", by_name["amount"]),
         _at("bad_label", by_name["fraud"]),
         _at("future_time", time),

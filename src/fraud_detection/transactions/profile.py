@@ -14,7 +14,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.time_windows import RunWindows, whole_hour
-from fraud_detection.transactions.columns import OF_LABEL, Field, Kind
+from fraud_detection.transactions.columns import OF_LABEL, RETIRABLE, Field, Kind
 from fraud_detection.transactions.label_table import known_by, label_text
 from fraud_detection.transactions.rules import EXPECTED, SEPARATOR
 from fraud_detection.transactions.view import View
@@ -65,6 +65,8 @@ class Profile:
     content_by_hour: NDArray[np.int64]  # sums of hashes of all values
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
+    unknown_cards: int  # rows without a card, where cards are mapped
+    unknown_terminals: int
     future: int  # rows later than the clock and the as-of time: not used, but worth a warning
     delays_by_hour: HourlyDelays  # empty without label times
     label_delay: timedelta | None  # 90 % of the frauds were known after this time; None without label times
@@ -210,8 +212,9 @@ class Profile:
 def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
     """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
-    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, first, newest and latest_label (in microseconds
-    since 1970), and content and earlier_content, sums of hashes of all values, which both engines compute alike.
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, customer_id and terminal_id (rows without),
+    first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums of hashes of all
+    values, which both engines compute alike.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
@@ -227,6 +230,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             delay.cast("bigint").alias("delay"),
             (fraud == 1).cast("int").alias("is_fraud"),
             fraud.isNull().cast("int").alias("is_unlabelled"),
+            *(_is_missing(name, fields).alias(name) for name in RETIRABLE),
             micros.alias("micros"),
             label_micros.alias("label_micros"),
             _content(rows, fields, None).alias("hashed"),
@@ -237,6 +241,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             F.count(F.lit(1)).alias("rows"),
             F.sum("is_fraud").alias("frauds"),
             F.sum("is_unlabelled").alias("unlabelled"),
+            *(F.sum(name).alias(name) for name in RETIRABLE),
             F.min("micros").alias("first"),
             F.max("micros").alias("newest"),
             F.max("label_micros").alias("latest_label"),
@@ -282,6 +287,8 @@ def profile(
         content_by_hour=by_hour["content"].to_numpy(),
         earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
         columns=_columns(columns, of_table=labels is not None),
+        unknown_cards=int(good["customer_id"].sum()),
+        unknown_terminals=int(good["terminal_id"].sum()),
         future=future,
         delays_by_hour=_hourly_delays(good),
         label_delay=_delay_quantile(good),
@@ -320,7 +327,7 @@ def _content(rows: DataFrame, fields: tuple[Field, ...], known: datetime | None)
         hashed.append(_labels_as_text(rows, counts, EARLIER_HISTORY if known is not None else HISTORY))
     else:
         hashed = [_hashable(field, counts if field.name in OF_LABEL else None) for field in fields]
-    return F.xxhash64(*hashed).bitwiseAND(F.lit(0x7FFFFFFF))
+    return F.xxhash64(*hashed, *_missing_ids(fields)).bitwiseAND(F.lit(0x7FFFFFFF))
 
 
 def _labels_as_text(rows: DataFrame, counts: Column, history: str) -> Column:
@@ -329,6 +336,11 @@ def _labels_as_text(rows: DataFrame, counts: Column, history: str) -> Column:
     some = counts & (fraud.isNotNull() | available.isNotNull())
     single = F.when(some, label_text(fraud, available)).otherwise("")
     return F.coalesce(history, single) if history in rows.columns else single
+
+
+def _missing_ids(fields: tuple[Field, ...]) -> list[Column]:
+    """Which ids are null; where none is, null itself, so that the hashes of earlier releases stay."""
+    return [F.when(F.col(field.name).isNull(), field.name) for field in fields if field.kind is Kind.ID]
 
 
 def _hashable(field: Field, counts: Column | None = None) -> Column:
@@ -344,8 +356,14 @@ def _hashable(field: Field, counts: Column | None = None) -> Column:
             return F.coalesce(F.unix_micros(column), F.lit(-1))
         case Kind.CATEGORY:
             return F.coalesce(column, F.lit("null"))
-        case Kind.ID:  # bad rows are hashed, too, but not looked at
+        case Kind.ID:  # a missing one is told by `_missing_ids`
             return column
+
+
+def _is_missing(name: str, fields: tuple[Field, ...]) -> Column:
+    """1 where a mapped id is null, else 0."""
+    mapped = any(field.name == name for field in fields)
+    return F.col(name).isNull().cast("int") if mapped else F.lit(0)
 
 
 def _hour(moment: datetime) -> np.datetime64:

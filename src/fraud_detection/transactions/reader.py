@@ -67,6 +67,7 @@ def read_transactions(
 class _Source:
     """The files of transactions and labels, with their mapped columns; no label files without a label table."""
 
+    data: settings.Data
     files: tuple[InputFile, ...]
     fields: tuple[Field, ...]
     label_files: tuple[InputFile, ...] = ()
@@ -91,10 +92,11 @@ _SENT_IDS = 200_000
 def _source(data: settings.Data, input_path: str) -> _Source:
     fields = transaction_fields(data.columns)
     if data.labels is None:
-        return _Source(find_files(input_path, fields), fields)
+        return _Source(data, find_files(input_path, fields), fields)
     labels = label_fields(data.labels)
     label_files = find_files(data.labels.path, labels)
-    return _Source(find_files(input_path, fields, leave_out=data.labels.path), fields, label_files, labels)
+    files = find_files(input_path, fields, leave_out=data.labels.path)
+    return _Source(data, files, fields, label_files, labels)
 
 
 def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
@@ -181,7 +183,7 @@ class _Plan:
         elif source.dates_labels and self.view.as_of is not None:
             known = known_by(self.view.as_of)
             rows = rows.withColumns({name: F.when(known, F.col(name)) for name in OF_LABEL})
-        rows = rows.withColumn("reason", reasons(source.all_fields, self.view.clock))
+        rows = rows.withColumn("reason", reasons(source.all_fields, source.data, self.view.clock))
         return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
 
     def _labels(self, *, with_source: bool) -> DataFrame:
@@ -211,4 +213,5 @@ class _Plan:
 
     def faults(self) -> dict[str, str]:
         """For each reason the columns at fault, with the masked shapes of their values."""
-        return describe(self.rows(with_source=True).where(F.col("reason").isNotNull()), self.source.all_fields)
+        bad = self.rows(with_source=True).where(F.col("reason").isNotNull())
+        return describe(bad, self.source.all_fields, self.source.data)

@@ -7,11 +7,12 @@ from operator import or_
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
+from fraud_detection import settings
 from fraud_detection.transactions.columns import OF_LABEL, Field, Kind
 
 REASONS = {
     "broken_line": "a CSV line with too few or too many fields",
-    "null_id": "a mapped id is empty",
+    "null_id": "an id is empty that a row must have",
     "unparseable_time": "a time that is empty (of a label it may be), is no time, or lies before 1970",
     "future_time": "a transaction later than the clock of the run",
     "bad_amount": "an amount that is empty, no number, negative, not finite, or above 10^12",
@@ -23,7 +24,7 @@ REASONS = {
 
 EXPECTED = {
     "broken_line": "as many fields as the header has",
-    "null_id": "an id; where cards are not always known, leave customer_id out",
+    "null_id": "an id; data.missing_cards and data.missing_terminals: unknown take rows without a card or terminal",
     "unparseable_time": "2025-03-04T12:30:00 or similar, from 1970 on",
     "future_time": "a time before the clock of the run",
     "bad_amount": "a plain number from 0 to 10^12, such as 1234.56",
@@ -44,23 +45,23 @@ SEPARATOR = ","
 """Between the reasons of one row."""
 
 
-def reasons(fields: tuple[Field, ...], clock: datetime) -> Column:
+def reasons(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> Column:
     """Why a row of `table.typed_rows` is bad by itself: its reasons, joined by `SEPARATOR`; null for a good one.
 
     `with_duplicates` comes after. Of a broken line nothing else is known.
     """
     defect = F.col("defect")
-    applying = [F.when(applies, name) for name, applies in _rules(fields, clock).items()]
+    applying = [F.when(applies, name) for name, applies in _rules(fields, data, clock).items()]
     found = F.nullif(F.concat_ws(SEPARATOR, *applying), F.lit(""))
     return F.when(defect == "broken_line", "broken_line").otherwise(found)
 
 
-def _rules(fields: tuple[Field, ...], clock: datetime) -> dict[str, Column]:
+def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> dict[str, Column]:
     """By reason, whether it applies; in the order of `REASONS`."""
     names = {field.name for field in fields}
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
     found = {
-        "null_id": reduce(or_, [F.col(field.name).isNull() for field in fields if field.kind is Kind.ID]),
+        "null_id": reduce(or_, [F.col(field.name).isNull() for field in fields if field.name in data.required_ids]),
         "unparseable_time": time.isNull() | (time < F.lit(_EPOCH)) | (F.col("defect") == "unparseable_time"),
         "future_time": time > F.lit(clock),
         "bad_amount": amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT),
