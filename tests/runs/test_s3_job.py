@@ -19,7 +19,7 @@ from fakes.object_storage import KEY, SECRET, TOKEN, Metadata, Server, serving, 
 
 from fraud_detection import storage
 from fraud_detection.errors import ServiceUnavailableError
-from fraud_detection.settings import Columns
+from fraud_detection.settings import Columns, Format
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.transactions.columns import transaction_fields
 from fraud_detection.transactions.files import find_files
@@ -108,7 +108,7 @@ def test_an_outage_while_the_engine_reads_is_worth_another_try(
     _upload(next(transactions.iterdir()).parent, INPUT)
     fields = transaction_fields(Columns(label_available_at="label_available_at"))
     with pytest.raises(ServiceUnavailableError), session(Engine.SAIL) as spark:
-        rows = typed_rows(spark, find_files(INPUT, fields), fields)
+        rows = typed_rows(spark, find_files(INPUT, fields, Format()), fields)
         server.outage(status=503, times=10_000, method="GET")
         rows.count()
 

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraud_detection.settings import Format
 from fraud_detection.transactions import csv as text
 from fraud_detection.transactions.columns import Field, Kind
+from fraud_detection.transactions.numbers import read_numbers
+from fraud_detection.transactions.times import read_times
+from fraud_detection.transactions.values import read_labels
 
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(datetime.fromisoformat("1970-01-02"), datetime.fromisoformat("2200-01-01"), timezones=zones)
@@ -17,12 +21,12 @@ SINCE_1970 = datetime.fromisoformat("1970-01-01T00:00Z")
 
 
 def micros(texts: list[str | None]) -> list[int | None]:
-    found: list[int | None] = text.times(pa.array(texts, pa.string())).cast(pa.int64()).to_pylist()
+    found: list[int | None] = read_times(pa.array(texts, pa.string()), Format()).cast(pa.int64()).to_pylist()
     return found
 
 
 def numbers(texts: list[str | None]) -> list[float | None]:
-    found: list[float | None] = text.numbers(pa.array(texts, pa.string())).to_pylist()
+    found: list[float | None] = read_numbers(pa.array(texts, pa.string()), Format()).to_pylist()
     return found
 
 
@@ -96,24 +100,24 @@ def test_a_number_means_the_same_alone_and_among_others(texts: list[str | None])
     assert numbers(texts) == [numbers([one])[0] for one in texts]
 
 
-@pytest.mark.parametrize("written", ["1,5", "1_000", "0x10", "ten", "€5", "1 000", "٣"])
+@pytest.mark.parametrize("written", ["1,5", "1_000", "0x10", "ten", "€5", "1 000", "٣", "+", "--"])
 def test_what_is_no_number_is_infinite_and_so_refused(written: str) -> None:
     """Fails when text that is not a number is read as a missing value, which is allowed, and is never reported."""
     assert numbers([written]) == [float("inf")]
 
 
-@pytest.mark.parametrize("written", [None, "", "NULL", "NaN", "n/a", " ", "\\N"])
+@pytest.mark.parametrize("written", [None, "", "NULL", "NaN", "n/a", " ", "\\N", "-", "?"])
 def test_missing_values_are_null_in_all_spellings(written: str | None) -> None:
     """Fails when a common spelling of a missing value is rejected as bad data."""
     assert numbers([written]) == [None]
     assert micros([written]) == [None]
-    assert text.labels(pa.array([written], pa.string())).to_pylist() == [None]
+    assert read_labels(pa.array([written], pa.string()), Format()).to_pylist() == [None]
 
 
 def test_labels_are_zero_one_or_refused() -> None:
     """Fails when a valid label is rejected, or an invalid one (encoded as 2) counts as genuine or as fraud."""
     written = ["0", "1", "0.0", "1.0", "false", "TRUE", " 1 ", "2", "-1", "yes", "0.5"]
-    assert text.labels(pa.array(written)).to_pylist() == [0, 1, 0, 1, 0, 1, 1, 2, 2, 2, 2]
+    assert read_labels(pa.array(written), Format()).to_pylist() == [0, 1, 0, 1, 0, 1, 1, 2, 2, 2, 2]
 
 
 FIELDS = (
@@ -125,7 +129,7 @@ FIELDS = (
 
 def read(path: Path, content: bytes, name: str = "a.csv") -> list[dict[str, object]]:
     (path / name).write_bytes(content)
-    batches = text.csv_batches(str(path / name), FIELDS, with_source=True)
+    batches = text.csv_batches(str(path / name), FIELDS, Format(), with_source=True)
     return [row for batch in batches for row in batch.to_pylist()]
 
 

@@ -57,12 +57,13 @@ def test_files_without_rows_are_refused(spark: SparkSession, tmp_path: Path) -> 
 def test_all_missing_and_mistyped_columns_are_named_at_once(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when column problems are reported one per run, so that correcting the mapping takes several tries."""
     wrong = {name: value for name, value in row(1).items() if name not in {"fraud", "customer_id"}}
-    write_parquet(tmp_path / "a.parquet", [wrong | {"amount": "10.5", "transaction_time": "2025-03-04"}])
+    write_parquet(tmp_path / "a.parquet", [wrong | {"amount": True, "transaction_time": 1741089600}])
     message = refusal(spark, tmp_path)
     assert "missing column: fraud\n" in message
     assert "missing column: customer_id\n" in message
-    assert "unexpected type: amount found string, expected number\n" in message
-    assert "unexpected type: transaction_time found string, expected timestamp\n" in message
+    assert "unexpected type: amount found bool, expected number or text\n" in message
+    assert "unexpected type: transaction_time found int64, expected timestamp, date or text" in message
+    assert 'next: data.format.time_unit: "s"\n' in message
     assert "columns found: transaction_id, transaction_time, amount" in message
 
 
@@ -206,14 +207,24 @@ HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
     ("text", "expected"),
     [
         (f"{FIRST}\n{FIRST}\n", "the first line holds values; expected column names"),
-        (f"Export\n\n{HEADER}\n{FIRST}\n", "the line with the column names comes after 1 other line(s)"),
-        (f"{HEADER}\n{FIRST}\n".replace(",", ";"), "the fields are separated by semicolons; expected commas"),
+        (
+            f"Export\n\n{HEADER}\n{FIRST}\n",
+            "the line with the column names comes after 2 other line(s), the first like Aaaaaa; expected it first;"
+            " next: data.format.skip_lines: 2",
+        ),
+        (
+            f"{HEADER}\n{FIRST}\n".replace(",", ";"),
+            'the fields are separated by semicolons; expected commas; next: data.format.separator: ";"',
+        ),
         (f"{HEADER}\n{FIRST}\n".replace(",", "|"), "the fields are separated by vertical bars; expected commas"),
         (f"{HEADER}\n{FIRST}\n".replace(",", "\t"), "the fields are separated by tabs; expected commas"),
-        (f"{HEADER.upper()}\n{FIRST}\n", "missing column: amount, but there is AMOUNT: names must agree in case"),
-        (f"{HEADER}\n{FIRST}\n".encode("utf-16"), "not UTF-8 text but UTF-16; save the file as UTF-8"),
-        (f"{HEADER},é\n{FIRST},1\n".encode("latin-1"), "a.csv: not UTF-8 text"),
-        (f"{HEADER}\n{FIRST}\né{FIRST}\n".encode("latin-1"), "a.csv: not UTF-8 text; save the file as UTF-8"),
+        (f"{HEADER.upper()}\n{FIRST}\n", "missing column: amount; did you mean AMOUNT?"),
+        (f"{HEADER}\n{FIRST}\n".encode("utf-16"), 'not UTF-8 text; next: data.format.encoding: "utf-16"'),
+        (f"{HEADER},é\n{FIRST},1\n".encode("latin-1"), 'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"'),
+        (
+            f"{HEADER}\n{FIRST}\né{FIRST}\n".encode("latin-1"),
+            'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"',
+        ),
     ],
     ids=str,
 )

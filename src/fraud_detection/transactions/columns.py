@@ -23,10 +23,10 @@ class Kind(StrEnum):
 
 EXPECTED = {
     Kind.ID: "integer or text",
-    Kind.TIME: "timestamp",
-    Kind.AMOUNT: "number",
-    Kind.LABEL: "number or boolean",
-    Kind.NUMBER: "number or boolean",
+    Kind.TIME: "timestamp, date or text; or a number, with data.format.time_unit",
+    Kind.AMOUNT: "number or text",
+    Kind.LABEL: "number, boolean or text",
+    Kind.NUMBER: "number, boolean or text",
     Kind.CATEGORY: "text, integer or boolean",
 }
 """The source types that each kind takes, as messages name them."""
@@ -37,8 +37,14 @@ class Field:
     """One mapped column."""
 
     name: str  # canonical
-    source: str
+    source: str  # as messages and the quarantine name it
     kind: Kind
+    parts: tuple[str, ...] = ()  # of several columns that are joined
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the file that it is read from."""
+        return self.parts or (self.source,)
 
 
 CANONICAL = {
@@ -92,10 +98,16 @@ def feature_table_columns(columns: settings.Columns) -> tuple[str, ...]:
 
 def _mapped(columns: settings.Columns | settings.LabelTable, names: tuple[str, ...]) -> tuple[Field, ...]:
     sources = {name: getattr(columns, name) for name in names}
-    return tuple(Field(name, source, CANONICAL[name]) for name, source in sources.items() if source is not None)
+    return tuple(_field(name, source) for name, source in sources.items() if source is not None)
 
 
-def family(kind: Kind, source: pa.DataType) -> str | None:
+def _field(name: str, source: str | tuple[str, ...]) -> Field:
+    if isinstance(source, str):
+        return Field(name, source, CANONICAL[name])
+    return Field(name, " + ".join(source), CANONICAL[name], source if len(source) > 1 else ())
+
+
+def family(kind: Kind, source: pa.DataType, form: settings.Format) -> str | None:
     """The canonical type that a column of this source type gets, or None where the kind does not take it.
 
     An all-null column may come without a type (`null`); it belongs to any family, and is given as "any".
@@ -104,23 +116,33 @@ def family(kind: Kind, source: pa.DataType) -> str | None:
         source = source.value_type
     if pa.types.is_null(source):
         return "any"
+    if kind is Kind.TIME and form.time_unit is not None and _is_number(source):
+        return "timestamp"
     return _TAKES[kind](source)
+
+
+def part_family(source: pa.DataType) -> str | None:
+    """As `family`, of one of several columns that are joined to a time."""
+    if pa.types.is_dictionary(source):
+        source = source.value_type
+    taken = is_text(source) or pa.types.is_integer(source) or pa.types.is_temporal(source) or pa.types.is_null(source)
+    return "timestamp" if taken and not pa.types.is_duration(source) else None
 
 
 def _id_family(source: pa.DataType) -> str | None:
     if pa.types.is_integer(source) and source != pa.uint64():
         return "bigint"
     whole = pa.types.is_decimal(source) and source.scale == 0
-    return "string" if whole or source == pa.uint64() or _is_text(source) else None
+    return "string" if whole or source == pa.uint64() or is_text(source) else None
 
 
 def _time_family(source: pa.DataType) -> str | None:
-    return "timestamp" if pa.types.is_timestamp(source) else None
+    taken = pa.types.is_timestamp(source) or pa.types.is_date(source) or is_text(source)
+    return "timestamp" if taken else None
 
 
 def _amount_family(source: pa.DataType) -> str | None:
-    number = pa.types.is_integer(source) or pa.types.is_floating(source) or pa.types.is_decimal(source)
-    return "double" if number else None
+    return "double" if _is_number(source) or is_text(source) else None
 
 
 def _number_family(source: pa.DataType) -> str | None:
@@ -132,11 +154,16 @@ def _label_family(source: pa.DataType) -> str | None:
 
 
 def _category_family(source: pa.DataType) -> str | None:
-    taken = _is_text(source) or pa.types.is_integer(source) or pa.types.is_boolean(source)
+    taken = is_text(source) or pa.types.is_integer(source) or pa.types.is_boolean(source)
     return "string" if taken else None
 
 
-def _is_text(source: pa.DataType) -> bool:
+def _is_number(source: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(source) or pa.types.is_floating(source) or pa.types.is_decimal(source))
+
+
+def is_text(source: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
     return bool(pa.types.is_string(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source))
 
 

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 
 from fraud_detection import settings, shapes
 from fraud_detection.transactions.columns import Field, Kind
-from fraud_detection.transactions.csv import MISSING
+from fraud_detection.transactions.numbers import MISSING
 from fraud_detection.transactions.rules import SEPARATOR, is_infinite
 
 MOST_LABELS = 10

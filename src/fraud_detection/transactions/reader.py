@@ -11,7 +11,8 @@ from fraud_detection.errors import DataError
 from fraud_detection.labels import HISTORY
 from fraud_detection.transactions.columns import CANONICAL, KEY, OF_LABEL, Field, label_fields, transaction_fields
 from fraud_detection.transactions.faults import describe
-from fraud_detection.transactions.files import InputFile, find_files
+from fraud_detection.transactions.files import find_files
+from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.rules import reasons, with_duplicates
@@ -92,10 +93,10 @@ _SENT_IDS = 200_000
 def _source(data: settings.Data, input_path: str) -> _Source:
     fields = transaction_fields(data.columns)
     if data.labels is None:
-        return _Source(data, find_files(input_path, fields), fields)
+        return _Source(data, find_files(input_path, fields, data.format), fields)
     labels = label_fields(data.labels)
-    label_files = find_files(data.labels.path, labels)
-    files = find_files(input_path, fields, leave_out=data.labels.path)
+    label_files = find_files(data.labels.path, labels, data.format)
+    files = find_files(input_path, fields, data.format, leave_out=data.labels.path)
     return _Source(data, files, fields, label_files, labels)
 
 

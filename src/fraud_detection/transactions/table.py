@@ -23,7 +23,9 @@ from fraud_detection.errors import DataError
 from fraud_detection.shapes import without_values
 from fraud_detection.transactions.columns import Field, Kind, family
 from fraud_detection.transactions.csv import csv_batches, csv_schema
-from fraud_detection.transactions.files import Format, InputFile, first_unreadable, parquet_file
+from fraud_detection.transactions.files import first_unreadable
+from fraud_detection.transactions.input_file import FileKind, InputFile, parquet_file
+from fraud_detection.transactions.values import CONVERTED, needs_conversion, typed_batch
 
 EngineError = (PySparkException, Py4JError)
 """What the engines raise: Sail the former, Apache Spark both."""
@@ -64,7 +66,7 @@ _CANONICAL_TYPES = {
 def typed_rows(
     spark: SparkSession, files: tuple[InputFile, ...], fields: tuple[Field, ...], *, with_source: bool = False
 ) -> DataFrame:
-    """All rows in canonical columns and `defect` (see `csv.csv_batches`; null for Parquet).
+    """All rows in canonical columns and `defect` (see `csv.csv_batches`).
 
     Invalid labels are encoded as 2; NaN is null, except as an amount. `with_source` adds what the files
     said, as text: `source_<name>` for each column and, for CSV, `broken_line`.
@@ -72,8 +74,8 @@ def typed_rows(
     ids = _id_type(files, fields)
     groups: dict[tuple[object, ...], list[InputFile]] = {}
     for file in files:
-        native = file.format is Format.PARQUET and _engine_reads(spark, file, fields)
-        key = (file.format, native, file.layout, *(file.types[field.source] for field in fields))
+        native = file.kind is FileKind.PARQUET and _engine_reads(spark, file, fields)
+        key = (file.kind, native, file.layout, *(file.types[name] for field in fields for name in field.columns))
         groups.setdefault(key, []).append(file)
     parts = [_group(spark, group, fields, with_source=with_source) for group in groups.values()]
     columns = [_canonical(field, ids).alias(field.name) for field in fields] + [F.col("defect")]
@@ -105,16 +107,16 @@ def _read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
 
 def _group(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool) -> DataFrame:
     """Files of one format and one set of types: raw columns under canonical names, `defect`, and the source texts."""
-    if files[0].format is Format.CSV:
+    if files[0].kind is FileKind.CSV:
         return _read_by_pyarrow(spark, files, fields, with_source=with_source)
     if _engine_reads(spark, files[0], fields):
-        rows = _read_by_engine(spark, files, fields)
+        rows = _read_by_engine(spark, files, fields).withColumn("defect", F.lit(None).cast("string"))
     else:
-        rows = _read_by_pyarrow(spark, files, fields, with_source=False)
-    rows = rows.withColumn("defect", F.lit(None).cast("string"))
+        rows = _read_by_pyarrow(spark, files, fields, with_source=with_source)
     if not with_source:
         return rows
-    return rows.select("*", *(F.col(f"`{f.name}`").cast("string").alias(f"source_{f.name}") for f in fields))
+    others = [field for field in fields if f"source_{field.name}" not in rows.columns]
+    return rows.select("*", *(F.col(f"`{f.name}`").cast("string").alias(f"source_{f.name}") for f in others))
 
 
 def _read_by_engine(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...]) -> DataFrame:
@@ -131,8 +133,8 @@ def _read_by_pyarrow(
     spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...], *, with_source: bool
 ) -> DataFrame:
     schema = _batch_schema(files[0], fields, with_source=with_source)
-    needed = {field.source for field in fields}
-    slim = [InputFile(f.path, f.format, {name: f.types[name] for name in needed}) for f in files]
+    needed = {name for field in fields for name in field.columns}
+    slim = [InputFile(f.path, f.kind, f.form, {name: f.types[name] for name in needed}) for f in files]
     tasks = min(len(files), _TASKS)
     read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
     return spark.range(0, tasks, 1, tasks).mapInArrow(without_values(read), _engine_schema(schema))
@@ -151,21 +153,30 @@ def _reader(
 
 
 def _batches(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
-    if file.format is Format.CSV:
-        yield from csv_batches(file.path, fields, with_source=with_source)
+    if file.kind is FileKind.CSV:
+        yield from csv_batches(file.path, fields, file.form, with_source=with_source)
         return
-    schema = _batch_schema(file, fields, with_source=False)
+    schema = _batch_schema(file, fields, with_source=with_source)
+    names = list(dict.fromkeys(name for field in fields for name in field.columns))
     with parquet_file(file.path) as opened:
-        for batch in opened.iter_batches(_BATCH, columns=[field.source for field in fields]):
-            # Not `safe`: nanoseconds are cut to microseconds.
-            columns = [batch.column(field.source).cast(schema.field(field.name).type, safe=False) for field in fields]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        for batch in opened.iter_batches(_BATCH, columns=names):
+            yield typed_batch(batch, fields, file.form, schema)
 
 
 def _batch_schema(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:
-    if file.format is Format.CSV:
+    """Canonical names and `defect`; of Parquet the source texts only where the engine cannot tell them any more."""
+    if file.kind is FileKind.CSV:
         return csv_schema(fields, with_source=with_source)
-    return pa.schema([pa.field(field.name, _plain(file.types[field.source])) for field in fields])
+    converted = {field.name for field in fields if _is_converted(file, field)}
+    columns = [
+        pa.field(f.name, CONVERTED[f.kind] if f.name in converted else _plain(file.types[f.source])) for f in fields
+    ]
+    texts = [pa.field(f"source_{field.name}", pa.string()) for field in fields if field.name in converted]
+    return pa.schema([*columns, pa.field("defect", pa.string()), *(texts if with_source else [])])
+
+
+def _is_converted(file: InputFile, field: Field) -> bool:
+    return needs_conversion(field.kind, [file.types[name] for name in field.columns], file.form)
 
 
 def _plain(source: pa.DataType) -> pa.DataType:
@@ -196,6 +207,8 @@ def _engine_reads(spark: SparkSession, file: InputFile, fields: tuple[Field, ...
     """
     if storage.is_object(file.path) and not _is_apache_spark(spark):
         return False
+    if any(_is_converted(file, field) for field in fields):
+        return False
     types = [file.types[field.source] for field in fields]
     known = all(pa.types.is_null(kind) or _engine_type(kind) is not None for kind in types)
     whole = file.constant.isdisjoint(field.source for field in fields)
@@ -218,13 +231,13 @@ def _id_type(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> dict[st
     found = {}
     for field in fields:
         if field.kind is Kind.ID:
-            kinds = {family(Kind.ID, file.types[field.source]) for file in files} - {"any", None}
+            kinds = {family(Kind.ID, file.types[field.source], file.form) for file in files} - {"any", None}
             found[field.name] = kinds.pop() if kinds else "string"
     return {name: str(kind) for name, kind in found.items()}
 
 
 def _source_names(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> list[str]:
-    lines = ["broken_line"] if files[0].format is Format.CSV else []
+    lines = ["broken_line"] if files[0].kind is FileKind.CSV else []
     return [f"`source_{field.name}`" for field in fields] + lines
 
 
