@@ -235,6 +235,7 @@ with DAG(
             *("--as-of", "{{ as_of(dag_run) }}"),
             *("--run-name", name),
             *("--engine", "spark"),
+            "--debug",  # a defect's stack trace belongs into the log: a cluster does not fail twice for nothing
         ],
         properties={
             "spark.submit.deployMode": "cluster",

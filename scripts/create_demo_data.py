@@ -1,6 +1,8 @@
 """Write simulated transactions into data/input_data: `python scripts/create_demo_data.py --help`."""
 
-from fraud_simulation.command import create_data
+import sys
+
+from fraud_detection.cli import main
 
 if __name__ == "__main__":
-    create_data()
+    main(["create-data", *sys.argv[1:]], prog_name="fraud-detection")

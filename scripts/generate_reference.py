@@ -53,7 +53,7 @@ def commands_page() -> str:
     parts = [COMMANDS_INTRO]
     for program, group in PROGRAMS.items():
         parts.append(f"## `{program}`\n\n{group.help}\n")
-        parts += [_command(program, command) for _, command in sorted(group.commands.items()) if not command.hidden]
+        parts += [_command(program, command) for command in commands(group) if not command.hidden]
     return "\n".join(parts)
 
 
@@ -62,6 +62,13 @@ def settings_page() -> str:
     run = _settings(Settings, "## A retraining run: `--config` of `fraud-detection`")
     cloud = _settings(EmulatorSettings, "## The emulator: `--config` of `python -m emulator`")
     return "\n".join([SETTINGS_INTRO, *run, *cloud])
+
+
+def commands(group: click.Group) -> list[click.Command]:
+    """The commands of a group by name, also those that other packages register."""
+    context = click.Context(group)
+    found = (group.get_command(context, name) for name in group.list_commands(context))
+    return [command for command in found if command is not None]
 
 
 def _settings(model: type[BaseModel], title: str) -> Iterator[str]:

@@ -1,69 +1,59 @@
 """The command line: one verb per command; see `docs/cli.md`.
 
 Exit codes: 0 a decision was made (also `no_decision`), 2 wrong arguments or settings, 65 the data breaks its contract
-(do not retry), 75 a service cannot be reached (retry later), 1 anything else.
+(do not retry), 75 a service cannot be reached (retry later), 130 interrupted, 1 anything else.
 """
 
 import getpass
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial, wraps
-from importlib.metadata import entry_points
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from fraud_detection import __version__
+from fraud_detection.command_line import Given, Group, print_json, show_error
 from fraud_detection.errors import FraudDetectionError, SettingsError, StalledError
+from fraud_detection.locations import is_object, local_path
 from fraud_detection.masking import mask
 from fraud_detection.outputs import DATABASE
+from fraud_detection.runs.preflight import check_paths, require_past
 from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import load_settings
-from fraud_detection.shapes import one_line, stack_trace
+from fraud_detection.shapes import one_line
 from fraud_detection.spark_session import Engine
 
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
-
-
-class _Given(click.ParamType[Any]):
-    """Text that says something: an empty one, as a variable that is not set gives, is refused."""
-
-    def __init__(self, name: str, expected: str, kind: type[str | Path] = str) -> None:
-        self.name = name
-        self._expected = expected
-        self._kind = kind
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ANN401  (click decides the types)
-        if not str(value).strip():
-            self.fail(f"found nothing; expected {self._expected}. Is a variable not set?", parameter, context)
-        return self._kind(value)
+    from fraud_detection.runs.outcome import Results
+    from fraud_detection.runs.request import Request
+    from fraud_detection.schema import Decision
 
 
 _CONFIG = click.option(
     "--config",
-    type=_Given("path", "the path of a YAML file", Path),
+    type=Given("path", "the path of a YAML file", Path),
     default=Path("conf/retraining.yaml"),
     show_default=True,
     help="Settings, a YAML file.",
 )
 _OUTPUT = click.option(
     "--output",
-    type=_Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
+    type=Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
     help="Folder of the results: decisions, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
 )
 _TRACKING_URI = click.option(
     "--tracking-uri",
-    type=_Given("URI", "http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"),
+    type=Given("URI", "http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"),
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     help="MLflow: http(s)://HOST:PORT of a server, or sqlite:///PATH/mlflow.db.  [default: sqlite:///OUTPUT/mlflow.db]",
@@ -88,70 +78,13 @@ _REASON = click.option(
 )
 
 
-def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the library's errors into a message and an exit code; of a defect, show the stack trace without values."""
-
-    @wraps(command)
-    def guarded(**options: Any) -> None:  # noqa: ANN401  (click decides the types)
-        try:
-            command(**options)
-        except FraudDetectionError as error:
-            _show(error, as_json=bool(options.get("as_json")))
-            sys.exit(error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click's own
-        except Exception as error:  # noqa: BLE001  (a defect; Python's own trace would repeat values of the data)
-            click.echo(stack_trace(error), err=True, nl=False)
-            sys.exit(1)
-
-    return guarded
-
-
-def _show(error: FraudDetectionError, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-    click.echo(f"{click.style('error', fg='red', bold=True)}       {error}", err=True)
-
-
-class _MaskedUsage:
-    """Hides passwords in what click says of wrong arguments, since it repeats them."""
-
-    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:  # noqa: ANN401  (click decides the types)
-        with _masked_usage():
-            return super().make_context(*arguments, **extra)  # type: ignore[misc,no-any-return]
-
-    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401  (click decides the types)
-        with _masked_usage():
-            return super().invoke(context)  # type: ignore[misc]
-
-
-class _Command(_MaskedUsage, click.Command):
-    """A command whose complaints show no password."""
-
-
-class _Group(_MaskedUsage, click.Group):
-    """A group whose complaints show no password, nor those of its commands."""
-
-    command_class = _Command
-
-
-@contextmanager
-def _masked_usage() -> Iterator[None]:
-    try:
-        yield
-    except click.ClickException as error:
-        error.message = mask(error.message)  # type: ignore[misc]
-        raise
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fraud-detection")
 def main() -> None:
     """Retrain a card-fraud model on fresh labels, and promote it only if it is significantly better."""
 
 
-for _verb in entry_points(group="fraud_detection.commands"):
-    main.add_command(_verb.load())
+main.add_entry_points("fraud_detection.commands")
 
 
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
@@ -188,7 +121,7 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
 @click.option(
     "--input",
     "input_path",
-    type=_Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
+    type=Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
     required=True,
     help="Transactions: a CSV or Parquet file, or a folder of them.",
 )
@@ -212,7 +145,6 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
     help="Record the outcome of the run in OUTPUT/outcomes/NAME.json, for the scheduler.",
 )
 @_JSON
-@_reports_errors
 def retrain(
     config: Path,
     input_path: str,
@@ -224,36 +156,56 @@ def retrain(
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
-    from fraud_detection.runs.outcome import (  # they import the engines: late, for a quick --help
-        record_failure,
-        record_run_outcome,
-    )
-    from fraud_detection.runs.progress import Stopwatch
+    clock = datetime.now(UTC)
+    try:
+        settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
+        check_paths(settings, input_path, output, address)
+        require_past(as_of, clock)
+    except FraudDetectionError as error:
+        _record_early(output, run_name, error)
+        raise
+    from fraud_detection.runs.outcome import record_run_outcome
     from fraud_detection.runs.request import Request
-    from fraud_detection.runs.retrain import retrain
-
-    def give_up(error: StalledError) -> None:
-        _show(error, as_json=as_json)
-        with suppress(FraudDetectionError):  # the storage may be what hangs
-            record_failure(output, run_name, error)
 
     with record_run_outcome(output, run_name) as results:
         request = Request(
-            settings=load_settings(config),
+            settings=settings,
             config=str(config),
             input_path=input_path,
             output=output,
-            tracking_uri=tracking_uri or default_tracking_uri(output),
+            tracking_uri=address,
             as_of=as_of,
             engine=Engine(engine),
-            clock=datetime.now(UTC),
+            clock=clock,
         )
-        with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
-            watch = Stopwatch(watchdog.progress)
-            progress = partial(print_step, err=as_json)
-            decision = results.decision = retrain(request, progress, watch, results.complete)
+        decision = _decide(request, results, run_name, as_json=as_json)
     if as_json:
-        click.echo(decision.model_dump_json(indent=2))
+        print_json(decision.model_dump_json(indent=2))
+
+
+def _record_early(output: str, run_name: str | None, error: FraudDetectionError) -> None:
+    if run_name is not None:
+        from fraud_detection.runs.outcome import record_failure
+
+        with suppress(FraudDetectionError):  # the first error is the one to report
+            record_failure(output, run_name, error)
+
+
+def _decide(request: "Request", results: "Results", run_name: str | None, *, as_json: bool) -> "Decision":
+    """Run, which imports the engines and MLflow: for seconds."""
+    from fraud_detection.runs.outcome import record_failure
+    from fraud_detection.runs.progress import Stopwatch
+    from fraud_detection.runs.retrain import retrain
+
+    def give_up(error: StalledError) -> None:
+        show_error(error, as_json=as_json)
+        with suppress(FraudDetectionError):  # the storage may be what hangs
+            record_failure(request.output, run_name, error)
+
+    with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
+        watch = Stopwatch(watchdog.progress)
+        results.decision = retrain(request, partial(print_step, err=as_json), watch, results.complete)
+    return results.decision
 
 
 @main.command()
@@ -266,7 +218,6 @@ def retrain(
     help="Show instead what served on a day, or at an ISO 8601 time, since when and why.",
 )
 @_JSON
-@_reports_errors
 def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None, as_json: bool) -> None:
     """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
@@ -276,7 +227,7 @@ def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None
     if asked is not None and history:
         _show_served(history, *asked, as_json=as_json)
     elif as_json:
-        click.echo(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
+        print_json(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
     elif history:
         for line in history_table(history):
             click.echo(line)
@@ -290,7 +241,7 @@ def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, 
 
     periods = served_between(history, start, end)
     if as_json:
-        click.echo(json.dumps([period.model_dump(mode="json") for period in periods], indent=2))
+        print_json(json.dumps([period.model_dump(mode="json") for period in periods], indent=2))
         return
     for line in (line for period in periods for line in period.lines):
         click.echo(mask(line))
@@ -302,7 +253,6 @@ def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, 
 @_CONFIG
 @_OUTPUT
 @_JSON
-@_reports_errors
 def candidates(config: Path, output: str, as_json: bool) -> None:
     """Show the candidates in shadow, oldest first, with their looks, and those that wait for approval."""
     from fraud_detection.runs.listing import candidate_table, shadow_candidates
@@ -311,7 +261,7 @@ def candidates(config: Path, output: str, as_json: bool) -> None:
     log = _existing_log(config, output)
     found = shadow_candidates(log.entries(), datetime.now(UTC), settings.promotion.approval_days)
     if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+        print_json(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif found:
         for line in candidate_table(found):
             click.echo(line)
@@ -319,7 +269,7 @@ def candidates(config: Path, output: str, as_json: bool) -> None:
         click.echo(mask(f"no candidates in {output}; a run opens them"), err=as_json)
 
 
-_CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a candidate"))
+_CANDIDATE = click.argument("candidate", type=Given("candidate", "the name of a candidate"))
 
 
 @main.command()
@@ -334,7 +284,6 @@ _CANDIDATE = click.argument("candidate", type=_Given("candidate", "the name of a
     show_default=True,
     help="The reason, one line; recorded in the decision log.",
 )
-@_reports_errors
 def approve(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE, a winner that waits for approval; `fraud-detection candidates` shows the names."""
     settings = load_settings(config).promotion
@@ -349,7 +298,6 @@ def approve(candidate: str, config: Path, output: str, tracking_uri: str | None,
 @_OUTPUT
 @_TRACKING_URI
 @_REASON
-@_reports_errors
 def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Take CANDIDATE out of shadow: no look is taken at it any more."""
     done = _registry_in_use(config, output, tracking_uri).reject(candidate, reason, current_person())
@@ -362,7 +310,6 @@ def reject(candidate: str, config: Path, output: str, tracking_uri: str | None, 
 @_OUTPUT
 @_TRACKING_URI
 @_REASON
-@_reports_errors
 def promote(candidate: str, config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Promote CANDIDATE as an override: whatever its looks say, and during a change freeze."""
     registry = _registry_in_use(config, output, tracking_uri)
@@ -383,7 +330,6 @@ def _show_promotion(registry: "Registry", done: "Intervention", step: str, word:
 @_TRACKING_URI
 @click.option("--to", "version", type=int, help="Version to put in service.  [default: the previous champion]")
 @_REASON
-@_reports_errors
 def rollback(config: Path, output: str, tracking_uri: str | None, version: int | None, reason: str) -> None:
     """Put an earlier version in service and pin it: runs promote nothing until `unpin`."""
     registry = _registry_in_use(config, output, tracking_uri)
@@ -398,7 +344,6 @@ def rollback(config: Path, output: str, tracking_uri: str | None, version: int |
 @_OUTPUT
 @_TRACKING_URI
 @_REASON
-@_reports_errors
 def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Keep the champion in service: nothing is promoted until `unpin`."""
     registry = _registry_in_use(config, output, tracking_uri)
@@ -412,7 +357,6 @@ def pin(config: Path, output: str, tracking_uri: str | None, reason: str) -> Non
 @_OUTPUT
 @_TRACKING_URI
 @_REASON
-@_reports_errors
 def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Let automatic promotion resume after a rollback or a pin."""
     done = _registry_in_use(config, output, tracking_uri).unpin(reason, current_person())
@@ -428,7 +372,6 @@ def unpin(config: Path, output: str, tracking_uri: str | None, reason: str) -> N
     "--version", type=int, required=True, help="The champion's version, so that no other is retired by mistake."
 )
 @_REASON
-@_reports_errors
 def retire_champion(config: Path, output: str, tracking_uri: str | None, version: int, reason: str) -> None:
     """Take the champion out of service; the next run trains a first champion.
 
@@ -447,7 +390,6 @@ def retire_champion(config: Path, output: str, tracking_uri: str | None, version
 @_OUTPUT
 @_TRACKING_URI
 @_REASON
-@_reports_errors
 def accept_log(config: Path, output: str, tracking_uri: str | None, reason: str) -> None:
     """Go on with a decision log of which entries are missing or were changed.
 
@@ -533,8 +475,6 @@ def _registry_of_lost_log(config: Path, output: str, tracking_uri: str | None) -
     Raises:
         SettingsError: MLflow's database would be in this folder, and the folder is empty, see `_existing_log`.
     """
-    from fraud_detection.storage import is_object
-
     if not is_object(output) and (tracking_uri or default_tracking_uri(output)) == default_tracking_uri(output):
         _existing_log(config, output)
     return _registry(config, output, tracking_uri)
@@ -571,8 +511,6 @@ def default_tracking_uri(output: str) -> str:
     Raises:
         SettingsError: the folder is not on this machine's disk, so it cannot hold a database.
     """
-    from fraud_detection.storage import is_object, local_path
-
     if is_object(output):
         raise SettingsError(
             f"--output {mask(output)} is not on disk and cannot hold MLflow's database; give --tracking-uri"

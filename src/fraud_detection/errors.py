@@ -38,3 +38,22 @@ class ServiceUnavailableError(FraudDetectionError):
     """A service (MLflow, object storage) cannot be reached: retrying later can help."""
 
     exit_code = 75
+
+
+class InterruptedRunError(FraudDetectionError):
+    """A person has stopped the command (Ctrl-C, SIGINT): running it again can help."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; next: run the same command again")
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an interrupt was the cause, also where what it interrupted has failed in turn."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, KeyboardInterrupt | InterruptedRunError):
+            return True
+        found = found.__cause__ or found.__context__
+    return False

@@ -1,6 +1,8 @@
 """Bad input and failing services: a clear message, the right exit code, no stack trace, nothing registered."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -201,11 +203,41 @@ def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
         raise ValueError(f"could not convert string to float: {card!r}")
 
     monkeypatch.setattr("fraud_detection.runs.retrain.read_transactions", convert)
-    ran = job(run_name="one")
+    ran = job(run_name="one", json=True, debug=True)
     assert ran.exit_code == 1
     assert "in convert" in ran.stderr
-    assert "ValueError: could not convert string to float: 'AAAA-9999'" in ran.stderr
+    found = "ValueError: could not convert string to float: 'AAAA-9999'"
+    assert ran.stderr.count(found) == 2, "in the stack trace, and in the message"
+    assert re.search(r"a defect of the program in test_bad_input\.py, line \d+: ValueError: ", ran.json["error"])
     assert card not in ran.stdout + ran.stderr + (tmp_path / "output/outcomes/one.json").read_text(encoding="utf-8")
+
+
+def test_a_defect_shows_no_stack_trace_unless_it_is_asked_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a user meets Python's stack trace, or a message that does not say how to get one."""
+    monkeypatch.setattr("fraud_detection.runs.retrain.read_transactions", lambda *_: dict[str, int]()["card"])
+    ran = job()
+    assert ran.exit_code == 1
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("error       a defect of the program in test_bad_input.py, line ")
+    assert "KeyError: 'aaaa'; next: report it, with what the same command prints with --debug" in ran.stderr
+
+
+def test_an_interrupted_run_leaves_an_outcome(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Fails when Ctrl-C ends a run in a stack trace, with another exit code, or its scheduler learns nothing."""
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("the engine cannot be closed while it works")
+
+    monkeypatch.setattr("fraud_detection.runs.retrain.read_transactions", interrupted)
+    ran = job(run_name="one", json=True)
+    assert (ran.exit_code, ran.json["exit_code"]) == (130, 130)
+    assert ran.stderr.splitlines()[-1] == "error       interrupted; next: run the same command again"
+    assert "Traceback" not in ran.stderr
+    outcome = json.loads((tmp_path / "output/outcomes/one.json").read_text(encoding="utf-8"))
+    assert (outcome["exit_code"], outcome["retry"], outcome["error"]) == (130, True, ran.json["error"])
 
 
 def test_an_engine_that_is_unknown(job: Job) -> None:

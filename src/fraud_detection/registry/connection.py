@@ -6,7 +6,6 @@ Nothing here prints, and no message contains an address with its password.
 import errno
 import importlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes
 
-from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.masking import MASK, mask
 from fraud_detection.outputs import ARTIFACTS
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import sqlite
 from fraud_detection.storage import is_object, session
+from fraud_detection.tracking_address import checked_address, is_database, spellings
 from fraud_detection.yandex.lockbox import take_from_lockbox
-
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -60,7 +57,7 @@ def import_mlflow(tracking_uri: str) -> None:
     _name_a_home()
     exempt_loopback()
     importlib.import_module("mlflow.xgboost")
-    if _database(tracking_uri):
+    if is_database(tracking_uri):
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
         importlib.import_module("mlflow.store.model_registry.sqlalchemy_store")
 
@@ -81,7 +78,7 @@ class Connection:
     """
 
     def __init__(self, tracking_uri: str, experiment: str) -> None:
-        self.uri = _checked(tracking_uri)
+        self.uri = checked_address(tracking_uri)
         self.shown_uri = self.masked(self.uri)
         self._experiment = experiment
 
@@ -93,7 +90,7 @@ class Connection:
 
         if self._sqlite_file is not None:
             sqlite.prepare(self._sqlite_file)
-        elif not _database(self.uri):
+        elif not is_database(self.uri):
             take_from_lockbox()
 
         return mlflow.MlflowClient(self.uri, self.uri)  # or MLFLOW_REGISTRY_URI would name another registry
@@ -145,7 +142,7 @@ class Connection:
 
     def masked(self, text: str) -> str:
         """The text without user and password of any address, nor the password of this one standing alone."""
-        for secret in _spellings(self.uri):
+        for secret in spellings(self.uri):
             text = text.replace(secret, f"{MASK}@" if secret.endswith("@") else MASK)
         return mask(text)
 
@@ -194,7 +191,7 @@ def _failures(uri: str) -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
 
     kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
-    if _database(uri):
+    if is_database(uri):
         from sqlalchemy.exc import SQLAlchemyError
 
         kinds += (SQLAlchemyError, ImportError)  # a driver that is not installed
@@ -237,81 +234,3 @@ def _is_network(error: Exception) -> bool:
 
     broken = (requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
     return isinstance(error, broken) or type(error).__name__ == "OperationalError"
-
-
-def _database(uri: str) -> bool:
-    return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
-
-
-_ADDRESS = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+]*)://(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>:\d+)?"
-    r"(?P<rest>[/?#][^@]*)?"
-)
-_SHORTEST_SECRET = 4
-"""A shorter password is hidden only in its address: elsewhere its letters are part of other words."""
-
-
-def _checked(uri: str) -> str:
-    """The address with an absolute path, and with the special characters of user and password encoded.
-
-    Raises:
-        SettingsError: it is not the address of an MLflow service.
-    """
-    scheme = uri.split(":", 1)[0]
-    expected = "expected http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"
-    if scheme == "sqlite":
-        path = uri.removeprefix("sqlite:///")
-        if path in ("", uri) or path.startswith(":memory:"):
-            raise SettingsError(f"--tracking-uri {' '.join(uri.split())} is not an SQLite file; {expected}")
-        if re.search(r"\?|%[0-9A-Fa-f]{2}", path):  # MLflow reads the path as it is, SQLAlchemy decodes it
-            raise SettingsError(
-                f"MLflow cannot open the database {path}: its path contains ? or an encoded character such as %20;"
-                f" rename the folder, or choose another --output or --tracking-uri; {expected}"
-            )
-        return f"sqlite:///{Path(path).absolute()}"
-    if scheme not in ("http", "https") and not ("://" in uri and _database(uri)):
-        found = scheme if "://" in uri and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) else "a path"
-        raise SettingsError(f"--tracking-uri is {found}, not the address of an MLflow service; {expected}")
-    found_parts = _ADDRESS.fullmatch(uri)
-    if found_parts is None:
-        raise SettingsError(f"--tracking-uri {_why_not_read(uri)}; {expected}")
-    if found_parts["userinfo"] == MASK:
-        raise SettingsError(
-            f"--tracking-uri {uri} comes from a message, which hides user and password behind {MASK}; write them there,"
-            " or leave the option out where MLFLOW_TRACKING_URI holds the address"
-        )
-    encoded = _encoded(found_parts["userinfo"])
-    address = f"{scheme}://{encoded}{found_parts['host']}{found_parts['port'] or ''}{found_parts['rest'] or ''}"
-    return address.rstrip("/") if scheme in ("http", "https") else address
-
-
-def _why_not_read(uri: str) -> str:
-    """What is wrong with an address that cannot be parsed. It is not repeated: it may contain a password."""
-    _, _, after = uri.partition("://")
-    if "@" in after:
-        return (
-            "cannot be read: in a user or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25,"
-            " or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        )
-    if re.match(r"[/?#]|$", after):
-        return "names no host"
-    return "names a host or port that cannot be one"
-
-
-def _encoded(userinfo: str | None) -> str:
-    """User and password as every library reads them, whether they came percent-encoded or not."""
-    if userinfo is None:
-        return ""
-    user, colon, password = userinfo.partition(":")
-    return f"{quote(unquote_to_bytes(user), safe='')}{colon}{quote(unquote_to_bytes(password), safe='')}@"
-
-
-def _spellings(uri: str) -> list[str]:
-    """User and password of a checked address in every form that an error can contain, the longest first."""
-    found = _ADDRESS.fullmatch(uri)
-    if found is None or not found["userinfo"]:
-        return []
-    userinfo = found["userinfo"]
-    secret = userinfo.partition(":")[2] or userinfo  # a token may stand alone
-    forms = {f"{userinfo}@", f"{unquote(userinfo)}@", *(repr(unquote(secret))[1:-1], secret, unquote(secret))}
-    return sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)

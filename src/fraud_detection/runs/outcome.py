@@ -8,7 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.errors import (
+    FraudDetectionError,
+    InterruptedRunError,
+    ServiceUnavailableError,
+    is_interruption,
+)
 from fraud_detection.outputs import outcome_file
 from fraud_detection.revision import code_revision
 from fraud_detection.schema import (
@@ -23,6 +28,8 @@ from fraud_detection.schema import (
     Stored,
 )
 from fraud_detection.storage import open_folder
+
+_WORTH_RETRYING = {ServiceUnavailableError.exit_code, InterruptedRunError.exit_code}
 
 
 class CompletedDecision(Stored):
@@ -90,13 +97,9 @@ def record_run_outcome(output: str, run_name: str | None) -> Iterator[Results]:
         return
     try:
         yield results
-    except FraudDetectionError as error:
+    except (Exception, KeyboardInterrupt) as error:  # a defect and an interrupt end the job as well
         with suppress(FraudDetectionError):  # the first error is the one to report
-            record_failure(output, run_name, error)
-        raise
-    except Exception as error:  # a defect ends the job as well, with Python's own exit code
-        with suppress(FraudDetectionError):
-            _write(output, run_name, _failed(error, 1))
+            _write(output, run_name, _failed(InterruptedRunError() if is_interruption(error) else error))
         raise
     if results.decision is not None:
         _write(output, run_name, _ended(results.decision, results.completed))
@@ -105,7 +108,7 @@ def record_run_outcome(output: str, run_name: str | None) -> Iterator[Results]:
 def record_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
     """Record that a run ends with this error. Without a name record nothing."""
     if run_name is not None:
-        _write(output, run_name, _failed(error, error.exit_code))
+        _write(output, run_name, _failed(error))
 
 
 def _ended(decision: Decision, completed: list[CompletedDecision]) -> RunOutcome:
@@ -130,7 +133,8 @@ def _ended(decision: Decision, completed: list[CompletedDecision]) -> RunOutcome
     )
 
 
-def _failed(error: Exception, exit_code: int) -> RunOutcome:
+def _failed(error: BaseException) -> RunOutcome:
+    exit_code = error.exit_code if isinstance(error, FraudDetectionError) else FraudDetectionError.exit_code
     return RunOutcome(
         schema_version=SCHEMA_VERSION,
         decision=None,
@@ -144,7 +148,7 @@ def _failed(error: Exception, exit_code: int) -> RunOutcome:
         error=str(error)
         if isinstance(error, FraudDetectionError)
         else f"{type(error).__name__}; see the log of the job",
-        retry=exit_code == ServiceUnavailableError.exit_code,
+        retry=exit_code in _WORTH_RETRYING,
         code_revision=code_revision(),
     )
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
-from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError, SettingsError
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
 from fraud_detection.outputs import DECISIONS, quarantine_file
@@ -22,6 +22,7 @@ from fraud_detection.runs.comparison import Measured, check_columns, take_looks,
 from fraud_detection.runs.drift import find_drift
 from fraud_detection.runs.health import examine_data
 from fraud_detection.runs.planning import Plan, look_to_come, plan, recount, stopped
+from fraud_detection.runs.preflight import AHEAD, require_past
 from fraud_detection.runs.progress import (
     Progress,
     Stopwatch,
@@ -57,10 +58,6 @@ from fraud_detection.transactions.reader import Transactions, read_transactions
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-_AHEAD = timedelta(hours=1)
-"""How far an as-of time may lie ahead of the clock: the default one ends the hour of the newest transaction."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +119,12 @@ def retrain(
 def _require_past(run: Run, as_of: datetime | None) -> None:
     """No decision is in the future: every later run would find its own time before that one, and decide nothing."""
     now = run.request.clock
-    if as_of is not None and as_of > now + _AHEAD:
-        raise SettingsError(
-            f"the as-of time {as_of:%Y-%m-%d %H:%M} is in the future; expected: at most {now + _AHEAD:%Y-%m-%d %H:%M},"
-            " an hour after this machine's clock; next: correct --as-of, or the clock"
-        )
-    ahead = run.log.after(now + _AHEAD)
+    require_past(as_of, now)
+    ahead = run.log.after(now + AHEAD)
     if ahead:
         raise FraudDetectionError(
             f"the decision log has entries as of a time in the future ({', '.join(ahead)}); expected: none after"
-            f" {now + _AHEAD:%Y-%m-%d %H:%M}, since no run before them decides anything; next: if this machine's clock"
+            f" {now + AHEAD:%Y-%m-%d %H:%M}, since no run before them decides anything; next: if this machine's clock"
             f" is right, move them out of {run.request.output}/{DECISIONS}{run.settings.model_name}, then run:"
             f" {run.request.commands.accept_log}"
         )

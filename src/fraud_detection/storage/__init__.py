@@ -5,7 +5,8 @@ folder in which every object appears whole or not at all, also when the process 
 on this machine, `file:///…` too; `s3a://bucket/key` and `s3://bucket/key` are in an object storage (`docs/storage.md`).
 """
 
+from fraud_detection.locations import is_object, local_path
 from fraud_detection.storage.base import Storage
-from fraud_detection.storage.urls import input_files, is_object, local_path, open_folder, open_input
+from fraud_detection.storage.urls import input_files, open_folder, open_input
 
 __all__ = ["Storage", "input_files", "is_object", "local_path", "open_folder", "open_input"]

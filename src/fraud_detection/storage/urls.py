@@ -1,22 +1,14 @@
 """Paths and URLs: which storage they mean."""
 
-import re
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from fraud_detection.errors import SettingsError
+from fraud_detection.locations import is_object, local_path
 from fraud_detection.storage.base import Storage
 from fraud_detection.storage.disk import DiskFolder, files_on_disk, open_on_disk
 from fraud_detection.storage.s3 import Address, BucketFolder, objects_at, open_object
-
-_OBJECT_SCHEMES = ("s3a://", "s3://")
-
-
-def is_object(url: str) -> bool:
-    """Whether a URL means an object or a folder in an object storage."""
-    return url.startswith(_OBJECT_SCHEMES)
 
 
 def open_folder(url: str) -> Storage:
@@ -31,23 +23,6 @@ def open_folder(url: str) -> Storage:
     if root.exists() and not root.is_dir():
         raise SettingsError(f"output {url} is a file; expected a folder, or a path where one can be made")
     return DiskFolder(root)
-
-
-def local_path(url: str) -> Path:
-    """The path on this machine that a path or a file:// URL means.
-
-    Raises:
-        SettingsError: the URL is of another kind.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return Path(url)
-    host, slash, path = rest.partition("/")
-    if scheme != "file" or host not in {"", "localhost"}:
-        expected = "expected a path on this machine, a file:/// URL or s3a://BUCKET/FOLDER"
-        shown = scheme if scheme.isalnum() else "…"  # something else may be a password
-        raise SettingsError(f"{shown}://… cannot be opened; {expected}")
-    return Path(unquote(f"{slash}{re.split('[?#]', path)[0]}"))
 
 
 def input_files(url: str) -> list[str]:
