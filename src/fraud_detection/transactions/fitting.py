@@ -9,6 +9,7 @@ import codecs
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import product
 
@@ -28,7 +29,14 @@ SEPARATORS = (",", ";", "\t", "|", "^", "~", "\x01", " ", ":")
 """What separates fields in files, the usual first."""
 
 _MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
-_LONGEST_CURRENCY = 8
+_LONGEST_CURRENCY = 4
+_CURRENCIES = {
+    "AED", "AMD", "ARS", "AUD", "AZN", "BGN", "BRL", "BYN", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK",
+    "EGP", "EUR", "GBP", "GEL", "HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KES", "KRW", "KZT", "MAD", "MXN",
+    "MYR", "NGN", "NOK", "NZD", "PEN", "PHP", "PKR", "PLN", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB",
+    "TRY", "TWD", "UAH", "USD", "UYU", "UZS", "VND", "ZAR", "KR", "KR.", "ZŁ", "KČ", "FT", "LEI", "FR", "FR.",
+    "RS", "RS.", "R", "EURO", "EUROS", "DOLLARS", "Р", "Р.", "РУБ", "РУБ.",
+}  # fmt: skip
 _MOST_CURRENCIES = 10
 _MOST_FORMS = 3
 _THOUSAND = re.compile(r"[^\d]*\d{1,3}(,\d{3})+[^\d]*|[^\d]*\d{1,3}(\.\d{3})+[^\d]*")
@@ -282,7 +290,7 @@ def amounts(texts: Iterable[str]) -> tuple[Guess, ...]:
         return ()
     guesses = []
     for decimal, thousands in _MARKS:
-        if thousands is not None and not any(thousands in text for text in found):
+        if thousands is not None and not any(re.search(rf"\d{re.escape(thousands)}\d", text) for text in found):
             continue
         guess: Guess = {"decimal_mark": decimal} if decimal != "." else {}
         guess |= {"thousands_mark": thousands} if thousands else {}
@@ -309,8 +317,15 @@ def _currencies(texts: list[str]) -> list[str] | None:
         found |= {part for part in match.groups() if part and part not in {".", ","}}
         if len(found) > _MOST_CURRENCIES:
             return None
-    usable = all(len(part) <= _LONGEST_CURRENCY and not re.search(r"[\d+,()\r\n-]", part) for part in found)
-    return sorted(found) if usable else None
+    return sorted(found) if all(map(_is_currency, found)) else None
+
+
+def _is_currency(text: str) -> bool:
+    """Whether a text is a currency; others might be of the data, and messages would show them."""
+    if text.upper() in _CURRENCIES:
+        return True
+    has_sign = any(unicodedata.category(character) == "Sc" for character in text)
+    return has_sign and len(text) <= _LONGEST_CURRENCY and not re.search(r"[\d+,()\r\n-]", text)
 
 
 def labels(values: Iterable[str]) -> Guess | None:

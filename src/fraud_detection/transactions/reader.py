@@ -15,6 +15,7 @@ from fraud_detection.transactions.files import find_files
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
+from fraud_detection.transactions.remedies import remedies
 from fraud_detection.transactions.rules import reasons, with_duplicates
 from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
@@ -213,6 +214,8 @@ class _Plan:
         return rows.select("reason", *texts, *(["broken_line"] if "broken_line" in rows.columns else []))
 
     def faults(self) -> dict[str, str]:
-        """For each reason the columns at fault, with the masked shapes of their values."""
-        bad = self.rows(with_source=True).where(F.col("reason").isNotNull())
-        return describe(bad, self.source.all_fields, self.source.data)
+        """For each reason the columns at fault, with masked shapes of their values, and settings that would help."""
+        rows, fields, data = self.rows(with_source=True), self.source.all_fields, self.source.data
+        found = describe(rows.where(F.col("reason").isNotNull()), fields, data)
+        help_ = remedies(rows, fields, data.format, {*found})
+        return {reason: f"{text}; next: {help_[reason]}" if reason in help_ else text for reason, text in found.items()}

@@ -25,12 +25,12 @@ REASONS = {
 EXPECTED = {
     "broken_line": "as many fields as the header has",
     "null_id": "an id; data.missing_cards and data.missing_terminals: unknown take rows without a card or terminal",
-    "unparseable_time": "2025-03-04T12:30:00 or similar, from 1970 on",
+    "unparseable_time": "2025-03-04T12:30:00 or similar, or a time as data.format says, from 1970 on",
     "future_time": "a time before the clock of the run",
-    "bad_amount": "a plain number from 0 to 10^12, such as 1234.56",
-    "bad_label": "0, 1 or empty",
+    "bad_amount": "a number from 0 to 10^12, such as 1234.56, or written as data.format says",
+    "bad_label": "0, 1, empty, or a value that data.format lists",
     "label_before_transaction": "a label that became known after its transaction",
-    "bad_number": "a plain finite number, or empty",
+    "bad_number": "a finite number, plain or as data.format says, or empty",
     "duplicate_id": "each transaction once",
 }
 """What a row has to hold instead; messages show it."""
