@@ -42,6 +42,8 @@ def _hash(**changes: Any) -> str:
         {"data": {"columns": {"extra_numeric": ["V1"]}}},
         {"data": {"unlabelled_is_genuine": False}},
         {"data": {"columns": {"fraud": None}, "labels": {"path": "labels"}}},
+        {"data": {"refunds": "absolute"}},
+        {"data": {"missing_cards": "reject"}},
         {"windows": {"training_window_days": 85}},
         {"windows": {"maturity_days": 8}},
     ],

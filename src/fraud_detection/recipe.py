@@ -9,7 +9,7 @@ from fraud_detection.model.fit import FIT_VERSION
 from fraud_detection.settings import Settings
 
 _DIGITS = 16
-_POLICIES = {"missing_cards", "missing_terminals"}
+_POLICIES = {"refunds", "missing_cards", "missing_terminals"}
 """Settings of `data` that decide which rows are used."""
 _XGBOOST = ("xgboost-cpu", "xgboost")
 

@@ -107,8 +107,7 @@ def sample(rows: pd.DataFrame, rate: float) -> tuple[pd.DataFrame, NDArray[np.fl
 
 def hours_between(profile: Profile, start: datetime, end: datetime) -> NDArray[np.bool_]:
     """Which of the profile's hours lie in [start, end); both on whole hours."""
-    chosen: NDArray[np.bool_] = (profile.hours >= _hour(start)) & (profile.hours < _hour(end))
-    return chosen
+    return profile.hours_between(start, end)
 
 
 def collect_frauds(transactions: Transactions, start: datetime, end: datetime) -> pd.DataFrame:
@@ -187,7 +186,3 @@ def _ever_fraud(table: "DataFrame") -> "Column":
     if HISTORY in table.columns:
         fraud |= F.coalesce(F.col(HISTORY).contains(WAS_FRAUD), F.lit(False))
     return fraud
-
-
-def _hour(moment: datetime) -> np.datetime64:
-    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "h")

@@ -291,6 +291,29 @@ class KnownLabels(Stored):
     labels: dict[date, int]
 
 
+class DataCounts(Stored):
+    """What a run found in its input. Matured rows are those whose labels count as final, and that a run can use."""
+
+    rows: int  # read, without refunds that are left out
+    rejected_rows: int
+    refunds: int  # negative amounts, left out or turned positive
+    unknown_cards: int
+    unknown_terminals: int
+    matured: int
+    matured_frauds: int
+    matured_unlabelled: int
+
+    @property
+    def unlabelled_share(self) -> float:
+        """Of the matured transactions."""
+        return self.matured_unlabelled / self.matured if self.matured else 0.0
+
+    @property
+    def only_frauds_labelled(self) -> bool:
+        """Whether no label says genuine: then labels are reports of fraud, and none is expected for other rows."""
+        return self.matured_unlabelled + self.matured_frauds == self.matured
+
+
 class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
@@ -331,6 +354,7 @@ class Decision(Stored):
     refit: RefitRecord | None = None  # of promotions, where `promotion.refit_winner` is set
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
     drift: DriftRecord | None = None  # None where it was not measured, and in decisions of earlier releases
+    data_counts: DataCounts | None = None  # None in decisions of earlier releases
 
     @property
     def served_training(self) -> Span:

@@ -176,6 +176,14 @@ class MissingId(StrEnum):
     REJECT = "reject"
 
 
+class Refunds(StrEnum):
+    """What a negative amount is."""
+
+    REJECT = "reject"
+    EXCLUDE = "exclude"
+    ABSOLUTE = "absolute"
+
+
 class Data(_Section):
     """How the input is read and checked."""
 
@@ -186,6 +194,10 @@ class Data(_Section):
     """A larger share of rejected rows stops the run before training (exit code 65)."""
     unlabelled_is_genuine: bool = True
     """A transaction without a label after the label delay: `true` genuine, `false` left out."""
+    max_unlabelled_share: Share = 0.1
+    """More matured transactions without a label give a warning, unless only frauds are labelled at all."""
+    refunds: Refunds = Refunds.REJECT
+    """Negative amounts: `reject` quarantines them, `exclude` counts and leaves them out, `absolute` drops the sign."""
     missing_cards: MissingId = MissingId.UNKNOWN
     """Rows without a card: `unknown` uses them, each like a card's first transaction; `reject` quarantines them."""
     missing_terminals: MissingId = MissingId.UNKNOWN

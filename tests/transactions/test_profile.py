@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from reader_data import (
     fingerprint,
     read,
     row,
+    rows_of,
     write_csv,
     write_parquet,
 )
 
 from fraud_detection import settings
 from fraud_detection.errors import DataError
+from fraud_detection.schema import DataCounts
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import run_windows
+from fraud_detection.transactions.coverage import coverage_text, coverage_warnings, data_counts
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import read_transactions
 
@@ -217,6 +221,81 @@ def test_labels_slower_than_the_label_delay_are_warned_of(spark: SparkSession, t
 
     hourly(tmp_path, 1000, fraud=lambda n: int(n % 50 == 0), label_available_at=available)
     assert "after 8.0 days or later" in warnings_of(spark, tmp_path)[0]
+
+
+def counted(spark: SparkSession, folder: Path, **data: Any) -> tuple[DataCounts, tuple[str, ...], tuple[str, ...]]:
+    """The counts of all matured rows, the short text of what is missing, and the warnings."""
+    profile = read(spark, folder, **data).profile
+    found, chosen = data_counts(profile, datetime(2000, 1, 1, tzinfo=UTC), CLOCK), settings.Data(columns=ALL, **data)
+    return found, coverage_text(found, chosen), coverage_warnings(found, profile, chosen)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("policy", ["reject", "exclude", "absolute"])
+def test_refunds_are_what_the_settings_say_and_counted(
+    spark: SparkSession, tmp_path: Path, form: str, policy: str
+) -> None:
+    """Fails when refunds stop a run that may leave them out, enter the training unseen, or hide other faults."""
+    amounts = [10.5, -5.0, -7.0, 3.0, float("-inf"), -1e13]
+    rows = [row(n, amount=amount) for n, amount in enumerate(amounts)] + [row(9, amount=-1.0, fraud=7)]
+    (write_csv if form == "csv" else write_parquet)(tmp_path / f"a.{form}", rows)
+    found = read(spark, tmp_path, refunds=policy)
+    used = [r["amount"] for r in rows_of(found)]
+    assert used == {"reject": [10.5, 3.0], "exclude": [10.5, 3.0], "absolute": [10.5, 5.0, 7.0, 3.0]}[policy]
+    assert found.profile.refunds == (0 if policy == "reject" else 2)
+    assert found.profile.rejected == {"bad_amount": 5 if policy == "reject" else 2, "bad_label": 1}
+    assert found.profile.rejected_rows == (5 if policy == "reject" else 3)
+    assert found.profile.rows == (5 if policy == "exclude" else 7)
+    assert found.rejected is not None
+    assert found.rejected.count() == found.profile.rejected_rows
+    _, shown, warned = counted(spark, tmp_path, refunds=policy)
+    said = {"reject": "", "exclude": "2 refunds left out", "absolute": "2 refunds as positive amounts"}[policy]
+    assert said in " ".join(shown)
+    assert any(f"data.refunds: {policy}" in text for text in warned) == (policy != "reject")
+
+
+def test_refunds_alone_are_no_input(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when an input whose amounts are all negative ends in a stack trace, or in a run without rows."""
+    write_parquet(tmp_path / "a.parquet", [row(1, amount=-3.5)])
+    with pytest.raises(DataError, match=r"all 1 rows have a negative amount, which data.refunds leaves out"):
+        read(spark, tmp_path, refunds="exclude")
+
+
+@pytest.mark.parametrize(
+    ("labels", "limit", "shown", "warned"),
+    [
+        ([0, 0, 0, 1, None], 0.1, "20.0% of the matured transactions without a label", True),
+        ([0, 0, 0, 1, None], 0.2, "20.0% of the matured transactions without a label", False),
+        ([None, None, None, None, 1], 0.1, "only frauds are labelled", False),
+        ([0, 0, 0, 0, 1], 0.0, "", False),
+    ],
+)
+def test_transactions_without_a_label_are_counted_and_warned_of(
+    spark: SparkSession, tmp_path: Path, labels: list[int | None], limit: float, shown: str, warned: bool
+) -> None:
+    """Fails when most of the labels are missing and count as genuine without a word."""
+    rows = [row(n, fraud=label, label_available_at=None) for n, label in enumerate(labels)]
+    write_parquet(tmp_path / "a.parquet", rows, label_available_at=pa.timestamp("us"), fraud=pa.int8())
+    for genuine, consequence in ((True, "they count as genuine"), (False, "they are left out")):
+        found, text, warnings = counted(spark, tmp_path, max_unlabelled_share=limit, unlabelled_is_genuine=genuine)
+        assert found.matured_unlabelled == labels.count(None)
+        assert text == ((shown,) if shown else ())
+        assert [consequence in one and "data.unlabelled_is_genuine" in one for one in warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("hours", "warned"),
+    [(lambda n: 24 * n, True), (lambda n: 24 * n + 22 - n % 2, True), (lambda n: n, False), (lambda n: 1.5 * n, False)],
+    ids=["dates", "dates of a zone with summer time", "hours", "half hours"],
+)
+def test_dates_without_a_time_of_day_are_warned_of(
+    spark: SparkSession, tmp_path: Path, hours: Callable[[int], float], warned: bool
+) -> None:
+    """Fails when a date column is taken for times, and every payment of a day counts as one of midnight."""
+    midnight = NOON.replace(hour=0)
+    rows = [row(n, transaction_time=midnight + timedelta(hours=hours(n)), label_available_at=None) for n in range(30)]
+    write_parquet(tmp_path / "a.parquet", rows, label_available_at=pa.timestamp("us"))
+    assert any("all transaction times are 00:00" in one for one in counted(spark, tmp_path)[2]) == warned
 
 
 def test_the_default_settings_file_says_every_default() -> None:

@@ -11,7 +11,7 @@ from fraud_detection.promotion import shown_look
 from fraud_detection.report import plots, wording
 from fraud_detection.report.check_rows import check_tables
 from fraud_detection.report.drawing import Drawing
-from fraud_detection.schema import Decision, LookRecord, Metrics, Outcome
+from fraud_detection.schema import DataCounts, Decision, LookRecord, Metrics, Outcome
 
 TOP_FEATURES = 15
 
@@ -41,6 +41,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
         row_height=plots.ROW_HEIGHT,
         timeline=drawing.timeline,
         spans=_span_rows(decision),
+        coverage=_coverage_rows(decision.data_counts),
         importances=_importance_rows(drawing),
         attributions=_attribution_rows(drawing.attributions),
         rollback=_rollback(decision, drawing),
@@ -116,6 +117,28 @@ def _opponent(decision: Decision) -> str:
     if decision.floor is None:  # a decision of an earlier release
         return "a multiple of that of ranking by amount alone"
     return f"the floor {wording.number(decision.floor.average_precision)} ({decision.floor.origin})"
+
+
+@dataclass(frozen=True)
+class _CoverageRow:
+    what: str
+    rows: int
+    whole: int
+
+
+def _coverage_rows(counts: DataCounts | None) -> list[_CoverageRow]:
+    """How many rows there were, and how many lack something; what no row lacks is left out."""
+    if counts is None:
+        return []
+    used, matured = counts.rows - counts.rejected_rows, counts.matured
+    lacking = (
+        _CoverageRow("Rejected", counts.rejected_rows, counts.rows),
+        _CoverageRow("Refunds: negative amounts", counts.refunds, used),
+        _CoverageRow("Card unknown", counts.unknown_cards, used),
+        _CoverageRow("Terminal unknown", counts.unknown_terminals, used),
+        _CoverageRow("Matured, without a label", counts.matured_unlabelled, matured),
+    )
+    return [_CoverageRow("Read", counts.rows, counts.rows), *(row for row in lacking if row.rows)]
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,11 @@ class Stopwatch:
         return {phase: round(seconds, 2) for phase, seconds in self._seconds.items()}
 
 
-def data_line(profile: "Profile", matured: datetime) -> str:
-    """What was read: transactions, frauds, and how far labels have matured."""
+def data_line(profile: "Profile", missing: Sequence[str], matured: datetime) -> str:
+    """What was read: transactions, frauds, what of it is `missing`, and how far labels have matured."""
     transactions, frauds = int(profile.transactions_by_hour.sum()), int(profile.frauds_by_hour.sum())
-    rejected = profile.rejected_rows
-    quarantined = f" · {rejected:,} rows quarantined" if rejected else ""
-    return f"{transactions:,} transactions · {frauds:,} frauds{quarantined} · labels mature to {_day(matured)}"
+    found = (f"{transactions:,} transactions", f"{frauds:,} frauds", *missing, f"labels mature to {_day(matured)}")
+    return " · ".join(found)
 
 
 def health_line(verdict: "Verdict") -> str:

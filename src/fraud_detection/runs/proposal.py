@@ -21,6 +21,7 @@ from fraud_detection.schema import (
     Alarm,
     CandidateRecord,
     Check,
+    DataCounts,
     Decision,
     LookRecord,
     Outcome,
@@ -31,6 +32,7 @@ from fraud_detection.schema import (
 from fraud_detection.settings import Mode, Settings
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import CandidateSpans, RunWindows, compared_windows, history_before, run_windows
+from fraud_detection.transactions.coverage import coverage_warnings
 from fraud_detection.transactions.profile import Profile
 
 
@@ -39,6 +41,7 @@ class InputData:
     """What the run needs of its input when the engine has stopped."""
 
     profile: Profile
+    counts: DataCounts
     quarantine: str | None
     """Path or URL of the rejected rows; None if there are none."""
     previous: Decision | None
@@ -114,6 +117,7 @@ def propose(
         retired_candidates=_retired(evidence, outcome),
         refit=evidence.refit.record if evidence.refit else None,
         drift=evidence.health.drift if evidence.health else None,
+        data_counts=data.counts,
     )
 
 
@@ -238,8 +242,10 @@ def _alarms(
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:
-    return data.profile.warnings(settings.data, windows, data.quarantine) + _history_warnings(
-        data.profile, windows, data.previous
+    return (
+        *data.profile.warnings(settings.data, windows, data.quarantine),
+        *coverage_warnings(data.counts, data.profile, settings.data),
+        *_history_warnings(data.profile, windows, data.previous),
     )
 
 

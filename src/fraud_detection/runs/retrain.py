@@ -51,7 +51,8 @@ from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
-from fraud_detection.time_windows import matured_until, whole_hour
+from fraud_detection.time_windows import run_windows, whole_hour
+from fraud_detection.transactions.coverage import coverage_text, data_counts
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_transactions
@@ -288,9 +289,11 @@ def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None)
 
 
 def _input_data(run: Run, profile: Profile, previous: Decision | None, as_of: datetime) -> InputData:
-    run.progress("data", data_line(profile, matured_until(as_of, run.settings.windows)))
+    windows = run_windows(as_of, run.settings.windows)
+    counts = data_counts(profile, windows.history_start, windows.holdout_end)
+    run.progress("data", data_line(profile, coverage_text(counts, run.settings.data), windows.holdout_end))
     quarantine = run.output.url(quarantine_file(run.request.clock)) if profile.rejected or profile.future else None
-    return InputData(profile, quarantine, previous)
+    return InputData(profile, counts, quarantine, previous)
 
 
 def _read_transactions(

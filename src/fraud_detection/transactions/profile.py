@@ -16,7 +16,7 @@ from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.time_windows import RunWindows, whole_hour
 from fraud_detection.transactions.columns import OF_LABEL, RETIRABLE, Field, Kind
 from fraud_detection.transactions.label_table import known_by, label_text
-from fraud_detection.transactions.rules import EXPECTED, SEPARATOR
+from fraud_detection.transactions.rules import EXPECTED, REFUND, SEPARATOR
 from fraud_detection.transactions.view import View
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +47,8 @@ class HourlyDelays:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Counts are of what the view shows, and of good rows, except `rows`, `rejected` and `future`.
+    """Counts are of what the view shows, and of good rows, except `rows`, `rejected`, `rejected_rows` and `future`.
+    Refunds that are left out count as `refunds` alone.
 
     Hours are UTC and without gaps; arrays are parallel.
     """
@@ -65,6 +66,8 @@ class Profile:
     content_by_hour: NDArray[np.int64]  # sums of hashes of all values
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
+    on_whole_hours: bool  # whether every transaction is at the beginning of an hour
+    refunds: int  # good rows with a negative amount, left out or turned positive as `data.refunds` says
     unknown_cards: int  # rows without a card, where cards are mapped
     unknown_terminals: int
     future: int  # rows later than the clock and the as-of time: not used, but worth a warning
@@ -91,6 +94,11 @@ class Profile:
         """Whether any time in the input is at or after a moment."""
         return self.latest >= (moment - _EPOCH) // timedelta(microseconds=1)
 
+    def hours_between(self, start: datetime, end: datetime) -> NDArray[np.bool_]:
+        """Which of the hours lie in [start, end); both on whole hours."""
+        chosen: NDArray[np.bool_] = (self.hours >= _hour(start)) & (self.hours < _hour(end))
+        return chosen
+
     def fingerprint(self, start: datetime, end: datetime) -> str:
         """Of the good transactions in [start, end), whole hours, with the labels known at the as-of time.
 
@@ -104,7 +112,7 @@ class Profile:
         return self._fingerprint(self.earlier_content_by_hour, start, end)
 
     def _fingerprint(self, content: NDArray[np.int64], start: datetime, end: datetime) -> str:
-        used = (self.hours >= _hour(start)) & (self.hours < _hour(end)) & (self.transactions_by_hour > 0)
+        used = self.hours_between(start, end) & (self.transactions_by_hour > 0)
         rows = np.column_stack([self.hours.astype(np.int64), self.transactions_by_hour, content])[used]
         return f"{self.columns}-{hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()}"
 
@@ -212,9 +220,9 @@ class Profile:
 def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
     """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
-    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, customer_id and terminal_id (rows without),
-    first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums of hashes of all
-    values, which both engines compute alike.
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, customer_id and terminal_id (rows
+    without), first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums of
+    hashes of all values, which both engines compute alike.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
@@ -230,6 +238,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             delay.cast("bigint").alias("delay"),
             (fraud == 1).cast("int").alias("is_fraud"),
             fraud.isNull().cast("int").alias("is_unlabelled"),
+            (F.col("is_refund") & (good | (F.col("reason") == REFUND))).cast("int").alias("is_refund"),
             *(_is_missing(name, fields).alias(name) for name in RETIRABLE),
             micros.alias("micros"),
             label_micros.alias("label_micros"),
@@ -241,6 +250,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             F.count(F.lit(1)).alias("rows"),
             F.sum("is_fraud").alias("frauds"),
             F.sum("is_unlabelled").alias("unlabelled"),
+            F.sum("is_refund").alias("refunds"),
             *(F.sum(name).alias(name) for name in RETIRABLE),
             F.min("micros").alias("first"),
             F.max("micros").alias("newest"),
@@ -260,8 +270,9 @@ def profile(
     columns: tuple[Field, ...],
 ) -> Profile:
     """Put the result of `measure` into words and arrays."""
-    bad = measured[measured["reason"].notna()]
+    bad = measured[measured["reason"].notna() & (measured["reason"] != REFUND)]
     good = measured[measured["reason"].isna()].fillna({"frauds": 0})
+    excluded = int(measured[measured["reason"] == REFUND]["rows"].sum())
     bad = bad.assign(reason=bad["reason"].astype("string").str.split(SEPARATOR))
     future = 0
     if not view.rejects_future:
@@ -274,7 +285,7 @@ def profile(
     if len(by_hour):
         by_hour = by_hour.reindex(np.arange(by_hour.index.min(), by_hour.index.max() + 1), fill_value=0)
     return Profile(
-        rows=int(measured["rows"].sum()) - future,
+        rows=int(measured["rows"].sum()) - future - excluded,
         rejected={str(name): int(rejected[name]) for name in sorted(rejected.index, key=lambda n: (-rejected[n], n))},
         rejected_rows=int(bad["rows"].sum()),
         faults=faults,
@@ -287,6 +298,8 @@ def profile(
         content_by_hour=by_hour["content"].to_numpy(),
         earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
         columns=_columns(columns, of_table=labels is not None),
+        on_whole_hours=bool(((good[["first", "newest"]] % _HOUR_MICROS) == 0).all(axis=None)),
+        refunds=excluded + int(good["refunds"].sum()),
         unknown_cards=int(good["customer_id"].sum()),
         unknown_terminals=int(good["terminal_id"].sum()),
         future=future,

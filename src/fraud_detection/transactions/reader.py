@@ -16,7 +16,7 @@ from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.remedies import remedies
-from fraud_detection.transactions.rules import reasons, with_duplicates
+from fraud_detection.transactions.rules import REFUND, is_rejected, reasons, with_duplicates
 from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
@@ -116,15 +116,18 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
     )
     fields = source.all_fields
     measured = measure(plan.rows(), fields, view)
-    some_bad = bool(measured["reason"].notna().any())
+    left_out = measured["reason"].dropna()
+    some_bad = bool((left_out != REFUND).any())
     found = profile(measured, plan.faults() if some_bad else {}, labels, view, columns=fields)
+    if found.rows == 0 and found.refunds:
+        raise DataError(f"all {found.refunds:,} rows have a negative amount, which data.refunds leaves out")
     if found.rows == 0:
         raise DataError(
             f"the input has no transaction before {view.as_of:%Y-%m-%d %H:%M} UTC, the moment to decide at;"
             " give earlier data, or a later --as-of"
         )
     table = plan.rows()
-    if some_bad:
+    if len(left_out):
         table = table.where(F.col("reason").isNull())
     columns = [*(field.name for field in fields), *([HISTORY] if HISTORY in table.columns else [])]
     return Transactions(
@@ -185,7 +188,10 @@ class _Plan:
         elif source.dates_labels and self.view.as_of is not None:
             known = known_by(self.view.as_of)
             rows = rows.withColumns({name: F.when(known, F.col(name)) for name in OF_LABEL})
+        rows = rows.withColumn("is_refund", F.col("amount") < 0)
         rows = rows.withColumn("reason", reasons(source.all_fields, source.data, self.view.clock))
+        if source.data.refunds is settings.Refunds.ABSOLUTE:
+            rows = rows.withColumn("amount", F.abs("amount"))
         return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
 
     def _labels(self, *, with_source: bool) -> DataFrame:
@@ -203,7 +209,7 @@ class _Plan:
 
     def rejected(self) -> DataFrame:
         """Bad rows as text under their source names, with their reasons."""
-        rows = self.rows(with_source=True).where(F.col("reason").isNotNull())
+        rows = self.rows(with_source=True).where(is_rejected())
         labels = {field.name for field in self.source.label_fields if field.name != KEY}
         texts = [
             F.col(f"`source_{field.name}`").alias(
@@ -216,6 +222,6 @@ class _Plan:
     def faults(self) -> dict[str, str]:
         """For each reason the columns at fault, with masked shapes of their values, and settings that would help."""
         rows, fields, data = self.rows(with_source=True), self.source.all_fields, self.source.data
-        found = describe(rows.where(F.col("reason").isNotNull()), fields, data)
+        found = describe(rows.where(is_rejected()), fields, data)
         help_ = remedies(rows, fields, data.format, {*found})
         return {reason: f"{text}; next: {help_[reason]}" if reason in help_ else text for reason, text in found.items()}

@@ -15,7 +15,7 @@ REASONS = {
     "null_id": "an id is empty that a row must have",
     "unparseable_time": "a time that is empty (of a label it may be), is no time, or lies before 1970",
     "future_time": "a transaction later than the clock of the run",
-    "bad_amount": "an amount that is empty, no number, negative, not finite, or above 10^12",
+    "bad_amount": "an amount that is empty, no number, negative (data.refunds), not finite, or beyond 10^12",
     "bad_label": "a label other than 0, 1 and empty",
     "label_before_transaction": "a label known before its transaction",
     "bad_number": "an extra number that is no number or not finite",
@@ -27,7 +27,7 @@ EXPECTED = {
     "null_id": "an id; data.missing_cards and data.missing_terminals: unknown take rows without a card or terminal",
     "unparseable_time": "2025-03-04T12:30:00 or similar, or a time as data.format says, from 1970 on",
     "future_time": "a time before the clock of the run",
-    "bad_amount": "a number from 0 to 10^12, such as 1234.56, or written as data.format says",
+    "bad_amount": "a number from 0 to 10^12, such as 1234.56, or as data.format says; of refunds: data.refunds",
     "bad_label": "0, 1, empty, or a value that data.format lists",
     "label_before_transaction": "a label that became known after its transaction",
     "bad_number": "a finite number, plain or as data.format says, or empty",
@@ -41,6 +41,9 @@ MAX_AMOUNT = 1e12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+REFUND = "refund"
+"""The reason of a good row that is left out as a refund; it is not rejected."""
+
 SEPARATOR = ","
 """Between the reasons of one row."""
 
@@ -53,18 +56,26 @@ def reasons(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> 
     defect = F.col("defect")
     applying = [F.when(applies, name) for name, applies in _rules(fields, data, clock).items()]
     found = F.nullif(F.concat_ws(SEPARATOR, *applying), F.lit(""))
+    if data.refunds is settings.Refunds.EXCLUDE:
+        found = F.coalesce(found, F.when(F.col("amount") < 0, REFUND))
     return F.when(defect == "broken_line", "broken_line").otherwise(found)
+
+
+def is_rejected() -> Column:
+    """Whether a row with `reason` is bad; a good one that is left out as a refund is not."""
+    return F.col("reason").isNotNull() & (F.col("reason") != REFUND)
 
 
 def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> dict[str, Column]:
     """By reason, whether it applies; in the order of `REASONS`."""
     names = {field.name for field in fields}
+    least = 0.0 if data.refunds is settings.Refunds.REJECT else -MAX_AMOUNT
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
     found = {
         "null_id": reduce(or_, [F.col(field.name).isNull() for field in fields if field.name in data.required_ids]),
         "unparseable_time": time.isNull() | (time < F.lit(_EPOCH)) | (F.col("defect") == "unparseable_time"),
         "future_time": time > F.lit(clock),
-        "bad_amount": amount.isNull() | F.isnan(amount) | (amount < 0) | (amount > MAX_AMOUNT),
+        "bad_amount": amount.isNull() | F.isnan(amount) | (amount < least) | (amount > MAX_AMOUNT),
         "bad_label": fraud > 1,
     }
     if "label_available_at" in names:
