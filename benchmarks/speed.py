@@ -233,7 +233,7 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
 
     from fraud_detection.features.calendar import calendar_features
     from fraud_detection.features.cards import card_features, to_cents
-    from fraud_detection.features.terminals import terminal_features
+    from fraud_detection.features.terminals import KnownFrauds, terminal_features
     from fraud_detection.labels import NEVER, known_at
 
     names = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD"]
@@ -246,12 +246,11 @@ def bare_kernel(data: str, *, base_only: bool) -> Iterator[Compute]:
         times = table["TX_DATETIME"].to_numpy().astype("datetime64[us]").astype(np.int64)
         cents, fraud = to_cents(table["TX_AMOUNT"].to_numpy()), table["TX_FRAUD"].to_numpy() == 1
         start = int(times.min())
-        first = card_features(cards, times, ids, cents, fraud, start, start, past=not base_only)
+        known = np.where(fraud, known_at(times, None, DELAY), NEVER)
+        first = card_features(cards, times, ids, cents, known, start, start, DELAY, past=not base_only)
         at = first.positions
-        known = np.where(fraud[at], known_at(times[at], None, DELAY), NEVER)
-        second = terminal_features(
-            terminals[at], times[at], ids[at], known, first.unexplained, start, DELAY, frauds=not base_only
-        )
+        frauds = KnownFrauds(known[at], None, first.unexplained, cents[at], first.to_median)
+        second = terminal_features(terminals[at], times[at], ids[at], frauds, start, DELAY, windows_only=base_only)
         features = first.features | second.features | calendar_features(times)
         return {name: float(np.nansum(values)) for name, values in features.items()}
 

@@ -54,13 +54,33 @@ def is_large(tx: Transaction, everything: list[Transaction]) -> bool:
     return bool(past) and 2 * tx.cents > 5 * _nearest_rank(past, 0.5)
 
 
-def is_explained(fraud: Transaction, everything: list[Transaction]) -> bool:
-    """Whether the card was spending unusually: by the fraud itself, or by two amounts in the week before."""
-    before = _before(fraud, everything)
-    past = [other.cents for other in before if other.time > fraud.time - 30 * DAY]
-    week = [other.cents for other in before if other.time > fraud.time - 7 * DAY]
-    unusual = [cents for cents in week if 2 * cents > 5 * _nearest_rank(past, 0.5)]
-    return is_large(fraud, everything) or len(unusual) >= 2
+def is_explained(fraud: Transaction, everything: list[Transaction], delay: int) -> bool:
+    """Whether the card was spending unusually: by the fraud itself, or by two amounts around it.
+
+    Those are the ones from a week before it until it first becomes known, at the latest until the delay after it.
+    """
+    median = past_median(fraud, everything)
+    if median < 0:
+        return False
+    judged = min(*_known_as_fraud(fraud, delay), fraud.time + delay)
+    around = [
+        other.cents
+        for other in everything
+        if other.card == fraud.card and other != fraud and fraud.time - 7 * DAY < other.time <= judged
+    ]
+    return is_large(fraud, everything) or sum(2 * cents > 5 * median for cents in around) >= 2
+
+
+def past_median(tx: Transaction, everything: list[Transaction]) -> int:
+    """The median of the card's last 30 days; -1 without any."""
+    past = [other.cents for other in _before(tx, everything) if other.time > tx.time - 30 * DAY]
+    return _nearest_rank(past, 0.5) if past else -1
+
+
+def _known_as_fraud(tx: Transaction, delay: int) -> list[int]:
+    """The moments at which it becomes known as a fraud, or is confirmed as one."""
+    changes = [known_time(tx, came, delay) for came, _ in labels_of(tx)]
+    return [change for change in changes if label_at(tx, change, delay) == 1]
 
 
 def terminal_features(tx: Transaction, everything: list[Transaction], delay: int) -> dict[str, float]:
@@ -85,17 +105,26 @@ def terminal_features(tx: Transaction, everything: list[Transaction], delay: int
         features[f"terminal_fraud_share_last_{last}"] = sum(labels) / len(labels) if labels else NAN
 
     recent = [other for other in at_terminal if other.time > tx.time - delay - 30 * DAY]
-    unexplained = [other for other in recent if is_known_fraud(other) and not is_explained(other, everything)]
+    unexplained = [other for other in recent if is_known_fraud(other) and not is_explained(other, everything, delay)]
     unexplained.sort(key=known_since)  # stable: known at once, the later transaction is last
     features["terminal_unexplained_count_30d"] = len(unexplained)
     if not unexplained:
-        return features | dict.fromkeys(UNEXPLAINED_AGES, NAN)
+        return features | dict.fromkeys((*UNEXPLAINED_AGES, *UNEXPLAINED_AMOUNTS), NAN)
     ages = [min(tx.time - known_since(other), 30 * DAY) / DAY for other in (unexplained[0], unexplained[-1])]
     after = matured[matured.index(unexplained[-1]) + 1 :] if unexplained[-1] in matured else []
     genuine = sum(not is_known_fraud(other) for other in after)
-    return features | dict(zip(UNEXPLAINED_AGES, [*ages, genuine], strict=True))
+    features |= dict(zip(UNEXPLAINED_AGES, [*ages, genuine], strict=True))
+    amounts = [other.cents / 100 for other in unexplained]
+    ratios = [other.cents / median for other in unexplained if (median := past_median(other, everything)) > 0]
+    found = [min(amounts), min(ratios, default=NAN), amounts[-1]]
+    return features | dict(zip(UNEXPLAINED_AMOUNTS, found, strict=True))
 
 
+UNEXPLAINED_AMOUNTS = (
+    "terminal_unexplained_least_amount",
+    "terminal_unexplained_least_to_median",
+    "terminal_unexplained_last_amount",
+)
 UNEXPLAINED_AGES = (
     "terminal_days_since_first_unexplained",
     "terminal_days_since_last_unexplained",

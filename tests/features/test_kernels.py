@@ -17,7 +17,7 @@ from fraud_detection.features import timeline
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features
 from fraud_detection.features.definitions import CARD_FEATURES, LOOK_BACK
-from fraud_detection.features.terminals import terminal_features
+from fraud_detection.features.terminals import KnownFrauds, terminal_features
 from fraud_detection.features.timeline import Floats, Ints, time_order
 from fraud_detection.labels import NEVER, Labels
 
@@ -50,6 +50,24 @@ def transactions(draw: st.DrawFn, most: int = 40) -> list[Transaction]:
     ]
 
 
+@st.composite
+def judged_frauds(draw: st.DrawFn) -> list[Transaction]:
+    """A card of small amounts with a fraud that its large ones may explain, before it or until its label is known.
+
+    Another card comes to the terminals meanwhile. It sees how the fraud is judged.
+    """
+    fraud = Transaction(2, 25 * DAY, 0, 0, 100)
+    moments = st.integers(-20, 30).map(lambda half_days: fraud.time + half_days * DAY // 2)
+    spending = draw(st.lists(st.tuples(moments, st.sampled_from([100, 5000, 5000])), min_size=1, max_size=6))
+    seeing = draw(st.lists(moments, min_size=1, max_size=6))
+    delays = st.one_of(st.none(), st.integers(0, 20).map(lambda half_days: fraud.time + half_days * DAY // 2))
+    labels = st.tuples(delays, st.sampled_from([True, True, False]))
+    rows = [Transaction(0, 0, 0, 1, 100), Transaction(1, DAY, 0, 1, 100)]
+    rows += [Transaction(10 + i, time, 0, 1, cents) for i, (time, cents) in enumerate(spending)]
+    rows += [Transaction(20 + i, time, 1, 0, 100) for i, time in enumerate(seeing)]
+    return [*rows, made(fraud, draw(st.lists(labels, min_size=1, max_size=3, unique_by=lambda label: label[0])))]
+
+
 def made(row: Transaction, labels: list[tuple[int | None, bool]]) -> Transaction:
     """The transaction with labels, those without a time first."""
     *earlier, (available, fraud) = sorted(labels, key=lambda label: -1 if label[0] is None else label[0])
@@ -65,11 +83,11 @@ def computed(rows: list[Transaction], start: int = BEGINNING, delay: int = DELAY
 
     keep_from = start - delay - LOOK_BACK
     known, until = labels.fraud_spans()
-    fraud = (known != NEVER).any(axis=0)
-    first = card_features(cards, time, ids, cents, fraud, start, keep_from)
+    first = card_features(cards, time, ids, cents, known.min(axis=0), start, keep_from, delay)
     at = first.positions
     known, until = known[:, at], None if until is None else until[:, at]
-    second = terminal_features(terminals[at], time[at], ids[at], known, first.unexplained, start, delay, until=until)
+    frauds = KnownFrauds(known, until, first.unexplained, cents[at], first.to_median)
+    second = terminal_features(terminals[at], time[at], ids[at], frauds, start, delay)
     table = _by_id(ids[at], first.features) | _by_id(ids[at][second.positions], second.features)
     wanted = {row.id for row in rows if row.time >= start}
     return {name: {i: value for i, value in values.items() if i in wanted} for name, values in table.items()}
@@ -109,7 +127,7 @@ def assert_identical(found: Table, expected: Table) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(transactions(), st.integers(1, 10))
+@given(st.one_of(transactions(), judged_frauds()), st.integers(1, 10))
 def test_features_equal_their_plain_definition(rows: list[Transaction], delay_days: int) -> None:
     """Fails when a model is trained on something else than the documented features."""
     table = computed(rows, delay=delay_days * DAY)
@@ -121,8 +139,8 @@ def test_features_equal_their_plain_definition(rows: list[Transaction], delay_da
         assert_allclose(list(found.values()), list(expected.values()), rtol=1e-9, err_msg=f"{row}\n{list(found)}")
 
 
-@settings(max_examples=100, deadline=None)
-@given(transactions(most=25), transactions(most=10), st.integers(0, 24))
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(transactions(most=25), judged_frauds()), transactions(most=10), st.integers(0, 24))
 def test_the_future_never_changes_the_past(rows: list[Transaction], later: list[Transaction], at: int) -> None:
     """Fails when a feature uses later data, so that a model looks better in the report than in service."""
     now = sorted(row.time for row in rows)[at % len(rows)]
@@ -133,6 +151,7 @@ def test_the_future_never_changes_the_past(rows: list[Transaction], later: list[
         Transaction(1000 + row.id, now + 1 + row.time + DAY, row.card, row.terminal, row.cents, row.fraud)
         for row in later
     ]
+    future += [row for row in rows if row.time > now]
     assert_identical(_of(computed(other + future), past), computed(past))
 
 
@@ -177,6 +196,17 @@ def _of(table: Table, rows: list[Transaction]) -> Table:
     return {name: {row.id: values[row.id] for row in rows} for name, values in table.items()}
 
 
+@pytest.mark.parametrize(("second", "unexplained"), [(11.5, 0), (12.5, 1)])
+def test_a_fraud_is_judged_by_what_its_card_did_until_its_label_was_known(second: float, unexplained: int) -> None:
+    """Fails when a leaked card speaks against the terminal of its first fraud, or is judged by what came later."""
+    days = [(0, 1, 0), (10, 0, 100), (11, 1, 5000), (second, 1, 5000)]
+    rows = [Transaction(i, int(day * DAY), 0, terminal, cents or 100) for i, (day, terminal, cents) in enumerate(days)]
+    rows[1] = replace(rows[1], fraud=True, available=12 * DAY)
+    visits = [Transaction(10 + day, day * DAY, 1, 0, 100) for day in (11, 13, 20)]
+    count = computed(rows + visits)["terminal_unexplained_count_30d"]
+    assert [count[row.id] for row in visits] == [0, unexplained, unexplained]
+
+
 def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when features change at the border between two blocks of keys."""
     random = np.random.default_rng(0)
@@ -194,11 +224,11 @@ def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> 
 def test_no_rows_give_no_features() -> None:
     """Fails when an empty partition stops the job."""
     none = np.zeros(0, dtype=np.int64)
-    found = card_features(none, none, none, none, none == 0, 0, 0)
+    found = card_features(none, none, none, none, none, 0, 0, DELAY)
     assert len(found.positions) == 0
     assert all(len(values) == 0 for values in found.features.values())
-    found = terminal_features(none, none, none, none, none == 0, 0, DELAY)
-    assert len(found.positions) == 0
+    nothing = KnownFrauds(none, None, none == 0, none, none.astype(np.float64))
+    assert len(terminal_features(none, none, none, nothing, 0, DELAY).positions) == 0
 
 
 def test_string_ids_break_ties() -> None:
@@ -218,11 +248,12 @@ def test_a_hot_card_is_not_quadratic() -> None:
     fraud = random.random(n) < 0.3
     key, ids = np.zeros(n, dtype=np.int64), np.arange(n)
     began = process_time()
-    cards = card_features(key, moments, ids, cents, fraud, BEGINNING, BEGINNING)
     late = moments + random.integers(0, 30 * DAY, n)
     known = np.where(fraud, late, NEVER)
     until = np.where(fraud, late + random.integers(1, 30 * DAY, n), NEVER)
-    terminal_features(key, moments, ids, known, cards.unexplained, BEGINNING, DELAY, until=until)
+    cards = card_features(key, moments, ids, cents, known, BEGINNING, BEGINNING, DELAY)
+    frauds = KnownFrauds(known, until, cards.unexplained, cents, cards.to_median)
+    terminal_features(key, moments, ids, frauds, BEGINNING, DELAY)
     assert process_time() - began < 10
 
 

@@ -1,5 +1,7 @@
 """Features of a transaction against the past of its own card. Pure numpy; see `timeline` for the order of rows."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ from fraud_detection.features.timeline import (
     running_sums,
     time_order,
 )
+from fraud_detection.labels import NEVER
 
 
 def to_cents(amounts: Floats) -> Ints:
@@ -35,17 +38,28 @@ def to_cents(amounts: Floats) -> Ints:
     return cents
 
 
+@dataclass(frozen=True)
+class CardFeatures(ComputedFeatures):
+    """The features, and what the cards say of their frauds, for the kept rows."""
+
+    unexplained: Bools
+    """Frauds that their cards' own spending does not explain (`_CardPast.unexplained`); false for all other rows."""
+    to_median: Floats
+    """The amounts of frauds as multiples of the median of their cards' past; NaN without any, and for other rows."""
+
+
 def card_features(
     cards: Ints,
     times: Ints,
     ids: NDArray[np.generic],
     cents: Ints,
-    fraud: Bools,
+    known: Ints,
     start: int,
     keep_from: int,
+    label_delay: int,
     *,
     past: bool = True,
-) -> ComputedFeatures:
+) -> CardFeatures:
     """Features of each transaction against its own card's past.
 
     Windows (t-w, t] include the transaction; its past is the rows of its card in (t-30 days, t) and earlier in order,
@@ -54,15 +68,17 @@ def card_features(
     Args:
         cards: codes 0..m-1, int64[n].
         ids: of any sortable type; they order rows of one card in the same microsecond.
+        known: when each row first becomes known as a fraud, NEVER for the others.
         start: rows before it get no features.
         keep_from: rows before it are left out of the result.
+        label_delay: in microseconds.
         past: False leaves the features against the card's past out, and `unexplained` is false everywhere.
     """
     order = time_order(cards, times, ids)
-    cards, times, cents, fraud = cards[order], times[order], cents[order], fraud[order]
+    cards, times, cents, known = cards[order], times[order], cents[order], known[order]
     names = CARD_WINDOW_FEATURES + (CARD_PAST_FEATURES if past else ())
     features = {name: np.full(len(order), np.nan) for name in names}
-    unexplained = np.zeros(len(order), dtype=np.bool_)
+    unexplained, to_median = np.zeros(len(order), dtype=np.bool_), np.full(len(order), np.nan)
     for block in blocks(cards, times):
         line = Timeline(cards[block], times[block])
         wanted = np.flatnonzero(line.times >= start)
@@ -70,13 +86,17 @@ def card_features(
         values = _card_windows(cents[block], wanted, firsts)
         if past:
             # Wanted rows count the large amounts of their look-back, and terminals judge every fraud.
-            judged = np.flatnonzero((line.times > start - LOOK_BACK) | fraud[block])
+            fraud = known[block] != NEVER
+            judged = np.flatnonzero((line.times > start - LOOK_BACK) | fraud)
             card_past = _CardPast(line, cents[block], judged)
             values |= _against_past(card_past, wanted, firsts[30])
             values |= _large_amounts(card_past, wanted, firsts)
-            unexplained[block] = card_past.unexplained(fraud[block])
+            unexplained[block] = card_past.unexplained(known[block], label_delay)
+            to_median[block] = np.where(fraud, ratio(cents[block], card_past.median), np.nan)
         fill(features, block.start + wanted, values)
-    return keep_rows(order, features, unexplained, times >= keep_from)
+    keep = times >= keep_from
+    kept = keep_rows(order, features, keep)
+    return CardFeatures(kept.positions, kept.features, unexplained[keep], to_median[keep])
 
 
 def _card_windows(cents: Ints, wanted: Ints, firsts: dict[int, Ints]) -> dict[str, Floats]:
@@ -101,16 +121,18 @@ class _CardPast:
         self.median[judged] = self.amounts.quantile(line.after(judged, LOOK_BACK), judged, 1, 2)
         self.large = (self.median >= 0) & (2 * cents > 5 * self.median)
 
-    def unexplained(self, fraud: Bools) -> Bools:
-        """The frauds that say something about the terminal, as their card was not spending unusually by then.
+    def unexplained(self, known: Ints, label_delay: int) -> Bools:
+        """The frauds that say something about the terminal, as their card was not spending unusually around them.
 
-        A fraud is explained by its card where its own amount, or at least two of the card's in the 7 days before, were
-        above 2.5 times the median of the card's past. A fraud without any past is not explained.
+        A fraud is explained by its card where its own amount, or at least two of the card's from 7 days before it until
+        it is judged, were above 2.5 times the median of the card's past. It is judged with hindsight: when it first
+        becomes known, but not later than the label delay after it. A fraud without any past is not explained.
         """
-        rows = np.flatnonzero(fraud & ~self.large)
+        rows = np.flatnonzero((known != NEVER) & ~self.large)
         first = self.line.after(rows, 7 * DAY)
-        second_largest = self.amounts.smallest(first, rows, rows - first - 2)
-        unexplained = np.zeros(len(fraud), dtype=np.bool_)
+        end = self.line.later_than(rows, np.minimum(known[rows], self.line.times[rows] + label_delay))
+        second_largest = self.amounts.smallest(first, end, end - first - 2)
+        unexplained = np.zeros(len(known), dtype=np.bool_)
         unexplained[rows] = 2 * second_largest <= 5 * self.median[rows]
         unexplained[rows] |= self.median[rows] < 0
         return unexplained

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from fraud_detection.cores import usable_cores
@@ -17,7 +18,7 @@ from fraud_detection.features.arrow import codes_of, ids_of, label_times_of, sam
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features, to_cents
 from fraud_detection.features.definitions import CARD_FEATURES, CARD_WINDOW_FEATURES, feature_columns
-from fraud_detection.features.terminals import terminal_features
+from fraud_detection.features.terminals import KnownFrauds, terminal_features
 from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 Stage = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-_UNEXPLAINED = "_unexplained"  # travels from the card stage to the terminal stage, and no further
+# They travel from the card stage to the terminal stage, and no further.
+_UNEXPLAINED, _TO_MEDIAN = "_unexplained", "_to_median"
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _BATCH_ROWS = 65_536
 
@@ -43,7 +45,7 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     """
     columns = settings.data.columns
     names = feature_columns(columns)
-    own = {*RESERVED, *names, _UNEXPLAINED}
+    own = {*RESERVED, *names, _UNEXPLAINED, _TO_MEDIAN}
     extra = {*columns.extra_numeric, *columns.extra_categorical}
     clash = sorted(name for name in extra if name.lower() in own)  # engines ignore the case of names
     if clash:
@@ -118,34 +120,38 @@ class _Work:
             times_of(rows["transaction_time"]),
             ids_of(rows["transaction_id"]),
             to_cents(rows["amount"].to_numpy()),
-            (self._labels(rows).fraud_spans()[0] != NEVER).any(axis=0),
+            self._labels(rows).fraud_spans()[0].min(axis=0),
             self.start,
             self.keep_from,
+            self.label_delay,
             past=not self.base_only,
         )
-        return with_computed(rows, result).append_column(_UNEXPLAINED, pa.array(result.unexplained))
+        table = with_computed(rows, result).append_column(_UNEXPLAINED, pa.array(result.unexplained))
+        return table.append_column(_TO_MEDIAN, pa.array(result.to_median, from_pandas=True))
 
     def cards_only(self, rows: pa.Table) -> pa.Table:
         return self.finish(self.cards(rows))
 
     def terminals(self, rows: pa.Table) -> pa.Table:
         """Rows since `start` with the terminal features, and what is left to add."""
-        known, until = self._labels(rows).fraud_spans()
-        # Without card ids nothing can explain a fraud.
-        has_card = _UNEXPLAINED in rows.column_names
-        unexplained = rows[_UNEXPLAINED].to_numpy() if has_card else (known != NEVER).any(axis=0)
         result = terminal_features(
             codes_of(rows["terminal_id"]),
             times_of(rows["transaction_time"]),
             ids_of(rows["transaction_id"]),
-            known,
-            unexplained,
+            self._frauds(rows),
             self.start,
             self.label_delay,
-            until=until,
-            frauds=not self.base_only,
+            windows_only=self.base_only,
         )
         return self.finish(with_computed(rows, result))
+
+    def _frauds(self, rows: pa.Table) -> KnownFrauds:
+        known, until = self._labels(rows).fraud_spans()
+        cents = to_cents(rows["amount"].to_numpy())
+        if _UNEXPLAINED in rows.column_names:
+            return KnownFrauds(known, until, rows[_UNEXPLAINED].to_numpy(), cents, rows[_TO_MEDIAN].to_numpy())
+        # Without card ids nothing can explain a fraud.
+        return KnownFrauds(known, until, (known != NEVER).any(axis=0), cents, np.full(len(cents), np.nan))
 
     def _labels(self, rows: pa.Table) -> Labels:
         columns = rows.column_names
@@ -210,7 +216,8 @@ def _between_schema(rows: "DataFrame", base_only: bool) -> "StructType":
 
     names = CARD_WINDOW_FEATURES if base_only else CARD_FEATURES
     features = [StructField(name, DoubleType()) for name in names]
-    return StructType([*rows.schema.fields, *features, StructField(_UNEXPLAINED, BooleanType())])
+    judged = [StructField(_UNEXPLAINED, BooleanType()), StructField(_TO_MEDIAN, DoubleType())]
+    return StructType([*rows.schema.fields, *features, *judged])
 
 
 def _microseconds(moment: datetime) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from fraud_detection.settings import Columns
 
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
 """Raise it with any change by which a feature gets another value: candidates before and after it are not one recipe."""
 
 DAY = 86_400_000_000
@@ -36,6 +36,9 @@ TERMINAL_FRAUD_FEATURES = (
     "terminal_days_since_first_unexplained",
     "terminal_days_since_last_unexplained",
     "terminal_genuine_since_unexplained",
+    "terminal_unexplained_least_amount",
+    "terminal_unexplained_least_to_median",
+    "terminal_unexplained_last_amount",
 )
 CARD_FEATURES = CARD_WINDOW_FEATURES + CARD_PAST_FEATURES
 TERMINAL_FEATURES = TERMINAL_WINDOW_FEATURES + TERMINAL_FRAUD_FEATURES

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_detection.features.timeline import Ints, Timeline
+from fraud_detection.features.timeline import Floats, Ints, Timeline
 
 _MOST_CENTS = 1 << 47  # above LARGEST_AMOUNT in cents; one for each row of a block still fits in an int64
 
@@ -69,18 +69,15 @@ class RangeQuantiles:
         self._ranks = WaveletMatrix(rank - self._start, longest)
 
     def quantile(self, first: Ints, end: Ints, share: int, of: int) -> Ints:
-        """The smallest amount in [first, end) that share/of of the amounts do not exceed; -1 where the range is empty.
-
-        `end` is also a row of the card itself: the transaction whose past the range is.
-        """
+        """The smallest amount in [first, end) that share/of of the amounts do not exceed; -1 where there is none."""
         return self.smallest(first, end, ((end - first) * share + of - 1) // of - 1)
 
     def smallest(self, first: Ints, end: Ints, k: Ints) -> Ints:
-        """The k-th smallest amount (from 0) in [first, end), with `end` as above; -1 where k is negative."""
+        """The k-th smallest amount (from 0) in [first, end), all of one card; -1 where k is negative."""
         result = np.full(len(first), -1)
         some = np.flatnonzero(k >= 0)
         first, end, k = first[some], end[some], k[some]
-        result[some] = self._sorted[self._start[end] + self._ranks.kth_smallest(first, end, k)]
+        result[some] = self._sorted[self._start[first] + self._ranks.kth_smallest(first, end, k)]
         return result
 
 
@@ -91,6 +88,29 @@ def count_by(moments: Ints, first: Ints, end: Ints, now: Ints) -> Ints:
     rank[ranks] = np.arange(len(ranks))
     limit = np.searchsorted(moments[ranks], now, side="right")
     return WaveletMatrix(rank, len(ranks)).count_below(first, end, limit)
+
+
+def least_of_spans(enters: Ints, leaves: Ints, values: Floats, now: Ints) -> Floats:
+    """Per query the smallest of the values whose span [enters, leaves) holds `now`; NaN where there is none.
+
+    The moments of all spans cut time into pieces. A span is two runs of 2^k pieces that may overlap, and the least
+    value of a run passes to its halves, level by level: a sparse table filled from its top.
+    """
+    some = (enters < leaves) & ~np.isnan(values)
+    if not some.any():
+        return np.full(len(now), np.nan)
+    moments = np.unique(np.concatenate((enters[some], leaves[some])))
+    first, end = np.searchsorted(moments, enters[some]), np.searchsorted(moments, leaves[some])
+    power = np.frexp(end - first)[1].astype(np.int64) - 1
+    least = np.full((int(power.max()) + 1, len(moments)), np.inf)
+    for start in (first, end - (1 << power)):
+        np.minimum.at(least, (power, start), values[some])
+    for level in range(len(least) - 1, 0, -1):
+        half, below = 1 << (level - 1), least[level - 1]
+        np.minimum(below, least[level], out=below)
+        np.minimum(below[half:], least[level][:-half], out=below[half:])
+    found = np.append(least[0], np.inf)[np.searchsorted(moments, now, side="right") - 1]  # before all: the last one
+    return np.where(np.isinf(found), np.nan, found)
 
 
 def last_above(values: Ints, last: Ints, limit: Ints) -> Ints:

@@ -3,6 +3,8 @@
 Pure numpy; see `timeline` for the order of rows.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from fraud_detection.features.definitions import (
     TERMINAL_WINDOW_FEATURES,
     WINDOW_DAYS,
 )
-from fraud_detection.features.order_statistics import count_by, last_above
+from fraud_detection.features.order_statistics import count_by, last_above, least_of_spans
 from fraud_detection.features.timeline import (
     Bools,
     ComputedFeatures,
@@ -30,17 +32,41 @@ from fraud_detection.features.timeline import (
 from fraud_detection.labels import NEVER
 
 
+@dataclass(frozen=True)
+class KnownFrauds:
+    """What is known of each of n rows as a fraud."""
+
+    known: Ints
+    """From when it is known as one, NEVER for genuine rows: (n,), or (k, n) where a label can change more than once."""
+    until: Ints | None
+    """When it stops being known as one, NEVER where it does not; None where none does (`Labels.fraud_spans`)."""
+    unexplained: Bools
+    """Frauds that their cards do not explain, as the card kernel says."""
+    cents: Ints
+    to_median: Floats
+    """The amount as a multiple of the median of its card's past, as the card kernel says."""
+
+    def at(self, rows: NDArray[np.intp] | slice) -> "KnownFrauds":
+        """Some of the rows, with `known` and `until` as (k, n)."""
+        known, until = np.atleast_2d(self.known), None if self.until is None else np.atleast_2d(self.until)
+        return KnownFrauds(
+            known[:, rows],
+            None if until is None else until[:, rows],
+            self.unexplained[rows],
+            self.cents[rows],
+            self.to_median[rows],
+        )
+
+
 def terminal_features(
     terminals: Ints,
     times: Ints,
     ids: NDArray[np.generic],
-    known: Ints,
-    unexplained: Bools,
+    frauds: KnownFrauds,
     start: int,
     label_delay: int,
     *,
-    until: Ints | None = None,
-    frauds: bool = True,
+    windows_only: bool = False,
 ) -> ComputedFeatures:
     """Features of each transaction's terminal, from labels known at that time.
 
@@ -49,30 +75,26 @@ def terminal_features(
 
     Args:
         terminals: codes 0..m-1, int64[n].
-        known: from when each row is known as a fraud, NEVER for the others: (n,), or (k, n) where a label can change
-            more than once (`Labels.fraud_spans`).
-        unexplained: frauds that their cards do not explain, as the card kernel says.
         label_delay: D in microseconds.
-        until: when a row stops being known as one; None where that never happens.
-        frauds: False leaves out all but the windows.
+        windows_only: whether to leave out all but the windows.
     """
     order = time_order(terminals, times, ids)
-    terminals, times, unexplained = terminals[order], times[order], unexplained[order]
-    known, until = np.atleast_2d(known)[:, order], None if until is None else np.atleast_2d(until)[:, order]
-    names = TERMINAL_WINDOW_FEATURES + (TERMINAL_FRAUD_FEATURES if frauds else ())
+    terminals, times, frauds = terminals[order], times[order], frauds.at(order)
+    names = TERMINAL_WINDOW_FEATURES + (() if windows_only else TERMINAL_FRAUD_FEATURES)
     features = {name: np.full(len(order), np.nan) for name in names}
     for block in blocks(terminals, times):
         line = Timeline(terminals[block], times[block])
         wanted = np.flatnonzero(line.times >= start)
-        fraud = _Frauds(line, known[:, block], None if until is None else until[:, block], label_delay)
+        of_block = frauds.at(block)
+        fraud = _Frauds(line, of_block.known, of_block.until, label_delay)
         matured = line.after(wanted, label_delay)
         firsts = {days: line.after(wanted, label_delay + days * DAY) for days in WINDOW_DAYS}
         values = _terminal_windows(fraud, wanted, matured, firsts)
-        if frauds:
+        if not windows_only:
             values |= _last_labels(fraud, wanted, matured, firsts[30])
-            values |= _unexplained(fraud, wanted, matured, unexplained[block])
+            values |= _unexplained(fraud, wanted, matured, of_block)
         fill(features, block.start + wanted, values)
-    return keep_rows(order, features, unexplained, times >= start)
+    return keep_rows(order, features, times >= start)
 
 
 class _Frauds:
@@ -140,33 +162,39 @@ def _last_labels(fraud: _Frauds, wanted: Ints, matured: Ints, first: Ints) -> di
     return values
 
 
-def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, unexplained: Bools) -> dict[str, Floats]:
+def _unexplained(fraud: _Frauds, wanted: Ints, matured: Ints, frauds: KnownFrauds) -> dict[str, Floats]:
+    """What the unexplained frauds say that are known and have not left; missing where there is none."""
     line = fraud.line
-    chosen = unexplained[fraud.rows]
+    chosen = frauds.unexplained[fraud.rows]
     rows, known = fraud.rows[chosen], fraud.known[chosen]
     leaves = fraud.leaves(line.times[fraud.rows] + fraud.delay + LOOK_BACK)[chosen]
     count = fraud.seen(rows, wanted, known, leaves)
-    values = {name: np.full(len(wanted), np.nan) for name in TERMINAL_FRAUD_FEATURES[-3:]}
+    values = {name: np.full(len(wanted), np.nan) for name in TERMINAL_FRAUD_FEATURES[len(LAST_LABELS) :]}
     values["terminal_unexplained_count_30d"] = count.astype(np.float64)
 
     some = np.flatnonzero(count)
     if len(some):
-        now = line.codes[wanted[some]]
+        times, now = line.times[wanted[some]], line.codes[wanted[some]]
         by_known = np.argsort(line.code(rows, known), kind="stable")
         rows, known, leaves = rows[by_known], known[by_known], line.code(rows, leaves)[by_known]
+        enters = line.code(rows, known)
         # Of those known by now, the first and the last that have not left: one exists, so both are of this terminal.
         first = np.searchsorted(np.maximum.accumulate(leaves), now, side="right")
-        last = last_above(leaves, np.searchsorted(line.code(rows, known), now, side="right") - 1, now)
-        times = line.times[wanted[some]]
-        values["terminal_days_since_first_unexplained"][some] = np.minimum(times - known[first], LOOK_BACK) / DAY
-        values["terminal_days_since_last_unexplained"][some] = np.minimum(times - known[last], LOOK_BACK) / DAY
-        since = _genuine_between(fraud, rows[last] + 1, matured[some], times)
-        values["terminal_genuine_since_unexplained"][some] = since
+        last = last_above(leaves, np.searchsorted(enters, now, side="right") - 1, now)
+        found = {
+            "terminal_days_since_first_unexplained": np.minimum(times - known[first], LOOK_BACK) / DAY,
+            "terminal_days_since_last_unexplained": np.minimum(times - known[last], LOOK_BACK) / DAY,
+            "terminal_genuine_since_unexplained": _genuine_between(fraud, rows[last] + 1, matured[some], times),
+            "terminal_unexplained_least_amount": least_of_spans(enters, leaves, frauds.cents[rows] / 100.0, now),
+            "terminal_unexplained_least_to_median": least_of_spans(enters, leaves, frauds.to_median[rows], now),
+            "terminal_unexplained_last_amount": frauds.cents[rows[last]] / 100.0,
+        }
+        fill(values, some, found)
     return values
 
 
 def _genuine_between(fraud: _Frauds, first: Ints, end: Ints, now: Ints) -> Ints:
-    """ComputedFeatures in [first, end) of the block that are not known as frauds at `now`."""
+    """Rows in [first, end) of the block that are not known as frauds at `now`."""
     end = np.maximum(first, end)
     low, high = np.searchsorted(fraud.rows, first), np.searchsorted(fraud.rows, end)
     genuine: Ints = end - first - count_by(fraud.known, low, high, now)

@@ -34,8 +34,6 @@ class ComputedFeatures:
 
     positions: NDArray[np.intp]
     features: dict[str, Floats]
-    unexplained: Bools
-    """Frauds that their cards' own spending does not explain (`_CardPast.unexplained`); false for all other rows."""
 
 
 def time_order(keys: Ints, times: Ints, ids: NDArray[np.generic]) -> NDArray[np.intp]:
@@ -90,7 +88,11 @@ class Timeline:
 
     def after(self, rows: Ints, length: int) -> Ints:
         """For each row the position of the first row of its key that is later than its own time less `length`."""
-        return np.searchsorted(self.codes, self.code(rows, self.times[rows] - length), side="right")
+        return self.later_than(rows, self.times[rows] - length)
+
+    def later_than(self, rows: Ints, moments: Ints) -> Ints:
+        """For each row the position of the first row of its key that is later than the moment, or the key's end."""
+        return np.searchsorted(self.codes, self.code(rows, moments), side="right")
 
 
 def running_sums(values: Ints | Bools) -> Ints:
@@ -116,10 +118,8 @@ def fill(features: dict[str, Floats], rows: Ints, values: dict[str, Floats]) -> 
         features[name][rows] = column
 
 
-def keep_rows(
-    order: NDArray[np.intp], features: dict[str, Floats], unexplained: Bools, keep: Bools
-) -> ComputedFeatures:
+def keep_rows(order: NDArray[np.intp], features: dict[str, Floats], keep: Bools) -> ComputedFeatures:
     """The features of the rows to keep, with their positions in the input."""
     if keep.all():
-        return ComputedFeatures(order, features, unexplained)
-    return ComputedFeatures(order[keep], {name: values[keep] for name, values in features.items()}, unexplained[keep])
+        return ComputedFeatures(order, features)
+    return ComputedFeatures(order[keep], {name: values[keep] for name, values in features.items()})
