@@ -357,3 +357,11 @@ def test_integer_ids_stay_exact_where_some_are_missing(tmp_path: Path) -> None:
     with session(Engine.SAIL) as spark:
         rows = to_pandas(spark.read.parquet(str(tmp_path / "a.parquet"))).sort_values("transaction_id")
     assert rows["customer_id"].tolist() == [4_000_000_000_000_000_001, pd.NA, 4_000_000_000_000_000_002]
+
+
+def test_text_ids_come_to_the_driver_as_they_are(tmp_path: Path) -> None:
+    """Fails when a run on CSV files, or on text ids, ends in a defect because no integer id has to be filled."""
+    pq.write_table(pa.table({"transaction_id": ["a", "b"], "customer_id": ["x", None]}), tmp_path / "a.parquet")
+    with session(Engine.SAIL) as spark:
+        rows = to_pandas(spark.read.parquet(str(tmp_path / "a.parquet"))).sort_values("transaction_id")
+    assert rows["customer_id"].fillna("none").tolist() == ["x", "none"]

@@ -141,7 +141,8 @@ def to_pandas(table: "DataFrame") -> pd.DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
     gaps = [name for name, kind in table.dtypes if name in RETIRABLE and kind == "bigint"]
-    rows: pd.DataFrame = table.withColumns({name: F.coalesce(name, F.lit(_MISSING_ID)) for name in gaps}).toPandas()
+    filled = {name: F.coalesce(name, F.lit(_MISSING_ID)) for name in gaps}
+    rows: pd.DataFrame = (table.withColumns(filled) if filled else table).toPandas()  # no columns are refused
     for name in gaps:
         missing = rows[name] == _MISSING_ID
         if missing.any():
