@@ -25,7 +25,7 @@ from fraud_detection.masking import mask
 from fraud_detection.outputs import DATABASE
 from fraud_detection.runs.preflight import check_paths, require_past
 from fraud_detection.runs.watchdog import Watchdog
-from fraud_detection.settings import load_settings
+from fraud_detection.settings import Columns, load_settings
 from fraud_detection.shapes import one_line
 from fraud_detection.spark_session import Engine
 
@@ -43,6 +43,13 @@ _CONFIG = click.option(
     default=Path("conf/retraining.yaml"),
     show_default=True,
     help="Settings, a YAML file.",
+)
+_INPUT = click.option(
+    "--input",
+    "input_path",
+    type=Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
+    required=True,
+    help="Transactions: a CSV or Parquet file, or a folder of them.",
 )
 _OUTPUT = click.option(
     "--output",
@@ -118,13 +125,7 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
 
 @main.command()
 @_CONFIG
-@click.option(
-    "--input",
-    "input_path",
-    type=Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
-    required=True,
-    help="Transactions: a CSV or Parquet file, or a folder of them.",
-)
+@_INPUT
 @_OUTPUT
 @_TRACKING_URI
 @click.option(
@@ -206,6 +207,48 @@ def _decide(request: "Request", results: "Results", run_name: str | None, *, as_
         watch = Stopwatch(watchdog.progress)
         results.decision = retrain(request, partial(print_step, err=as_json), watch, results.complete)
     return results.decision
+
+
+def _given_columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """NAME=COLUMN pairs as a mapping."""
+    pairs = [text.partition("=") for text in given]
+    wrong = [name for name, _, column in pairs if name not in Columns.model_fields or not column]
+    if wrong:
+        known = ", ".join(name for name in Columns.model_fields if not name.startswith("extra_"))
+        raise click.BadParameter(f"found {wrong[0]!r}; expected NAME=COLUMN, with one of {known}")
+    return {name: column for name, _, column in pairs}
+
+
+@main.command()
+@_INPUT
+@click.option(
+    "--config",
+    type=Given("path", "the path of a YAML file", Path),
+    required=True,
+    help="The settings file to write.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option(
+    "--column",
+    "given",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_given_columns,
+    help="Say which column it is, instead of a guess: fraud=is_bad; a time of two columns: transaction_time=DAY+HOUR.",
+)
+@_JSON
+def init(input_path: str, config: Path, force: bool, given: dict[str, str], as_json: bool) -> None:
+    """Look at the files of an input, and write a settings file for them, each guess with its reason."""
+    from fraud_detection.initialization.initialize import examine, next_command, require_free, write_settings
+
+    require_free(config, force=force)
+    found = examine(input_path, given)
+    write_settings(found, input_path, config, force=force)
+    lines = [*found.lines(), ("written", str(config)), ("next", next_command(config, input_path))]
+    for step, line in lines:
+        print_step(step, one_line(line), err=as_json)
+    if as_json:
+        print_json(json.dumps({step.replace(" ", "_"): mask(line) for step, line in lines}, indent=2))
 
 
 @main.command()

@@ -1,0 +1,91 @@
+"""Which values of a label mean fraud, genuine, and not known yet."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_detection.initialization.column import Column
+
+FRAUD = re.compile(
+    r"(confirmed |is |actual )?(fraud(ulent)?|y|yes|t|true|1|1\.0|bad|illicit|illegit(imate)?|chargeback|scam|"
+    r"positive|stolen|suspicious|anomaly|abnormal|да|мошенничество|мошеннический|betrug|ja|fraude|si|sí|oui)",
+    re.IGNORECASE,
+)
+GENUINE = re.compile(
+    r"((non?|not)[ _-]?fraud(ulent)?|genuine|n|no|f|false|0|0\.0|good|licit|legit(imate)?|ok|normal|valid|negative|"
+    r"clean|authentic|нет|не мошенничество|легитимный|echt|nein|non|kein betrug)",
+    re.IGNORECASE,
+)
+UNKNOWN = re.compile(
+    r"(unknown|pending|open|unlabel+ed|undecided|undetermined|review|in review|under review|not known|missing|"
+    r"\?|-|--|-1|-1\.0|2|2\.0|9|99|x|неизвестно|unbekannt)",
+    re.IGNORECASE,
+)
+MOST_VALUES = 10
+LONGEST_VALUE = 20
+_RARE = 0.3
+_LABEL = re.compile(r"[^\W\d]?[\w +?.-]*")
+
+
+@dataclass(frozen=True)
+class LabelForm:
+    """The values of each meaning beside 0, 1, true and false, and what each row says."""
+
+    fraud_values: tuple[str, ...]
+    genuine_values: tuple[str, ...]
+    unknown_values: tuple[str, ...]
+    is_fraud: NDArray[np.bool_]
+    is_known: NDArray[np.bool_]
+    why: str
+
+
+def find_label_form(column: Column) -> LabelForm | None:
+    """What the values of a label mean, by their words; of two that say nothing the rarer one is fraud."""
+    counts = column.counts
+    if not 1 <= len(counts) <= MOST_VALUES or max(map(len, counts)) > LONGEST_VALUE:
+        return None
+    meanings = {text: _meaning(text) for text in counts}
+    why = "by the words of its values"
+    unclear = [text for text, meaning in meanings.items() if meaning is None]
+    if unclear:
+        meanings, why = _by_rarity(counts, meanings)
+        if not meanings:
+            return None
+    if "fraud" not in meanings.values():
+        return None
+    words, codes = column.encoded
+    said = np.array([meanings.get(word) or "unknown" for word in words] + ["unknown"])[codes]
+    return LabelForm(
+        _beyond(meanings, "fraud", {"1", "1.0", "true"}),
+        _beyond(meanings, "genuine", {"0", "0.0", "false"}),
+        _beyond(meanings, "unknown", set()),
+        said == "fraud",
+        said != "unknown",
+        why,
+    )
+
+
+def _meaning(text: str) -> str | None:
+    plain = text.strip()
+    for meaning, pattern in (("fraud", FRAUD), ("genuine", GENUINE), ("unknown", UNKNOWN)):
+        if pattern.fullmatch(plain):
+            return meaning
+    return None
+
+
+def _by_rarity(counts: dict[str, int], meanings: dict[str, str | None]) -> tuple[dict[str, str | None], str]:
+    """Two values: the one that says nothing is what the other is not; of two such the rarer one is fraud."""
+    if len(counts) != 2:
+        return {}, ""
+    rare, common = sorted(counts, key=lambda text: counts[text])
+    if counts[rare] > _RARE * sum(counts.values()):
+        return {}, ""
+    if meanings[rare] == "genuine" or meanings[common] == "fraud":
+        return {}, ""
+    return {rare: "fraud", common: "genuine"}, "the rarer of two values is fraud"
+
+
+def _beyond(meanings: dict[str, str | None], wanted: str, understood: set[str]) -> tuple[str, ...]:
+    return tuple(text for text, meaning in meanings.items() if meaning == wanted and text.lower() not in understood)

@@ -1,0 +1,202 @@
+"""The rows that guesses rest on: all columns of all files, thinned out evenly where there are very many rows."""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from fraud_detection import storage
+from fraud_detection.errors import DataError
+from fraud_detection.initialization.layout import Layout, find_encoding, find_layout
+from fraud_detection.shapes import column_names, library_text, shape
+
+_CSV = re.compile(r"\.(csv|txt|tsv)(\.(gz|bz2|zst))?$", re.IGNORECASE)
+_PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
+_CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
+_BLOCK = 4 << 20
+_START = 1 << 20
+_MOST_ROWS = 1_000_000
+_PART = 65_536
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns by name, and where they are from. CSV columns are text."""
+
+    files: tuple[str, ...]
+    layout: Layout | None
+    """None: Parquet."""
+    columns: dict[str, pa.Array]
+    stride: int
+    """Every so many-th row is here."""
+    left_out: dict[str, str]
+    """Columns that cannot be read, with the reason."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the columns."""
+        return len(next(iter(self.columns.values()), ()))
+
+
+def read_table(url: str) -> Table:
+    """Read the files at a path, which are all CSV or all Parquet.
+
+    Raises:
+        DataError: there are none, they have no rows or no header, or one cannot be read.
+    """
+    paths = storage.input_files(url)
+    texts = tuple(path for path in paths if _CSV.search(path))
+    tables = tuple(path for path in paths if _PARQUET.search(path))
+    if bool(texts) == bool(tables):
+        raise DataError(_no_files(url, texts))
+    found = _read_csv(texts) if texts else _read_parquet(tables)
+    if not found.rows:
+        raise DataError(f"input {url} has no rows; expected at least some thousands")
+    return found
+
+
+def _no_files(url: str, texts: tuple[str, ...]) -> str:
+    found = "CSV and Parquet files; keep one kind in one folder" if texts else "no CSV or Parquet file"
+    return f"input {url}: found {found}; expected files named .csv, .txt, .tsv (also .gz, .bz2, .zst), .parquet or .pq"
+
+
+def _read_csv(paths: tuple[str, ...]) -> Table:
+    layout = _layout(paths[0])
+    if not layout.has_header:
+        shown = ", ".join(map(shape, layout.columns[:10]))
+        raise DataError(f"{paths[0]}: the first line holds values ({shown}); expected a line with column names")
+    headers = [layout.columns, *(_header(path, layout) for path in paths[1:])]
+    left_out = _unreadable(headers)
+    names = [name for name in layout.columns if name not in left_out]
+    if not names:
+        raise DataError(f"{paths[0]}: found no column that can be read: {', '.join(column_names(list(left_out))[:20])}")
+    rows = _Rows()
+    for path in paths:
+        _add(rows, path, lambda path: _csv_batches(path, layout, names))
+    return Table(paths, layout, rows.columns(names), rows.stride, left_out)
+
+
+def _layout(path: str) -> Layout:
+    with _open(path) as stream:
+        encoding = find_encoding(iter(lambda: bytes(stream.read(_BLOCK)), b""))
+    with _open(path) as stream:
+        start = bytes(stream.read(_START))
+    layout = find_layout(start, encoding)
+    if not layout.columns:
+        raise DataError(f"{path}: the file is empty; expected a line with column names")
+    return layout
+
+
+def _header(path: str, layout: Layout) -> tuple[str, ...]:
+    with _open(path) as stream:
+        lines = bytes(stream.read(_START)).decode(layout.encoding, "replace").removeprefix("\ufeff").splitlines()
+    below = [line for line in lines[layout.skip_lines :] if line.strip()]
+    return tuple(next(csv.reader(below[:1], delimiter=layout.separator, quotechar=layout.quote), ()))
+
+
+def _unreadable(headers: list[tuple[str, ...]]) -> dict[str, str]:
+    """The columns that not every file has exactly once, and those without a name."""
+    found = {}
+    for name in {name: None for header in headers for name in header}:
+        if not name.strip():
+            found[name] = "no name"
+        elif any(header.count(name) > 1 for header in headers):
+            found[name] = "several columns have this name"
+        elif not all(name in header for header in headers):
+            found[name] = "not in every file"
+    return found
+
+
+def _csv_batches(path: str, layout: Layout, names: list[str]) -> Iterator[pa.RecordBatch]:
+    with _open(path) as stream:
+        try:
+            reader = pyarrow.csv.open_csv(
+                stream,
+                read_options=pyarrow.csv.ReadOptions(
+                    block_size=_BLOCK, use_threads=False, encoding=layout.encoding, skip_rows=layout.skip_lines
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=layout.separator, quote_char=layout.quote or False, invalid_row_handler=lambda _: "skip"
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    include_columns=names,
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" in str(error):
+                return  # a header without rows
+            raise
+        yield from reader
+
+
+def _open(path: str) -> pa.NativeFile:
+    raw = storage.open_input(path)
+    codec = _CODECS.get(path.lower().rpartition(".")[2])
+    return raw if codec is None else pa.CompressedInputStream(raw, codec)
+
+
+def _read_parquet(paths: tuple[str, ...]) -> Table:
+    try:
+        schemas = [pq.read_schema(storage.open_input(path)) for path in paths]
+    except pa.ArrowException as error:
+        raise DataError(f"a Parquet file cannot be read: {library_text(str(error))}") from error
+    left_out = _unreadable([tuple(schema.names) for schema in schemas])
+    left_out |= {field.name: "nested" for field in schemas[0] if pa.types.is_nested(field.type)}
+    names = [name for name in schemas[0].names if name not in left_out]
+    rows = _Rows()
+    for path in paths:
+        _add(rows, path, lambda path: pq.ParquetFile(storage.open_input(path)).iter_batches(_PART, columns=names))
+    return Table(paths, None, rows.columns(names), rows.stride, left_out)
+
+
+def _add(rows: "_Rows", path: str, read: Callable[[str], Iterator[pa.RecordBatch]]) -> None:
+    try:
+        for batch in read(path):
+            rows.add(batch)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read to its end: {library_text(str(error))}") from error
+
+
+class _Rows:
+    """Keeps every `stride`-th row, and doubles the stride when they become too many."""
+
+    def __init__(self) -> None:
+        self.stride = 1
+        self._seen = 0
+        self._kept = 0
+        self._parts: list[pa.Table] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        part = pa.Table.from_batches([batch])
+        first = -self._seen % self.stride
+        self._seen += part.num_rows
+        self._keep(part.take(pa.array(range(first, part.num_rows, self.stride), pa.int64())))
+        while self._kept > _MOST_ROWS:
+            self.stride *= 2
+            whole = pa.concat_tables(self._parts, promote_options="permissive")
+            self._parts, self._kept = [], 0
+            self._keep(whole.take(pa.array(range(0, whole.num_rows, 2), pa.int64())))
+
+    def columns(self, names: list[str]) -> dict[str, pa.Array]:
+        if not self._parts:
+            return {}
+        whole = pa.concat_tables(self._parts, promote_options="permissive")
+        return {name: _one_array(whole.column(name)) for name in names}
+
+    def _keep(self, part: pa.Table) -> None:
+        self._parts.append(part)
+        self._kept += part.num_rows
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks)
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole

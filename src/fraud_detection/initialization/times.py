@@ -1,0 +1,109 @@
+"""Times in text or as numbers: which form, unit and origin fit, and the moments that they give."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fraud_detection.settings import Format
+from fraud_detection.shapes import shape
+from fraud_detection.transactions import fitting
+from fraud_detection.transactions.times import counted_times, read_times
+
+Micros = NDArray[np.int64]
+NO_TIME = np.iinfo(np.int64).min
+UNSEEN_ORIGIN = "2000-01-01T00:00:00"
+"""What times that count from an unknown start are taken to count from."""
+
+_TRIED = 2_000
+_MOST_BROKEN = 0.015
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # seconds since 1970
+_WORDS = {"d": ("day",), "h": ("hour", "step"), "min": ("minute",), "ms": ("milli",), "us": ("micro",)}
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """How a column writes its times: forms of strptime, or a unit since an origin; neither: ISO 8601."""
+
+    formats: tuple[str, ...] = ()
+    unit: str | None = None
+    origin: str | None = None
+    """None: 1970."""
+    ambiguous: bool = False
+    """Whether day and month may be the other way round."""
+
+    @property
+    def has_no_time_of_day(self) -> bool:
+        """Whether the forms are of dates alone."""
+        return bool(self.formats) and not any("%H" in form or "%I" in form for form in self.formats)
+
+    @property
+    def settings(self) -> Format:
+        """As the settings of a run have it."""
+        known = {"time_unit": self.unit, "time_origin": self.origin} if self.unit else {}
+        return Format.model_validate({"time_formats": self.formats} | {k: v for k, v in known.items() if v})
+
+
+def find_time_form(texts: list[str]) -> TimeForm | None:
+    """The form of nearly all texts; None where they are no times. Of two that fit the one whose times are in order.
+
+    Args:
+        texts: in the order of the rows.
+    """
+    tried = texts[:: max(1, len(texts) // _TRIED)]
+    guesses = fitting.times(tried[:50]) and (fitting.times(tried) or fitting.times(_usual(tried)))
+    if not guesses:
+        return None
+    found = Format.model_validate(guesses[0])
+    if found.time_unit is not None:
+        return None  # plain numbers are for `find_number_time`
+    return TimeForm(found.time_formats, ambiguous=len(guesses) > 1)
+
+
+def find_number_time(values: NDArray[np.float64], name: str) -> TimeForm | None:
+    """The unit and origin of times that are numbers; None where they are no times.
+
+    Values that lie between 1990 and 2100 since 1970 count from there. Others count from an unknown start, in the unit
+    that their name says, or in seconds.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known) or known.min() < 0:
+        return None
+    for unit, seconds in _UNITS.items():
+        if known.min() * seconds >= _YEAR_1990 and known.max() * seconds <= _YEAR_2100:
+            return TimeForm(unit=unit)
+    plain = name.lower()
+    unit = next((unit for unit, words in _WORDS.items() if any(word in plain for word in words)), "s")
+    return TimeForm(unit=unit, origin=UNSEEN_ORIGIN)
+
+
+def to_micros(texts: pa.Array, form: TimeForm) -> Micros:
+    """Microseconds since 1970 in UTC, (n,), `NO_TIME` where there is no time. Not for forms with a unit."""
+    return _as_micros(read_times(pc.utf8_trim_whitespace(texts), form.settings))
+
+
+def numbers_to_micros(values: NDArray[np.float64], form: TimeForm) -> Micros:
+    """The same for times that are numbers."""
+    return _as_micros(counted_times(pa.array(np.where(np.isfinite(values), values, np.nan)), form.settings))
+
+
+def timestamps_to_micros(values: pa.Array) -> Micros:
+    """The same for a column of timestamps or dates."""
+    return _as_micros(values.cast(pa.timestamp("us"), safe=False) if pa.types.is_date(values.type) else values)
+
+
+def _as_micros(values: pa.Array) -> Micros:
+    kind = pa.timestamp("us", values.type.tz)
+    micros = pc.fill_null(values.cast(kind, safe=False).cast(pa.int64()), NO_TIME)
+    found: Micros = micros.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _usual(texts: list[str]) -> list[str]:
+    """The texts without those of rare shapes, which are broken."""
+    shapes = Counter(map(shape, texts))
+    return [text for text in texts if shapes[shape(text)] > _MOST_BROKEN * len(texts)]
