@@ -302,6 +302,7 @@ class DataCounts(Stored):
     matured: int
     matured_frauds: int
     matured_unlabelled: int
+    equal_rows: int = 0  # that say the same as another one, where ids are derived
 
     @property
     def unlabelled_share(self) -> float:

@@ -52,8 +52,8 @@ class _Section(BaseModel):
 class Columns(_Section):
     """Canonical column: its name in your files. An optional column that the files do not have is `null`."""
 
-    transaction_id: str = "transaction_id"
-    """Integer or text; unique."""
+    transaction_id: str | None = "transaction_id"
+    """Integer or text; unique. `null`: ids are derived from the content of the rows."""
     transaction_time: TimeColumns = "transaction_time"
     """Timestamp; without a time zone it is of `data.format.time_zone`. Several columns are joined: `[DATE, TIME]`."""
     amount: str = "amount"
@@ -232,6 +232,11 @@ class Data(_Section):
             raise ValueError("columns.fraud is null and there is no label table; name one of them")
         if self.labels is not None and (self.columns.fraud is not None or self.columns.label_available_at is not None):
             raise ValueError("labels come from the label table; set columns fraud and label_available_at to null")
+        if self.labels is not None and self.columns.transaction_id is None:
+            raise ValueError(
+                "columns.transaction_id is null, but labels are joined by it; map the id that labels.transaction_id"
+                " names, or columns.fraud instead of a label table"
+            )
         low, high = self.fraud_rate_band
         if low >= high:
             raise ValueError(f"fraud_rate_band is [{low}, {high}]; its first number must be the smaller")

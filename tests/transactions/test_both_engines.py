@@ -42,13 +42,16 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
     """What the engines must agree on, as plain values. The fingerprint covers every value of the good rows."""
     columns = settings.Columns(**vars(WITH_NUMBER) | {"extra_categorical": ("k",)})
     labels = settings.LabelTable(path=f"{folder}/labels")
+    derived = settings.Columns(**vars(columns) | {"transaction_id": None})
     found = {}
-    for form, data in {
-        "csv": settings.Data(columns=columns),
-        "parquet": settings.Data(columns=columns),
-        "small": settings.Data(columns=LABEL_TABLE, labels=labels),
-    }.items():
-        transactions = read_transactions(spark, data, f"{folder}/{form}", CLOCK)
+    for form, place, data in (
+        ("csv", "csv", settings.Data(columns=columns)),
+        ("parquet", "parquet", settings.Data(columns=columns)),
+        ("derived ids", "csv", settings.Data(columns=derived, refunds="absolute", missing_cards="reject")),
+        ("derived ids of parquet", "parquet", settings.Data(columns=derived, refunds="exclude")),
+        ("small", "small", settings.Data(columns=LABEL_TABLE, labels=labels)),
+    ):
+        transactions = read_transactions(spark, data, f"{folder}/{place}", CLOCK)
         profile = transactions.profile
         found[form] = {
             "rows": profile.rows,
@@ -59,6 +62,8 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
             "hours": profile.transactions_by_hour.tolist(),
             "labels": str(profile.labels),
             "types": transactions.table.dtypes,
+            "copies and refunds": (profile.equal_rows, profile.refunds, profile.unknown_cards),
+            "ids": sorted(str(one[0]) for one in transactions.table.select("transaction_id").collect()),
         }
     assert transactions.rejected is not None
     bad = transactions.rejected.select("transaction_id", "reason").collect()

@@ -133,6 +133,7 @@ def _coverage_rows(counts: DataCounts | None) -> list[_CoverageRow]:
     used, matured = counts.rows - counts.rejected_rows, counts.matured
     lacking = (
         _CoverageRow("Rejected", counts.rejected_rows, counts.rows),
+        _CoverageRow("Equal to another row", counts.equal_rows, used),
         _CoverageRow("Refunds: negative amounts", counts.refunds, used),
         _CoverageRow("Card unknown", counts.unknown_cards, used),
         _CoverageRow("Terminal unknown", counts.unknown_terminals, used),

@@ -92,7 +92,9 @@ def label_fields(labels: settings.LabelTable) -> tuple[Field, ...]:
 def feature_table_columns(columns: settings.Columns) -> tuple[str, ...]:
     """The canonical columns of the Features table that are always there: which transaction it is, and its label."""
     return tuple(
-        name for name in CANONICAL if name == "fraud" or (name not in OF_LABEL and getattr(columns, name) is not None)
+        name
+        for name in CANONICAL
+        if name in {KEY, "fraud"} or (name not in OF_LABEL and getattr(columns, name) is not None)
     )
 
 

@@ -24,6 +24,7 @@ def data_counts(profile: Profile, start: datetime, matured: datetime) -> DataCou
         matured=int(profile.transactions_by_hour[chosen].sum()),
         matured_frauds=int(profile.frauds_by_hour[chosen].sum()),
         matured_unlabelled=int(profile.unlabelled_by_hour[chosen].sum()),
+        equal_rows=profile.equal_rows,
     )
 
 
@@ -41,7 +42,7 @@ def coverage_text(counts: DataCounts, data: settings.Data) -> tuple[str, ...]:
 
 def coverage_warnings(counts: DataCounts, profile: Profile, data: settings.Data) -> tuple[str, ...]:
     """What the owner of the data should know of the rows that a run has, and has not."""
-    found = (_refunds(counts, data), _unlabelled(counts, data), _dates(profile))
+    found = (_equal_rows(counts), _refunds(counts, data), _unlabelled(counts, data), _dates(profile))
     return tuple(warning for warning in found if warning is not None)
 
 
@@ -56,6 +57,15 @@ def _labels_text(counts: DataCounts) -> str:
     if counts.only_frauds_labelled:
         return "only frauds are labelled"
     return f"{counts.unlabelled_share:.1%} of the matured transactions without a label"
+
+
+def _equal_rows(counts: DataCounts) -> str | None:
+    if not counts.equal_rows:
+        return None
+    return (
+        f"{counts.equal_rows:,} rows say the same as another one in every mapped column; without a transaction id"
+        " (data.columns.transaction_id: null) they count as transactions of their own: if they are copies, remove them"
+    )
 
 
 def _refunds(counts: DataCounts, data: settings.Data) -> str | None:

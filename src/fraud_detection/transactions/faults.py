@@ -74,8 +74,9 @@ def _faults(fields: tuple[Field, ...], data: settings.Data, *, with_lines: bool)
         _at("bad_amount", by_name["amount"]),
         _at("bad_label", by_name["fraud"]),
         _at("future_time", time),
-        _Fault(_is("duplicate_id"), F.lit(by_name["transaction_id"].source), _nothing()),
     ]
+    if (key := by_name.get("transaction_id")) is not None:
+        found.append(_Fault(_is("duplicate_id"), F.lit(key.source), _nothing()))
     found += [_at("bad_number", field, is_infinite(field)) for field in fields if field.kind is Kind.NUMBER]
     if late is not None:
         found += [

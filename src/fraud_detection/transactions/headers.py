@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fraud_detection.shapes import column_names, shape
 from fraud_detection.transactions import fitting
-from fraud_detection.transactions.columns import CANONICAL, EXPECTED, RETIRABLE, Field, Kind, family, part_family
+from fraud_detection.transactions.columns import CANONICAL, EXPECTED, KEY, RETIRABLE, Field, Kind, family, part_family
 from fraud_detection.transactions.csv_text import all_first_lines
 from fraud_detection.transactions.input_file import FileKind, InputFile, parquet_file, some
 from fraud_detection.transactions.values import as_text
@@ -39,7 +39,8 @@ def advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
     unmap = (
         f"\ngone for good: unmap it in data.columns, and set data.retired_columns: [{', '.join(gone)}]" if gone else ""
     )
-    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file{unmap}"
+    without_id = "\nwithout a transaction id: data.columns.transaction_id: null" if missing == [KEY] else ""
+    return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file{unmap}{without_id}"
 
 
 def _headless(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:

@@ -67,6 +67,7 @@ class Profile:
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
     on_whole_hours: bool  # whether every transaction is at the beginning of an hour
+    equal_rows: int  # good rows that say the same as another one, where ids are derived
     refunds: int  # good rows with a negative amount, left out or turned positive as `data.refunds` says
     unknown_cards: int  # rows without a card, where cards are mapped
     unknown_terminals: int
@@ -220,9 +221,9 @@ class Profile:
 def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
     """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
-    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, customer_id and terminal_id (rows
-    without), first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums of
-    hashes of all values, which both engines compute alike.
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, copies, customer_id and terminal_id
+    (rows without), first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums
+    of hashes of all values, which both engines compute alike.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
@@ -239,6 +240,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             (fraud == 1).cast("int").alias("is_fraud"),
             fraud.isNull().cast("int").alias("is_unlabelled"),
             (F.col("is_refund") & (good | (F.col("reason") == REFUND))).cast("int").alias("is_refund"),
+            (F.col("is_copy") if "is_copy" in rows.columns else F.lit(False)).cast("int").alias("is_copy"),
             *(_is_missing(name, fields).alias(name) for name in RETIRABLE),
             micros.alias("micros"),
             label_micros.alias("label_micros"),
@@ -251,6 +253,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             F.sum("is_fraud").alias("frauds"),
             F.sum("is_unlabelled").alias("unlabelled"),
             F.sum("is_refund").alias("refunds"),
+            F.sum("is_copy").alias("copies"),
             *(F.sum(name).alias(name) for name in RETIRABLE),
             F.min("micros").alias("first"),
             F.max("micros").alias("newest"),
@@ -299,6 +302,7 @@ def profile(
         earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
         columns=_columns(columns, of_table=labels is not None),
         on_whole_hours=bool(((good[["first", "newest"]] % _HOUR_MICROS) == 0).all(axis=None)),
+        equal_rows=int(good["copies"].sum()),
         refunds=excluded + int(good["refunds"].sum()),
         unknown_cards=int(good["customer_id"].sum()),
         unknown_terminals=int(good["terminal_id"].sum()),

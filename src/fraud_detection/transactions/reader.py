@@ -10,13 +10,14 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import HISTORY
 from fraud_detection.transactions.columns import CANONICAL, KEY, OF_LABEL, Field, label_fields, transaction_fields
+from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
 from fraud_detection.transactions.files import find_files
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.remedies import remedies
-from fraud_detection.transactions.rules import REFUND, is_rejected, reasons, with_duplicates
+from fraud_detection.transactions.rules import REFUND, is_rejected, order_of_copies, reasons, with_duplicates
 from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
@@ -83,6 +84,11 @@ class _Source:
         return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
 
     @property
+    def derives_ids(self) -> bool:
+        """Whether the files have no transaction id."""
+        return self.fields[0].name != KEY
+
+    @property
     def dates_labels(self) -> bool:
         """Whether the input says when labels became known."""
         return any(field.name == "label_available_at" for field in self.all_fields)
@@ -102,7 +108,7 @@ def _source(data: settings.Data, input_path: str) -> _Source:
 
 
 def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
-    ids = typed_rows(spark, source.files, source.fields[:1])
+    ids = _ids(spark, source)
     rows, again, _ = _count_ids(ids)
     if rows == 0:
         raise DataError(f"the input has no rows, only {len(source.files)} file(s) without any")
@@ -129,12 +135,21 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
     table = plan.rows()
     if len(left_out):
         table = table.where(F.col("reason").isNull())
-    columns = [*(field.name for field in fields), *([HISTORY] if HISTORY in table.columns else [])]
+    derived = [KEY] if source.derives_ids else []
+    columns = [*derived, *(field.name for field in fields), *([HISTORY] if HISTORY in table.columns else [])]
     return Transactions(
         table=table.select(*(f"`{name}`" for name in columns)),
         rejected=plan.rejected() if some_bad else None,
         profile=found,
     )
+
+
+def _ids(spark: SparkSession, source: _Source) -> DataFrame:
+    """The id of each row; derived ones are equal for equal rows."""
+    if not source.derives_ids:
+        return typed_rows(spark, source.files, source.fields[:1])
+    content = tuple(field for field in source.fields if field.name not in OF_LABEL)
+    return with_content_ids(typed_rows(spark, source.files, content), content).select(KEY)
 
 
 def _count_ids(rows: DataFrame) -> tuple[int, int, int]:
@@ -182,7 +197,9 @@ class _Plan:
     def rows(self, *, with_source: bool = False) -> DataFrame:
         """All rows with canonical columns, `reason`, `defect` and, on request, the source texts."""
         source = self.source
-        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source).where(self.view.counts())
+        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source)
+        rows = with_content_ids(rows, source.fields) if source.derives_ids else rows
+        rows = rows.where(self.view.counts())
         if source.label_files:
             rows = with_labels(rows, self._labels(with_source=with_source))
         elif source.dates_labels and self.view.as_of is not None:
@@ -192,7 +209,11 @@ class _Plan:
         rows = rows.withColumn("reason", reasons(source.all_fields, source.data, self.view.clock))
         if source.data.refunds is settings.Refunds.ABSOLUTE:
             rows = rows.withColumn("amount", F.abs("amount"))
-        return rows if self.repeated is None else with_duplicates(rows, source.all_fields, self.repeated)
+        if self.repeated is None:
+            return rows
+        if source.derives_ids:
+            return with_occurrences(rows, order_of_copies(source.fields), self.repeated)
+        return with_duplicates(rows, source.all_fields, self.repeated)
 
     def _labels(self, *, with_source: bool) -> DataFrame:
         """The label table as the view shows it, one row for each id."""

@@ -72,7 +72,7 @@ def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> d
     least = 0.0 if data.refunds is settings.Refunds.REJECT else -MAX_AMOUNT
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
     found = {
-        "null_id": reduce(or_, [F.col(field.name).isNull() for field in fields if field.name in data.required_ids]),
+        "null_id": reduce(or_, [F.col(name).isNull() for name in sorted(names & data.required_ids)], F.lit(False)),
         "unparseable_time": time.isNull() | (time < F.lit(_EPOCH)) | (F.col("defect") == "unparseable_time"),
         "future_time": time > F.lit(clock),
         "bad_amount": amount.isNull() | F.isnan(amount) | (amount < least) | (amount > MAX_AMOUNT),
@@ -93,11 +93,15 @@ def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFr
     Only the ids in `repeated` are looked at: a window over all rows would cost far more than everything else.
     """
     alone = rows.join(repeated, "transaction_id", "left_anti")
-    order = [F.col("reason").asc_nulls_first(), *(_place(field) for field in fields)]
-    place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order))
+    place = F.row_number().over(Window.partitionBy("transaction_id").orderBy(*order_of_copies(fields)))
     among = rows.join(repeated, "transaction_id", "left_semi").withColumn("place", place)
     later = F.when(F.col("place") > 1, "duplicate_id")
     return alone.unionByName(among.withColumn("reason", F.coalesce("reason", later)).drop("place"))
+
+
+def order_of_copies(fields: tuple[Field, ...]) -> list[Column]:
+    """The order of rows with the same id: good ones first, then by all columns, a known label before none."""
+    return [F.col("reason").asc_nulls_first(), *(_place(field) for field in fields)]
 
 
 def _place(field: Field) -> Column:
