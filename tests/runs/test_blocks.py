@@ -64,7 +64,7 @@ def test_a_pin_opens_candidates_and_takes_no_look(job: Job, output: Path, expect
 @pytest.mark.parametrize(
     ("promotion", "hours", "words"),
     [
-        (CHANGE_FREEZE, 24, f"promotions are frozen from {DAY} to {DAY}: the audit"),
+        (CHANGE_FREEZE, 24, f"promotions are frozen from {DAY} to {DAY} (promotion.freezes): the audit"),
         ({"hours_between_promotions": 193}, 1, "promotion.hours_between_promotions is 193: the next can be at"),
     ],
     ids=["dates", "hours between promotions"],

@@ -53,6 +53,8 @@ def check_leakage(
         f"the input {name} alone ranks the frauds of {where} with an average precision of {precision:.2f};"
         " it may have been filled in once they were known, and then be missing when it is needed"
     )
+    if name == "amount":
+        text += "; nor can a model exceed it by much, as comparison.first_champion_floor asks of a first champion"
     found = measure("no_leaking_feature", precision, settings)
     return (Finding(found, start.date(), span.end.date(), text),)
 

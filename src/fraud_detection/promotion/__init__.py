@@ -5,7 +5,12 @@
 in, checks out. How and why: `docs/promotion.md`.
 """
 
-from fraud_detection.promotion.explanation import explain_checks, explain_decision, explain_measurement
+from fraud_detection.promotion.explanation import (
+    explain_checks,
+    explain_decision,
+    explain_floor,
+    explain_measurement,
+)
 from fraud_detection.promotion.refit import RefitScores, check_refit, refit_line
 from fraud_detection.promotion.rule import (
     Evidence,
@@ -27,6 +32,7 @@ __all__ = [
     "check_training_possible",
     "explain_checks",
     "explain_decision",
+    "explain_floor",
     "explain_measurement",
     "refit_line",
     "shown_look",

@@ -80,7 +80,7 @@ def _too_few_frauds(check: Check, spans: Spans) -> str:
     dates = f"{'training window' if training else 'hold-out'} {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}"
     if not span.transactions:
         return f"too little history: no transactions in the {dates}"
-    return f"{span.frauds or 'no'} frauds in the {dates}; at least {check.limit:.0f} are needed"
+    return f"{span.frauds or 'no'} frauds in the {dates}; {CHECKS[check.name].setting} is {check.limit:.0f}"
 
 
 def _too_small(check: Check, _: Spans) -> str:

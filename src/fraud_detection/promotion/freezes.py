@@ -15,7 +15,7 @@ def freeze_reason(last_promotion: datetime | None, at: datetime, settings: Promo
     """
     for freeze in settings.freezes:
         if freeze.first <= at.date() <= freeze.last:
-            return f"promotions are frozen from {freeze.first} to {freeze.last}: {freeze.reason}"
+            return f"promotions are frozen from {freeze.first} to {freeze.last} (promotion.freezes): {freeze.reason}"
     hours = settings.hours_between_promotions
     if last_promotion is None or at - last_promotion >= timedelta(hours=hours):
         return None

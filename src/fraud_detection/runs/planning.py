@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fraud_detection.data_health.examination import Verdict
 from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
@@ -12,7 +12,8 @@ from fraud_detection.promotion import (
     check_training_possible,
     explain_checks,
 )
-from fraud_detection.promotion.sequential import LookState, NextLook
+from fraud_detection.promotion.sequential import LookState, NextLook, next_opening
+from fraud_detection.runs.advice import Shortage, waiting_advice
 from fraud_detection.runs.blocks import Block
 from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.runs.progress import candidate_name, next_look_line
@@ -22,8 +23,6 @@ from fraud_detection.sampling import TrainingSample, hours_between
 from fraud_detection.schema import CandidateRecord, Check, LookKey, Opening, Span
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.profile import Profile
-
-_NO_CANDIDATE = "no candidate is in shadow"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def recount(shadow: Shadow, trainer: Trainer, opening: Opening, block: Block | N
     """The plan of a run whose opening is in the log already: nothing more is opened, and the next looks are known."""
     spans = shadow.spans().values()
     found = shadow.next_looks(trainer.frauds.covering(spans)) if spans else ()
-    planned = Plan(shadow, looks=opening.looks, next_looks=found, reason=_NO_CANDIDATE)
+    planned = Plan(shadow, looks=opening.looks, next_looks=found, reason=_no_candidate(shadow))
     if opening.looks:
         return planned
     if verdict.stops:
@@ -107,7 +106,7 @@ def _not_opened(planned: Plan) -> tuple[str, ...]:
 
 
 def _open_candidates(candidates: Iterable[PlannedCandidate], shadow: Shadow, trainer: Trainer) -> Plan:
-    opened, found = [], Plan(shadow, reason=_NO_CANDIDATE)
+    opened, found = [], Plan(shadow, reason=_no_candidate(shadow))
     for planned in candidates:
         sample = trainer.sample(planned.spans)
         checks = check_training_possible(sample.span, shadow.settings)
@@ -115,6 +114,7 @@ def _open_candidates(candidates: Iterable[PlannedCandidate], shadow: Shadow, tra
         found = replace(found, warnings=found.warnings + verdict.warnings)
         if not all(check.passed for check in checks):
             reason = explain_checks(checks, Evidence(sample.span, sample.span))
+            reason += _shortage(checks, sample.span, None, shadow, trainer).advice()
             found = replace(found, reason=reason, checks=checks, training=sample.span)
         elif verdict.stops:
             found = replace(found, reason=verdict.reason, checks=verdict.checks, training=sample.span)
@@ -127,17 +127,23 @@ def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> P
     if block is not None:
         return Plan(shadow, reason=block.reason, checks=block.checks)
     if shadow.waiting:
-        return Plan(shadow, reason=f"{candidate_name(max(shadow.waiting))} waits for approval")
+        name = candidate_name(max(shadow.waiting))
+        return Plan(
+            shadow, reason=f"{name} waits for approval; next: fraud-detection candidates, then approve or reject"
+        )
     (planned,) = shadow.planned()
     sample = trainer.sample(planned.spans)
     span = first_holdout(planned.spans, shadow.as_of, shadow.settings)
     counted = _count(trainer, span, shadow.settings)
-    evidence = Evidence(sample.span, counted)
+    spans = (sample.span, counted)
+    evidence = Evidence(*spans)
     checks = check_first_champion_possible(evidence, shadow.settings)
     verdict = trainer.examine(sample)
     if not all(check.passed for check in checks) or verdict.stops:
         reason, checks = (
-            (verdict.reason, verdict.checks) if verdict.stops else (explain_checks(checks, evidence), checks)
+            (verdict.reason, verdict.checks)
+            if verdict.stops
+            else (explain_checks(checks, evidence) + _shortage(checks, *spans, shadow, trainer).advice(), checks)
         )
         return Plan(shadow, reason=reason, checks=checks, training=sample.span, holdout=counted)
     known = shadow.records.get(planned.key)
@@ -145,6 +151,20 @@ def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> P
     opened = (record,) if known is None else ()
     look = LookKey(candidate=record.key, champion_version=None, number=1)
     return Plan(shadow.with_opened(opened), opened, (look,), warnings=verdict.warnings)
+
+
+def _shortage(
+    checks: tuple[Check, ...], training: Span, holdout: Span | None, shadow: Shadow, trainer: Trainer
+) -> Shortage:
+    return Shortage(checks, training, holdout, shadow.as_of, trainer.transactions.profile, shadow.settings)
+
+
+def _no_candidate(shadow: Shadow) -> str:
+    opens, hours = next_opening(shadow.as_of, shadow.rule), shadow.settings.comparison.candidate_every_hours
+    return (
+        f"no candidate is in shadow; next: wait until {opens:%Y-%m-%d %H:%M}, when one is opened"
+        f" (comparison.candidate_every_hours is {hours})"
+    )
 
 
 def _freeze(planned: PlannedCandidate, sample: TrainingSample, shadow: Shadow, trainer: Trainer) -> CandidateRecord:
@@ -174,9 +194,17 @@ def _waits_for(found: tuple[NextLook, ...], shadow: Shadow) -> str:
     due = [one for one in found if one.state is LookState.DUE]
     if due:
         at = shadow.next_look_time()
-        return f"look {due[0].look.number} at {candidate_name(due[0].look.candidate)} is taken at {at:%Y-%m-%d %H:%M}"
+        every = shadow.settings.comparison.look_every_hours
+        return (
+            f"look {due[0].look.number} at {candidate_name(due[0].look.candidate)} is taken at {at:%Y-%m-%d %H:%M}"
+            f" (comparison.look_every_hours is {every})"
+        )
     nearest = _nearest(found)
-    return "" if nearest is None else next_look_line(nearest, shadow.rule)
+    if nearest is None:
+        return ""
+    span = shadow.spans()[nearest.look.candidate]
+    days = (span.end - span.start) / timedelta(days=1)
+    return next_look_line(nearest, shadow.rule) + waiting_advice(nearest, shadow.rule, days, shadow.as_of)
 
 
 def _nearest(found: tuple[NextLook, ...]) -> NextLook | None:

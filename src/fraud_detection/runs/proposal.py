@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from fraud_detection.data_health.examination import Health
 from fraud_detection.outputs import report_file
-from fraud_detection.promotion import explain_checks, explain_measurement, refit_line
+from fraud_detection.promotion import explain_checks, explain_floor, explain_measurement, refit_line
 from fraud_detection.registry import Champion, Retirement
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
@@ -135,7 +135,7 @@ def late_decision(request: Request, as_of: datetime, newest: datetime) -> Decisi
         schema_version=SCHEMA_VERSION,
         outcome=Outcome.NO_DECISION,
         reason=f"{as_of:%Y-%m-%d %H:%M} is before {newest:%Y-%m-%d %H:%M}, the newest as-of time in the decision log:"
-        " its looks would come after theirs; nothing was opened",
+        " its looks would come after theirs; nothing was opened; next: give no --as-of, or a later one",
         version=None,
         champion_version=None,
         model_name=request.settings.model_name,
@@ -169,6 +169,8 @@ def _verdict(evidence: Evidence, request: Request, as_of: datetime) -> tuple[Out
         return outcome, reason, looks[0].checks
     record = shown.record
     reason = f"{explain_measurement(difference, shown.floor)}; {explain_checks(record.checks, record)}"
+    if not record.passed and shown.floor is not None:
+        reason += explain_floor(difference, shown.floor, record.holdout.frauds)
     if record.passed and request.settings.promotion.mode is Mode.APPROVAL:
         return Outcome.NEEDS_REVIEW, f"{reason}; {_approval(record, evidence, request, as_of)}", record.checks
     if evidence.refit is not None:
