@@ -16,6 +16,7 @@ from fraud_detection.runs.comparison import Measured
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.refit import Refit
 from fraud_detection.runs.request import Request
+from fraud_detection.sampling import hours_between
 from fraud_detection.schema import (
     SCHEMA_VERSION,
     Alarm,
@@ -29,11 +30,21 @@ from fraud_detection.schema import (
     RetirementRecord,
     Span,
 )
-from fraud_detection.settings import Mode, Settings
+from fraud_detection.settings import Columns, Mode, Settings
 from fraud_detection.storage import open_folder
-from fraud_detection.time_windows import CandidateSpans, RunWindows, compared_windows, history_before, run_windows
+from fraud_detection.time_windows import (
+    LOOK_BACK_DAYS,
+    CandidateSpans,
+    RunWindows,
+    compared_windows,
+    history_before,
+    run_windows,
+    whole_hour,
+)
 from fraud_detection.transactions.coverage import coverage_warnings
 from fraud_detection.transactions.profile import Profile
+
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -248,6 +259,7 @@ def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple
         *data.profile.warnings(settings.data, windows, data.quarantine),
         *coverage_warnings(data.counts, data.profile, settings.data),
         *_history_warnings(data.profile, windows, data.previous),
+        *look_back_warnings(data.profile, windows, settings.data.columns),
     )
 
 
@@ -263,6 +275,24 @@ def _history_warnings(profile: Profile, windows: RunWindows, previous: Decision 
     if profile.first > windows.training_start:  # the hour: the minute would be a value of one row
         found += (f"the data begin {profile.first:%Y-%m-%d %H}:00, after the start of the training window",)
     return found
+
+
+def look_back_warnings(profile: Profile, windows: RunWindows, columns: Columns) -> tuple[str, ...]:
+    """That most training rows come so soon after the first transaction that their features know little of the past."""
+    mapped = {"customer_id": columns.customer_id, "terminal_id": columns.terminal_id}
+    settings = [f"data.columns.{name}" for name, source in mapped.items() if source is not None]
+    rows = profile.transactions_by_hour
+    training = hours_between(profile, windows.training_start, windows.training_end)
+    covered = whole_hour(profile.first) + timedelta(days=LOOK_BACK_DAYS)
+    early = hours_between(profile, windows.training_start, min(covered, windows.training_end))
+    share = float(rows[early].sum()) / max(1.0, float(rows[training].sum()))
+    if not settings or share <= _MOST:
+        return ()
+    return (
+        f"{share:.0%} of the training rows have less than {LOOK_BACK_DAYS} days of data before them: their features of"
+        " cards and terminals know only a part of the past, and a model without them can be better; give older"
+        f" transactions, too, or compare with a run in another output folder with {' and '.join(settings)} set to null",
+    )
 
 
 def _has_changed(profile: Profile, decision: Decision) -> bool:
