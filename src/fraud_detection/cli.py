@@ -8,6 +8,7 @@ import getpass
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -19,15 +20,16 @@ import click
 
 from fraud_detection import __version__
 from fraud_detection.command_line import Given, Group, print_json, show_error
-from fraud_detection.errors import FraudDetectionError, SettingsError, StalledError
+from fraud_detection.errors import DataError, FraudDetectionError, SettingsError, StalledError
 from fraud_detection.locations import is_object, local_path
 from fraud_detection.masking import mask
 from fraud_detection.outputs import DATABASE
-from fraud_detection.runs.preflight import check_paths, require_past
+from fraud_detection.runs.preflight import check_paths, require_input, require_past
 from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import Columns, load_settings
 from fraud_detection.shapes import one_line
 from fraud_detection.spark_session import Engine
+from fraud_detection.time_windows import whole_hour
 
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
@@ -64,6 +66,13 @@ _TRACKING_URI = click.option(
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     help="MLflow: http(s)://HOST:PORT of a server, or sqlite:///PATH/mlflow.db.  [default: sqlite:///OUTPUT/mlflow.db]",
+)
+_ENGINE = click.option(
+    "--engine",
+    type=click.Choice([engine.value for engine in Engine]),
+    default=Engine.SAIL.value,
+    show_default=True,
+    help="sail: embedded Sail; spark: Apache Spark on this machine, or on the cluster that runs the job.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 _LONGEST_REASON = 500
@@ -133,13 +142,7 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
     callback=_moment,
     help="As-of time, ISO 8601, floored to the hour.  [default: the first hour after the newest transaction]",
 )
-@click.option(
-    "--engine",
-    type=click.Choice([engine.value for engine in Engine]),
-    default=Engine.SAIL.value,
-    show_default=True,
-    help="sail: embedded Sail; spark: Apache Spark on this machine, or on the cluster that runs the job.",
-)
+@_ENGINE
 @click.option(
     "--run-name",
     callback=_file_name,
@@ -249,6 +252,44 @@ def init(input_path: str, config: Path, force: bool, given: dict[str, str], as_j
         print_step(step, one_line(line), err=as_json)
     if as_json:
         print_json(json.dumps({step.replace(" ", "_"): mask(line) for step, line in lines}, indent=2))
+
+
+@main.command("check-data")
+@_CONFIG
+@_INPUT
+@click.option(
+    "--labels",
+    type=Given("path", "the path of a file or a folder, or its file:/// or s3a:// URL"),
+    help="The label table, instead of data.labels.path.",
+)
+@click.option(
+    "--as-of",
+    callback=_moment,
+    help="As-of time, ISO 8601, floored to the hour.  [default: the first hour after the newest transaction]",
+)
+@_ENGINE
+@_JSON
+def check_data(
+    config: Path, input_path: str, labels: str | None, as_of: datetime | None, engine: str, as_json: bool
+) -> None:
+    """Read an input as a run would, and say what fits, what does not, and which setting would help; no training."""
+    settings, clock = load_settings(config), datetime.now(UTC)
+    if labels is not None:
+        if settings.data.labels is None:
+            raise SettingsError(f"--labels names a label table, and {config} has none; next: set data.labels there")
+        table = settings.data.labels.model_copy(update={"path": labels})
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"labels": table})})
+    require_input("input", input_path)
+    require_past(as_of, clock)
+    from fraud_detection.initialization.check import check
+
+    found = check(settings, input_path, as_of and whole_hour(as_of), clock, Engine(engine))
+    for step, line in found.steps:
+        print_step(step, line, err=as_json)
+    if as_json:
+        print_json(json.dumps(found.facts, indent=2))
+    if not found.accepted:
+        sys.exit(DataError.exit_code)
 
 
 @main.command()

@@ -108,6 +108,11 @@ def _parquet(table: pd.DataFrame) -> bytes:
     return kept.getvalue()
 
 
+def _text_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """Ids as CSV files have them: as text, which is other content than a number."""
+    return table.astype({"payment_id": str, "card": str})
+
+
 def _split(table: pd.DataFrame) -> bytes:
     texts = _texts(table).drop(columns="booked")
     return _csv(texts.assign(date=table["booked"].dt.strftime("%d.%m.%Y"), time=table["booked"].dt.strftime("%H:%M")))
@@ -165,8 +170,10 @@ FORMS: dict[str, Form] = {
     "no_id": Form(".csv", lambda table: _csv(_without_ids(_texts(table))), same_ids=False),
     "no_id_semicolon": Form(".csv", lambda table: _csv(_without_ids(_texts(table)), ";"), same_ids=False),
     "upper_case": Form(".csv", lambda table: _csv(_texts(table).rename(columns=str.upper))),
-    "parquet": Form(".parquet", _parquet),
+    "parquet": Form(".parquet", lambda table: _parquet(_text_ids(table))),
     "parquet_text": Form(".parquet", lambda table: _parquet(_texts(table))),
-    "parquet_label_text": Form(".parquet", lambda table: _parquet(table.assign(fraud=table["fraud"].astype(str)))),
+    "parquet_label_text": Form(
+        ".parquet", lambda table: _parquet(_text_ids(table).assign(fraud=table["fraud"].astype(str)))
+    ),
 }
 """By name. All but those without ids hold the same payments."""

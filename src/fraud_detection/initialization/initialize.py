@@ -37,6 +37,10 @@ class Found:
     sections: tuple[Section, ...]
     fit: Fit
 
+    def settings(self) -> Settings:
+        """As a run would load them."""
+        return _settings(self.sections)
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """What was found, as steps for the terminal. Of values only those of the label are named."""
         roles = self.roles

@@ -26,9 +26,9 @@ def check_paths(settings: Settings, input_path: str, output: str, tracking_uri: 
         FraudDetectionError: the output folder cannot be written to.
     """
     require_driver(checked_address(tracking_uri))
-    _require_input("input", input_path)
+    require_input("input", input_path)
     if settings.data.labels is not None:
-        _require_input("the label table, data.labels.path,", settings.data.labels.path)
+        require_input("the label table, data.labels.path,", settings.data.labels.path)
     _require_writable(output)
 
 
@@ -46,7 +46,12 @@ def require_past(as_of: datetime | None, clock: datetime) -> None:
         )
 
 
-def _require_input(name: str, url: str) -> None:
+def require_input(name: str, url: str) -> None:
+    """Check that a path on this machine exists and can be read.
+
+    Raises:
+        DataError: it does not, or cannot.
+    """
     if is_object(url):
         return
     path = local_path(url).absolute()
