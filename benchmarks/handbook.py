@@ -2,6 +2,7 @@
 
 First the Handbook's own 15 inputs and model, whose published figures prove that features, split and metrics are right;
 then the product's features and model. The product's own reading, features, split, training and metrics do the work.
+The fit is timed beside the one of the first release: its 32 inputs, and 1024 quantiles of the rows.
 
     python -m benchmarks.handbook --data handbook_transactions.parquet --check
 
@@ -14,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from benchmarks.split import Split, collect_split
 from fraud_detection.cores import usable_cores
 from fraud_detection.evaluation import metrics
 from fraud_detection.features import BASE_FEATURES, feature_names
+from fraud_detection.features.definitions import TERMINAL_FRAUD_FEATURES
+from fraud_detection.model.encoding import encode
 from fraud_detection.model.fit import fit
 from fraud_detection.schema import Metrics
 from fraud_detection.settings import Settings, load_settings
@@ -39,6 +43,11 @@ HANDBOOK_MODEL = {
     "base_score": 0.5,  # the default of the XGBoost that the figures were published with
     "nthread": usable_cores(),
 }
+FIRST_RELEASE_BINS = 1024
+ADDED_INPUTS = TERMINAL_FRAUD_FEATURES[-3:]
+"""Those that the first release did not have."""
+MOST_CPU = 1.1
+"""Of the fit, as a multiple of that of the first release."""
 LEAK = 0.80
 """An honest model ends near AP .783 on these data; above this something of the future is in the features."""
 
@@ -63,10 +72,23 @@ TARGETS = (
     Target(BASE, "roc_auc", 0.8698, 0.8718),
     Target(BASE, "average_precision", 0.6930, 0.6950),
     Target(BASE, "card_precision_at_100", 0.3029, 0.3049),
-    Target(WEEK, "average_precision", 0.74, LEAK),
+    Target(WEEK, "average_precision", 0.752, LEAK),
     Target(WEEK, "card_precision_at_100", 0.308, 1.0),
-    Target(LONG, "average_precision", 0.75, LEAK),
+    Target(LONG, "average_precision", 0.759, LEAK),
+    Target(LONG, "card_precision_at_100", 0.309, 1.0),
 )
+
+
+@dataclass
+class FitSeconds:
+    """CPU seconds of all fits, in this process."""
+
+    product: float = 0.0
+    first_release: float = 0.0
+
+    @property
+    def multiple(self) -> float:
+        return self.product / self.first_release
 
 
 def main() -> int:
@@ -74,13 +96,14 @@ def main() -> int:
     options = _arguments()
     settings = load_settings(CONFIG)
     folds: dict[str, list[Metrics]] = {BASE: [], WEEK: [], LONG: []}
+    cpu = FitSeconds()
     with session(Engine(options.engine)) as spark:
         transactions = read_transactions(spark, settings.data, options.data, datetime.now(UTC))
         for start in TRAINING_STARTS:
             week = _rows(transactions, settings, start, training_days=7)
             folds[BASE].append(_handbook_model(week))
-            folds[WEEK].append(_product_model(week, settings))
-            folds[LONG].append(_product_model(_rows(transactions, settings, start, training_days=84), settings))
+            folds[WEEK].append(_product_model(week, settings, cpu))
+            folds[LONG].append(_product_model(_rows(transactions, settings, start, training_days=84), settings, cpu))
             print(f"fold {start:%Y-%m-%d} done", file=sys.stderr)
     means = {
         (model, name): float(np.mean([getattr(fold, name) for fold in found]))
@@ -89,6 +112,9 @@ def main() -> int:
     }
     _print_folds(folds)
     passed = _print_targets(means, len(feature_names(settings)))
+    print(f"\nCPU seconds of the fits: {cpu.product:.1f}, {cpu.multiple:.2f} times those of the first release's.")
+    print(f"Target: at most {MOST_CPU:.1f} times, {'ok' if cpu.multiple <= MOST_CPU else 'MISSED'}.")
+    passed = passed and cpu.multiple <= MOST_CPU
     return 0 if passed or not options.check else 1
 
 
@@ -109,9 +135,32 @@ def _rows(transactions: Transactions, settings: Settings, start: datetime, train
     return collect_split(transactions, as_of, settings)
 
 
-def _product_model(rows: Split, settings: Settings) -> Metrics:
+def _product_model(rows: Split, settings: Settings, cpu: FitSeconds) -> Metrics:
+    began = process_time()
     model = fit(rows.training.rows, rows.training.weights, settings.training, feature_names(settings))
+    fitted = process_time()
+    _first_release_fit(rows, settings)
+    cpu.product += fitted - began
+    cpu.first_release += process_time() - fitted
     return _measured(rows, model.predict(rows.holdout))
+
+
+def _first_release_fit(rows: Split, settings: Settings) -> None:
+    import xgboost
+
+    training = settings.training
+    names = tuple(name for name in feature_names(settings) if name not in ADDED_INPUTS)
+    ordered = np.argsort(rows.training.rows["transaction_id"].to_numpy(), kind="stable")
+    table, weights = rows.training.rows.iloc[ordered], rows.training.weights
+    bins = {"max_bin": FIRST_RELEASE_BINS, "nthread": usable_cores()}
+    data = xgboost.QuantileDMatrix(
+        encode(table, names),
+        label=table["fraud"].to_numpy(np.float32),
+        weight=None if weights is None else weights[ordered],
+        **bins,
+    )
+    trees = {"max_depth": training.max_depth, "learning_rate": training.learning_rate, "seed": training.seed}
+    xgboost.train({"objective": "binary:logistic", "tree_method": "hist", **bins, **trees}, data, training.trees)
 
 
 def _handbook_model(rows: Split) -> Metrics:
