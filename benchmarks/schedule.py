@@ -10,6 +10,7 @@ of every hour would have found it due. The rule before: a cluster for every 10 m
 
 import argparse
 import importlib.util
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -96,7 +97,7 @@ class Installation:
     _complete: dict[CandidateKey, Holdout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        maturity = self.settings.windows.maturity_days
+        maturity = math.ceil(self.settings.windows.maturity_days)
         self._first = START + (maturity + 21) * DAY
         length = maturity + 21 + self.warm_up + self.days
         self._frauds = simulated_frauds(self.a_day, length, self.seed)

@@ -25,6 +25,7 @@ PROGRAMS = {
 }
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 TYPES = {
+    "span": "days or text such as `12h`",
     "string": "text",
     "integer": "integer",
     "number": "number",

@@ -16,7 +16,7 @@ from emulator.settings import Settings as EmulatorSettings
 from emulator.settings import load as load_emulator_settings
 from fraud_detection.errors import SettingsError
 from fraud_detection.promotion.sequential import SequentialRule
-from fraud_detection.settings import REMOVED, ComparisonSettings, Settings, load_settings
+from fraud_detection.settings import REMOVED, ComparisonSettings, Settings, Windows, load_settings
 
 WITH_TIMES = {"data": {"columns": {"label_available_at": "known"}}}
 
@@ -153,3 +153,28 @@ def test_the_sequential_rule_is_that_of_the_settings() -> None:
 def test_each_settings_file_of_the_repository_is_accepted(name: str) -> None:
     """Fails when a documented command stops at its own settings file."""
     load_settings(Path(__file__).parents[1] / "conf" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "days"),
+    [(7, 7), ("7d", 7), ("12h", 0.5), ("36h", 1.5), ("48h", 2), (0.5, 0.5), (7.0, 7), ("5 h", 5 / 24)],
+)
+def test_a_window_is_days_or_text_with_a_unit(tmp_path: Path, written: object, days: float) -> None:
+    """Fails when hours are refused, or one span written in two ways is two recipes, one of which starts anew."""
+    windows = _load(tmp_path, {"windows": {"holdout_days": written}}).windows
+    assert windows.holdout_days == days
+    assert isinstance(windows.holdout_days, type(days))
+    assert Windows.model_validate(windows.model_dump(mode="json")) == windows
+
+
+@pytest.mark.parametrize("written", [0, "0h", -1, "7", "7w", "90m", 1.3, 4000, "99999h", True, None, "h", "1e3d"])
+def test_another_span_is_refused_with_the_forms_that_are_taken(tmp_path: Path, written: object) -> None:
+    """Fails when a span that means nothing, or is not on whole hours, is read as another one."""
+    with pytest.raises(SettingsError, match=r"windows\.holdout_days: .*expected days, such as 7, or text with a unit"):
+        _load(tmp_path, {"windows": {"holdout_days": written}})
+
+
+def test_labels_may_be_known_at_once(tmp_path: Path) -> None:
+    """Fails when data whose labels need no time cannot be described."""
+    windows = _load(tmp_path, {"windows": {"label_delay_days": 0, "maturity_days": "1h"}}).windows
+    assert (windows.label_delay_days, windows.maturity_days) == (0, 1 / 24)

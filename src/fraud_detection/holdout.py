@@ -142,7 +142,7 @@ def are_new_cards(
 
 def _blocked(rows: pd.DataFrame, frauds: pd.DataFrame, span: HoldoutSpan, settings: Settings) -> NDArray[np.bool_]:
     """Which rows are of cards that are known as compromised."""
-    start, window = naive(span.start), pd.Timedelta(days=settings.windows.known_card_window_days)
+    start, window = naive(span.start), pd.Timedelta(timedelta(days=settings.windows.known_card_window_days))
     recent = _FraudCards.of(frauds[frauds["transaction_time"] >= start - window], settings)
     training_end, cutoff = naive(span.training_end), naive(span.label_cutoff)
     trained = _FraudCards.of(frauds[within(frauds["transaction_time"], training_end - window, training_end)], settings)

@@ -20,13 +20,18 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from fraud_detection import format_rules
+from fraud_detection import format_rules, window_spans
 from fraud_detection.errors import SettingsError
+from fraud_detection.window_spans import span_setting, span_text
 
+Span = Annotated[int | float, BeforeValidator(window_spans.positive_span_days), WithJsonSchema({"type": "span"})]
+"""In days, on whole hours; text with a unit (`12h`, `7d`) is taken, too."""
+SpanOrZero = Annotated[int | float, BeforeValidator(window_spans.span_days), WithJsonSchema({"type": "span"})]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -244,19 +249,19 @@ class Data(_Section):
 
 
 class Windows(_Section):
-    """Time spans of a run, in days."""
+    """Time spans of a run: days (`7`), or text with a unit (`12h`, `7d`), on whole hours."""
 
-    label_delay_days: Days = 7
-    """When a label without a time of its own becomes known, after its transaction."""
-    maturity_days: Days = 7
+    label_delay_days: SpanOrZero = 7
+    """When a label without a time of its own becomes known, after its transaction. 0: at once, when it is over."""
+    maturity_days: Span = 7
     """After this a label counts as final; at least the time in which 90 % of the frauds become known."""
-    training_gap_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    training_gap_days: SpanOrZero = 0
     """Between training window and hold-out. The Fraud Detection Handbook leaves the label delay, 7 days."""
-    holdout_days: Days = 7
+    holdout_days: Span = 7
     """Length of the first champion's hold-out; any later one grows with the labels."""
-    training_window_days: Days = 84
+    training_window_days: Span = 84
     """Length of the training window of the challenger."""
-    known_card_window_days: Days = 14
+    known_card_window_days: Span = 14
     """Cards with a known fraud this long before the hold-out are left out of it."""
 
 
@@ -480,9 +485,10 @@ class Settings(_Section):
         delay, maturity = self.windows.label_delay_days, self.windows.maturity_days
         if maturity < delay and not self.has_label_times:
             raise ValueError(
-                f"windows.maturity_days is {maturity} and windows.label_delay_days {delay}: the data have no label"
-                f" times (label_available_at), so the frauds of the youngest {delay - maturity} days of a hold-out"
-                f" would not be known; set maturity_days to at least {delay}, or map label_available_at"
+                f"windows.maturity_days is {span_setting(maturity)} and windows.label_delay_days {span_setting(delay)}:"
+                " the data have no label times (label_available_at), so the frauds of the youngest"
+                f" {span_text(delay - maturity)} of a hold-out would not be known; set maturity_days to at least"
+                f" {span_setting(delay)}, or map label_available_at"
             )
         return self
 

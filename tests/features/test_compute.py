@@ -32,6 +32,7 @@ CASES = {
     "no customer": Columns(customer_id=None),
     "no terminal": Columns(terminal_id=None, label_available_at="label_time"),
     "unknown keys": Columns(label_available_at="label_time"),
+    "no delay": Columns(),
     "neither": Columns(customer_id=None, terminal_id=None, extra_numeric=("score",)),
 }
 Tables = dict[str, pd.DataFrame]
@@ -99,7 +100,10 @@ def as_table(rows: list[Transaction], columns: Columns, text: bool) -> pa.Table:
 
 
 def settings_of(case: str) -> Settings:
-    return Settings(data=Data(columns=CASES[case]))
+    delay = {"no delay": 0, "unknown keys": "36h"}.get(case, 7)
+    return Settings.model_validate(
+        {"data": Data(columns=CASES[case]), "windows": {"label_delay_days": delay, "maturity_days": 7}}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +160,8 @@ def test_the_table_follows_the_definitions(sail: Tables, case: str) -> None:
     rows = rows_of(case)
     if columns.label_available_at is None:
         rows = [Transaction(r.id, r.time, r.card, r.terminal, r.cents, r.fraud) for r in rows]
-    delay = settings_of(case).windows.label_delay_days * DAY
+    # No label is known before its transaction is over.
+    delay = max(round(settings_of(case).windows.label_delay_days * DAY), 1)
     start, end = (int(moment.timestamp()) * 1_000_000 for moment in (START, END))
     wanted = sorted((row for row in rows if start <= row.time < end), key=lambda row: row.id)
     expected: dict[str, list[float]] = {}

@@ -181,8 +181,10 @@ def delays() -> LabelDelays:
 def test_the_delay_of_labels_is_shown_with_the_maturity() -> None:
     """Fails when a maturity that is far too short for the labels cannot be seen."""
     shown = Page(html(decision(), report_data(label_delays=delays())))
-    assert "70 % of 1,000 frauds were known at the maturity (windows.maturity_days: 7)" in shown.texts["label-delay"]
-    assert "maturity: 7 d" in shown.texts["label-delay"]
+    assert (
+        "70 % of 1,000 frauds were known at the maturity (windows.maturity_days: 7 days)" in shown.texts["label-delay"]
+    )
+    assert "maturity: 7 days" in shown.texts["label-delay"]
     plot = plots.label_delays(delays(), 7)
     assert plot is not None
     assert plot.marks[0].at == 50.0  # 7 of 14 days

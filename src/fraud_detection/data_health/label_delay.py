@@ -37,11 +37,11 @@ class DelayCounts:
 
 
 def check_label_delay(
-    counts: DelayCounts, matured: datetime, maturity_days: int, settings: DataHealth
+    counts: DelayCounts, matured: datetime, maturity_days: float, settings: DataHealth
 ) -> tuple[Finding, ...]:
     """Compare the delays of the newest matured week with those before."""
     end = np.datetime64(matured.date(), "D")
-    complete = counts.delay_hours <= maturity_days * 24
+    complete = counts.delay_hours <= round(maturity_days * 24)
     recent = counts.take(complete & _within(counts.days, end - RECENT_DAYS, end))
     earlier = counts.take(complete & _within(counts.days, end - RECENT_DAYS - EARLIER_DAYS, end - RECENT_DAYS))
     if min(recent.frauds.sum(), earlier.frauds.sum()) < LEAST_FRAUDS:

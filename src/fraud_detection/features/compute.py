@@ -90,7 +90,8 @@ def with_features(
     work = _Work(
         start=_microseconds(start),
         keep_from=_microseconds(terminal_from),
-        label_delay=delay // timedelta(microseconds=1),
+        # No label is known before its transaction is over, and no window of labels reaches to the row itself.
+        label_delay=max(delay // timedelta(microseconds=1), 1),
         base_only=base_only,
     )
     result = _result_schema(rows, settings, base_only)

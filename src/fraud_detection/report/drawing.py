@@ -11,6 +11,7 @@ from fraud_detection.report.data import FloatArray, ReportData
 from fraud_detection.report.shadow import Shadow, draw_shadow
 from fraud_detection.schema import Check, Decision
 from fraud_detection.settings import ComparisonSettings
+from fraud_detection.window_spans import span_text
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class LabelDelayCurve:
     dated: bool
     """Whether the data have label times."""
     plot: plots.Plot | None
-    maturity_days: int
-    label_delay_days: int
+    maturity: str
+    label_delay: str
     known_at_maturity: float | None
     """The share of the frauds that were known then."""
     frauds: int
@@ -105,10 +106,11 @@ def _label_delays(data: ReportData) -> LabelDelayCurve | None:
     if data.settings is None:
         return None
     windows, observed = data.settings.windows, data.label_delays
-    curve = LabelDelayCurve(observed is not None, None, windows.maturity_days, windows.label_delay_days, None, 0)
+    maturity, delay = span_text(windows.maturity_days), span_text(windows.label_delay_days)
+    curve = LabelDelayCurve(observed is not None, None, maturity, delay, None, 0)
     if observed is None or not observed.frauds:
         return curve
-    before = observed.share[observed.hours <= 24 * windows.maturity_days]
+    before = observed.share[observed.hours <= round(24 * windows.maturity_days)]
     return replace(
         curve,
         plot=plots.label_delays(observed, windows.maturity_days),

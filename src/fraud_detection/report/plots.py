@@ -19,6 +19,7 @@ from fraud_detection.evaluation.metrics import CalibrationBin, precision_recall_
 from fraud_detection.report.data import DailyCounts, DailyPrecision, FloatArray, LabelDelays
 from fraud_detection.report.wording import duration, number, percent, signed
 from fraud_detection.schema import Decision, Difference
+from fraud_detection.window_spans import span_text
 
 CURVE_POINTS = 300
 """A curve is thinned to at most this many points; a phone has fewer pixels across, a desktop hardly more."""
@@ -318,12 +319,12 @@ def _band_dot(x: float, band: CountBand, place: int, top: float) -> Dot:
     return Dot(across(x), y, y, y, hollow=False, title=title, role="challenger")
 
 
-def label_delays(delays: LabelDelays, maturity_days: int) -> Plot | None:
+def label_delays(delays: LabelDelays, maturity_days: float) -> Plot | None:
     """The share of frauds that were known, by days since the transaction, with the maturity as a vertical line."""
     if not delays.frauds:
         return None
     late = int(delays.hours[np.searchsorted(delays.share, 0.995)]) if delays.share[-1] >= 0.995 else 0
-    days = max(2 * maturity_days, math.ceil(late / 24), 1)
+    days = max(math.ceil(2 * maturity_days), math.ceil(late / 24), 1)
     shown = delays.hours <= 24 * days
     hours, share = np.append(delays.hours[shown], 24 * days), delays.share[shown]
     share = np.append(share, share[-1] if len(share) else 0.0)
@@ -333,7 +334,7 @@ def label_delays(delays: LabelDelays, maturity_days: int) -> Plot | None:
         x_ticks=tuple(Tick(across(k / days), f"{k}") for k in range(0, days + 1, step)),
         y_ticks=tuple(Tick(down(1 - k / 4), percent(k / 4)) for k in range(5)),
         curves=(Curve(_steps(hours / (24 * days), share), "challenger"),),
-        marks=(Mark(across(maturity_days / days), f"maturity: {maturity_days} d"),),
+        marks=(Mark(across(maturity_days / days), f"maturity: {span_text(maturity_days)}"),),
     )
 
 

@@ -100,13 +100,12 @@ def count_from(frauds: pd.DataFrame, span: HoldoutSpan, settings: Settings) -> p
     """
     rows = holdout_rows(frauds, frauds, span, settings)
     rows = rows[rows["fraud"] == 1]
-    delay, maturity = (
-        pd.Timedelta(days=days) for days in (settings.windows.label_delay_days, settings.windows.maturity_days)
-    )
-    spans = Labels.of_frame(rows, delay.to_pytimedelta()).fraud_spans()[0]
+    windows = settings.windows
+    delay, maturity = timedelta(days=windows.label_delay_days), timedelta(days=windows.maturity_days)
+    spans = Labels.of_frame(rows, delay).fraud_spans()[0]
     known = pd.Series(spans.min(axis=0).astype("datetime64[us]"), index=rows.index)
     # The transactions of [hour, hour + 1) are all before as_of − maturity from as_of = hour + 1 + maturity on.
-    matured = rows["transaction_time"].dt.floor("h") + _HOUR + maturity
+    matured = rows["transaction_time"].dt.floor("h") + _HOUR + pd.Timedelta(maturity)
     found = pd.DataFrame({"counts": np.maximum(matured, known.dt.ceil("h")), "known": known})
     found["time"], found["card"] = rows["transaction_time"], rows.get("customer_id")
     return found.sort_values("counts", kind="stable", ignore_index=True)

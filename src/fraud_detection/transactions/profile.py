@@ -18,6 +18,7 @@ from fraud_detection.transactions.columns import OF_LABEL, RETIRABLE, Field, Kin
 from fraud_detection.transactions.label_table import known_by, label_text
 from fraud_detection.transactions.rules import EXPECTED, REFUND, SEPARATOR
 from fraud_detection.transactions.view import View
+from fraud_detection.window_spans import span_setting
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_MICROS = 3_600_000_000
@@ -206,10 +207,10 @@ class Profile:
         assumed = run.as_of - run.holdout_end
         if self.label_delay is None or self.label_delay <= assumed:
             return None
-        observed = self.label_delay / timedelta(days=1)
+        day = timedelta(days=1)
         return (
-            f"10 % of the frauds became known only after {observed:.1f} days or later, and windows.label_delay_days is "
-            f"{assumed.days}: their transactions count as genuine in the hold-out"
+            f"10 % of the frauds became known only after {self.label_delay / day:.1f} days or later, and windows."
+            f"maturity_days is {span_setting(assumed / day)}: their transactions count as genuine in the hold-out"
         )
 
     def _labels_without_transaction(self) -> str | None:
