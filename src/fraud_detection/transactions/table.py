@@ -94,13 +94,14 @@ def translate_read_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...
     try:
         yield
     except EngineError as error:
-        problem = first_unreadable(files, lambda file: _read_through(file, fields))
+        problem = first_unreadable(files, lambda file: read_through(file, fields))
         if problem is None:
             raise
         raise DataError(f"a file of the input cannot be read\n  {problem}") from error
 
 
-def _read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
+def read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
+    """Read a file to its end; raises what a task of an engine would raise."""
     for _ in _batches(file, fields, with_source=False):
         pass
 

@@ -78,7 +78,8 @@ def counted_times(numbers: pa.Array, form: Format) -> pa.TimestampArray:
         exact = pc.fill_null(numbers, 0).cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False) // 1000
         scaled = np.where(pa.types.is_integer(numbers.type), exact, values / 1000)
     else:
-        scaled = values * _MICROS[form.time_unit or TimeUnit.SECONDS]
+        with np.errstate(over="ignore"):  # what is too large is sorted out below
+            scaled = values * _MICROS[form.time_unit or TimeUnit.SECONDS]
     near = np.abs(scaled) < _FURTHEST
     micros = np.rint(np.where(near, scaled, 0)).astype(np.int64) + start
     return _times(micros, near)

@@ -97,6 +97,11 @@ def read_labels(texts: pa.StringArray, form: Format) -> pa.DoubleArray:
 
     0 and 1 may be written 0.0, 1.0, false and true. The values that the settings list come first.
     """
+    encoded = texts.dictionary_encode()  # there are few distinct ones
+    return _distinct_labels(encoded.dictionary, form).take(encoded.indices)
+
+
+def _distinct_labels(texts: pa.StringArray, form: Format) -> pa.DoubleArray:
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     for point in dict.fromkeys([".", form.decimal_mark]):
         mark = f"\\x{{{ord(point):x}}}"
