@@ -44,6 +44,8 @@ def _hash(**changes: Any) -> str:
         {"data": {"columns": {"fraud": None}, "labels": {"path": "labels"}}},
         {"data": {"refunds": "absolute"}},
         {"data": {"missing_cards": "reject"}},
+        {"data": {"format": {"time_zone": "Europe/Berlin"}}},
+        {"data": {"format": {"fraud_values": ["2"]}}},
         {"windows": {"training_window_days": 85}},
         {"windows": {"maturity_days": 8}},
     ],
@@ -56,6 +58,7 @@ def test_what_changes_the_model_changes_the_recipe(changes: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "changes",
     [
+        {"data": {"format": {"separator": ";", "encoding": "utf-16", "skip_lines": 1}}},
         {"comparison": {"risk": 0.01, "looks": 3}},
         {"promotion": {"mode": "approval"}},
         {"windows": {"training_gap_days": 7, "holdout_days": 14}},

@@ -11,14 +11,17 @@ from fraud_detection.settings import Settings
 _DIGITS = 16
 _POLICIES = {"refunds", "missing_cards", "missing_terminals"}
 """Settings of `data` that decide which rows are used."""
+_LAYOUT = {"separator", "encoding", "quote", "skip_lines"}
+"""Settings of `data.format` that do not change what a value means."""
 _XGBOOST = ("xgboost-cpu", "xgboost")
 
 
 def recipe_hash(settings: Settings) -> str:
     """A hash, 16 hexadecimal digits, that changes with whatever makes candidates of one label cut-off differ.
 
-    Those are the training settings, the mapped columns, the windows and labels that rows are chosen and labelled by,
-    the versions of the features, of the fit and of XGBoost. Where the data lie does not matter.
+    Those are the training settings, the mapped columns and how their values are read, the windows and labels that rows
+    are chosen and labelled by, the versions of the features, of the fit and of XGBoost. Where the data lie does not
+    matter.
     """
     data, windows = settings.data, settings.windows
     recipe: dict[str, object] = {
@@ -34,6 +37,8 @@ def recipe_hash(settings: Settings) -> str:
     # Only where they differ from the default: a candidate of an earlier release stays of its recipe.
     chosen = data.model_dump(mode="json", include=_POLICIES, exclude_defaults=True)
     recipe |= {"policies": chosen} if chosen else {}
+    values = data.format.model_dump(mode="json", exclude=_LAYOUT, exclude_defaults=True)
+    recipe |= {"format": values} if values else {}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 

@@ -221,6 +221,7 @@ HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
         (f"{HEADER.upper()}\n{FIRST}\n", "missing column: amount; did you mean AMOUNT?"),
         (f"{HEADER}\n{FIRST}\n".encode("utf-16"), 'not UTF-8 text; next: data.format.encoding: "utf-16"'),
         (f"{HEADER},é\n{FIRST},1\n".encode("latin-1"), 'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"'),
+        (f"{HEADER}\n{FIRST}\né\n".encode("latin-1"), 'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"'),
         (
             f"{HEADER}\n{FIRST}\né{FIRST}\n".encode("latin-1"),
             'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"',

@@ -87,6 +87,20 @@ def has_rows(path: str, form: Format) -> bool:
     return len(first_lines(path, form)) > 1
 
 
+def is_in_encoding(path: str, form: Format) -> bool:
+    """Whether all of a CSV file, as far as it can be decompressed, is text of its encoding."""
+    decoder = codecs.getincrementaldecoder(form.encoding)("strict")
+    try:
+        with _open_bytes(path) as stream:
+            while chunk := bytes(stream.read(_CHUNK)):
+                decoder.decode(chunk)
+    except UnicodeError:
+        return False
+    except UNREADABLE:
+        return True
+    return True
+
+
 def encoding_problem(path: str, form: Format) -> str:
     """That a file is not in its encoding, and which one fits."""
     guess = fitting.encoding(_first_other_bytes(path))

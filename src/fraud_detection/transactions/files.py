@@ -11,9 +11,9 @@ from functools import partial
 from fraud_detection import settings, storage
 from fraud_detection.errors import DataError
 from fraud_detection.transactions.columns import Field
-from fraud_detection.transactions.csv_text import UNREADABLE, encoding_problem
+from fraud_detection.transactions.csv_text import UNREADABLE, encoding_problem, is_in_encoding
 from fraud_detection.transactions.headers import advice, column_problems
-from fraud_detection.transactions.input_file import InputFile, file_kind, first_line, open_file, some
+from fraud_detection.transactions.input_file import FileKind, InputFile, file_kind, first_line, open_file, some
 
 _NOTES = (".txt", ".txt.gz", ".txt.bz2", ".txt.zst")
 _EXPECTED = "files named .csv, .tsv, .txt (also with .gz, .bz2, .zst), .parquet or .pq"
@@ -73,7 +73,7 @@ def first_unreadable(files: tuple[InputFile, ...], read: Callable[[InputFile], o
         except DataError as error:
             return f"{file.path}: {error}"
         except UNREADABLE as error:
-            if isinstance(error, UnicodeError) or "UTF8" in str(error):
+            if file.kind is FileKind.CSV and not is_in_encoding(file.path, file.form):
                 return f"{file.path}: {encoding_problem(file.path, file.form)}"
             return f"{file.path}: cannot be read to its end, it may be truncated or damaged: {first_line(error)}"
     return None
