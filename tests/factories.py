@@ -28,7 +28,7 @@ def span(start: datetime, end: datetime, transactions: int = 600, frauds: int = 
 
 
 def metrics(
-    average_precision: float = 0.7, roc_auc: float = 0.9, card_precision_at_100: float = 0.3, brier: float = 0.01
+    average_precision: float = 0.7, roc_auc: float = 0.9, card_precision_at_100: float | None = 0.3, brier: float = 0.01
 ) -> Metrics:
     """One model on the hold-out."""
     return Metrics(

@@ -46,7 +46,7 @@ class Metrics(Stored):
 
     average_precision: float
     roc_auc: float
-    card_precision_at_100: float
+    card_precision_at_100: float | None  # None where so few cards a day cannot tell models apart
     brier: float
 
 
@@ -200,7 +200,7 @@ class LookRecord(Stored):
     number: int  # from 1
     training: Span  # of the candidate
     holdout: Span
-    fraud_cards: int  # of the hold-out
+    fraud_cards: int  # of the hold-out; without cards its frauds
     champion: Metrics | None
     challenger: Metrics | None
     difference: Difference | None  # with the interval of the bootstrap; None where there was nothing to measure
@@ -210,6 +210,7 @@ class LookRecord(Stored):
     risk: float
     checks: tuple[Check, ...]
     passed: bool  # the limits and every check
+    by_card: bool = True  # False: the data have no cards, and each transaction stands for itself
 
     @property
     def key(self) -> LookKey:

@@ -18,7 +18,7 @@ from fraud_detection.evaluation.bootstrap import (
     paired_difference,
 )
 from fraud_detection.evaluation.card_contributions import score_ranks
-from fraud_detection.evaluation.metrics import average_precision, card_precision_at_k
+from fraud_detection.evaluation.metrics import average_precision, card_precision_at_k, evaluate
 from fraud_detection.evaluation.slices import measure_slices, slice_masks
 from fraud_detection.schema import Difference
 from fraud_detection.settings import ComparisonSettings
@@ -298,6 +298,8 @@ def test_a_row_without_a_card_is_a_card_of_its_own(rows: Rows, null: float | Non
     if unknown.all():
         return
     known = ~unknown
-    for metrics, score in ((found.champion, champion), (found.challenger, challenger)):
+    for score in (champion, challenger):
         precision = card_precision_at_k((card % 2)[known], card[known], fraud[known], score[known])
-        assert metrics.card_precision_at_100 == precision
+        measured = evaluate(card % 2, apart, fraud, score, investigated=known)
+        assert measured is not None
+        assert measured.card_precision_at_100 == precision

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from fraud_detection.evaluation import metrics
+from fraud_detection.evaluation import Holdout, compare, metrics
+from fraud_detection.promotion.rule import check_look
+from fraud_detection.promotion.sequential import LookLimits
+from fraud_detection.settings import ComparisonSettings, Settings
 
 Labelled = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+LIMITS = LookLimits(1.0, 0.01, 0.01)
 
 
 @st.composite
@@ -124,3 +129,29 @@ def test_all_metrics_come_together() -> None:
     assert found.average_precision == found.roc_auc == 1.0
     assert found.card_precision_at_100 == 0.01  # one card of a hundred on each day
     assert found.brier == pytest.approx((0.01 + 0.04 + 0.16 + 0.01) / 4)
+
+
+@pytest.mark.parametrize(
+    ("cards", "days", "apart"), [(200, 1, True), (199, 1, False), (200, 3, True), (100, 2, False), (None, 1, False)]
+)
+def test_card_precision_tells_models_apart_among_two_hundred_cards_a_day(
+    cards: int | None, days: int, apart: bool
+) -> None:
+    """Fails when a shop of 150 cards a day is shown a card precision@100 that every ranking reaches."""
+    day = np.repeat(np.arange(days), 3 * (cards or 60))
+    card = None if cards is None else np.tile(np.arange(cards), 3 * days)
+    assert metrics.tells_models_apart(day, card) is apart
+
+
+def test_what_cannot_tell_models_apart_is_not_measured_and_refuses_nothing() -> None:
+    """Fails when a guardrail that any model passes or fails by chance refuses a better one."""
+    rows = np.arange(400)
+    fraud, score = (rows % 20 == 0).astype(int), (rows * 7919 % 400) / 400
+    found = compare(Holdout(rows // 100, fraud, rows, rows), score, score[::-1], ComparisonSettings(resamples=100))
+    assert found is not None
+    assert found.challenger.card_precision_at_100 is None
+    checks = {check.name: check for check in check_look(found, 0.0, LIMITS, Settings())}
+    assert (checks["card_precision_at_100"].value, checks["card_precision_at_100"].passed) == (None, True)
+    many = compare(Holdout(rows // 200, fraud, rows, rows), score, score[::-1], ComparisonSettings(resamples=100))
+    assert many is not None
+    assert many.challenger.card_precision_at_100 is not None

@@ -6,6 +6,7 @@ import pytest
 from factories import candidate_record, decision, look_record, metrics, span
 
 from fraud_detection.cli import print_step
+from fraud_detection.promotion import summarise
 from fraud_detection.promotion.sequential import HoldoutCounts, Look, LookState, NextLook, SequentialRule
 from fraud_detection.runs.progress import next_look_line, opened_line, report_decision, report_look, report_next_look
 from fraud_detection.schema import (
@@ -109,6 +110,23 @@ def test_a_promotion_reads_from_its_look_to_its_report(capsys: pytest.CaptureFix
         "decision    PROMOTED as v2 · every check passed",
         "report      data/demo/output_data/reports/fraud_detection/20260420T060000Z/report.html",
     ]
+
+
+def test_without_cards_everything_is_by_transaction(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails when a user whose data have no cards reads of cards, and of a card precision that nothing has measured."""
+    look = _look(_candidate(AS_OF - 7 * DAY), passed=False).model_copy(update={"by_card": False})
+    unmeasured = metrics(card_precision_at_100=None)
+    decided = _decided(Outcome.REFUSED, look).model_copy(update={"champion": unmeasured, "challenger": unmeasured})
+    report_look(look, print_step)
+    report_decision(decided, print_step)
+    text = "\n".join(_shown(capsys))
+    assert "paired by transaction" in text
+    assert "that no transaction of the hold-out has shown" in text
+    assert text.count("CP@100 not measured") == 2
+    summary = summarise(decided)
+    assert "transactions resampled" in summary
+    assert "(what no transaction has shown)" in summary
+    assert "card" not in (text + summary).replace("card precision@100", "")
 
 
 def test_a_refusal_says_what_was_missing_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:

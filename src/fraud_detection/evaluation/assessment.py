@@ -28,7 +28,7 @@ from fraud_detection.evaluation.harm import (
     card_precision_change,
     slice_changes,
 )
-from fraud_detection.evaluation.metrics import average_precision, calibration_error, evaluate
+from fraud_detection.evaluation.metrics import average_precision, calibration_error, evaluate, tells_models_apart
 from fraud_detection.evaluation.slices import Mask, SliceMetrics, category_masks, measure_slices, slice_masks
 from fraud_detection.schema import Difference, Floor, Metrics
 from fraud_detection.settings import ComparisonSettings
@@ -60,10 +60,13 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A metric in which a challenger must not be worse, of both models, with the bounds of its change."""
+    """A metric in which a challenger must not be worse, of both models, with the bounds of its change.
 
-    champion: float
-    challenger: float
+    The values are None where the hold-out cannot tell models apart in it.
+    """
+
+    champion: float | None
+    challenger: float | None
     change: Change | None
 
 
@@ -133,7 +136,7 @@ def _compare(
     scores = (champion_score, challenger_score)
     ranks = (score_ranks(champion_score)[0], score_ranks(challenger_score)[0])
     champion, challenger = (
-        evaluate(holdout.day, card, fraud, score, rank, looked_up) for score, rank in zip(scores, ranks, strict=True)
+        _evaluate(holdout, card, looked_up, score, rank) for score, rank in zip(scores, ranks, strict=True)
     )
     contributions = card_contributions(fraud, *ranks, card)
     difference = resampled.result()
@@ -164,13 +167,28 @@ def _compare(
     )
 
 
+def _evaluate(
+    holdout: Holdout,
+    card: ArrayLike | None,
+    looked_up: Mask | None,
+    score: ArrayLike,
+    rank: ArrayLike | None = None,
+) -> Metrics | None:
+    """The metrics of a model, without card precision where it cannot tell models apart."""
+    found = evaluate(holdout.day, card, holdout.fraud, score, rank, looked_up)
+    day, known = _only(looked_up, holdout.day, card)
+    if found is None or tells_models_apart(day, known):
+        return found
+    return found.model_copy(update={"card_precision_at_100": None})
+
+
 def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) -> FirstTest | None:
     """Measure a model where no champion is in service; None where nothing can be measured.
 
     There is no champion to displace: one test, whose error rate is not shared with later looks.
     """
     card = _codes(holdout.card)
-    challenger = evaluate(holdout.day, card, holdout.fraud, score, investigated=investigated(holdout.card))
+    challenger = _evaluate(holdout, card, investigated(holdout.card), score)
     difference = floor_difference(
         holdout.fraud,
         holdout.amount,

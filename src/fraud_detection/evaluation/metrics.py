@@ -133,6 +133,17 @@ def card_precision_by_day(
     return np.array([len(hits) / k for hits in _hits_by_day(day, card, fraud, score, k)])
 
 
+def tells_models_apart(day: ArrayLike, card: ArrayLike | None, k: int = 100) -> bool:
+    """Whether card precision@k can differ between models: on the mean day there are at least 2 k cards.
+
+    Among fewer cards any ranking finds most of the compromised ones. Without cards each transaction is one.
+    """
+    days, day_count = distinct_places(np.asarray(day))
+    cards, card_count = card_codes(card, len(days))
+    pairs = len(np.unique(days.astype(np.int64) * card_count + cards))
+    return pairs >= 2 * k * max(1, day_count)
+
+
 def cards_found(
     day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
 ) -> NDArray[np.intp]:

@@ -83,6 +83,12 @@ def _too_few_frauds(check: Check, spans: Spans) -> str:
     return f"{span.frauds or 'no'} frauds in the {dates}; {CHECKS[check.name].setting} is {check.limit:.0f}"
 
 
+def _unit(spans: Spans) -> str:
+    """Of what a look or a decision has resampled."""
+    looks = getattr(spans, "looks", (spans,))
+    return "card" if all(getattr(look, "by_card", True) for look in looks) else "transaction"
+
+
 def _too_small(check: Check, _: Spans) -> str:
     limit = check.limit or 0.0
     if not limit:
@@ -202,8 +208,9 @@ _DEFINITIONS = (
         "More than a pattern that no card of the hold-out has shown could cost: the difference",
         Relation.AT_LEAST,
         limit=Limit.HOLDOUT,
-        failure=lambda check, _: (
-            f"smaller than {check.limit or 0.0:.3f}, what a pattern could cost that no card of the hold-out has shown"
+        failure=lambda check, spans: (
+            f"smaller than {check.limit or 0.0:.3f}, what a pattern could cost that no {_unit(spans)} of the hold-out"
+            " has shown"
         ),
     ),
     CheckDefinition(

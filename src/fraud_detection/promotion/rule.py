@@ -78,7 +78,7 @@ def _evidence(look: LookRecord) -> tuple[bool, float, float, CandidateKey]:
 def _guardrails(measured: Comparison, settings: Settings) -> list[Check]:
     """Harm in what AP does not see. The area under the ROC curve is no guardrail: it moves the other way."""
     return [
-        measure_harm(name, rail.challenger, rail.change, settings, rail.champion)
+        measure_harm(name, rail.challenger, rail.change, settings, rail.champion or 0.0)
         for name, rail in measured.guardrails.items()
     ]
 

@@ -13,12 +13,12 @@ def summarise(decision: Decision) -> str:
     """What was decided and why, on which data, by which code; at most 15 lines of Markdown."""
     look = shown_look(decision.looks)
     facts = (
-        ("Effect", _effect(decision)),
+        ("Effect", _effect(decision, look)),
         ("Limits", _limits(look)),
         ("Guardrails", _guardrails(decision.checks)),
         ("Training", _span(decision.training)),
         ("Refit", _refit(decision.refit)),
-        ("Hold-out", _span(decision.holdout) + (f" on {look.fraud_cards:,} cards" if look else "")),
+        ("Hold-out", _span(decision.holdout) + (f" on {look.fraud_cards:,} cards" if look and look.by_card else "")),
         ("Code revision", _code(decision.code_revision)),
         ("Report", _code(decision.report)),
     )
@@ -33,13 +33,17 @@ def _title(decision: Decision) -> str:
     return f"{outcome} as of {decision.as_of:%Y-%m-%d %H:%M} UTC, {against}"
 
 
-def _effect(decision: Decision) -> str:
+def _effect(decision: Decision, look: LookRecord | None) -> str:
     if decision.difference is None:
         return ""
-    level = f"{100 * decision.difference.confidence:.5g} % interval, cards resampled"
+    level = f"{100 * decision.difference.confidence:.5g} % interval, {_unit(look)}s resampled"
     models = [metrics.average_precision for metrics in (decision.champion, decision.challenger) if metrics is not None]
     values = " → ".join(f"{value:.3f}" for value in models)
     return f"{explain_measurement(decision.difference, decision.floor)} ({level}), {values}"
+
+
+def _unit(look: LookRecord | None) -> str:
+    return "card" if look is None or look.by_card else "transaction"
 
 
 def _limits(look: LookRecord | None) -> str:
@@ -50,8 +54,8 @@ def _limits(look: LookRecord | None) -> str:
     least = (limits.difference_for_unseen_cards, limits.difference_that_matters)
     difference, unseen, matters = told_apart(look.difference.value, *least, decimals=3)
     return (
-        f"look {look.number}: R_EL {root} of {least_root}; difference {difference} of {unseen} (what no card has shown)"
-        f" and {matters} (minimum effect)"
+        f"look {look.number}: R_EL {root} of {least_root}; difference {difference} of {unseen} (what no"
+        f" {_unit(look)} has shown) and {matters} (minimum effect)"
     )
 
 

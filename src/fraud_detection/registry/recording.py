@@ -169,7 +169,7 @@ def _metrics(decision: Decision) -> dict[str, float]:
     found: dict[str, float] = {}
     for role, metrics in (("champion", decision.champion), ("challenger", decision.challenger)):
         if isinstance(metrics, Metrics):
-            found |= {f"{role}_{name}": value for name, value in metrics.model_dump().items()}
+            found |= {f"{role}_{name}": value for name, value in metrics.model_dump(exclude_none=True).items()}
     if decision.difference is not None:
         found |= {f"difference_{name}": value for name, value in decision.difference.model_dump().items()}
     for role, span in (("training", decision.training), ("holdout", decision.holdout)):

@@ -179,7 +179,10 @@ def _metric_rows(champion: Metrics | None, challenger: Metrics | None) -> list[_
             judgement = _judgement(round(new - old, decimals), more_is_better)
             if attribute == "brier" and old > 0:  # its guardrail is relative
                 relative = f"{wording.signed(100 * (new / old - 1), 1)} %"
-        old_text, new_text = wording.number(old, decimals), wording.number(new, decimals)
+        old_text, new_text = (
+            "not measured" if metrics is not None and value is None else wording.number(value, decimals)
+            for metrics, value in ((champion, old), (challenger, new))
+        )
         rows.append(_MetricRow(label, note, old_text, new_text, change, relative, judgement))
     return rows
 

@@ -55,5 +55,6 @@ def take_first_test(look: Look, scored: Scored, settings: Settings) -> TakenTest
         risk=settings.comparison.risk,
         checks=checks,
         passed=bool(checks) and all(check.passed for check in checks),
+        by_card="customer_id" in rows,
     )
     return TakenTest(record, rows, measured, score)

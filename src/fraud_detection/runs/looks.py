@@ -125,6 +125,7 @@ def _record(
         risk=rule.risk_per_look,
         checks=checks,
         passed=bool(checks) and all(check.passed for check in checks),
+        by_card="customer_id" in rows,
     )
 
 

@@ -19,7 +19,6 @@ from fraud_detection.schema import (
     Decision,
     Difference,
     DriftRecord,
-    Floor,
     LookRecord,
     Metrics,
     Outcome,
@@ -111,7 +110,7 @@ def report_look(look: LookRecord, progress: Progress) -> None:
     """Report what a look has measured and what it had to reach, then on which rows."""
     against = "the floor" if look.champion_version is None else f"v{look.champion_version}"
     progress("look", f"{look.number} at {candidate_name(look.candidate)} against {against} · {_evidence(look)}")
-    rows = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards"
+    rows = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards" if look.by_card else _counts(look.holdout)
     progress("", f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)} · {rows}")
 
 
@@ -143,7 +142,7 @@ def report_decision(decision: Decision, progress: Progress) -> None:
     if decision.challenger is not None:
         progress("challenger", _metrics(None, decision.challenger))
     if decision.difference is not None:
-        progress("difference", _difference(decision.difference, decision.floor, first=decision.champion is None))
+        progress("difference", _difference(decision.difference, decision))
     progress("decision", f"{_outcome(decision)} · {explain_decision(decision)}")
     if decision.report is not None:
         progress("report", decision.report)
@@ -213,12 +212,16 @@ def _version(version: int | None) -> str:
 
 def _metrics(version: int | None, metrics: Metrics) -> str:
     name = f"v{version}" if version is not None else ""
-    return f"{name:<5} AP {metrics.average_precision:.3f}   CP@100 {metrics.card_precision_at_100:.3f}"
+    precision = metrics.card_precision_at_100
+    found = "not measured" if precision is None else f"{precision:.3f}"
+    return f"{name:<5} AP {metrics.average_precision:.3f}   CP@100 {found}"
 
 
-def _difference(difference: Difference, floor: Floor | None, *, first: bool) -> str:
+def _difference(difference: Difference, decision: Decision) -> str:
     interval = f"{100 * difference.confidence:.5g} % [{difference.low:+.3f}, {difference.high:+.3f}]"
-    against = "against a multiple of ranking by amount" if first else "paired by card"
+    look, floor = shown_look(decision.looks), decision.floor
+    paired = "paired by card" if look is None or look.by_card else "paired by transaction"
+    against = "against a multiple of ranking by amount" if decision.champion is None else paired
     if floor is not None:
         against = f"against the floor {floor.average_precision:.3f}: {floor.origin}"
     return f"      AP {difference.value:+.3f}  {interval}  {against}"

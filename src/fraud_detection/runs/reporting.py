@@ -79,7 +79,10 @@ def _attributions(shown: Shown) -> tuple[tuple[Attribution, ...], int]:
     return attributions(shown.model, values.astype(np.float32)), len(found)
 
 
-def _card_precision(shown: Shown) -> DailyPrecision:
+def _card_precision(shown: Shown) -> DailyPrecision | None:
+    """By day; None where it cannot tell models apart."""
+    if shown.record.challenger is None or shown.record.challenger.card_precision_at_100 is None:
+        return None
     day, fraud = shown.rows["day"].to_numpy(), shown.rows["fraud"].to_numpy()
     card = shown.rows["customer_id"].to_numpy() if "customer_id" in shown.rows else None
     looked_up = investigated(card)
