@@ -35,7 +35,7 @@ _DATA = re.compile(r"\s*[+-]?\d+([.,]\d*)?\s*|.*(\d[.,:/-]\d|\d{5}).*", re.DOTAL
 # An apostrophe within a word (couldn't, O'Brien) quotes nothing; a quote without an end reaches to the end of the text.
 _QUOTED = re.compile(r"""(?<!\w)(['"`])(.*?)(?:\1(?!\w)|$)""")
 _CSV_ROW = re.compile(r"(columns, got \d+: ).*")
-_FILE = re.compile(r"\S+\.(parquet|pq|csv|gz|jar|py)\W*")
+_FILE = re.compile(r"\S+\.(parquet|pq|csv|tsv|txt|gz|bz2|zst|jar|py)\W*")
 
 
 def shape(text: str) -> str:

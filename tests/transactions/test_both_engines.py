@@ -16,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from reader_data import (
+    ALL,
     BAD,
     CASES,
     CLOCK,
@@ -37,6 +38,45 @@ from fraud_detection.transactions.reader import read_transactions
 
 pytest_plugins = ["reader_data"]
 
+FOREIGN = settings.Format(
+    separator=";",
+    encoding="utf-16",
+    skip_lines=1,
+    time_formats=("%d.%m.%Y %H:%M", "%Y-%m-%d %H:%M"),
+    time_zone="Europe/Berlin",
+    decimal_mark=",",
+    thousands_mark=".",
+    currency=("€",),
+    fraud_values=("Y",),
+    genuine_values=("N",),
+)
+
+
+def write_foreign(folder: Path) -> None:
+    """Rows in forms that only `FOREIGN` reads, some of them bad."""
+    rows = [
+        row(
+            f"t{number}",
+            transaction_time=f"{number + 1:02}.03.2025 12:30" if number != 7 else "32.03.2025 12:30",
+            amount=f"€ 1.{number:03},5" if number != 8 else "5,00 $",
+            fraud="NY"[number % 2] if number != 9 else "?",
+            label_available_at=f"{number + 2:02}.04.2025 8:00",
+        )
+        for number in range(20)
+    ]
+    names = [*rows[0]][:-1]
+    lines = [";".join(str(row[name]) for name in names) for row in rows]
+    lines = [f"{line};{row['label_available_at'].replace(' ', ';')}" for line, row in zip(lines, rows, strict=True)]
+    text = "\n".join(["Export", ";".join([*names, "day", "clock"]), *lines, "x;y"])
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "a.csv").write_text(text, encoding="utf-16")
+    write_parquet(folder / "foreign parquet" / "a.parquet", rows)
+    local = [row(f"u{number}", customer_id=float(number), fraud=number % 2) for number in range(9)]
+    write_parquet(folder / "foreign parquet" / "b.parquet", [one | {"customer_id": 3} for one in local])
+    write_parquet(
+        folder / "foreign parquet" / "c.parquet", [one | {"transaction_id": f"v{n}"} for n, one in enumerate(local)]
+    )
+
 
 def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
     """What the engines must agree on, as plain values. The fingerprint covers every value of the good rows."""
@@ -49,6 +89,12 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
         ("parquet", "parquet", settings.Data(columns=columns)),
         ("derived ids", "csv", settings.Data(columns=derived, refunds="absolute", missing_cards="reject")),
         ("derived ids of parquet", "parquet", settings.Data(columns=derived, refunds="exclude")),
+        (
+            "foreign",
+            "foreign",
+            settings.Data(columns=settings.Columns(label_available_at=("day", "clock")), format=FOREIGN),
+        ),
+        ("foreign parquet", "foreign parquet", settings.Data(columns=ALL, format=FOREIGN)),
         ("small", "small", settings.Data(columns=LABEL_TABLE, labels=labels)),
     ):
         transactions = read_transactions(spark, data, f"{folder}/{place}", CLOCK)
@@ -107,6 +153,7 @@ def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None
     )
     write_csv(tmp_path / "labels" / "a.csv", [label(n % 100, n % 2, n % 7 + 5) for n in range(0, 400, 3)])
     damaged(tmp_path / "torn" / "a.parquet")
+    write_foreign(tmp_path)
 
     here = json.loads(json.dumps(describe(spark, str(tmp_path))))
     # Where a machine stands must not matter. A short run is over before Java's second compiler pays.
@@ -122,6 +169,9 @@ def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None
                 assert spark_found[part][name] == value, (part, name)
     assert "torn/a.parquet: " in spark_found["torn"]["error"]
     assert set(here["csv"]["rejected"]) == {*BAD, "broken_line", "duplicate_id"}
+    counts = {"unparseable_time": 1, "bad_amount": 1}
+    assert here["foreign"]["rejected"] == counts | {"broken_line": 1}
+    assert here["foreign parquet"]["rejected"] == counts
     assert "=0" not in here["small"]["labels"].replace("without_id=0", "")
 
 

@@ -180,3 +180,12 @@ def test_a_missing_extra_number_stays_missing(spark: SparkSession, tmp_path: Pat
     write_csv(tmp_path / "c" / "a.csv", [row(1, v=""), row(2, v="NaN"), row(3, v="0")])
     for folder in ("p", "c"):
         assert [r["v"] for r in rows_of(read(spark, tmp_path / folder, columns))] == [None, None, 0.0]
+
+
+def test_whole_numbers_beside_missing_ones_are_ids_and_categories(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when integers that pandas stores as floating-point numbers, because some are missing, cannot be used."""
+    rows = [row(1, customer_id=4.0e9, kind=3.0), row(2, customer_id=None, kind=None)]
+    write_parquet(tmp_path / "a.parquet", rows, customer_id=pa.float64(), kind=pa.float32())
+    write_parquet(tmp_path / "b.parquet", [row(3, customer_id=4_000_000_000, kind="3")])
+    found = rows_of(read(spark, tmp_path, settings.Columns(extra_categorical=("kind",))))
+    assert [(r["customer_id"], r["kind"]) for r in found] == [(4_000_000_000, "3"), (None, None), (4_000_000_000, "3")]

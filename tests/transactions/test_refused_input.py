@@ -245,3 +245,12 @@ def test_an_extra_column_cannot_take_a_canonical_name(spark: SparkSession, tmp_p
     write_parquet(tmp_path / "a.parquet", [row(1, paid=1.0)])
     with pytest.raises(SettingsError, match="amount"):
         read(spark, tmp_path, settings.Columns(amount="paid", extra_numeric=("amount",)))
+
+
+@pytest.mark.parametrize("card", [1.5, 2.0**60, float("inf")])
+def test_numbers_that_are_no_ids_are_refused(spark: SparkSession, tmp_path: Path, card: float) -> None:
+    """Fails when two cards become one because their numbers lost digits."""
+    write_parquet(tmp_path / "a.parquet", [row(1, customer_id=card), row(2, customer_id=3.0)])
+    message = refusal(spark, tmp_path)
+    assert f"{tmp_path / 'a.parquet'}: an id is a number with a fraction, or of more than 15 digits" in message
+    assert "damaged" not in message

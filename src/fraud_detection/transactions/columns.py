@@ -22,12 +22,12 @@ class Kind(StrEnum):
 
 
 EXPECTED = {
-    Kind.ID: "integer or text",
+    Kind.ID: "whole number or text",
     Kind.TIME: "timestamp, date or text; or a number, with data.format.time_unit",
     Kind.AMOUNT: "number or text",
     Kind.LABEL: "number, boolean or text",
     Kind.NUMBER: "number, boolean or text",
-    Kind.CATEGORY: "text, integer or boolean",
+    Kind.CATEGORY: "text, number or boolean",
 }
 """The source types that each kind takes, as messages name them."""
 
@@ -132,8 +132,8 @@ def part_family(source: pa.DataType) -> str | None:
 
 
 def _id_family(source: pa.DataType) -> str | None:
-    if pa.types.is_integer(source) and source != pa.uint64():
-        return "bigint"
+    if (pa.types.is_integer(source) and source != pa.uint64()) or pa.types.is_floating(source):
+        return "bigint"  # a column of integers of which some are missing comes as numbers with a fraction of zero
     whole = pa.types.is_decimal(source) and source.scale == 0
     return "string" if whole or source == pa.uint64() or is_text(source) else None
 
@@ -156,7 +156,7 @@ def _label_family(source: pa.DataType) -> str | None:
 
 
 def _category_family(source: pa.DataType) -> str | None:
-    taken = is_text(source) or pa.types.is_integer(source) or pa.types.is_boolean(source)
+    taken = is_text(source) or pa.types.is_boolean(source) or _is_number(source)
     return "string" if taken else None
 
 

@@ -25,7 +25,7 @@ from fraud_detection.transactions.columns import Field, Kind, family
 from fraud_detection.transactions.csv import csv_batches, csv_schema
 from fraud_detection.transactions.files import first_unreadable
 from fraud_detection.transactions.input_file import FileKind, InputFile, parquet_file
-from fraud_detection.transactions.values import CONVERTED, needs_conversion, typed_batch
+from fraud_detection.transactions.values import converted_type, needs_conversion, typed_batch
 
 EngineError = (PySparkException, Py4JError)
 """What the engines raise: Sail the former, Apache Spark both."""
@@ -170,7 +170,8 @@ def _batch_schema(file: InputFile, fields: tuple[Field, ...], *, with_source: bo
         return csv_schema(fields, with_source=with_source)
     converted = {field.name for field in fields if _is_converted(file, field)}
     columns = [
-        pa.field(f.name, CONVERTED[f.kind] if f.name in converted else _plain(file.types[f.source])) for f in fields
+        pa.field(f.name, converted_type(f.kind) if f.name in converted else _plain(file.types[f.source]))
+        for f in fields
     ]
     texts = [pa.field(f"source_{field.name}", pa.string()) for field in fields if field.name in converted]
     return pa.schema([*columns, pa.field("defect", pa.string()), *(texts if with_source else [])])

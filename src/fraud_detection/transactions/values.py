@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraud_detection.errors import DataError
 from fraud_detection.format_rules import plain_label
 from fraud_detection.settings import Format
 from fraud_detection.transactions.columns import Field, Kind, is_text
 from fraud_detection.transactions.numbers import is_missing, read_numbers
 from fraud_detection.transactions.times import TIME, counted_times, localized, read_times
+
+_EXACT = 2.0**53  # above it floating-point numbers leave out integers
 
 CONVERTED = {
     Kind.TIME: TIME,
@@ -17,7 +20,7 @@ CONVERTED = {
     Kind.LABEL: pa.float64(),
     Kind.NUMBER: pa.float64(),
 }
-"""The types that `convert` gives; ids and categories are not converted."""
+"""The types that `convert` gives; ids and categories are not converted, but where they are floating-point numbers."""
 
 
 def convert(kind: Kind, arrays: Sequence[pa.Array], form: Format) -> pa.Array:
@@ -34,8 +37,10 @@ def convert(kind: Kind, arrays: Sequence[pa.Array], form: Format) -> pa.Array:
         case Kind.AMOUNT | Kind.NUMBER:
             array = _decoded(arrays[0])
             return read_numbers(as_text(array), form) if is_text(array.type) else array.cast(pa.float64(), safe=False)
-        case _:
-            return arrays[0]
+        case Kind.ID:
+            return _whole(_decoded(arrays[0]))
+        case Kind.CATEGORY:
+            return pc.if_else(pc.is_finite(_decoded(arrays[0]).cast(pa.float64())), as_text(arrays[0]), None)
 
 
 def needs_conversion(kind: Kind, types: Sequence[pa.DataType], form: Format) -> bool:
@@ -47,7 +52,14 @@ def needs_conversion(kind: Kind, types: Sequence[pa.DataType], form: Format) -> 
     if kind is Kind.LABEL:
         listed = bool(form.fraud_values or form.genuine_values or form.unknown_values)
         return is_text(plain[0]) or (listed and not pa.types.is_null(plain[0]))
-    return kind in CONVERTED and is_text(plain[0])
+    if kind in {Kind.ID, Kind.CATEGORY}:
+        return bool(pa.types.is_floating(plain[0]))
+    return is_text(plain[0])
+
+
+def converted_type(kind: Kind) -> pa.DataType:
+    """The type of a column that `needs_conversion`."""
+    return {**CONVERTED, Kind.ID: pa.int64(), Kind.CATEGORY: pa.string()}[kind]
 
 
 def typed_batch(batch: pa.RecordBatch, fields: Sequence[Field], form: Format, schema: pa.Schema) -> pa.RecordBatch:
@@ -126,6 +138,20 @@ def _label(array: pa.Array, form: Format) -> pa.DoubleArray:
     if needs_conversion(Kind.LABEL, [array.type], form):
         return read_labels(as_text(array), form)
     return array.cast(pa.float64(), safe=False)
+
+
+def _whole(array: pa.Array) -> pa.Int64Array:
+    """Ids that were stored as floating-point numbers.
+
+    Raises:
+        DataError: one has a fraction, or so many digits that it may be another id.
+    """
+    numbers = array.cast(pa.float64())
+    known = pc.if_else(pc.is_nan(numbers), None, numbers)
+    exact = pc.and_(pc.equal(known, pc.floor(known)), pc.less(pc.abs(known), _EXACT))
+    if pc.all(exact).as_py() is False:
+        raise DataError("an id is a number with a fraction, or of more than 15 digits; store ids as integers or text")
+    return known.cast(pa.int64())
 
 
 def _time(arrays: Sequence[pa.Array], form: Format) -> pa.TimestampArray:
