@@ -22,7 +22,7 @@ FEATURE_CODE = (
     "model/encoding.py",
 )
 FIT_CODE = ("model/fit.py", "model/encoding.py")
-KNOWN_FEATURES = (2, "436772fd4a06881c")
+KNOWN_FEATURES = (2, "6858e6744304eb1d")
 """The version of the features, and the digest of their names and code at that version."""
 KNOWN_FIT = (2, "b151ca1eb6073c58")
 """Likewise of the fit."""

@@ -82,6 +82,8 @@ def feature_tables(draw: st.DrawFn) -> pd.DataFrame:
             "customer_id": _cards(draw(st.lists(st.integers(0, 4), min_size=size, max_size=size)), draw(st.booleans())),
         }
     )
+    if draw(st.booleans()):
+        table["blocked"] = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size))
     delays, most = draw(st.sampled_from([(st.none(), 1), (DELAYS, 1), (DELAYS, 3)]))
     one = st.tuples(delays, st.sampled_from([0, 1, None]))
     many = st.lists(one, min_size=1, max_size=most, unique_by=lambda label: label[0])
@@ -145,7 +147,7 @@ def _expected_labels(
         if not _naive(start) <= row["transaction_time"] < _naive(end):
             continue
         label = _label_at(row, _naive(at))
-        if label is not None or genuine:
+        if label is not None or (genuine and row.get("blocked") != 1):
             labels[row["transaction_id"]] = label or 0
     return labels
 

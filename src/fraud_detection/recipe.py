@@ -24,9 +24,11 @@ def recipe_hash(settings: Settings) -> str:
     matter.
     """
     data, windows = settings.data, settings.windows
+    # Only where they are used, as below.
+    unused = {name for name in ("blocked", "control_group") if getattr(data.columns, name) is None}
     recipe: dict[str, object] = {
         "training": settings.training.model_dump(mode="json"),
-        "columns": data.columns.model_dump(mode="json"),
+        "columns": data.columns.model_dump(mode="json", exclude=unused),
         "labels": None if data.labels is None else data.labels.model_dump(mode="json", exclude={"path"}),
         "unlabelled_is_genuine": data.unlabelled_is_genuine,
         "windows": windows.model_dump(include={"training_window_days", "label_delay_days", "maturity_days"}),

@@ -19,7 +19,7 @@ from fraud_detection.labels import HISTORY, UNKNOWN, WAS_FRAUD, Labels, microsec
 from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans
-from fraud_detection.transactions.columns import RETIRABLE
+from fraud_detection.transactions.columns import FLAGS, RETIRABLE
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.reader import Transactions
 
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
 DAY = pd.Timedelta(days=1)
 _MISSING_ID = -(2**63) + 1
-_COMPARED = ("transaction_id", "transaction_time", "amount", "fraud", "customer_id", "label_available_at", HISTORY)
+_COMPARED = (
+    "transaction_id",
+    "transaction_time",
+    "amount",
+    "fraud",
+    "customer_id",
+    "label_available_at",
+    HISTORY,
+    *FLAGS,
+)
 
 
 @dataclass(frozen=True)
@@ -127,12 +136,15 @@ def compared_columns(columns: Sequence[str]) -> list[str]:
 def labelled(rows: pd.DataFrame, at: datetime, settings: Settings) -> pd.DataFrame:
     """The rows with `fraud` as it was known at a moment, int8 without nulls, sorted by transaction_id.
 
-    A row whose label was not known is presumed genuine (`data.unlabelled_is_genuine`) or left out.
+    A row whose label was not known is presumed genuine (`data.unlabelled_is_genuine`) or left out; a blocked payment is
+    always left out.
     """
     delay = timedelta(days=settings.windows.label_delay_days)
     label = Labels.of_frame(rows, delay).at(int(microseconds(naive(at))))
-    if not settings.data.unlabelled_is_genuine:
-        rows, label = rows[label != UNKNOWN], label[label != UNKNOWN]
+    known = label != UNKNOWN
+    if settings.data.unlabelled_is_genuine:  # but a blocked payment never gets a label
+        known |= (rows["blocked"] != 1).to_numpy() if "blocked" in rows else True
+    rows, label = rows[known], label[known]
     return rows.assign(fraud=(label == 1).astype(np.int8)).sort_values("transaction_id", kind="stable")
 
 
@@ -160,16 +172,15 @@ def _sample_rate(transactions: Transactions, spans: CandidateSpans, settings: Se
     known = training_rows(collect_frauds(transactions, spans.training_start, spans.training_end), spans, settings)
     frauds = int(known["fraud"].sum())
     hours = hours_between(transactions.profile, spans.training_start, spans.training_end)
-    genuine = int(transactions.profile.transactions_by_hour[hours].sum()) - frauds
+    # Blocked rows with a label, too: how many those are depends on the run.
+    let_through = transactions.profile.transactions_by_hour - transactions.profile.flags.blocked
+    genuine = max(0, int(let_through[hours].sum()) - frauds)
     return sample_rate(genuine, frauds, settings.training.max_training_rows)
 
 
 def _training_transactions(profile: Profile, spans: CandidateSpans, settings: Settings) -> int:
     hours = hours_between(profile, spans.training_start, spans.training_end)
-    transactions = int(profile.transactions_by_hour[hours].sum())
-    if settings.data.unlabelled_is_genuine:
-        return transactions
-    return transactions - int(profile.unlabelled_by_hour[hours].sum())
+    return int((profile.transactions_by_hour - profile.left_out_by_hour(settings.data))[hours].sum())
 
 
 def _collect(transactions: Transactions, spans: CandidateSpans, settings: Settings, rate: float) -> pd.DataFrame:

@@ -304,11 +304,17 @@ class DataCounts(Stored):
     matured_frauds: int
     matured_unlabelled: int
     equal_rows: int = 0  # that say the same as another one, where ids are derived
+    matured_blocked: int = 0  # payments that were stopped
+    matured_blocked_unlabelled: int = 0  # used for nothing: their labels will never come
+    matured_control: int = 0  # alerts that were let through on purpose
+    matured_control_frauds: int = 0
+    matured_control_unlabelled: int = 0
 
     @property
     def unlabelled_share(self) -> float:
-        """Of the matured transactions."""
-        return self.matured_unlabelled / self.matured if self.matured else 0.0
+        """Of the matured transactions; blocked ones, which get no label, count as neither."""
+        expected = self.matured - self.matured_blocked_unlabelled
+        return (self.matured_unlabelled - self.matured_blocked_unlabelled) / expected if expected else 0.0
 
     @property
     def only_frauds_labelled(self) -> bool:

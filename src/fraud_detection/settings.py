@@ -71,6 +71,10 @@ class Columns(_Section):
     """The terminal. `null`: no terminal features."""
     label_available_at: TimeColumns | None = None
     """When the label became known. `null`: `windows.label_delay_days` after the transaction."""
+    blocked: str | None = None
+    """1 or true: the payment was stopped, so its label will never come. Such rows are not presumed genuine."""
+    control_group: str | None = None
+    """1 or true: an alert that was let through on purpose, at random. Its label says what blocked payments are."""
     extra_numeric: tuple[str, ...] = ()
     """Further numeric columns, used as features without change, such as `[V1, V2]`."""
     extra_categorical: tuple[str, ...] = ()

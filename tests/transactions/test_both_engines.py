@@ -82,7 +82,7 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
     """What the engines must agree on, as plain values. The fingerprint covers every value of the good rows."""
     columns = settings.Columns(**vars(WITH_NUMBER) | {"extra_categorical": ("k",)})
     labels = settings.LabelTable(path=f"{folder}/labels")
-    derived = settings.Columns(**vars(columns) | {"transaction_id": None})
+    derived = settings.Columns(**vars(columns) | {"transaction_id": None, "blocked": "stopped"})
     found = {}
     for form, place, data in (
         ("csv", "csv", settings.Data(columns=columns)),
@@ -108,6 +108,7 @@ def describe(spark: SparkSession, folder: str) -> dict[str, dict[str, Any]]:
             "hours": profile.transactions_by_hour.tolist(),
             "labels": str(profile.labels),
             "types": transactions.table.dtypes,
+            "blocked": profile.flags.blocked_unlabelled.tolist(),
             "copies and refunds": (profile.equal_rows, profile.refunds, profile.unknown_cards),
             "ids": sorted(str(one[0]) for one in transactions.table.select("transaction_id").collect()),
         }
@@ -136,6 +137,7 @@ def test_both_engines_find_the_same(spark: SparkSession, tmp_path: Path) -> None
         late = NOON + timedelta(minutes=int(random.integers(6000)), microseconds=int(random.integers(1000)))
         good = row(int(number * 0.9), transaction_time=late, fraud=int(random.integers(2)), v=number - 20.5, k="é")
         good |= {
+            "stopped": int(number % 4 == 1),
             "amount": round(float(random.lognormal(3, 2)), 2),
             "label_available_at": late + timedelta(hours=number),
         }

@@ -21,6 +21,8 @@ class HourlyCounts:
     frauds: Ints
     """Known by now."""
     unlabelled: Ints
+    blocked: Ints | None = None
+    """Of the unlabelled, the blocked payments, which never get a label; None where none is."""
 
     def by_day(self) -> "DailyCounts":
         """The same by calendar day, UTC; the last day may be incomplete."""
@@ -29,7 +31,8 @@ class HourlyCounts:
         def summed(counts: Ints) -> Ints:
             return np.bincount(which, weights=counts, minlength=len(days)).astype(np.int64)
 
-        return DailyCounts(days, summed(self.transactions), summed(self.frauds), summed(self.unlabelled))
+        blocked = None if self.blocked is None else summed(self.blocked)
+        return DailyCounts(days, summed(self.transactions), summed(self.frauds), summed(self.unlabelled), blocked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +43,19 @@ class DailyCounts:
     transactions: Ints
     frauds: Ints
     unlabelled: Ints
+    blocked: Ints | None = None
 
     def between(self, first: date, last: date) -> "DailyCounts":
         """The days from `first` to `last`, both included."""
         chosen = (self.days >= np.datetime64(first, "D")) & (self.days <= np.datetime64(last, "D"))
-        return DailyCounts(self.days[chosen], self.transactions[chosen], self.frauds[chosen], self.unlabelled[chosen])
+        blocked = None if self.blocked is None else self.blocked[chosen]
+        counts = (self.transactions[chosen], self.frauds[chosen], self.unlabelled[chosen])
+        return DailyCounts(self.days[chosen], *counts, blocked)
+
+    def labelled(self, *, unlabelled_is_genuine: bool) -> Ints:
+        """The transactions that have a label, or are presumed genuine."""
+        left_out = self.blocked if unlabelled_is_genuine else self.unlabelled
+        return self.transactions if left_out is None else self.transactions - left_out
 
 
 @dataclass(frozen=True, eq=False)

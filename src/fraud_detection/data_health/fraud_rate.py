@@ -22,7 +22,7 @@ def fraud_band(matured: DailyCounts, settings: DataHealth, *, unlabelled_is_genu
     The expectation follows the day's transactions, so that a busy day may have more frauds. A day with too few
     neighbours has no limits.
     """
-    labelled = matured.transactions if unlabelled_is_genuine else matured.transactions - matured.unlabelled
+    labelled = matured.labelled(unlabelled_is_genuine=unlabelled_is_genuine)
     found = [_expected(place, matured.frauds, labelled) for place in range(len(matured.days))]
     expected, spread = np.array(found, np.float64).reshape(-1, 2).T
     low, high = chance_limits(expected, spread, settings.false_alarm)

@@ -23,7 +23,7 @@ from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
 from fraud_detection.time_windows import LOOK_BACK_DAYS
-from fraud_detection.transactions.columns import RESERVED, feature_table_columns
+from fraud_detection.transactions.columns import feature_table_columns, reserved
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -45,7 +45,7 @@ def feature_names(settings: Settings) -> tuple[str, ...]:
     """
     columns = settings.data.columns
     names = feature_columns(columns)
-    own = {*RESERVED, *names, _UNEXPLAINED, _TO_MEDIAN}
+    own = {*reserved(columns), *names, _UNEXPLAINED, _TO_MEDIAN}
     extra = {*columns.extra_numeric, *columns.extra_categorical}
     clash = sorted(name for name in extra if name.lower() in own)  # engines ignore the case of names
     if clash:

@@ -130,14 +130,17 @@ def _coverage_rows(counts: DataCounts | None) -> list[_CoverageRow]:
     """How many rows there were, and how many lack something; what no row lacks is left out."""
     if counts is None:
         return []
-    used, matured = counts.rows - counts.rejected_rows, counts.matured
+    used, matured, blocked = counts.rows - counts.rejected_rows, counts.matured, counts.matured_blocked_unlabelled
     lacking = (
         _CoverageRow("Rejected", counts.rejected_rows, counts.rows),
         _CoverageRow("Equal to another row", counts.equal_rows, used),
         _CoverageRow("Refunds: negative amounts", counts.refunds, used),
         _CoverageRow("Card unknown", counts.unknown_cards, used),
         _CoverageRow("Terminal unknown", counts.unknown_terminals, used),
-        _CoverageRow("Matured, without a label", counts.matured_unlabelled, matured),
+        _CoverageRow("Matured, blocked and without a label: not used", blocked, matured),
+        _CoverageRow("Matured, otherwise without a label", counts.matured_unlabelled - blocked, matured),
+        _CoverageRow("Matured alerts of the control group", counts.matured_control, matured),
+        _CoverageRow("Frauds among them", counts.matured_control_frauds, counts.matured_control),
     )
     return [_CoverageRow("Read", counts.rows, counts.rows), *(row for row in lacking if row.rows)]
 

@@ -18,7 +18,11 @@ from fraud_detection.transactions.profile import Profile
 def examine_data(profile: Profile, as_of: datetime, output: Storage, settings: Settings) -> Health:
     """Check the input as it was known at an as-of time against its own history, and what an earlier run knew."""
     hourly = HourlyCounts(
-        profile.hours, profile.transactions_by_hour, profile.frauds_by_hour, profile.unlabelled_by_hour
+        profile.hours,
+        profile.transactions_by_hour,
+        profile.frauds_by_hour,
+        profile.unlabelled_by_hour,
+        profile.flags.blocked_unlabelled,
     )
     delays = profile.delays_by_hour
     by_day = DelayCounts(delays.hours.astype("datetime64[D]"), delays.delay_hours, delays.frauds)

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     TIME = "time"
     AMOUNT = "amount"
     LABEL = "label"
+    FLAG = "flag"
     NUMBER = "number"
     CATEGORY = "category"
 
@@ -26,6 +27,7 @@ EXPECTED = {
     Kind.TIME: "timestamp, date or text; or a number, with data.format.time_unit",
     Kind.AMOUNT: "number or text",
     Kind.LABEL: "number, boolean or text",
+    Kind.FLAG: "number, boolean or text",
     Kind.NUMBER: "number, boolean or text",
     Kind.CATEGORY: "text, number or boolean",
 }
@@ -55,6 +57,8 @@ CANONICAL = {
     "customer_id": Kind.ID,
     "terminal_id": Kind.ID,
     "label_available_at": Kind.TIME,
+    "blocked": Kind.FLAG,
+    "control_group": Kind.FLAG,
 }
 """The canonical columns in their order; `settings.Columns` maps each to a source column. Extra columns come after."""
 KEY = "transaction_id"
@@ -62,8 +66,14 @@ OF_LABEL = ("fraud", "label_available_at")
 """The columns that hold the label."""
 RETIRABLE = ("customer_id", "terminal_id")
 """The columns that may be gone for good: a model knows them only by the features made of them."""
+FLAGS = tuple(name for name, kind in CANONICAL.items() if kind is Kind.FLAG)
 RESERVED = {*CANONICAL, HISTORY, EARLIER_HISTORY, "sample_hash", "reason", "broken_line"}
 """Names that no extra column may have."""
+
+
+def reserved(columns: settings.Columns) -> set[str]:
+    """Names that no extra column may have; a flag's only where it is mapped."""
+    return RESERVED - {name for name in FLAGS if getattr(columns, name) is None}
 
 
 def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
@@ -73,7 +83,7 @@ def transaction_fields(columns: settings.Columns) -> tuple[Field, ...]:
         SettingsError: an extra column has the name of a canonical one.
     """
     extra = [*columns.extra_numeric, *columns.extra_categorical]
-    taken = sorted(name for name in extra if name.lower() in RESERVED)  # engines ignore the case of names
+    taken = sorted(name for name in extra if name.lower() in reserved(columns))  # engines ignore the case of names
     if taken:
         raise SettingsError(f"extra columns cannot be called {', '.join(taken)}: the system uses these names itself")
     alike = sorted(name for name in extra if [other.lower() for other in extra].count(name.lower()) > 1)
@@ -174,6 +184,7 @@ _TAKES = {
     Kind.TIME: _time_family,
     Kind.AMOUNT: _amount_family,
     Kind.LABEL: _label_family,
+    Kind.FLAG: _label_family,
     Kind.NUMBER: _number_family,
     Kind.CATEGORY: _category_family,
 }

@@ -1,5 +1,7 @@
 """How much of the evidence is there: which rows a run has read, and which of them have a label."""
 
+import math
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -8,6 +10,7 @@ from fraud_detection import settings
 from fraud_detection.schema import DataCounts
 from fraud_detection.transactions.profile import Profile
 
+_Z = 1.959964  # of 95 %, two-sided
 _HOURS_OF_A_DATE = 2
 """Midnights of a time zone with summer time are two hours of the day in UTC."""
 
@@ -25,6 +28,11 @@ def data_counts(profile: Profile, start: datetime, matured: datetime) -> DataCou
         matured_frauds=int(profile.frauds_by_hour[chosen].sum()),
         matured_unlabelled=int(profile.unlabelled_by_hour[chosen].sum()),
         equal_rows=profile.equal_rows,
+        matured_blocked=int(profile.flags.blocked[chosen].sum()),
+        matured_blocked_unlabelled=int(profile.flags.blocked_unlabelled[chosen].sum()),
+        matured_control=int(profile.flags.control[chosen].sum()),
+        matured_control_frauds=int(profile.flags.control_frauds[chosen].sum()),
+        matured_control_unlabelled=int(profile.flags.control_unlabelled[chosen].sum()),
     )
 
 
@@ -35,14 +43,16 @@ def coverage_text(counts: DataCounts, data: settings.Data) -> tuple[str, ...]:
         (counts.refunds, f"{counts.refunds:,} refunds {_REFUNDS[data.refunds]}"),
         (counts.unknown_cards, f"{counts.unknown_cards:,} without a card"),
         (counts.unknown_terminals, f"{counts.unknown_terminals:,} without a terminal"),
-        (counts.matured_unlabelled, _labels_text(counts)),
+        (counts.matured_blocked_unlabelled, f"{counts.matured_blocked_unlabelled:,} blocked without a label"),
+        (counts.matured_unlabelled - counts.matured_blocked_unlabelled, _labels_text(counts)),
     )
     return tuple(text for some, text in found if some)
 
 
 def coverage_warnings(counts: DataCounts, profile: Profile, data: settings.Data) -> tuple[str, ...]:
     """What the owner of the data should know of the rows that a run has, and has not."""
-    found = (_equal_rows(counts), _refunds(counts, data), _unlabelled(counts, data), _dates(profile))
+    of_settings = (check(counts, data) for check in (_refunds, _unlabelled, _blocked))
+    found = (_equal_rows(counts), *of_settings, _dates(profile))
     return tuple(warning for warning in found if warning is not None)
 
 
@@ -77,7 +87,8 @@ def _refunds(counts: DataCounts, data: settings.Data) -> str | None:
 def _unlabelled(counts: DataCounts, data: settings.Data) -> str | None:
     if counts.only_frauds_labelled or counts.unlabelled_share <= data.max_unlabelled_share:
         return None
-    found = f"{counts.matured_unlabelled:,} of {counts.matured:,} matured transactions ({counts.unlabelled_share:.1%})"
+    unlabelled = counts.matured_unlabelled - counts.matured_blocked_unlabelled
+    found = f"{unlabelled:,} of {counts.matured:,} matured transactions ({counts.unlabelled_share:.1%})"
     consequence = (
         "they count as genuine (data.unlabelled_is_genuine: true); where a missing label only means that nobody looked,"
         " set it to false"
@@ -85,6 +96,74 @@ def _unlabelled(counts: DataCounts, data: settings.Data) -> str | None:
         else "they are left out (data.unlabelled_is_genuine: false)"
     )
     return f"{found} have no label, above data.max_unlabelled_share {data.max_unlabelled_share:.1%}: {consequence}"
+
+
+@dataclass(frozen=True)
+class BlockedFrauds:
+    """What the control group says about the blocked payments without a label."""
+
+    control: int
+    control_frauds: int
+    low: float
+    """Of the share of frauds, at 95 %."""
+    high: float
+    blocked: int
+
+    @property
+    def share(self) -> float:
+        return self.control_frauds / self.control
+
+    @property
+    def missing(self) -> float:
+        """Frauds among the blocked payments, as expected."""
+        return self.share * self.blocked
+
+
+def blocked_frauds(counts: DataCounts, data: settings.Data) -> BlockedFrauds | None:
+    """Estimate how many frauds were blocked; None without blocked payments or a control group.
+
+    The interval is that of Wilson (Probable inference, 1927).
+    """
+    left_out = 0 if data.unlabelled_is_genuine else counts.matured_control_unlabelled
+    control, frauds = counts.matured_control - left_out, counts.matured_control_frauds
+    if control <= 0 or not counts.matured_blocked_unlabelled:
+        return None
+    share, z = frauds / control, _Z
+    centre = (share + z * z / (2 * control)) / (1 + z * z / control)
+    half = z / (1 + z * z / control) * math.sqrt(share * (1 - share) / control + z * z / (4 * control * control))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return BlockedFrauds(control, frauds, low, high, counts.matured_blocked_unlabelled)
+
+
+def control_group_size(share: float, half_width: float) -> int:
+    """How many alerts a control group needs so that the share of frauds in it is known within ± `half_width` at 95 %.
+
+    n = z² p (1 − p) / d² (Cochran, Sampling techniques, 1977, 4.4).
+    """
+    return math.ceil(_Z * _Z * share * (1 - share) / half_width**2 - 1e-9)
+
+
+def _blocked(counts: DataCounts, data: settings.Data) -> str | None:
+    blocked = counts.matured_blocked_unlabelled
+    if not blocked:
+        return None
+    found = (
+        f"{blocked:,} of {counts.matured:,} matured transactions ({blocked / counts.matured:.2%}) were blocked and have"
+        " no label; training and comparison go without them"
+    )
+    estimate = blocked_frauds(counts, data)
+    if estimate is None:
+        needed = control_group_size(0.5, 0.05)
+        return (
+            f"{found}, and no control group says how many were frauds: {needed} alerts that are let through at random"
+            " (data.columns.control_group) tell it within 5 points"
+        )
+    return (
+        f"{found}. In the control group {estimate.control_frauds:,} of {estimate.control:,} alerts were frauds"
+        f" ({estimate.share:.0%}; 95 %: {estimate.low:.0%} to {estimate.high:.0%}): about {estimate.missing:,.0f}"
+        f" frauds ({estimate.low * blocked:,.0f} to {estimate.high * blocked:,.0f}) are missing, beside"
+        f" {counts.matured_frauds:,} that are known"
+    )
 
 
 def _dates(profile: Profile) -> str | None:

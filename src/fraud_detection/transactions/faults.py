@@ -77,6 +77,7 @@ def _faults(fields: tuple[Field, ...], data: settings.Data, *, with_lines: bool)
     ]
     if (key := by_name.get("transaction_id")) is not None:
         found.append(_Fault(_is("duplicate_id"), F.lit(key.source), _nothing()))
+    found += [_at("bad_flag", field, F.col(field.name) > 1) for field in fields if field.kind is Kind.FLAG]
     found += [_at("bad_number", field, is_infinite(field)) for field in fields if field.kind is Kind.NUMBER]
     if late is not None:
         found += [

@@ -1,5 +1,6 @@
 """The profile of the input: counts by hour, what was rejected and why, and warnings."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import EARLIER_HISTORY, HISTORY
 from fraud_detection.time_windows import RunWindows, whole_hour
-from fraud_detection.transactions.columns import OF_LABEL, RETIRABLE, Field, Kind
+from fraud_detection.transactions.columns import FLAGS, OF_LABEL, RETIRABLE, Field, Kind
 from fraud_detection.transactions.label_table import known_by, label_text
 from fraud_detection.transactions.rules import EXPECTED, REFUND, SEPARATOR
 from fraud_detection.transactions.view import View
@@ -47,6 +48,18 @@ class HourlyDelays:
 
 
 @dataclass(frozen=True, eq=False)
+class FlaggedCounts:
+    """Good rows by hour, parallel to the other counts of a profile; zero where a flag is not mapped."""
+
+    blocked: NDArray[np.int64]
+    blocked_unlabelled: NDArray[np.int64]
+    """Whose label will never come: they are used for nothing."""
+    control: NDArray[np.int64]
+    control_frauds: NDArray[np.int64]
+    control_unlabelled: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Profile:
     """Counts are of what the view shows, and of good rows, except `rows`, `rejected`, `rejected_rows` and `future`.
     Refunds that are left out count as `refunds` alone.
@@ -64,6 +77,7 @@ class Profile:
     transactions_by_hour: NDArray[np.int64]
     frauds_by_hour: NDArray[np.int64]
     unlabelled_by_hour: NDArray[np.int64]
+    flags: FlaggedCounts
     content_by_hour: NDArray[np.int64]  # sums of hashes of all values
     earlier_content_by_hour: NDArray[np.int64]  # the same with the labels that `View.earlier` knew; zeros without it
     columns: str  # names the columns that are hashed: contents of other columns cannot be compared
@@ -100,6 +114,10 @@ class Profile:
         """Which of the hours lie in [start, end); both on whole hours."""
         chosen: NDArray[np.bool_] = (self.hours >= _hour(start)) & (self.hours < _hour(end))
         return chosen
+
+    def left_out_by_hour(self, data: settings.Data) -> NDArray[np.int64]:
+        """The rows that have no label and get none: all without one, or those that were blocked."""
+        return self.flags.blocked_unlabelled if data.unlabelled_is_genuine else self.unlabelled_by_hour
 
     def fingerprint(self, start: datetime, end: datetime) -> str:
         """Of the good transactions in [start, end), whole hours, with the labels known at the as-of time.
@@ -193,9 +211,7 @@ class Profile:
 
     def _odd_fraud_rate(self, data: settings.Data, run: RunWindows) -> str | None:
         mature = (self.hours >= _hour(run.history_start)) & (self.hours < _hour(run.holdout_end))
-        total = int(self.transactions_by_hour[mature].sum())
-        if not data.unlabelled_is_genuine:
-            total -= int(self.unlabelled_by_hour[mature].sum())
+        total = int((self.transactions_by_hour - self.left_out_by_hour(data))[mature].sum())
         frauds = int(self.frauds_by_hour[mature].sum())
         low, high = data.fraud_rate_band
         if total == 0 or low <= frauds / total <= high:
@@ -222,9 +238,9 @@ class Profile:
 def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
     """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
-    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, copies, customer_id and terminal_id
-    (rows without), first, newest and latest_label (in microseconds since 1970), and content and earlier_content, sums
-    of hashes of all values, which both engines compute alike.
+    Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, copies, those of `FlaggedCounts`,
+    customer_id and terminal_id (rows without), first, newest and latest_label (in microseconds since 1970), and content
+    and earlier_content, sums of hashes of all values, which both engines compute alike.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
@@ -240,8 +256,9 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             delay.cast("bigint").alias("delay"),
             (fraud == 1).cast("int").alias("is_fraud"),
             fraud.isNull().cast("int").alias("is_unlabelled"),
-            (F.col("is_refund") & (good | (F.col("reason") == REFUND))).cast("int").alias("is_refund"),
-            (F.col("is_copy") if "is_copy" in rows.columns else F.lit(False)).cast("int").alias("is_copy"),
+            (F.col("_is_refund") & (good | (F.col("reason") == REFUND))).cast("int").alias("_is_refund"),
+            (F.col("_is_copy") if "_is_copy" in rows.columns else F.lit(False)).cast("int").alias("_is_copy"),
+            *(column.cast("int").alias(name) for name, column in _flagged(rows).items()),
             *(_is_missing(name, fields).alias(name) for name in RETIRABLE),
             micros.alias("micros"),
             label_micros.alias("label_micros"),
@@ -253,8 +270,9 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             F.count(F.lit(1)).alias("rows"),
             F.sum("is_fraud").alias("frauds"),
             F.sum("is_unlabelled").alias("unlabelled"),
-            F.sum("is_refund").alias("refunds"),
-            F.sum("is_copy").alias("copies"),
+            F.sum("_is_refund").alias("refunds"),
+            F.sum("_is_copy").alias("copies"),
+            *(F.sum(name).alias(name) for name in _FLAGGED),
             *(F.sum(name).alias(name) for name in RETIRABLE),
             F.min("micros").alias("first"),
             F.max("micros").alias("newest"),
@@ -283,7 +301,7 @@ def profile(
         of_future = bad["reason"].map(lambda found: "future_time" in found).astype(bool)
         future, bad = int(bad[of_future]["rows"].sum()), bad[~of_future]
     rejected = bad.explode("reason").groupby("reason")["rows"].sum()
-    sums = ["rows", "frauds", "unlabelled", "content", "earlier_content"]
+    sums = ["rows", "frauds", "unlabelled", "content", "earlier_content", *_FLAGGED]
     by_hour = good.groupby("hour")[sums].sum().astype("int64")
     span = (_time(good["first"].min()), _time(good["newest"].max())) if len(good) else None
     if len(by_hour):
@@ -299,6 +317,7 @@ def profile(
         transactions_by_hour=by_hour["rows"].to_numpy(),
         frauds_by_hour=by_hour["frauds"].to_numpy(),
         unlabelled_by_hour=by_hour["unlabelled"].to_numpy(),
+        flags=FlaggedCounts(*(by_hour[name].to_numpy() for name in _FLAGGED)),
         content_by_hour=by_hour["content"].to_numpy(),
         earlier_content_by_hour=by_hour["earlier_content"].to_numpy(),
         columns=_columns(columns, of_table=labels is not None),
@@ -368,7 +387,7 @@ def _hashable(field: Field, counts: Column | None = None) -> Column:
     match field.kind:
         case Kind.AMOUNT | Kind.NUMBER:
             return F.coalesce(F.when(column == 0, 0.0).otherwise(column), F.lit(_LOWEST))
-        case Kind.LABEL:
+        case Kind.LABEL | Kind.FLAG:
             return F.coalesce(column, F.lit(-1).cast("tinyint"))
         case Kind.TIME:
             return F.coalesce(F.unix_micros(column), F.lit(-1))
@@ -376,6 +395,19 @@ def _hashable(field: Field, counts: Column | None = None) -> Column:
             return F.coalesce(column, F.lit("null"))
         case Kind.ID:  # a missing one is told by `_missing_ids`
             return column
+
+
+_FLAGGED = tuple(field.name for field in dataclasses.fields(FlaggedCounts))
+
+
+def _flagged(rows: DataFrame) -> dict[str, Column]:
+    """Whether a row is counted in each of the `FlaggedCounts`."""
+    blocked, control = (F.col(name) == 1 if name in rows.columns else F.lit(False) for name in FLAGS)
+    unlabelled = F.col("fraud").isNull()
+    fraud = F.coalesce(F.col("fraud") == 1, F.lit(False))
+    return dict(
+        zip(_FLAGGED, (blocked, blocked & unlabelled, control, control & fraud, control & unlabelled), strict=True)
+    )
 
 
 def _is_missing(name: str, fields: tuple[Field, ...]) -> Column:

@@ -9,7 +9,15 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.labels import HISTORY
-from fraud_detection.transactions.columns import CANONICAL, KEY, OF_LABEL, Field, label_fields, transaction_fields
+from fraud_detection.transactions.columns import (
+    CANONICAL,
+    FLAGS,
+    KEY,
+    OF_LABEL,
+    Field,
+    label_fields,
+    transaction_fields,
+)
 from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
 from fraud_detection.transactions.files import find_files
@@ -148,7 +156,7 @@ def _ids(spark: SparkSession, source: _Source) -> DataFrame:
     """The id of each row; derived ones are equal for equal rows."""
     if not source.derives_ids:
         return typed_rows(spark, source.files, source.fields[:1])
-    content = tuple(field for field in source.fields if field.name not in OF_LABEL)
+    content = tuple(field for field in source.fields if field.name not in {*OF_LABEL, *FLAGS})
     return with_content_ids(typed_rows(spark, source.files, content), content).select(KEY)
 
 
@@ -205,8 +213,11 @@ class _Plan:
         elif source.dates_labels and self.view.as_of is not None:
             known = known_by(self.view.as_of)
             rows = rows.withColumns({name: F.when(known, F.col(name)) for name in OF_LABEL})
-        rows = rows.withColumn("is_refund", F.col("amount") < 0)
+        rows = rows.withColumn("_is_refund", F.col("amount") < 0)
         rows = rows.withColumn("reason", reasons(source.all_fields, source.data, self.view.clock))
+        if {*FLAGS} <= {field.name for field in source.fields}:  # an alert of both was let through
+            blocked = F.when(F.col("control_group") == 1, 0).otherwise(F.col("blocked"))
+            rows = rows.withColumn("blocked", blocked.cast("tinyint"))
         if source.data.refunds is settings.Refunds.ABSOLUTE:
             rows = rows.withColumn("amount", F.abs("amount"))
         if self.repeated is None:

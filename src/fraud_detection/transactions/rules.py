@@ -17,6 +17,7 @@ REASONS = {
     "future_time": "a transaction later than the clock of the run",
     "bad_amount": "an amount that is empty, no number, negative (data.refunds), not finite, or beyond 10^12",
     "bad_label": "a label other than 0, 1 and empty",
+    "bad_flag": "a flag (blocked, control_group) other than 0, 1 and empty",
     "label_before_transaction": "a label known before its transaction",
     "bad_number": "an extra number that is no number or not finite",
     "duplicate_id": "another good row has the same transaction id and was kept",
@@ -29,6 +30,7 @@ EXPECTED = {
     "future_time": "a time before the clock of the run",
     "bad_amount": "a number from 0 to 10^12, such as 1234.56, or as data.format says; of refunds: data.refunds",
     "bad_label": "0, 1, empty, or a value that data.format lists",
+    "bad_flag": "0, 1 or empty",
     "label_before_transaction": "a label that became known after its transaction",
     "bad_number": "a finite number, plain or as data.format says, or empty",
     "duplicate_id": "each transaction once",
@@ -78,6 +80,9 @@ def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> d
         "bad_amount": amount.isNull() | F.isnan(amount) | (amount < least) | (amount > MAX_AMOUNT),
         "bad_label": fraud > 1,
     }
+    flags = [F.col(field.name) > 1 for field in fields if field.kind is Kind.FLAG]
+    if flags:
+        found["bad_flag"] = reduce(or_, flags)
     if "label_available_at" in names:
         found["label_before_transaction"] = F.col("label_available_at") < time
     numbers = [is_infinite(field) for field in fields if field.kind is Kind.NUMBER]

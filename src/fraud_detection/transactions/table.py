@@ -58,6 +58,7 @@ _CANONICAL_TYPES = {
     Kind.TIME: "timestamp",
     Kind.AMOUNT: "double",
     Kind.LABEL: "tinyint",
+    Kind.FLAG: "tinyint",
     Kind.NUMBER: "double",
     Kind.CATEGORY: "string",
 }
@@ -250,6 +251,8 @@ def _canonical(field: Field, ids: dict[str, str]) -> Column:
         return F.when(F.trim(text) != "", text) if ids[field.name] == "string" else text
     if field.kind is Kind.LABEL:
         return _label(column.cast("double"))
+    if field.kind is Kind.FLAG:
+        return F.coalesce(_label(column.cast("double")), F.lit(0).cast("tinyint"))
     converted = column.cast(_CANONICAL_TYPES[field.kind])
     return F.when(~F.isnan(converted), converted) if field.kind is Kind.NUMBER else converted
 

@@ -13,11 +13,12 @@ from fraud_detection.transactions.numbers import is_missing, read_numbers
 from fraud_detection.transactions.times import TIME, counted_times, localized, read_times
 
 _EXACT = 2.0**53  # above it floating-point numbers leave out integers
-
+_LABEL_VALUES = ("fraud_values", "genuine_values", "unknown_values")
 CONVERTED = {
     Kind.TIME: TIME,
     Kind.AMOUNT: pa.float64(),
     Kind.LABEL: pa.float64(),
+    Kind.FLAG: pa.float64(),
     Kind.NUMBER: pa.float64(),
 }
 """The types that `convert` gives; ids and categories are not converted, but where they are floating-point numbers."""
@@ -34,6 +35,8 @@ def convert(kind: Kind, arrays: Sequence[pa.Array], form: Format) -> pa.Array:
             return _time(arrays, form)
         case Kind.LABEL:
             return _label(arrays[0], form)
+        case Kind.FLAG:
+            return _label(arrays[0], form.model_copy(update=dict.fromkeys(_LABEL_VALUES, ())))
         case Kind.AMOUNT | Kind.NUMBER:
             array = _decoded(arrays[0])
             return read_numbers(as_text(array), form) if is_text(array.type) else array.cast(pa.float64(), safe=False)
