@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from emulator.errors import EmulatorError
@@ -16,7 +20,7 @@ from emulator.settings import Settings as EmulatorSettings
 from emulator.settings import load as load_emulator_settings
 from fraud_detection.errors import SettingsError
 from fraud_detection.promotion.sequential import SequentialRule
-from fraud_detection.settings import REMOVED, ComparisonSettings, Settings, Windows, load_settings
+from fraud_detection.settings import REMOVED, ComparisonSettings, Format, Settings, Windows, load_settings
 
 WITH_TIMES = {"data": {"columns": {"label_available_at": "known"}}}
 
@@ -178,3 +182,49 @@ def test_labels_may_be_known_at_once(tmp_path: Path) -> None:
     """Fails when data whose labels need no time cannot be described."""
     windows = _load(tmp_path, {"windows": {"label_delay_days": 0, "maturity_days": "1h"}}).windows
     assert (windows.label_delay_days, windows.maturity_days) == (0, 1 / 24)
+
+
+PATHS = [
+    f"{section}.{name}"
+    for section, field in Settings.model_fields.items()
+    for name in getattr(type(field.default), "model_fields", {})
+] + [f"data.format.{name}" for name in Format.model_fields]
+plain_values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**6), 10**20),
+    st.floats(),
+    st.text(max_size=6),
+    st.dates(),
+    st.sampled_from(
+        ["%d.%m.%Y", "%", "%d%d%m%Y", "utf-16", "idna", "undefined", "../x", "0h", "7d", "1" * 99, "\\", "\0"]
+    ),
+)
+any_values = st.recursive(
+    plain_values,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    max_leaves=6,
+)
+assignments = st.dictionaries(st.sampled_from(PATHS), any_values, min_size=1, max_size=3)
+
+
+def nested(found: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in found.items():
+        *sections, name = path.split(".")
+        place = tree
+        for section in sections:
+            inner = place.setdefault(section, {})
+            place = inner if isinstance(inner, dict) else {}
+        place[name] = value
+    return tree
+
+
+@hypothesis_settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(st.one_of(assignments.map(lambda found: yaml.safe_dump(nested(found)).encode()), st.binary(max_size=80)))
+def test_any_settings_file_is_accepted_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Fails when a settings file of any content ends in a stack trace instead of a message with the rule it breaks."""
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    with suppress(SettingsError):
+        load_settings(path)

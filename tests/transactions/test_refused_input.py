@@ -219,6 +219,11 @@ HEADER, FIRST = ",".join(row(1)), "123456,2025-03-04T12:00:00,19.5,0,77,8,"
         (f"{HEADER}\n{FIRST}\n".replace(",", "|"), "the fields are separated by vertical bars; expected commas"),
         (f"{HEADER}\n{FIRST}\n".replace(",", "\t"), "the fields are separated by tabs; expected commas"),
         (f"{HEADER.upper()}\n{FIRST}\n", "missing column: amount; did you mean AMOUNT?"),
+        (
+            "'" + f"{HEADER}\n{FIRST}\n".replace(",", "','").replace("\n", "'\n'"),
+            "the names stand between ' and '; next: data.format.quote: \"'\"",
+        ),
+        (b"PK\x03\x04\x14\x00\x06\x00\x08\x00\xe9\n", "not UTF-8 text; it may be no text at all; expected CSV"),
         (f"{HEADER}\n{FIRST}\n".encode("utf-16"), 'not UTF-8 text; next: data.format.encoding: "utf-16"'),
         (f"{HEADER},é\n{FIRST},1\n".encode("latin-1"), 'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"'),
         (f"{HEADER}\n{FIRST}\né\n".encode("latin-1"), 'a.csv: not UTF-8 text; next: data.format.encoding: "latin-1"'),

@@ -104,7 +104,7 @@ def is_in_encoding(path: str, form: Format) -> bool:
 def encoding_problem(path: str, form: Format) -> str:
     """That a file is not in its encoding, and which one fits."""
     guess = fitting.encoding(_first_other_bytes(path))
-    advice = f"next: {fitting.as_setting(guess)}" if guess else "save the file as UTF-8, or set data.format.encoding"
+    advice = f"next: {fitting.as_setting(guess)}" if guess else "it may be no text at all; expected CSV"
     if guess.get("encoding") == codecs.lookup(form.encoding).name:
         advice = "the file is damaged, or of several encodings"
     name = "UTF-8" if form.encoding == Format().encoding else form.encoding

@@ -28,6 +28,8 @@ Guess = dict[str, object]
 SEPARATORS = (",", ";", "\t", "|", "^", "~", "\x01", " ", ":")
 """What separates fields in files, the usual first."""
 
+_QUOTES = ('"', "'", "`")
+_CONTROLS = [code for code in range(1, 32) if code not in b"\t\n\r\f\x01\x1b\x1f"]  # Hive separates fields by \x01
 _MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
 _LONGEST_CURRENCY = 4
 _CURRENCIES = {
@@ -98,13 +100,15 @@ def header(lines: Sequence[str], wanted: set[str], form: Format) -> Guess | None
         form: the present settings.
     """
     filled = [(before, line) for before, line in enumerate(lines) if line.strip()]
-    for (before, line), separator in product(filled, dict.fromkeys([form.separator, *SEPARATORS])):
-        names = {name.strip().casefold() for name in split(line, separator, form.quote)}
+    quotes = dict.fromkeys([form.quote, *_QUOTES])
+    for (before, line), separator, quote in product(filled, dict.fromkeys([form.separator, *SEPARATORS]), quotes):
+        names = {name.strip().casefold() for name in split(line, separator, quote)}
         here = {name.casefold() for name in wanted} & names
-        first = bool(filled) and before == filled[0][0]
-        if here and (first or len(here) > 1):
-            changed: Guess = {} if separator == form.separator else {"separator": separator}
-            return changed if first else {"skip_lines": form.skip_lines + before, **changed}
+        first = before == filled[0][0]
+        if separator != quote and here and (first or len(here) > 1):
+            guess: Guess = {} if first else {"skip_lines": form.skip_lines + before}
+            guess |= {} if separator == form.separator else {"separator": separator}
+            return guess | ({} if quote == form.quote else {"quote": quote})
     return None
 
 
@@ -115,6 +119,8 @@ def encoding(content: bytes) -> Guess:
             return {"encoding": name}
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return {"encoding": "utf-16"}
+    if sum(content.count(code) for code in _CONTROLS) > len(content) // 50:
+        return {}  # no text
     even, odd = content[0::2].count(0), content[1::2].count(0)
     if even + odd > len(content) // 5:
         return {"encoding": "utf-16-le" if odd > even else "utf-16-be"}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from fraud_detection.settings import Format
 from fraud_detection.shapes import column_names, shape
 from fraud_detection.transactions import fitting
 from fraud_detection.transactions.columns import CANONICAL, EXPECTED, KEY, RETIRABLE, Field, Kind, family, part_family
@@ -20,12 +21,11 @@ _CLOSE = 0.8  # of 1: how alike two names are of which one is suggested for the 
 
 
 def column_problems(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> list[str]:
-    """All problems of the mapped columns, each in one line."""
-    return [
-        problem
-        for check in (_headless, _missing, _twice, _unexpected, _disagreeing)
-        for problem in check(files, fields)
-    ]
+    """All problems of the mapped columns, each in one line. Of a file without a header nothing else is said."""
+    headless = _headless(files, fields)
+    others = tuple(file for file in files if file.path not in headless)
+    checks = (_missing, _twice, _unexpected, _disagreeing)
+    return [*headless.values(), *(problem for check in checks for problem in check(others, fields))]
 
 
 def advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
@@ -43,14 +43,12 @@ def advice(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> str:
     return f"\ncolumns found: {found}\ncorrect the files, or the names in the settings file{unmap}{without_id}"
 
 
-def _headless(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> Iterable[str]:
-    """Why a CSV file has not one of the mapped columns, where its first lines show it."""
+def _headless(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> dict[str, str]:
+    """By path, why a CSV file has not one of the mapped columns, where its first lines show it."""
     wanted = {name for field in fields for name in field.columns}
-    for file in files:
-        if file.kind is FileKind.CSV and wanted.isdisjoint(file.types):
-            why = _why_headless(file, wanted)
-            if why is not None:
-                yield f"{file.path}: {why}"
+    without = [file for file in files if file.kind is FileKind.CSV and wanted.isdisjoint(file.types)]
+    found = {file.path: _why_headless(file, wanted) for file in without}
+    return {path: f"{path}: {why}" for path, why in found.items() if why is not None}
 
 
 def _why_headless(file: InputFile, wanted: set[str]) -> str | None:
@@ -59,25 +57,28 @@ def _why_headless(file: InputFile, wanted: set[str]) -> str | None:
     first = next(line for line in lines if line)
     guess = fitting.header(lines, wanted, form)
     if guess is None and len(file.types) == 1:
-        guess = next(iter(fitting.separators(lines[:_SAMPLE_ROWS])), None)
-        guess = None if guess == {} and form.separator == "," else guess
+        separated = next(iter(fitting.separators(lines[:_SAMPLE_ROWS])), None)
+        mark = None if separated is None else separated.get("separator", ",")
+        guess = None if mark in {None, form.separator} else {"separator": mark}
     if guess:
-        return f"{_layout(guess, first, form.separator, form.skip_lines)}; next: {fitting.as_setting(guess)}"
+        return f"{_layout(guess, first, form)}; next: {fitting.as_setting(guess)}"
     values = guess is None and _holds_values(file.types)
     return "the first line holds values; expected column names" if values else None
 
 
-def _layout(guess: fitting.Guess, first: str, separator: str, skipped: int) -> str:
+def _layout(guess: fitting.Guess, first: str, form: Format) -> str:
     parts = []
     if "skip_lines" in guess:
-        before = int(str(guess["skip_lines"])) - skipped
+        before = int(str(guess["skip_lines"])) - form.skip_lines
         parts.append(
             f"the line with the column names comes after {before} other line(s), the first like {shape(first)};"
             " expected it first"
         )
-    if "separator" in guess or not parts:
-        found = str(guess.get("separator", ","))
-        parts.append(f"the fields are separated by {_named_mark(found)}; expected {_named_mark(separator)}")
+    if "separator" in guess:
+        found, expected = _named_mark(str(guess["separator"])), _named_mark(form.separator)
+        parts.append(f"the fields are separated by {found}; expected {expected}")
+    if "quote" in guess:
+        parts.append(f"the names stand between {guess['quote']} and {guess['quote']}")
     return "; ".join(parts)
 
 

@@ -73,13 +73,14 @@ def typed_batch(batch: pa.RecordBatch, fields: Sequence[Field], form: Format, sc
     columns = {"defect": pa.nulls(batch.num_rows, pa.string()), "broken_line": pa.nulls(batch.num_rows, pa.string())}
     for field in fields:
         arrays = [batch.column(name) for name in field.columns]
-        if needs_conversion(field.kind, [array.type for array in arrays], form):
+        converted = needs_conversion(field.kind, [array.type for array in arrays], form)
+        if converted:
             columns[field.name] = convert(field.kind, arrays, form)
         else:  # not `safe`: nanoseconds are cut to microseconds
             columns[field.name] = arrays[0].cast(schema.field(field.name).type, safe=False)
         if f"source_{field.name}" in schema.names:
             columns[f"source_{field.name}"] = source_text(arrays)
-        if field.name == "label_available_at":
+        if field.name == "label_available_at" and converted:
             lost = _lost(source_text(arrays), columns[field.name])
             columns["defect"] = pc.if_else(lost, "unparseable_time", columns["defect"])
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
