@@ -19,7 +19,6 @@ from fraud_detection.initialization.numbers import NumberForm, find_number_form
 from fraud_detection.initialization.times import find_time_form
 from fraud_detection.settings import load_settings
 
-LATER = {"refunds", "no_id", "no_id_semicolon"}
 MAPPED = {"amount": "amount", "fraud": "fraud", "customer_id": "card", "terminal_id": "terminal"}
 
 
@@ -34,7 +33,7 @@ def _init(path: Path, config: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form not in LATER])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_file_of_any_form_gets_settings_of_its_own(form: str, table: pd.DataFrame, tmp_path: Path) -> None:
     """Fails when a user whose file has one of these forms has to correct the settings by hand."""
     path, config = write_form(form, table, tmp_path), tmp_path / "mine.yaml"
