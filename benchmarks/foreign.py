@@ -58,9 +58,8 @@ def measure(name: str, transactions: Transactions, as_of: datetime, settings: Se
     split = collect_split(transactions, as_of, settings)
     product, plain = score_product(split, settings), score_plain(split, settings)
     fraud = split.holdout["fraud"].to_numpy()
-    card = split.holdout["customer_id"].to_numpy() if "customer_id" in split.holdout else None
     found = paired_difference(
-        fraud, plain, product, card, 0.95, settings.comparison.resamples, settings.comparison.seed
+        fraud, plain, product, split.as_holdout().card, 0.95, settings.comparison.resamples, settings.comparison.seed
     )
     return Case(
         name,

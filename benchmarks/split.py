@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.evaluation import Holdout
 from fraud_detection.features import with_features
-from fraud_detection.holdout import EverFrauds, are_new_cards, collect_first_seen, holdout_rows
+from fraud_detection.holdout import EverFrauds, HoldoutSpan, are_new_cards, collect_first_seen, holdout_rows
 from fraud_detection.promotion import Evidence
 from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.sampling import TrainingSample, collect_training_sample
@@ -28,7 +28,8 @@ class Split:
     holdout: pd.DataFrame
     """Features rows, see `holdout.holdout_rows`."""
     holdout_span: Span
-    new_card: NDArray[np.bool_]
+    new_card: NDArray[np.bool_] | None
+    """None where the data has no cards."""
 
     @property
     def evidence(self) -> Evidence:
@@ -37,7 +38,8 @@ class Split:
     def as_holdout(self) -> Holdout:
         """As metrics take it."""
         rows: dict[str, Any] = {name: self.holdout[name].to_numpy() for name in ("day", "fraud", "amount")}
-        return Holdout(**rows, card=self.holdout["customer_id"].to_numpy(), new_card=self.new_card)
+        card = self.holdout["customer_id"].to_numpy() if "customer_id" in self.holdout else None
+        return Holdout(**rows, card=card, new_card=self.new_card)
 
 
 def collect_split(transactions: Transactions, as_of: datetime, settings: Settings) -> Split:
@@ -46,8 +48,16 @@ def collect_split(transactions: Transactions, as_of: datetime, settings: Setting
     span = first_holdout(spans, as_of, settings)
     features = with_features(transactions.table, settings, span.start, span.end).toPandas()
     rows = holdout_rows(features, EverFrauds(transactions, settings).covering((span,)), span, settings)
+    counted = Span(start=span.start, end=span.end, transactions=len(rows), frauds=int(rows["fraud"].sum()))
+    training = collect_training_sample(transactions, spans, settings)
+    return Split(training, rows, counted, _new_cards(transactions, rows, span, settings))
+
+
+def _new_cards(
+    transactions: Transactions, rows: pd.DataFrame, span: HoldoutSpan, settings: Settings
+) -> NDArray[np.bool_] | None:
+    if "customer_id" not in rows:
+        return None
     days = settings.comparison.new_card_days
     first_seen = collect_first_seen(transactions, span.start - timedelta(days=days), span.end)
-    counted = Span(start=span.start, end=span.end, transactions=len(rows), frauds=int(rows["fraud"].sum()))
-    new_card = are_new_cards(rows, first_seen, transactions.profile.first, days)
-    return Split(collect_training_sample(transactions, spans, settings), rows, counted, new_card)
+    return are_new_cards(rows, first_seen, transactions.profile.first, days)

@@ -265,7 +265,8 @@ def _why_entity(column: Column | None, what: str) -> str:
         return f"no column looks like a {what}: named so, and repeated; no {what} features"
     filled = int(column.filled.sum())
     missing = f", {1 - filled / len(column.values):.1%} missing" if filled < len(column.values) else ""
-    return f"by its name; {column.distinct:,} different, {filled / column.distinct:.1f} rows each{missing}"
+    numbers = "; they are card numbers: give tokens instead if you can" if column.holds_card_numbers else ""
+    return f"by its name; {column.distinct:,} different, {filled / column.distinct:.1f} rows each{missing}{numbers}"
 
 
 def _name(column: Column | None) -> str | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_WIDTH = 46
+_WIDTH, _LONGEST = 46, 125
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,14 @@ def _section(section: Section, indent: str) -> list[str]:
         elif not entry.name:
             lines.append(f"{inner}# {entry.why}")
         else:
-            lines.append(_entry(entry, inner))
+            lines += _entry(entry, inner)
     return lines
 
 
-def _entry(entry: Entry, indent: str) -> str:
+def _entry(entry: Entry, indent: str) -> list[str]:
+    """The setting with its reason behind it, or before it where the line is long."""
     text = f"{indent}{entry.name}: {scalar(entry.value)}"
-    return f"{text:<{_WIDTH}}  # {entry.why}" if entry.why else text
+    if not entry.why:
+        return [text]
+    line = f"{text:<{_WIDTH}}  # {entry.why}"
+    return [line] if len(line) <= _LONGEST else [f"{indent}# {entry.why}", text]
