@@ -43,6 +43,7 @@ def test_the_form_of_times_is_found(form: str) -> None:
     ("texts", "expected"),
     [
         (["2025-01-01 10:00"], {}),
+        (["01/13/2025 1:00 a.m."], {"time_formats": ["%m/%d/%Y %I:%M %p"]}),
         (["1735692457", "1735715626"], {"time_unit": "s"}),
         (["1735692457000"], {"time_unit": "ms"}),
         (["1735692457000000000"], {"time_unit": "ns"}),

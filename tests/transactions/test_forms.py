@@ -312,6 +312,11 @@ PARQUET_FORMS: dict[str, tuple[pa.Table, dict[str, Any], dict[str, Any]]] = {
         {},
         {"time_unit": "ms"},
     ),
+    "time in digits": (
+        both_times(lambda c: pc.strftime(c, "%Y%m%d%H%M").cast(pa.int64())),
+        {},
+        {"time_formats": ["%Y%m%d%H%M"]},
+    ),
     "local timestamps": (changed(**naive("Europe/Berlin")), {}, {"time_zone": "Europe/Berlin"}),
     "timestamps with a zone": (
         both_times(lambda c: c.cast(pa.timestamp("ns", "Asia/Tokyo"))),

@@ -62,7 +62,7 @@ def test_all_missing_and_mistyped_columns_are_named_at_once(spark: SparkSession,
     assert "missing column: fraud\n" in message
     assert "missing column: customer_id\n" in message
     assert "unexpected type: amount found bool, expected number or text\n" in message
-    assert "unexpected type: transaction_time found int64, expected timestamp, date or text" in message
+    assert "unexpected type: transaction_time found int64, expected timestamp, date or text;" in message
     assert 'next: data.format.time_unit: "s"\n' in message
     assert "columns found: transaction_id, transaction_time, amount" in message
 

@@ -59,6 +59,8 @@ def test_a_wrong_setting_is_corrected(spark: SparkSession, tmp_path: Path) -> No
     """Fails when a time format that does not fit ends in a message without the one that does."""
     wrong = {"time_formats": ["%m/%d/%Y"]}
     assert "next: data.format.time_formats: []" in faults(spark, tmp_path, "transaction_time", ["2025-03-01"], **wrong)
+    found = faults(spark, tmp_path, "transaction_time", ["1740830400000"], time_unit="s")
+    assert 'transaction_time: 9999999999999; next: data.format.time_unit: "ms" ' in found
     known = {"fraud_values": ["rot"], "genuine_values": ["blau"]}
     found = faults(spark, tmp_path, "fraud", ["rot", "blau", "pending"], **known)
     assert found.endswith('next: data.format.unknown_values: ["pending"]')

@@ -118,6 +118,13 @@ def test_hours_that_a_clock_shows_twice_or_never() -> None:
     assert found == [datetime(2025, 10, 26, 0, 30, tzinfo=UTC), datetime(2025, 3, 30, 1, 30, tzinfo=UTC)]
 
 
+def test_afternoons_are_told_in_any_spelling() -> None:
+    """Fails when `1:00 p.m.` is read as one in the morning, or not at all."""
+    texts = ["01/13/2025 1:00 p.m.", "01/13/2025 12:00 A.M.", "01/13/2025 12:30 pm"]
+    found = read(texts, time_formats=["%m/%d/%Y %I:%M %p"])
+    assert [(one.hour, one.minute) for one in found if one] == [(13, 0), (0, 0), (12, 30)]
+
+
 def test_an_offset_in_the_text_comes_before_the_zone_of_the_settings() -> None:
     """Fails when `+0300` or `UTC` in a text is ignored."""
     forms = ["%d.%m.%Y %H:%M %z", "%d.%m.%Y %H:%M %Z", "%d.%m.%Y %H:%M"]

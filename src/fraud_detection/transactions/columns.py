@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 EXPECTED = {
     Kind.ID: "whole number or text",
-    Kind.TIME: "timestamp, date or text; or a number, with data.format.time_unit",
+    Kind.TIME: "timestamp, date or text; or a number, with data.format.time_unit or time_formats",
     Kind.AMOUNT: "number or text",
     Kind.LABEL: "number, boolean or text",
     Kind.FLAG: "number, boolean or text",
@@ -128,9 +128,15 @@ def family(kind: Kind, source: pa.DataType, form: settings.Format) -> str | None
         source = source.value_type
     if pa.types.is_null(source):
         return "any"
-    if kind is Kind.TIME and form.time_unit is not None and _is_number(source):
+    if kind is Kind.TIME and _counts_time(source, form):
         return "timestamp"
     return _TAKES[kind](source)
+
+
+def _counts_time(source: pa.DataType, form: settings.Format) -> bool:
+    """Whether the settings read numbers as times: as a count, or their digits by a form such as %Y%m%d."""
+    digits = bool(form.time_formats) and pa.types.is_integer(source)
+    return digits or (form.time_unit is not None and _is_number(source))
 
 
 def part_family(source: pa.DataType) -> str | None:

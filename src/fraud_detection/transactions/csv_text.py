@@ -103,12 +103,23 @@ def is_in_encoding(path: str, form: Format) -> bool:
 
 def encoding_problem(path: str, form: Format) -> str:
     """That a file is not in its encoding, and which one fits."""
-    guess = fitting.encoding(_first_other_bytes(path))
+    content = _first_other_bytes(path)
+    guess = fitting.encoding(content)
+    if not guess and _is_utf8(content):
+        guess = {"encoding": "utf-8"}
     advice = f"next: {fitting.as_setting(guess)}" if guess else "it may be no text at all; expected CSV"
     if guess.get("encoding") == codecs.lookup(form.encoding).name:
         advice = "the file is damaged, or of several encodings"
     name = "UTF-8" if form.encoding == Format().encoding else form.encoding
     return f"not {name} text; {advice}"
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
 
 
 def _first_other_bytes(path: str) -> bytes:

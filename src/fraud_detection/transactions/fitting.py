@@ -214,7 +214,8 @@ def _candidates(texts: list[str]) -> list[str]:
 
 def _forms(text: str) -> list[str]:
     """Forms of `strptime` that a text may have, by its digits, its words and what stands between them."""
-    tokens = re.findall(r"\d+|[^\W\d_]+|[\W_]+", text.strip())
+    text = re.sub(r"(?i)\b([ap])\.\s?m\.?", r"\1m", text.strip())
+    tokens = re.findall(r"\d+|[^\W\d_]+|[\W_]+", text)
     begin = next((place for place, token in enumerate(tokens) if token.isdigit() or _MONTH.match(token)), None)
     if begin is None:
         return []

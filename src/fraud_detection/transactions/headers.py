@@ -140,7 +140,7 @@ def _fitting_unit(file: InputFile, field: Field) -> str:
         batch = next(opened.iter_batches(_SAMPLE_ROWS, columns=[field.source]), None)
     texts = [] if batch is None else as_text(batch.column(0)).drop_null().to_pylist()
     guess = next(iter(fitting.times(texts)), None)
-    return f"; next: {fitting.as_setting(guess)}" if guess and "time_unit" in guess else ""
+    return f"; next: {fitting.as_setting(guess)}" if guess else ""
 
 
 def _counts(kind: pa.DataType) -> bool:

@@ -66,7 +66,7 @@ def open_file(path: str, form: settings.Format) -> InputFile | str:
     except pa.ArrowException as error:
         return f"{path}: not a complete {file_kind(path)} file; it may be truncated: {first_line(error)}"
     except UNREADABLE as error:
-        return f"{path}: {first_line(error)}"
+        return f"{path}: cannot be read, it may be damaged or not be what its name says: {first_line(error)}"
 
 
 def _parquet_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:

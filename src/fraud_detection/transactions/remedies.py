@@ -13,10 +13,10 @@ from fraud_detection.transactions.columns import Field, Kind
 from fraud_detection.transactions.rules import is_infinite
 
 _REASONS = {
-    Kind.TIME: "unparseable_time",
-    Kind.AMOUNT: "bad_amount",
-    Kind.LABEL: "bad_label",
-    Kind.NUMBER: "bad_number",
+    Kind.TIME: ("unparseable_time", "future_time"),
+    Kind.AMOUNT: ("bad_amount",),
+    Kind.LABEL: ("bad_label",),
+    Kind.NUMBER: ("bad_number",),
 }
 _LABELS = ("fraud_values", "genuine_values", "unknown_values")
 _SETTINGS = {
@@ -40,8 +40,8 @@ def remedies(rows: DataFrame, fields: tuple[Field, ...], form: Format, reasons: 
     """
     found: dict[str, list[str]] = {}
     for field in fields:
-        reason = _REASONS.get(field.kind)
-        if reason in reasons:
+        reason = next((reason for reason in _REASONS.get(field.kind, ()) if reason in reasons), None)
+        if reason is not None and (reason != "future_time" or form.time_unit is not None):
             text = _remedy(rows, field, form)
             found.setdefault(reason, []).extend([text] if text else [])
     return {reason: ", ".join(dict.fromkeys(texts)) for reason, texts in found.items() if texts}
@@ -73,7 +73,8 @@ def _unread(field: Field) -> Column:
     """Whether a row has a text of which no value came."""
     column = F.col(f"`{field.name}`")
     if field.kind is Kind.TIME:
-        return column.isNull()
+        late = F.coalesce(F.col("reason").contains("future_time"), F.lit(False))
+        return column.isNull() | late if field.name == "transaction_time" else column.isNull()
     return F.coalesce(column > 1 if field.kind is Kind.LABEL else is_infinite(field), F.lit(False))
 
 

@@ -1,7 +1,7 @@
 """`strptime` for whole columns: a form becomes a regular expression, its groups become numbers, and these become times.
 
-It reads what Python's `datetime.strptime` reads. Forms with rarer directives, such as `%j`, are read by Python itself,
-each distinct text once.
+It reads what Python's `datetime.strptime` reads, and a.m. and p.m. as AM and PM. Forms with rarer directives, such as
+`%j`, are read by Python itself, each distinct text once.
 """
 
 import re
@@ -45,6 +45,8 @@ def parse(texts: pa.StringArray, form: str) -> tuple[pa.TimestampArray, pa.Int64
     Null where a text does not fit. White space around a text does not matter, nor does case.
     """
     trimmed = pc.utf8_trim_whitespace(texts)
+    if "%p" in form:
+        trimmed = pc.replace_substring_regex(trimmed, r"(?i)\b([ap])\.\s?m\.?", r"\1m")
     pattern = _pattern(form)
     if pattern is None:
         return _by_python(trimmed, form)

@@ -174,7 +174,7 @@ def _time(arrays: Sequence[pa.Array], form: Format) -> pa.TimestampArray:
         return localized(
             array.cast(pa.timestamp("ms"), safe=False).cast(pa.timestamp("us"), safe=False), form.time_zone
         )
-    return counted_times(array, form)
+    return counted_times(array, form) if form.time_unit is not None else read_times(as_text(array), form)
 
 
 def _is_date(array: pa.Array) -> bool:
