@@ -5,7 +5,7 @@ back to its default in silence; the error of a removed one names its successor. 
 its credentials from the environment itself.
 """
 
-import re
+import reprlib
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
@@ -27,6 +27,7 @@ from pydantic import (
 
 from fraud_detection import format_rules, window_spans
 from fraud_detection.errors import SettingsError
+from fraud_detection.strict_yaml import StrictLoader
 from fraud_detection.window_spans import span_setting, span_text
 
 Span = Annotated[int | float, BeforeValidator(window_spans.positive_span_days), WithJsonSchema({"type": "span"})]
@@ -37,6 +38,12 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 TimeColumns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 """One column, or several whose texts are joined by a space."""
+
+_LONGEST = 1_000_000
+"""Characters of a settings file; one that is longer is something else."""
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 RISK_PERIOD_DAYS = 30
 """The looks of any such period share `comparison.risk`."""
@@ -506,21 +513,6 @@ class Settings(_Section):
         return self
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in a mapping; PyYAML would keep the last one in silence."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  (the stubs are wrong)
-        node = super().compose_mapping_node(anchor)
-        found: dict[str, yaml.Mark] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in found:
-                shown = key.value if re.fullmatch(r"[\w.-]{1,100}", key.value) else "…"  # it may hold a password
-                problem = f"key {shown!r} is in line {found[key.value].line + 1}, too; keep one of the two"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            found[key.value] = key.start_mark
-        return node
-
-
 def load_settings(path: Path) -> Settings:
     """Read and validate a YAML settings file.
 
@@ -528,8 +520,14 @@ def load_settings(path: Path) -> Settings:
         SettingsError: the file is absent, is not YAML, or breaks a rule; every broken rule is named at once.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except (OSError, ValueError) as error:  # no text, or an impossible date
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise SettingsError(
+                f"settings file {path} has more than {_LONGEST:,} characters; give another with --config"
+            )
+        content = yaml.load(text, Loader=StrictLoader)  # noqa: S506  (a SafeLoader)
+    except (OSError, ValueError) as error:  # no file, or no text
         raise SettingsError(f"settings file {path} cannot be read: {error}; give another with --config") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {path} is not valid YAML: {_yaml_problem(error)}") from error
@@ -554,7 +552,7 @@ def _broken_rule(error: Mapping[str, Any]) -> str:
     successor = REMOVED.get(where) if error["type"] == "extra_forbidden" else None
     problem = error["msg"] if successor is None else f"this setting was removed; {successor}"
     # Of a rule between sections the input is the whole file, which the message need not repeat.
-    return f"  {where}: {problem}" + (f" (found {error['input']!r})" if error["loc"] else "")
+    return f"  {where}: {problem}" + (f" (found {_SHORT.repr(error['input'])})" if error["loc"] else "")
 
 
 def _where(location: tuple[int | str, ...]) -> str:
