@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from fraud_detection.holdout import HoldoutSpan, holdout_rows
+from fraud_detection.holdout import HoldoutSpan, blocked_scores_text, holdout_rows
 from fraud_detection.labels import ever_fraud
 from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.sampling import sample, sample_rate, to_pandas, training_rows
@@ -367,3 +367,20 @@ def test_text_ids_come_to_the_driver_as_they_are(tmp_path: Path) -> None:
     with session(Engine.SAIL) as spark:
         rows = to_pandas(spark.read.parquet(str(tmp_path / "a.parquet"))).sort_values("transaction_id")
     assert rows["customer_id"].fillna("none").tolist() == ["x", "none"]
+
+
+def test_the_scores_of_blocked_payments_are_named_by_their_range_alone() -> None:
+    """Fails when a comparison that lacks the payments with the highest scores does not say so."""
+    scores = np.linspace(0.0, 1.0, 201)
+    rows = pd.DataFrame(
+        {"score": scores, "blocked": (scores > 0.8).astype(np.int8), "fraud": pd.array([0] * 201, "Int8")}
+    )
+    rows.loc[rows["score"] > 0.8, "fraud"] = pd.NA
+    text = blocked_scores_text(rows, "score")
+    assert text is not None
+    assert "of 40 blocked payments" in text
+    assert "0.825 to 0.981; 0.00% of the payments" in text
+    rows.loc[rows.index[-1], "fraud"] = 1  # a blocked payment with a label lacks nothing
+    assert "of 39 blocked payments" in str(blocked_scores_text(rows, "score"))
+    assert blocked_scores_text(rows.drop(columns="blocked"), "score") is None
+    assert blocked_scores_text(rows.assign(blocked=0), "score") is None

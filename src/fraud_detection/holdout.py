@@ -22,6 +22,8 @@ from fraud_detection.sampling import DAY, collect_frauds, compared_columns, labe
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.reader import Transactions
 
+_LEAST_BLOCKED = 20
+
 
 @dataclass(frozen=True)
 class HoldoutSpan:
@@ -118,6 +120,28 @@ def count_frauds(holdout: pd.DataFrame) -> HoldoutCounts:
         return HoldoutCounts(len(frauds), len(frauds))
     cards = frauds["customer_id"]
     return HoldoutCounts(len(frauds), int(cards.nunique() + cards.isna().sum()))
+
+
+def blocked_scores_text(rows: pd.DataFrame, score: str) -> str | None:
+    """Which of the champion's scores the evidence lacks; None where few payments were blocked, or none is known to be.
+
+    Args:
+        rows: see `collect_scored`.
+        score: the column of the champion's scores.
+    """
+    if "blocked" not in rows or score not in rows:
+        return None
+    blocked = (rows["blocked"] == 1).to_numpy()
+    lacking = blocked & rows["fraud"].isna().to_numpy()
+    if lacking.sum() < _LEAST_BLOCKED or blocked.all():
+        return None
+    scores = rows[score].to_numpy(np.float64)
+    low, high = np.quantile(scores[lacking], (0.1, 0.9))
+    reach = float(np.mean(scores[~blocked] >= low))
+    return (
+        f"of {lacking.sum():,} blocked payments without a label the champion scores the middle 80 % {low:.3f} to"
+        f" {high:.3f}; {reach:.2%} of the payments that went through score as high: there the evidence is thin"
+    )
 
 
 def are_new_cards(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fraud_detection.commands import Commands
 from fraud_detection.evaluation import SliceMetrics
 from fraud_detection.features import source_columns, with_features
-from fraud_detection.holdout import collect_first_seen, collect_scored
+from fraud_detection.holdout import blocked_scores_text, collect_first_seen, collect_scored
 from fraud_detection.model.model import Model
 from fraud_detection.model.scoring import all_inputs
 from fraud_detection.promotion import shown_look
@@ -71,10 +71,12 @@ class Measured:
     looks: tuple[LookRecord, ...] = ()
     shown: Shown | None = None
     gone: tuple[GoneCandidate, ...] = ()
+    notes: tuple[str, ...] = ()
+    """On the rows that compare them."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return tuple(one.text for one in self.gone)
+        return (*(one.text for one in self.gone), *self.notes)
 
 
 def check_columns(shadow: Shadow, transactions: Transactions, commands: Commands) -> MissingColumns:
@@ -112,7 +114,8 @@ def take_looks(looks: Sequence[Look], shadow: Shadow, trainer: Trainer, missing:
             records.append(taken.record)
             if shown is None or shown_look([shown.record, taken.record]) is taken.record:
                 shown = taken  # the rows of the others are let go
-    return Measured(tuple(records), shown, gone)
+        note = blocked_scores_text(scored.rows, CHAMPION)
+    return Measured(tuple(records), shown, gone, () if note is None else (note,))
 
 
 def void_looks(looks: Sequence[Look], shadow: Shadow, checks: tuple[Check, ...]) -> Measured:

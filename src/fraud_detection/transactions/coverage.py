@@ -11,6 +11,8 @@ from fraud_detection.schema import DataCounts
 from fraud_detection.transactions.profile import Profile
 
 _Z = 1.959964  # of 95 %, two-sided
+_SHOWN_SHARE = 0.01
+"""A smaller share of missing labels, as of frauds that are known late, is not worth a word."""
 _HOURS_OF_A_DATE = 2
 """Midnights of a time zone with summer time are two hours of the day in UTC."""
 
@@ -44,7 +46,7 @@ def coverage_text(counts: DataCounts, data: settings.Data) -> tuple[str, ...]:
         (counts.unknown_cards, f"{counts.unknown_cards:,} without a card"),
         (counts.unknown_terminals, f"{counts.unknown_terminals:,} without a terminal"),
         (counts.matured_blocked_unlabelled, f"{counts.matured_blocked_unlabelled:,} blocked without a label"),
-        (counts.matured_unlabelled - counts.matured_blocked_unlabelled, _labels_text(counts)),
+        (counts.unlabelled_share >= _SHOWN_SHARE, _labels_text(counts)),
     )
     return tuple(text for some, text in found if some)
 
