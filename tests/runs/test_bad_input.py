@@ -306,7 +306,10 @@ def test_rows_of_another_form_are_answered_with_the_expected_one(
     rows = _replace(rows, "fraud", pa.array(["no"] * len(rows)))
     pyarrow.csv.write_csv(rows, tmp_path / "foreign.csv")
     message = refuse(65, input=tmp_path / "foreign.csv")
-    assert "bad_amount 200 (amount: $9,999.99); expected a plain number from 0 to 10^12, such as 1234.56" in message
+    assert "bad_amount 200 (amount: $9,999.99; next: data." in message
+    assert "; expected a number from 0 to 10^12, such as 1234.56" in message
+    assert "bad_label 200 (fraud: no; next: data." in message
+    assert "max_rejected_share" not in message
     assert set(REASONS) == set(EXPECTED)
 
 
