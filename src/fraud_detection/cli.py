@@ -29,6 +29,7 @@ from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import Columns, load_settings
 from fraud_detection.shapes import one_line
 from fraud_detection.spark_session import Engine
+from fraud_detection.tracking_address import checked_address, require_driver
 from fraud_detection.time_windows import whole_hour
 
 if TYPE_CHECKING:
@@ -573,6 +574,7 @@ def _registry(config: Path, output: str, tracking_uri: str | None) -> "Registry"
 
     storage, model_name = open_folder(output), load_settings(config).model_name
     address = tracking_uri or default_tracking_uri(output)
+    require_driver(checked_address(address))
     return Registry(
         address,
         model_name,

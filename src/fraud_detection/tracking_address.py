@@ -28,6 +28,11 @@ _DRIVERS = {
 """By the scheme of an address the module that SQLAlchemy imports for it, and the package that has it."""
 
 
+def is_misread(path: str) -> bool:
+    """Whether the path of an SQLite file means another to SQLAlchemy, which decodes it; MLflow reads it as it is."""
+    return re.search(r"\?|%[0-9A-Fa-f]{2}", path) is not None
+
+
 def is_database(uri: str) -> bool:
     """Whether MLflow opens a database itself at this address."""
     return uri.split(":", 1)[0].split("+", 1)[0] in _DATABASES
@@ -75,10 +80,10 @@ def checked_address(uri: str) -> str:
         path = uri.removeprefix("sqlite:///")
         if path in ("", uri) or path.startswith(":memory:"):
             raise SettingsError(f"--tracking-uri {' '.join(uri.split())} is not an SQLite file; {expected}")
-        if re.search(r"\?|%[0-9A-Fa-f]{2}", path):  # MLflow reads the path as it is, SQLAlchemy decodes it
+        if is_misread(Path(path).name):
             raise SettingsError(
-                f"MLflow cannot open the database {path}: its path contains ? or an encoded character such as %20;"
-                f" rename the folder, or choose another --output or --tracking-uri; {expected}"
+                f"MLflow cannot open the database {path}: its name contains ? or an encoded character such as %20;"
+                f" rename the file; {expected}"
             )
         return f"sqlite:///{Path(path).absolute()}"
     if scheme not in ("http", "https") and not ("://" in uri and is_database(uri)):

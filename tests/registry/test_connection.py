@@ -193,11 +193,21 @@ def test_a_relative_address_stays_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert (here.output / "mlartifacts").is_dir()
 
 
-@pytest.mark.parametrize("folder", ["a%20b", "a?b", "a%2fb"])
-def test_an_output_folder_whose_database_mlflow_cannot_open_is_refused(tmp_path: Path, folder: str) -> None:
-    """Fails when `--output a%20b` or `--output a?b` ends in an error without a next step, or in another folder."""
-    with pytest.raises(SettingsError, match=r"contains \? or .* %20; rename the folder, or choose another --output"):
-        registry_at(default_tracking_uri(str(tmp_path / folder)), tmp_path)
+@pytest.mark.parametrize("folder", ["a%20b", "a?b", "a%2fb", "a#b", "a b", "ж=1&c"])
+def test_a_folder_of_any_name_holds_the_database(tmp_path: Path, folder: str) -> None:
+    """Fails when `--output a%20b` or `--output a?b` cannot be used, or creates another folder, such as `a b`."""
+    output = tmp_path / folder
+    assert registry_at(default_tracking_uri(str(output)), output).champion() is None
+    assert (output / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert folder in Connection(default_tracking_uri(str(output)), "fraud_detection").shown_uri
+
+
+@pytest.mark.parametrize("name", ["a%20b.db", "a?b.db"])
+def test_a_database_whose_own_name_mlflow_misreads_is_refused(tmp_path: Path, name: str) -> None:
+    """Fails when `--tracking-uri sqlite:///a%20b.db` opens another file, or ends without a next step."""
+    with pytest.raises(SettingsError, match=r"its name contains \? or .* %20; rename the file"):
+        registry_at(f"sqlite:///{tmp_path}/{name}", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -138,7 +138,9 @@ def download(connection: Connection, root: str, name: str) -> bytes:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     connection.open_artifacts()
-    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri, registry_uri=connection.uri)
+    repository: Any = get_artifact_repository(
+        root, tracking_uri=connection.opened_uri, registry_uri=connection.opened_uri
+    )
     try:
         with TemporaryDirectory() as folder:
             return Path(repository.download_artifacts(name, folder)).read_bytes()
@@ -153,7 +155,9 @@ def delete_artifacts(connection: Connection, root: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     connection.open_artifacts()
-    repository: Any = get_artifact_repository(root, tracking_uri=connection.uri, registry_uri=connection.uri)
+    repository: Any = get_artifact_repository(
+        root, tracking_uri=connection.opened_uri, registry_uri=connection.opened_uri
+    )
     for found in repository.list_artifacts():
         repository.delete_artifacts(found.path)
 

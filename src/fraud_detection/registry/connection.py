@@ -3,6 +3,7 @@
 Nothing here prints, and no message contains an address with its password.
 """
 
+import atexit
 import errno
 import importlib
 import os
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from tempfile import gettempdir
+from shutil import rmtree
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
@@ -20,7 +22,7 @@ from fraud_detection.outputs import ARTIFACTS
 from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import sqlite
 from fraud_detection.storage import is_object, session
-from fraud_detection.tracking_address import checked_address, is_database, spellings
+from fraud_detection.tracking_address import checked_address, is_database, is_misread, spellings
 from fraud_detection.yandex.lockbox import take_from_lockbox
 
 _ENVIRONMENT = {
@@ -93,7 +95,19 @@ class Connection:
         elif not is_database(self.uri):
             take_from_lockbox()
 
-        return mlflow.MlflowClient(self.uri, self.uri)  # or MLFLOW_REGISTRY_URI would name another registry
+        # Without the second address MLFLOW_REGISTRY_URI would name another registry.
+        return mlflow.MlflowClient(self.opened_uri, self.opened_uri)
+
+    @cached_property
+    def opened_uri(self) -> str:
+        """The address as MLflow gets it: of a folder whose name it would misread, through a link of another name."""
+        file = self._sqlite_file
+        if file is None or not is_misread(str(file.parent)):
+            return self.uri
+        folder = Path(mkdtemp(prefix="fraud-detection-"))
+        atexit.register(rmtree, folder, ignore_errors=True)
+        (folder / "output").symlink_to(file.parent)
+        return f"sqlite:///{folder}/output/{file.name}"
 
     @cached_property
     def experiment_id(self) -> str:
@@ -134,7 +148,7 @@ class Connection:
             FraudDetectionError: the service refuses.
         """
         import_mlflow(self.uri)
-        _make_global(self.uri)
+        _make_global(self.opened_uri)
         try:
             yield
         except _failures(self.uri) as error:

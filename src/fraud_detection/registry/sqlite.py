@@ -57,7 +57,7 @@ def _migrate(file: Path) -> None:
     import sqlalchemy
     from mlflow.store.db.utils import _initialize_tables
 
-    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
+    engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(file)))  # as it is
     sqlalchemy.event.listen(engine, "connect", _without_waiting_for_the_disk)
     try:
         _initialize_tables(engine)  # type: ignore[no-untyped-call]
