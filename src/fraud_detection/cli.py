@@ -29,8 +29,8 @@ from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import Columns, load_settings
 from fraud_detection.shapes import one_line
 from fraud_detection.spark_session import Engine
-from fraud_detection.tracking_address import checked_address, require_driver
 from fraud_detection.time_windows import whole_hour
+from fraud_detection.tracking_address import checked_address, require_driver
 
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
