@@ -103,6 +103,7 @@ class _Source:
 
 
 _SENT_IDS = 200_000
+_NOISE = 1e-4  # so few bad rows have no common cause that a setting could remove; looking for one reads the files again
 
 
 def _source(data: settings.Data, input_path: str) -> _Source:
@@ -132,7 +133,9 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
     measured = measure(plan.rows(), fields, view)
     left_out = measured["reason"].dropna()
     some_bad = bool((left_out != REFUND).any())
-    found = profile(measured, plan.faults() if some_bad else {}, labels, view, columns=fields)
+    share = float(measured["rows"][left_out.index[left_out != REFUND]].sum() / max(measured["rows"].sum(), 1))
+    faults = plan.faults(with_remedies=share > _NOISE) if some_bad else {}
+    found = profile(measured, faults, labels, view, columns=fields)
     if found.rows == 0 and found.refunds:
         raise DataError(f"all {found.refunds:,} rows have a negative amount, which data.refunds leaves out")
     if found.rows == 0:
@@ -251,9 +254,9 @@ class _Plan:
         ]
         return rows.select("reason", *texts, *(["broken_line"] if "broken_line" in rows.columns else []))
 
-    def faults(self) -> dict[str, str]:
+    def faults(self, *, with_remedies: bool) -> dict[str, str]:
         """For each reason the columns at fault, with masked shapes of their values, and settings that would help."""
         rows, fields, data = self.rows(with_source=True), self.source.all_fields, self.source.data
         found = describe(rows.where(is_rejected()), fields, data)
-        help_ = remedies(rows, fields, data.format, {*found})
+        help_ = remedies(rows, fields, data.format, {*found}) if with_remedies else {}
         return {reason: f"{text}; next: {help_[reason]}" if reason in help_ else text for reason, text in found.items()}

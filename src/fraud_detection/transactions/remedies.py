@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark use
 from fraud_detection.settings import Format
 from fraud_detection.transactions import fitting
 from fraud_detection.transactions.columns import Field, Kind
-from fraud_detection.transactions.rules import is_infinite
+from fraud_detection.transactions.rules import is_infinite, is_rejected
 
 _REASONS = {
     Kind.TIME: ("unparseable_time", "future_time"),
@@ -38,35 +38,44 @@ def remedies(rows: DataFrame, fields: tuple[Field, ...], form: Format, reasons: 
         form: the present settings.
         reasons: those that some row has.
     """
+    wanted = {field: reason for field in fields if (reason := _reason(field, reasons, form)) is not None}
+    if not wanted:
+        return {}
+    bad = _texts(rows.where(is_rejected()), list(wanted), _MOST_BAD, unread=True)
+    good = _texts(rows.where(F.col("reason").isNull()), list(wanted), _MOST_GOOD, unread=False)
     found: dict[str, list[str]] = {}
-    for field in fields:
-        reason = next((reason for reason in _REASONS.get(field.kind, ()) if reason in reasons), None)
-        if reason is not None and (reason != "future_time" or form.time_unit is not None):
-            text = _remedy(rows, field, form)
-            found.setdefault(reason, []).extend([text] if text else [])
+    for field, reason in wanted.items():
+        text = _remedy(field.kind, bad[field.name], good[field.name], form)
+        found.setdefault(reason, []).extend([text] if text else [])
     return {reason: ", ".join(dict.fromkeys(texts)) for reason, texts in found.items() if texts}
 
 
-def _remedy(rows: DataFrame, field: Field, form: Format) -> str | None:
-    text = F.col(f"`source_{field.name}`").alias("text")
-    at_fault = rows.where(_unread(field) & text.isNotNull()).select(text)
-    bad = [row["text"] for row in at_fault.limit(_MOST_BAD).collect()]
+def _reason(field: Field, reasons: set[str], form: Format) -> str | None:
+    """The reason that texts of the field may be rejected for, if some row has it."""
+    reason = next((reason for reason in _REASONS.get(field.kind, ()) if reason in reasons), None)
+    return None if reason == "future_time" and form.time_unit is None else reason
+
+
+def _texts(rows: DataFrame, fields: list[Field], most: int, *, unread: bool) -> dict[str, list[str]]:
+    """By field, the texts of some rows of which no value came, or of which one came."""
+    chosen = [
+        F.when(_unread(field) if unread else ~_unread(field), F.col(f"`source_{field.name}`")).alias(str(place))
+        for place, field in enumerate(fields)
+    ]
+    found = rows.select(*chosen).limit(most).collect()
+    return {field.name: [row[place] for row in found if row[place] is not None] for place, field in enumerate(fields)}
+
+
+def _remedy(kind: Kind, bad: list[str], good: list[str], form: Format) -> str | None:
     if not bad:
         return None
-    good = [
-        row["text"] for row in rows.where(~_unread(field) & text.isNotNull()).select(text).limit(_MOST_GOOD).collect()
-    ]
-    guesses = _guesses(field.kind, [*bad, *good], form)
-    if not guesses and field.kind is not Kind.LABEL:
-        guesses = _guesses(field.kind, [*_commonest(bad), *good], form)
+    guesses = _guesses(kind, [*bad, *good], form)
+    if not guesses and kind is not Kind.LABEL:
+        guesses = _guesses(kind, [*_commonest(bad), *good], form)
     if guesses and "time_formats" not in guesses[0]:  # of dates alone it may be open which number is the day
         guesses = guesses[:1]
-    settings = [
-        fitting.as_setting(changes)
-        for guess in guesses[:_MOST_GUESSES]
-        if (changes := _changes(field.kind, guess, form))
-    ]
-    return " or ".join(settings) or None
+    changes = (_changes(kind, guess, form) for guess in guesses[:_MOST_GUESSES])
+    return " or ".join(fitting.as_setting(found) for found in changes if found) or None
 
 
 def _unread(field: Field) -> Column:
