@@ -145,7 +145,7 @@ def test_a_group_and_a_verb_take_debug(here: Path) -> None:
     """Fails when `--debug` is accepted at one place of the command line only, or shows nothing."""
     wrong = ("retrain", "--config", "settings.yaml", "--input", "absent", "--output", "out")
     for words in (("--debug", *wrong), (*wrong, "--debug")):
-        assert "in _require_input" in _run(*words).stderr
+        assert "require_input" in _run(*words).stderr
     for verb in main.list_commands(click.Context(main)):
         assert "--debug" in _run(verb, "--help").stdout
 
