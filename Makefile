@@ -20,6 +20,8 @@ CONFIG ?= conf/retraining.yaml
 TRACKING_URI ?= sqlite:///$(OUTPUT)/mlflow.db
 ENGINE ?= sail
 HANDBOOK_DATA ?=
+# How long make fuzz runs.
+MINUTES ?= 30
 # Processes that run the fast tests at once: one more than two cores, since many tests wait. Each may need 1 GiB.
 WORKERS ?= 3
 # The jars that let Spark on this machine read s3a://, if `make s3a` has fetched them.
@@ -311,6 +313,10 @@ prove: setup ## Measure the promotion rule, real retraining, first champions and
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 	@$(MAKE) prove-grants
+
+.PHONY: fuzz
+fuzz: setup ## Read generated and damaged files, and load damaged settings, for MINUTES (30): no stack trace, no hang
+	@$(RUN)python -m benchmarks.fuzz --minutes $(MINUTES)
 
 .PHONY: prove-grants
 prove-grants: terraform-is-there setup .venv-infra/.synced ## Remove each grant of infra/ in the emulated cloud, and list the calls that are denied without it

@@ -90,7 +90,6 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
     spans = candidate_spans(first_champion_cutoff(as_of, settings.windows), settings.windows)
     evidence = _count(found, spans, settings, as_of)
     failed = [check for check in check_first_champion_possible(evidence, settings) if not check.passed]
-    first_run = explain_checks(failed, evidence) if failed else "enough for a first decision"
     counts = data_counts(profile, spans.history_start, run.holdout_end)
     warnings = (*profile.warnings(settings.data, run), *coverage_warnings(counts, profile, settings.data))
     facts = {
@@ -109,25 +108,29 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
         "can_decide": not failed,
         "warnings": list(warnings),
     }
+    possible = f"no decision: {explain_checks(failed, evidence)}" if failed else "enough for a first decision"
     steps = (
         ("columns", _columns(settings)),
         ("rows", " · ".join([f"{profile.rows:,} read", *coverage_text(counts, settings.data)])),
         ("span", f"{profile.first:%Y-%m-%d} … {profile.newest:%Y-%m-%d}"),
         ("frauds", f"{facts['frauds']:,}"),
-        *(
-            ("rejected", f"{reason} {count:,} ({profile.faults.get(reason, '')})")
-            for reason, count in profile.rejected.items()
-        ),
+        *(("rejected", _rejected(reason, profile)) for reason in profile.rejected),
         *(("warning", warning) for warning in warnings),
-        (
-            "training",
-            f"{spans.training_start:%Y-%m-%d} … {spans.training_end:%Y-%m-%d} · {evidence.training.frauds:,} frauds",
-        ),
-        ("hold-out", f"{run.holdout_start:%Y-%m-%d} … {run.holdout_end:%Y-%m-%d} · {evidence.holdout.frauds:,} frauds"),
-        ("first run", f"as of {as_of:%Y-%m-%d %H:%M} UTC: {'no decision: ' if failed else ''}{first_run}"),
+        ("training", _span_line(evidence.training)),
+        ("hold-out", _span_line(evidence.holdout)),
+        ("first run", f"as of {as_of:%Y-%m-%d %H:%M} UTC: {possible}"),
         ("accepted", "a run would accept these data"),
     )
     return Checked(True, steps, facts)
+
+
+def _rejected(reason: str, profile: Profile) -> str:
+    fault = f" ({profile.faults[reason]})" if reason in profile.faults else ""
+    return f"{reason} {profile.rejected[reason]:,}{fault}"
+
+
+def _span_line(span: Span) -> str:
+    return f"{span.start:%Y-%m-%d %H:%M} … {span.end:%Y-%m-%d %H:%M} · {span.frauds:,} frauds"
 
 
 def _count(found: Transactions, spans: CandidateSpans, settings: Settings, as_of: datetime) -> Evidence:

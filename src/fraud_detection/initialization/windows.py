@@ -72,7 +72,7 @@ def fit_windows(roles: Roles, span: Span) -> Fit:
     maturity = max(delay, 1 / 24)
     matured = max(span.days - maturity, 2 / 24)
     holdout = _holdout(span, maturity, matured)
-    training = _training(matured - holdout)
+    training = _training(matured - holdout, looks_back=roles.card is not None or roles.terminal is not None)
     found = {
         "label_delay_days": as_days(delay),
         "maturity_days": as_days(maturity),
@@ -81,9 +81,9 @@ def fit_windows(roles: Roles, span: Span) -> Fit:
     }
     why = {
         "label_delay_days": reason,
-        "maturity_days": "as the label delay: after this a label counts as final",
+        "maturity_days": "the label delay, at least an hour: after this a label counts as final",
         "holdout_days": "the newest matured rows, with enough frauds, and at most 30 % of the data",
-        "training_window_days": f"the data hold {span.days:.1f} days; the first ones are what features look back to",
+        "training_window_days": f"what {span.days:.1f} days of data leave, after days that features look back to",
     }
     return Fit({name: (value, why[name]) for name, value in found.items() if value != _DEFAULTS[name]})
 
@@ -183,10 +183,10 @@ def _holdout(span: Span, maturity: float, matured: float) -> float:
     return math.floor(days) if days >= _WHOLE_DAYS else math.floor(days * 24) / 24
 
 
-def _training(days: float) -> float:
+def _training(days: float, *, looks_back: bool) -> float:
     """Days of the training window, of those before the hold-out: the rest is what features look back to."""
     wanted = float(_DEFAULTS["training_window_days"])
-    found = min(wanted, max(days - LOOK_BACK_DAYS, 0.75 * days))
+    found = min(wanted, max(days - LOOK_BACK_DAYS, 0.75 * days) if looks_back else days)
     return math.floor(found) if found >= _WHOLE_DAYS else max(1, math.floor(found * 24)) / 24
 
 

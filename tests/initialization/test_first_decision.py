@@ -1,0 +1,43 @@
+"""From a foreign file to a first decision in two commands, without editing."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from foreign_forms import payments, write_form
+
+from fraud_detection.cli import main
+
+MEASURED = ("decision", "data_fingerprint", "champion", "challenger", "difference", "training", "holdout")
+
+
+def _first_decision(form: str, table: pd.DataFrame, folder: Path) -> dict[str, object]:
+    path, config = write_form(form, table, folder), folder / f"{form}.yaml"
+    done = CliRunner().invoke(main, ["init", "--input", str(path), "--config", str(config)])
+    assert done.exit_code == 0, done.stderr
+    words = [
+        "retrain",
+        "--config",
+        str(config),
+        "--input",
+        str(path),
+        "--output",
+        str(folder / f"{form}_output"),
+        "--json",
+    ]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    decision: dict[str, object] = json.loads(done.stdout)
+    return {name: decision[name] for name in MEASURED}
+
+
+@pytest.mark.slow
+def test_the_same_payments_get_the_same_first_decision_in_any_form(tmp_path: Path) -> None:
+    """Fails when the form of a file, or a guess of `init`, decides which model serves."""
+    table = payments()
+    expected = _first_decision("plain", table, tmp_path)
+    assert expected["decision"] in {"promoted", "refused"}
+    for form in ("german", "date_and_time", "refunds", "parquet_text"):
+        assert _first_decision(form, table, tmp_path) == expected, form
