@@ -207,6 +207,8 @@ def run_round(
 def fuzz(minutes: float, seconds: float) -> dict[str, Outcome]:
     """All targets in turn until the minutes are over."""
     found = {name: Outcome() for name in targets()}
+    printed = Outcome()
+    sys.unraisablehook = lambda ignored: printed.failures.append(repr(ignored.exc_value))
     end, seed = monotonic() + 60 * minutes, 0
     while monotonic() < end:
         for name, (content, work) in targets().items():
@@ -219,7 +221,7 @@ def fuzz(minutes: float, seconds: float) -> dict[str, Outcome]:
         seed += 1
         if all(outcome.failures for outcome in found.values()):
             break
-    return found
+    return found | ({"stack traces that Python printed": printed} if printed.failures else {})
 
 
 def table(found: dict[str, Outcome]) -> str:

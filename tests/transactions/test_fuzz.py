@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,18 @@ def test_parquet_columns_of_any_type_end_in_a_table_or_an_error(
     path = tmp_path_factory.getbasetemp() / "any.parquet"
     pq.write_table(pa.table(dict(zip(HEADER.decode().split(","), values, strict=True))), path)
     read_or_refuse(path, form)
+
+
+def test_a_broken_line_in_another_encoding_prints_no_stack_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a log shows the trace of PyArrow's own error beside the error that the reader gives."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    path = tmp_path / "some.csv"
+    path.write_bytes(b"amount\n1\n\xa62,3\n4\n")
+    fields = (Field("amount", "amount", Kind.AMOUNT),)
+    files = find_files(str(path), fields, Format())
+    problem = first_unreadable(files, lambda file: read_through(file, fields))
+    assert problem is not None
+    assert printed == []

@@ -4,7 +4,9 @@ Rules of a CSV file: a header line, quotes doubled inside quotes, a value on one
 with too few or too many fields becomes a row of nulls whose `broken_line` holds its text.
 """
 
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -51,6 +53,7 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
         null_values=[""],
     )
     parse = pyarrow.csv.ParseOptions(delimiter=form.separator, quote_char=form.quote or False, invalid_row_handler=keep)
+    _keep_quiet_of_undecodable_lines()
     with open_csv_text(path, form) as stream:
         try:
             reader = pyarrow.csv.open_csv(
@@ -67,6 +70,22 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
             yield typed_batch(batch, fields, form, schema)
     if broken:
         yield _broken(broken, schema)
+
+
+def _keep_quiet_of_undecodable_lines() -> None:
+    """Keep Python from printing a stack trace where PyArrow cannot decode a broken line for the handler of such lines.
+
+    The reader fails then anyway, with an error that the caller gets.
+    """
+    before = sys.unraisablehook
+    if getattr(before, "__qualname__", "").startswith("_keep_quiet_of_undecodable_lines"):
+        return
+
+    def quiet(unraisable: Any) -> None:  # noqa: ANN401  (the type has no name at run time)
+        if not isinstance(unraisable.exc_value, UnicodeDecodeError):
+            before(unraisable)
+
+    sys.unraisablehook = quiet
 
 
 def _broken(lines: list[str], schema: pa.Schema) -> pa.RecordBatch:
