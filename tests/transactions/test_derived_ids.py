@@ -116,6 +116,10 @@ def test_equal_rows_are_kept_and_counted_and_ids_are_the_same_in_csv_and_parquet
     assert (text.profile.equal_rows, typed.profile.equal_rows) == (2, 2)
     assert text.profile.rejected == {"bad_amount": 2, "unparseable_time": 2}
     assert text.table.columns[0] == "transaction_id"
+    assert text.rejected is not None
+    assert [(r["reason"], r["amount"]) for r in text.rejected.collect()] == [
+        ("unparseable_time,bad_amount", "-1.0")
+    ] * 2
     assert fingerprint(text) == fingerprint(read(spark, tmp_path / "csv", NO_ID))
 
 
