@@ -84,7 +84,11 @@ def test_the_form_of_amounts_is_found(texts: list[str], expected: fitting.Guess)
     assert fitting.amounts(texts)[0] == expected
 
 
-@pytest.mark.parametrize("texts", [["(5.00)"], ["abc"], ["1.2.3"], []])
+@pytest.mark.parametrize(
+    "texts",
+    [["(5.00)"], ["abc"], ["1.2.3"], [], ["$" + " " * 10_000 + "x5"]],
+    ids=["brackets", "word", "points", "none", "long"],
+)
 def test_amounts_that_cannot_be_told_are_not_guessed(texts: list[str]) -> None:
     """Fails when a negative amount in parentheses is read as a positive one, or nonsense as a number."""
     assert fitting.amounts(texts) == ()

@@ -32,6 +32,7 @@ _QUOTES = ('"', "'", "`")
 _CONTROLS = [code for code in range(1, 32) if code not in b"\t\n\r\f\x01\x1b\x1f"]  # Hive separates fields by \x01
 _MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
 _LONGEST_CURRENCY = 4
+_LONGEST_NUMBER = 64  # no amount is longer, and the search for currencies in a long text takes long
 _CURRENCIES = {
     "AED", "AMD", "ARS", "AUD", "AZN", "BGN", "BRL", "BYN", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK",
     "EGP", "EUR", "GBP", "GEL", "HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KES", "KRW", "KZT", "MAD", "MXN",
@@ -64,6 +65,7 @@ _SINCE_1970 = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800  # seconds since 1970
 _SERIAL_DAYS = (36_526, 73_051)  # the years 2000 to 2100 in days since 30 December 1899, as spreadsheets count
 _HOURS_OF_YEARS = 20_000
+_FURTHEST = 1e300  # larger than any time, and finite
 
 
 def as_setting(guess: Guess) -> str:
@@ -176,7 +178,7 @@ def _numbers_as_times(texts: list[str]) -> tuple[Guess, ...]:
     compact = _COMPACT.get(lengths.pop()) if len(lengths) == 1 else None
     if compact is not None and _reads_times(texts, {"time_formats": [compact]}):
         return ({"time_formats": [compact]},)
-    values = np.array([float(text) for text in texts])
+    values = np.array([min(float(text), _FURTHEST) for text in texts])
     low, high = float(values.min()), float(values.max())
     for unit, scale in _SINCE_1970.items():
         if _YEAR_2000 * scale <= low and high <= _YEAR_2100 * scale:
@@ -290,7 +292,7 @@ def _year(token: str) -> str:
 def amounts(texts: Iterable[str]) -> tuple[Guess, ...]:
     """Settings that read all texts as numbers."""
     found = _present(texts)
-    if not found:
+    if not found or max(map(len, found)) > _LONGEST_NUMBER:
         return ()
     currencies = _currencies(found)
     if currencies is None:
