@@ -219,3 +219,43 @@ def test_the_base_table_is_what_the_forms_promise() -> None:
     assert len(table) == 20_000
     assert table["fraud"].sum() >= 600
     assert table["booked"].iloc[0].to_pydatetime().replace(tzinfo=UTC) == datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def test_two_days_without_cards_get_windows_in_hours(tmp_path: Path) -> None:
+    """Fails when the best-known public data set, two days long, gets windows that no run can fill."""
+    minutes = np.arange(0, 2 * 24 * 60, 1)
+    random = np.random.default_rng(3)
+    fraud = random.random(len(minutes)) < 0.05
+    table = pd.DataFrame(
+        {"Time": minutes * 60, "V1": random.normal(fraud, 1.0), "Amount": 9.5, "Class": fraud.astype(int)}
+    )
+    path, config = tmp_path / "numbers.csv", tmp_path / "mine.yaml"
+    table.to_csv(path, index=False)
+    output = _init(path, config)
+    found = load_settings(config)
+    assert found.data.columns.customer_id is None
+    assert (found.data.format.time_unit, found.data.columns.extra_numeric) == ("s", ("V1",))
+    windows = found.windows
+    assert windows.label_delay_days == 0
+    assert windows.maturity_days + windows.holdout_days + windows.training_window_days <= 2
+    assert "since 2000-01-01" in output
+
+
+def test_blocked_payments_and_a_control_group_are_mapped(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when blocked payments, which never get a label, are learned as genuine."""
+    flags = table.assign(
+        blocked=(table.index % 50 == 0).astype(int), control_group=(table.index % 500 == 1).astype(int)
+    )
+    path, config = write_form("plain", flags, tmp_path), tmp_path / "mine.yaml"
+    _init(path, config)
+    columns = load_settings(config).data.columns
+    assert (columns.blocked, columns.control_group) == ("blocked", "control_group")
+    assert columns.extra_numeric == ("distance",)
+
+
+def test_missing_labels_are_unknown_and_not_genuine(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when a 2 that means `not known yet` rejects the row, or counts as genuine."""
+    pending = table.assign(fraud=table["fraud"].where(table.index % 3 > 0, 2))
+    path, config = write_form("plain", pending, tmp_path), tmp_path / "mine.yaml"
+    assert "unknown: 2 · 33.3% without a label" in _init(path, config)
+    assert load_settings(config).data.format.unknown_values == ("2",)
