@@ -243,6 +243,7 @@ def _given_columns(_context: click.Context, _option: click.Parameter, given: Seq
 @_JSON
 def init(input_path: str, config: Path, force: bool, given: dict[str, str], as_json: bool) -> None:
     """Look at the files of an input, and write a settings file for them, each guess with its reason."""
+    require_input("input", input_path)
     from fraud_detection.initialization.initialize import examine, next_command, require_free, write_settings
 
     require_free(config, force=force)

@@ -101,3 +101,6 @@ def test_a_path_that_does_not_exist_is_said_before_an_engine_starts(tmp_path: Pa
     code, _, error = _check(tmp_path / "absent.csv", Path("conf/retraining.yaml").absolute())
     assert code == 65
     assert "does not exist" in error
+    words = ["init", "--input", str(tmp_path / "absent.csv"), "--config", str(tmp_path / "mine.yaml")]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, "does not exist" in done.stderr) == (65, True)
