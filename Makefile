@@ -304,12 +304,13 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Measure the promotion rule, real retraining, first champions and starts under load, too slow for a test (some hours)
+prove: setup ## Measure the promotion rule, real retraining, few frauds, first champions and starts under load, too slow for a test (some hours)
 	@$(RUN)python -m benchmarks.promotion --full
 	@$(RUN)python -m benchmarks.promotion_plots
 	@$(RUN)python -m benchmarks.end_to_end --full
 	@$(RUN)python -m benchmarks.refit --output benchmarks/results/refit.md
 	@$(RUN)python -m benchmarks.looks --check --output benchmarks/results/looks.md
+	@$(RUN)python -m benchmarks.few_frauds --output benchmarks/results/few_frauds.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
 	@$(MAKE) prove-grants

@@ -11,13 +11,16 @@ from fraud_detection import settings
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.model import fit as fitting
 from fraud_detection.model import model as trained
-from fraud_detection.model.fit import fit
+from fraud_detection.model.fit import fit, for_frauds
 from fraud_detection.model.model import Model
 from fraud_detection.sampling import sample, sample_rate
 
-SMALL = settings.Training(trees=15, max_depth=3)
+SMALL = settings.Training(trees=15, max_depth=3, few_frauds=0)
+SIMPLE = {"max_depth": 3, "subsample": 0.7, "colsample": 0.5, "parallel_trees": 3}
+"""Of few frauds."""
 NUMERIC = ("amount", "card_count_7d", "V1[€]=a<b%")
 CATEGORICAL = ("channel",)
+TRAININGS = pytest.mark.parametrize("training", [SMALL, SMALL.model_copy(update=SIMPLE)], ids=["default", "simple"])
 
 
 def _table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
@@ -48,23 +51,27 @@ def model(table: pd.DataFrame) -> Model:
     return fit(table, None, SMALL, NUMERIC, CATEGORICAL)
 
 
-def test_the_order_of_the_rows_does_not_change_a_bit_of_the_model(table: pd.DataFrame) -> None:
+@TRAININGS
+def test_the_order_of_the_rows_does_not_change_a_bit_of_the_model(
+    table: pd.DataFrame, training: settings.Training
+) -> None:
     """Fails when two runs on the same data give two models because an engine returned the rows in another order."""
     weights = np.where(table["fraud"] == 1, 1.0, 3.7)
     shuffled = np.random.default_rng(1).permutation(len(table))
-    one = fit(table, weights, SMALL, NUMERIC, CATEGORICAL)
-    other = fit(table.iloc[shuffled], weights[shuffled], SMALL, NUMERIC, CATEGORICAL)
+    one = fit(table, weights, training, NUMERIC, CATEGORICAL)
+    other = fit(table.iloc[shuffled], weights[shuffled], training, NUMERIC, CATEGORICAL)
     assert one.to_bytes() == other.to_bytes()
 
 
+@TRAININGS
 def test_the_number_of_cores_does_not_change_a_bit_of_the_model(
-    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, training: settings.Training
 ) -> None:
     """Fails when a model trained on the cluster cannot be reproduced on a developer machine."""
     models = []
     for cores in (1, 3):
         monkeypatch.setattr(fitting, "usable_cores", lambda cores=cores: cores)
-        models.append(fit(table, None, SMALL, NUMERIC, CATEGORICAL).to_bytes())
+        models.append(fit(table, None, training, NUMERIC, CATEGORICAL).to_bytes())
     assert models[0] == models[1]
 
 
@@ -154,6 +161,17 @@ def test_rows_are_scored_alike_in_chunks(table: pd.DataFrame, model: Model, monk
     whole = model.predict(table)
     monkeypatch.setattr(trained, "_CHUNK_ROWS", 1000)
     assert np.array_equal(model.predict(table), whole)
+
+
+def test_few_frauds_get_a_simpler_model(table: pd.DataFrame) -> None:
+    """Fails when a bank with few frauds gets a model of their noise, or a bank with many loses precision."""
+    frauds = int(table["fraud"].sum())
+    asked = settings.Training(trees=5, subsample=0.9, parallel_trees=2)
+    for few, expected in ((frauds, asked), (frauds + 1, simple := asked.model_copy(update=SIMPLE))):
+        chosen = asked.model_copy(update={"few_frauds": few})
+        assert for_frauds(chosen, frauds) == expected.model_copy(update={"few_frauds": few})
+    by_hand = fit(table, None, simple.model_copy(update={"few_frauds": 0}), NUMERIC, CATEGORICAL)
+    assert fit(table, None, chosen, NUMERIC, CATEGORICAL).to_bytes() == by_hand.to_bytes()
 
 
 @pytest.mark.parametrize("weight", [None, 3.7])
