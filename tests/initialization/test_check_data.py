@@ -1,7 +1,7 @@
 """What a run would make of an input, without running: the same contract, explained."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +48,61 @@ def test_the_same_payments_have_one_fingerprint_in_any_form(
     if form == "upper_case":  # other names of the extra columns are other columns
         fingerprint = fingerprints[True]
     assert fingerprint == fingerprints.setdefault(FORMS[form].same_ids, fingerprint)
+
+
+def _missing_cards(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(card=table["card"].astype(str).where(table.index % 20 > 0, ""))
+
+
+def _dashes(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(distance=table["distance"].astype(str).where(table.index % 4 > 0, "-"))
+
+
+def _hours_without_zero(table: pd.DataFrame) -> pd.DataFrame:
+    booked = table["booked"]
+    return table.assign(booked=booked.dt.strftime("%Y-%m-%d ") + booked.dt.hour.astype(str) + booked.dt.strftime(":%M"))
+
+
+def _mostly_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(fraud=table["fraud"].astype(str).where(table.index % 5 == 0, ""))
+
+
+def _dates_alone(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(booked=table["booked"].dt.date)
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix", "warning"),
+    [
+        (_missing_cards, "csv", "300 without a card"),
+        (_dashes, "csv", None),
+        (_hours_without_zero, "csv", None),
+        (_mostly_unlabelled, "csv", "80.0% of the matured transactions without a label"),
+        (_dates_alone, "parquet", "00:00"),
+        (_dates_alone, "csv", "00:00"),
+    ],
+)
+def test_awkward_data_are_accepted_and_said(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    suffix: str,
+    warning: str | None,
+    table: pd.DataFrame,
+    tmp_path: Path,
+) -> None:
+    """Fails when rows without a card, a dash or a date without a time need settings that `init` does not write."""
+    path, config = tmp_path / f"some.{suffix}", tmp_path / "mine.yaml"
+    changed = change(table)
+    if suffix == "csv":
+        changed.to_csv(path, index=False)
+    else:
+        changed.to_parquet(path)
+    done = CliRunner().invoke(main, ["init", "--input", str(path), "--config", str(config)])
+    assert done.exit_code == 0, done.stderr
+    code, output, _ = _check(path, config)
+    assert code == 0, output
+    assert "6,000 read" in output
+    assert "rejected" not in output
+    assert warning is None or warning in output
 
 
 def _check(path: Path, config: Path, *words: str) -> tuple[int, str, str]:
