@@ -25,7 +25,7 @@ class Block:
 def find_block(pin: Pin | None, log: Iterable[LogEntry], as_of: datetime, settings: Promotion) -> Block | None:
     """What stops promotions at an as-of time, or None; a user's pin comes first."""
     if pin is not None:
-        return Block(pin.text, (measure("not_pinned", pin.to_version),))
+        return Block(f"{pin.text}; next: fraud-detection unpin", (measure("not_pinned", pin.to_version),))
     last = max((at for at in _promotions(log) if at < as_of), default=None)
     reason = freeze_reason(last, as_of, settings)
     return None if reason is None else Block(reason, until=freeze_end(last, as_of, settings))
