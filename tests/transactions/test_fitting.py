@@ -143,3 +143,8 @@ def test_whatever_is_suggested_reads_the_texts(found: list[str]) -> None:
     fitting.separators(found)
     fitting.header(found, {"a"}, Format())
     fitting.encoding("".join(found).encode("utf-16")[1:])
+
+
+def test_a_damaged_time_has_no_form() -> None:
+    """Fails when one damaged time ends the search for a setting, and with it the message, in a stack trace."""
+    assert fitting.times(["2025-01-0Z\x01Z1 10:00:00", "2025-01-02 10:01:00"]) == ()

@@ -211,7 +211,16 @@ def _forms_of_all(texts: list[str], forms: Iterable[str]) -> list[str]:
 def _candidates(texts: list[str]) -> list[str]:
     """Forms that the first text may have, and the longest: one may have a fraction that another lacks."""
     shown = dict.fromkeys([texts[0], max(texts, key=len), min(texts, key=len)])
-    return list(dict.fromkeys(form for text in shown for form in _forms(text)))
+    return list(dict.fromkeys(form for text in shown for form in _forms(text) if _is_form(form)))
+
+
+def _is_form(form: str) -> bool:
+    """Whether the settings take a form; that of a damaged text may name a part twice."""
+    try:
+        Format(time_formats=(form,))
+    except ValueError:
+        return False
+    return True
 
 
 def _forms(text: str) -> list[str]:
