@@ -216,6 +216,9 @@ def test_with_too_little_history_there_is_no_decision(job: Job) -> None:
     ran = job(json=True, as_of="2026-01-25")
     assert (ran.exit_code, ran.json["decision"]) == (0, "no_decision")
     assert "too little history" in ran.json["reason"]
+    again = job(json=True, as_of="2026-01-25")
+    assert again.json["run_id"] == ran.json["run_id"]
+    assert "to decide with other settings: --as-of " in again.stderr, "the reason names settings to change"
 
 
 def test_by_default_the_moment_is_the_hour_after_the_newest_transaction(job: Job) -> None:

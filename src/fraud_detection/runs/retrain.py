@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -318,7 +318,11 @@ def _read_transactions(
 
 
 def _already_decided(decision: Decision, progress: Progress) -> Decision:
-    progress("decided", f"{decision.as_of:%Y-%m-%d %H:%M} was decided before; nothing new is registered")
+    line = f"{decision.as_of:%Y-%m-%d %H:%M} was decided before; nothing new is registered"
+    if decision.outcome is Outcome.NO_DECISION:  # its reason names settings, and this run may have others
+        later = decision.as_of + timedelta(hours=1)
+        line += f"; to decide with other settings: --as-of {later:%Y-%m-%dT%H:%M}, or another --output"
+    progress("decided", line)
     report_decision(decision, progress)
     return decision
 
