@@ -108,3 +108,10 @@ def test_unknown_content_of_a_look_is_refused() -> None:
         LookRecord.model_validate({**stored, "surprise": 1})
     with pytest.raises(ValidationError):
         LookRecord.model_validate({**stored, "candidate": {**stored["candidate"], "surprise": 1}})
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_no_decision_is_without_a_reason(empty: str) -> None:
+    """Fails when a run ends with `NO DECISION` and nothing behind it, or a log with such an entry is unreadable."""
+    stored = decision(Outcome.NO_DECISION, T).model_dump(mode="json", by_alias=True) | {"reason": empty}
+    assert Decision.model_validate_json(json.dumps(stored)).reason == "no reason was recorded"

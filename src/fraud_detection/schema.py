@@ -6,7 +6,15 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 SCHEMA_VERSION = 2
 """Of a decision that compares candidates in shadow. Decisions of earlier releases have none, and count as 1."""
@@ -322,6 +330,14 @@ class DataCounts(Stored):
         return self.matured_unlabelled + self.matured_frauds == self.matured
 
 
+def _stated(reason: object) -> object:
+    return reason if not isinstance(reason, str) or reason.strip() else "no reason was recorded"
+
+
+Reason = Annotated[str, BeforeValidator(_stated)]
+"""Why a decision came out as it did; never empty, also where an earlier release recorded none."""
+
+
 class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
@@ -332,7 +348,7 @@ class Decision(Stored):
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     outcome: Outcome = Field(alias="decision")
-    reason: str
+    reason: Reason
     version: int | None  # the version this run registered
     champion_version: int | None  # the version in service when the run compared
     model_name: str

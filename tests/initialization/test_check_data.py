@@ -151,6 +151,17 @@ def test_a_run_without_enough_frauds_is_said_to_make_no_decision(table: pd.DataF
     assert "no decision: " in output
 
 
+def test_frauds_alone_are_said_to_make_no_decision(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when an export of the frauds alone is called enough for a decision."""
+    path, config = write_form("plain", table, tmp_path), tmp_path / "mine.yaml"
+    CliRunner().invoke(main, ["init", "--input", str(path), "--config", str(config)])
+    path = write_form("plain", table.assign(fraud=1), tmp_path)
+    code, output, _ = _check(path, config)
+    assert code == 0
+    assert "holds one class only: all " in output
+    assert json.loads(_check(path, config, "--json")[1])["can_decide"] is False
+
+
 def test_a_path_that_does_not_exist_is_said_before_an_engine_starts(tmp_path: Path) -> None:
     """Fails when a typing error costs the start of an engine."""
     code, _, error = _check(tmp_path / "absent.csv", Path("conf/retraining.yaml").absolute())

@@ -211,6 +211,21 @@ def test_without_frauds_in_the_holdout_there_is_no_decision(job: Job, transactio
     assert Path(ran.json["report"]).exists()
 
 
+def test_with_frauds_alone_there_is_no_decision_and_no_look(job: Job, transactions: Path, tmp_path: Path) -> None:
+    """Fails when an export of the frauds alone is trained on, spends the one test, and ends without a reason."""
+    folder = tmp_path / "frauds"
+    folder.mkdir()
+    rows = _table(transactions)
+    rows = rows.filter(pc.equal(rows["fraud"], 1))
+    known = rows.schema.get_field_index("label_available_at")
+    rows = rows.set_column(known, "label_available_at", rows["transaction_time"])
+    pq.write_table(rows, folder / "all.parquet")
+    ran = job(json=True, input=folder)
+    assert (ran.exit_code, ran.json["decision"], ran.json["looks"], ran.json["opened"]) == (0, "no_decision", [], [])
+    assert "holds one class only" in ran.json["reason"]
+    assert "; next: " in ran.json["reason"]
+
+
 def test_with_too_little_history_there_is_no_decision(job: Job) -> None:
     """Fails when a new installation's runs fail in its first weeks, or do not say what they wait for."""
     ran = job(json=True, as_of="2026-01-25")

@@ -11,7 +11,7 @@ from fraud_detection.errors import DataError, SettingsError
 from fraud_detection.holdout import holdout_rows
 from fraud_detection.initialization.initialize import examine
 from fraud_detection.promotion import Evidence, check_first_champion_possible, explain_checks
-from fraud_detection.runs.first_champion import first_holdout
+from fraud_detection.runs.first_champion import first_holdout, frauds_only
 from fraud_detection.sampling import collect_frauds, training_rows
 from fraud_detection.schema import Span
 from fraud_detection.settings import Format, Settings
@@ -90,6 +90,7 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
     spans = candidate_spans(first_champion_cutoff(as_of, settings.windows), settings.windows)
     evidence = _count(found, spans, settings, as_of)
     failed = [check for check in check_first_champion_possible(evidence, settings) if not check.passed]
+    lone = frauds_only(profile, evidence.training, evidence.holdout, settings)
     counts = data_counts(profile, spans.history_start, run.holdout_end)
     warnings = (*profile.warnings(settings.data, run), *coverage_warnings(counts, profile, settings.data))
     facts = {
@@ -105,10 +106,11 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
         "unlabelled_share": round(counts.unlabelled_share, 4),
         "training_frauds": evidence.training.frauds,
         "holdout_frauds": evidence.holdout.frauds,
-        "can_decide": not failed,
+        "can_decide": not failed and not lone,
         "warnings": list(warnings),
     }
-    possible = f"no decision: {explain_checks(failed, evidence)}" if failed else "enough for a first decision"
+    missing = lone or (explain_checks(failed, evidence) if failed else "")
+    possible = f"no decision: {missing}" if missing else "enough for a first decision"
     steps = (
         ("columns", _columns(settings)),
         ("rows", " · ".join([f"{profile.rows:,} read", *coverage_text(counts, settings.data)])),

@@ -14,6 +14,7 @@ from fraud_detection.runs.looks import Look, Scored, as_holdout, score_column
 from fraud_detection.schema import LookRecord, Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans, matured_until, training_gap
+from fraud_detection.transactions.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,30 @@ def first_holdout(spans: CandidateSpans, as_of: datetime, settings: Settings) ->
     """The hold-out of a first champion: the youngest `holdout_days` that have matured."""
     start = spans.training_end + training_gap(settings.windows)
     return HoldoutSpan(start, matured_until(as_of, settings.windows), as_of, spans.training_end, spans.label_cutoff)
+
+
+def frauds_only(profile: Profile, training: Span, holdout: Span | None, settings: Settings) -> str:
+    """Why nothing can be learned or compared where a window has no genuine payment; empty where each has one.
+
+    Args:
+        profile: of the data.
+        training: what a candidate would be trained on.
+        holdout: what a first champion would be compared on; None beside a champion.
+        settings: of the run.
+    """
+    used = profile.transactions_by_hour - profile.left_out_by_hour(settings.data)
+    for name, span in (("training window", training), ("hold-out", holdout)):
+        if span is None:
+            continue
+        hours = profile.hours_between(span.start, span.end)
+        rows = min(span.transactions, int(used[hours].sum()))
+        if 0 < rows <= max(span.frauds, int(profile.frauds_by_hour[hours].sum())):
+            return (
+                f"the {name} {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d} holds one class only: all {rows:,} labelled"
+                " transactions are frauds; expected: genuine ones, too; next: give all transactions, or correct"
+                " data.columns.fraud"
+            )
+    return ""
 
 
 def take_first_test(look: Look, scored: Scored, settings: Settings) -> TakenTest:

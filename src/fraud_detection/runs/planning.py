@@ -15,7 +15,7 @@ from fraud_detection.promotion import (
 from fraud_detection.promotion.sequential import LookState, NextLook, next_opening
 from fraud_detection.runs.advice import Shortage, waiting_advice
 from fraud_detection.runs.blocks import Block
-from fraud_detection.runs.first_champion import first_holdout
+from fraud_detection.runs.first_champion import first_holdout, frauds_only
 from fraud_detection.runs.progress import candidate_name, next_look_line
 from fraud_detection.runs.shadow import PlannedCandidate, Shadow
 from fraud_detection.runs.training import Trainer
@@ -116,6 +116,8 @@ def _open_candidates(candidates: Iterable[PlannedCandidate], shadow: Shadow, tra
             reason = explain_checks(checks, Evidence(sample.span, sample.span))
             reason += _shortage(checks, sample.span, None, shadow, trainer).advice()
             found = replace(found, reason=reason, checks=checks, training=sample.span)
+        elif lone := frauds_only(trainer.transactions.profile, sample.span, None, shadow.settings):
+            found = replace(found, reason=lone, checks=checks, training=sample.span)
         elif verdict.stops:
             found = replace(found, reason=verdict.reason, checks=verdict.checks, training=sample.span)
         else:
@@ -138,6 +140,8 @@ def _plan_first_test(shadow: Shadow, trainer: Trainer, block: Block | None) -> P
     spans = (sample.span, counted)
     evidence = Evidence(*spans)
     checks = check_first_champion_possible(evidence, shadow.settings)
+    if lone := frauds_only(trainer.transactions.profile, *spans, shadow.settings):
+        return Plan(shadow, reason=lone, checks=checks, training=sample.span, holdout=counted)
     verdict = trainer.examine(sample)
     if not all(check.passed for check in checks) or verdict.stops:
         reason, checks = (

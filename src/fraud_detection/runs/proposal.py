@@ -193,7 +193,13 @@ def _unmeasured(evidence: Evidence, look: LookRecord) -> str:
     """Why looks that were opened have measured nothing."""
     if evidence.health is not None and evidence.health.verdict.stops:
         return f"{evidence.health.verdict.reason}; what the interrupted run has opened is not measured"
-    return explain_checks(look.checks, look) if look.checks else "; ".join(evidence.measured.warnings)
+    if look.checks:
+        return explain_checks(look.checks, look)
+    return "; ".join(evidence.measured.warnings) or (
+        f"look {look.number} measured nothing: of {look.holdout.transactions:,} labelled transactions in the hold-out"
+        f" {look.holdout.start:%Y-%m-%d} to {look.holdout.end:%Y-%m-%d} {look.holdout.frauds:,} are frauds; expected:"
+        " frauds and genuine ones; next: look at the labels"
+    )
 
 
 def _approval(record: LookRecord, evidence: Evidence, request: Request, as_of: datetime) -> str:
