@@ -1,8 +1,7 @@
 """The rules that a row has to meet. A bad row has every reason that applies, in the order of `REASONS`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import reduce
-from operator import or_
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
@@ -74,7 +73,7 @@ def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> d
     least = 0.0 if data.refunds is settings.Refunds.REJECT else -MAX_AMOUNT
     amount, fraud, time = F.col("amount"), F.col("fraud"), F.col("transaction_time")
     found = {
-        "null_id": reduce(or_, [F.col(name).isNull() for name in sorted(names & data.required_ids)], F.lit(False)),
+        "null_id": _any_of([F.col(name).isNull() for name in sorted(names & data.required_ids)]),
         "unparseable_time": time.isNull() | (time < F.lit(_EPOCH)) | (F.col("defect") == "unparseable_time"),
         "future_time": time > F.lit(clock),
         "bad_amount": amount.isNull() | F.isnan(amount) | (amount < least) | (amount > MAX_AMOUNT),
@@ -82,11 +81,22 @@ def _rules(fields: tuple[Field, ...], data: settings.Data, clock: datetime) -> d
     }
     flags = [F.col(field.name) > 1 for field in fields if field.kind is Kind.FLAG]
     if flags:
-        found["bad_flag"] = reduce(or_, flags)
+        found["bad_flag"] = _any_of(flags)
     if "label_available_at" in names:
         found["label_before_transaction"] = F.col("label_available_at") < time
     numbers = [is_infinite(field) for field in fields if field.kind is Kind.NUMBER]
-    return found | ({"bad_number": reduce(or_, numbers)} if numbers else {})
+    return found | ({"bad_number": _any_of(numbers)} if numbers else {})
+
+
+def _any_of(conditions: Sequence[Column]) -> Column:
+    """Whether one of the conditions holds; false where there are none.
+
+    They are halved and halved again: a chain is as deep as there are columns, and engines refuse deep expressions.
+    """
+    if len(conditions) <= 1:
+        return conditions[0] if conditions else F.lit(False)
+    middle = len(conditions) // 2
+    return _any_of(conditions[:middle]) | _any_of(conditions[middle:])
 
 
 def with_duplicates(rows: DataFrame, fields: tuple[Field, ...], repeated: DataFrame) -> DataFrame:
