@@ -81,6 +81,21 @@ def test_without_one_fraud_no_limit_is_advised() -> None:
     assert " 0 " not in found
 
 
+@pytest.mark.parametrize("counted", [0, 14])
+def test_frauds_of_known_cards_are_counted_and_named(counted: int) -> None:
+    """Fails when a user with frauds is told that none is known, since all are of cards that were known already."""
+    profile, settings = _profile(300, 10), _settings()
+    windows = run_windows(AS_OF, settings.windows)
+    training = _span(profile, windows.training_start, windows.training_end)
+    holdout = _span(profile, windows.holdout_start, windows.holdout_end).model_copy(update={"frauds": counted})
+    checks = check_first_champion_possible(Evidence(training, holdout), settings)
+    found = Shortage(checks, training, holdout, AS_OF, profile, settings).advice()
+    assert found.startswith(f"; {70 - counted} more frauds of the hold-out are left out: their cards had a known fraud")
+    assert "windows.known_card_window_days (14) before; next: " in found
+    assert "set windows.known_card_window_days to less" in found
+    assert "look at the labels" not in found
+
+
 @pytest.mark.parametrize(
     ("days", "newest", "windows", "text"),
     [

@@ -60,6 +60,8 @@ class Found:
         if self.extras.leaking:
             yield "leaking", "; ".join(f"{name} is not used: {why}" for name, why in self.extras.leaking.items())
         few = "" if self.fit.is_enough else f"; fewer than {LEAST_FRAUDS} on either side give no decision: add data"
+        if few and self.roles.card is not None:
+            few += "; frauds of cards that had a known fraud within windows.known_card_window_days are not counted"
         fit = self.fit
         yield "first run", f"about {fit.training_frauds:,} frauds to train on, {fit.holdout_frauds:,} to test on{few}"
 

@@ -12,6 +12,7 @@ from fraud_detection.schema import Check, Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import matured_until, run_windows, training_gap
 from fraud_detection.transactions.profile import Profile
+from fraud_detection.window_spans import span_setting
 
 _DAY = timedelta(days=1)
 _WINDOW = {"training_frauds": "windows.training_window_days", "holdout_frauds": "windows.holdout_days"}
@@ -34,11 +35,17 @@ class Shortage:
         """The next steps, one of which would have allowed a decision, as the end of a reason; empty without one."""
         failed = [check for check in self.checks if not check.passed and check.name in _LIMIT]
         empty = [check for check in failed if not self._span(check).transactions]
-        steps = self._longer_history() if empty else [*self._lower_limits(failed), *self._longer_windows(failed)]
+        cause = ""
+        if self.holdout is not None and any(check.name == "holdout_frauds" for check in failed):
+            cause = known_cards(self.profile, self.holdout, self.settings)
+        limits = [] if cause and self.holdout and not self.holdout.frauds else self._lower_limits(failed)
+        steps = self._longer_history() if empty else [*limits, *self._longer_windows(failed)]
+        if cause:
+            steps.append("give frauds of more cards, or set windows.known_card_window_days to less")
         at = self._enough_at()
         if at is not None:
             steps.append(f"wait until about {at:%Y-%m-%d}")
-        return f"; next: {', or '.join(steps)}" if steps else ""
+        return f"{cause}; next: {', or '.join(steps)}" if steps else cause
 
     def _span(self, check: Check) -> Span:
         return self.training if check.name == "training_frauds" or self.holdout is None else self.holdout
@@ -107,6 +114,30 @@ class Shortage:
     def _frauds_a_day(self, start: datetime, end: datetime) -> float:
         before = self.profile.hours < np.datetime64(end.replace(tzinfo=None), "h")
         return float(self.profile.frauds_by_hour[before].sum()) / max((end - start) / _DAY, 1.0)
+
+
+def known_cards(profile: Profile, holdout: Span, settings: Settings) -> str:
+    """How many frauds of a hold-out do not count, since their cards were known as compromised; empty where all count.
+
+    Args:
+        profile: of the data.
+        holdout: with the frauds that count.
+        settings: of the run.
+    """
+    left_out = _labelled(profile, holdout) - holdout.frauds
+    if settings.data.columns.customer_id is None or left_out <= 0:
+        return ""
+    days = span_setting(settings.windows.known_card_window_days)
+    return (
+        f"; {left_out:,} more frauds of the hold-out are left out: their cards had a known fraud within"
+        f" windows.known_card_window_days ({days}) before"
+    )
+
+
+def _labelled(profile: Profile, span: Span) -> int:
+    """The frauds of a span, of all cards."""
+    start, end = (np.datetime64(moment.replace(tzinfo=None), "h") for moment in (span.start, span.end))
+    return int(profile.frauds_by_hour[(profile.hours >= start) & (profile.hours < end)].sum())
 
 
 _OLDER = ["give older transactions, too"]
