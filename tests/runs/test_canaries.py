@@ -147,7 +147,7 @@ def ran(request: pytest.FixtureRequest, good: pa.Table, tmp_path: Path) -> Ran:
     """The installed command, so that the engine's own output is seen too."""
     case: Case = request.param
     columns: dict[str, Any] = {"extra_numeric": ["v"], "extra_categorical": ["channel"]}
-    data: dict[str, Any] = {"columns": columns}
+    data: dict[str, Any] = {"columns": columns, "missing_cards": "reject"}  # or a row without a card were a good one
     rows = good
     if case.label_table:
         _write_labels(tmp_path / "labels", case.form, good)

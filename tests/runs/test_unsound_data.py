@@ -231,6 +231,7 @@ def test_unsound_data_promote_nothing_where_sound_data_do(job: Job, changed_worl
     first, second = run(0), run(7)
     assert first.json["version"] == 1, first.json["reason"]
     assert second.json["opened"], second.json["reason"]
+    before = second.json["version"] or 1  # the candidate of the first day may have won already
     day = (FIRST_RUN + timedelta(days=2)).date()  # in the hold-out of the candidate of day 7
     for days, change, check in (
         (12.0, _relabel(day, "inverted"), "fraud_rate_ceiling"),
@@ -244,11 +245,11 @@ def test_unsound_data_promote_nothing_where_sound_data_do(job: Job, changed_worl
     # A leak keeps its own candidates out, and is said beside a look; a sound one that was opened before goes on.
     sound = run(12.75, _leak, _leaking(SHIPPED))
     promoted = sound.json["decision"], sound.json["version"], sound.json["opened"]
-    assert promoted == ("promoted", 2, []), sound.json["reason"]
+    assert promoted == ("promoted", before + 1, []), sound.json["reason"]
     assert any("no_leaking_feature" in warning for warning in sound.json["warnings"])
     trusting = {"promotion": {"trust_past_evidence": True}}  # or a new recipe waits for new rows anyway
     ran = run(15.0, _leak, _leaking(SHIPPED, **trusting))
     assert (ran.json["decision"], ran.json["opened"], _failed(ran)) == ("no_decision", [], ["no_leaking_feature"])
     unchecked = {"stop": [name for name in SHIPPED["data_health"]["stop"] if name != "no_leaking_feature"]}
     ran = run(15.25, _leak, _leaking(SHIPPED, **trusting, data_health=unchecked))
-    assert (ran.json["decision"], ran.json["version"]) == ("promoted", 3), ran.json["reason"]
+    assert (ran.json["decision"], ran.json["version"]) == ("promoted", before + 2), ran.json["reason"]
