@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -194,3 +195,21 @@ def _subprocess(*words: str | bytes, **environment: str) -> subprocess.Completed
     return subprocess.run(
         [*FRAUD_DETECTION, *words], capture_output=True, env={**os.environ, **environment}, check=False
     )
+
+
+@pytest.mark.parametrize("words", [("--help",), ("decisions", "--json")])
+def test_an_interrupt_while_the_program_is_loaded_ends_it_in_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Fails when Ctrl-C in the first tenths of a second shows a stack trace of Python's imports."""
+    (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from fraud_detection_command import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    text = "interrupted; next: run the same command again"
+    assert (ended.returncode, ended.stderr) == (130, f"error       {text}\n")
+    shown = {"error": text, "exit_code": 130} if "--json" in words else None
+    assert (json.loads(ended.stdout) if ended.stdout else None) == shown
+
+
+def test_the_installed_command_is_the_one_that_an_interrupt_cannot_break() -> None:
+    """Fails when the command in a user's path loads the program before it can be interrupted."""
+    (found,) = entry_points(group="console_scripts", name="fraud-detection")
+    assert found.value == "fraud_detection_command:main"
