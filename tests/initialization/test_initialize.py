@@ -259,3 +259,26 @@ def test_missing_labels_are_unknown_and_not_genuine(table: pd.DataFrame, tmp_pat
     path, config = write_form("plain", pending, tmp_path), tmp_path / "mine.yaml"
     assert "unknown: 2 · 33.3% without a label" in _init(path, config)
     assert load_settings(config).data.format.unknown_values == ("2",)
+
+
+def _refusal(path: Path, config: Path) -> str:
+    done = CliRunner().invoke(main, ["init", "--input", str(path), "--config", str(config)])
+    assert done.exit_code == 65
+    return done.stderr
+
+
+def test_a_truncated_compressed_file_is_refused_by_name(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when one damaged file of many is called a defect of the program, and its name is not told."""
+    for day in range(3):
+        table.to_csv(tmp_path / f"{day}.csv.gz", index=False)
+    whole = (tmp_path / "1.csv.gz").read_bytes()
+    (tmp_path / "1.csv.gz").write_bytes(whole[: len(whole) // 2])
+    assert "1.csv.gz: cannot be read to its end" in _refusal(tmp_path, tmp_path / "mine.yaml")
+
+
+def test_a_very_long_line_is_refused_with_its_file_and_number(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when one line of millions of fields crashes `init` without a word."""
+    path = tmp_path / "a.csv"
+    table.to_csv(path, index=False)
+    path.write_text(path.read_text() + "," * (2 << 20) + "\n")
+    assert "a.csv: line 6,002 is longer than 1,048,576 bytes" in _refusal(path, tmp_path / "mine.yaml")

@@ -3,7 +3,9 @@
 import csv
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,6 +15,8 @@ from fraud_detection import storage
 from fraud_detection.errors import DataError
 from fraud_detection.initialization.layout import Layout, find_encoding, find_layout
 from fraud_detection.shapes import column_names, library_text, shape
+from fraud_detection.transactions.csv_text import UNREADABLE
+from fraud_detection.transactions.long_lines import without_long_lines
 
 _CSV = re.compile(r"\.(csv|txt|tsv)(\.(gz|bz2|zst))?$", re.IGNORECASE)
 _PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
@@ -81,9 +85,9 @@ def _read_csv(paths: tuple[str, ...]) -> Table:
 
 
 def _layout(path: str) -> Layout:
-    with _open(path) as stream:
+    with _readable(path), _open(path) as stream:
         encoding = find_encoding(iter(lambda: bytes(stream.read(_BLOCK)), b""))
-    with _open(path) as stream:
+    with _readable(path), _open(path) as stream:
         start = bytes(stream.read(_START))
     layout = find_layout(start, encoding)
     if not layout.columns:
@@ -92,7 +96,7 @@ def _layout(path: str) -> Layout:
 
 
 def _header(path: str, layout: Layout) -> tuple[str, ...]:
-    with _open(path) as stream:
+    with _readable(path), _open(path) as stream:
         lines = bytes(stream.read(_START)).decode(layout.encoding, "replace").removeprefix("\ufeff").splitlines()
     below = [line for line in lines[layout.skip_lines :] if line.strip()]
     return tuple(next(csv.reader(below[:1], delimiter=layout.separator, quotechar=layout.quote), ()))
@@ -112,7 +116,7 @@ def _unreadable(headers: list[tuple[str, ...]]) -> dict[str, str]:
 
 
 def _csv_batches(path: str, layout: Layout, names: list[str]) -> Iterator[pa.RecordBatch]:
-    with _open(path) as stream:
+    with without_long_lines(partial(_open, path)) as stream:
         try:
             reader = pyarrow.csv.open_csv(
                 stream,
@@ -157,10 +161,19 @@ def _read_parquet(paths: tuple[str, ...]) -> Table:
 
 
 def _add(rows: "_Rows", path: str, read: Callable[[str], Iterator[pa.RecordBatch]]) -> None:
-    try:
+    with _readable(path):
         for batch in read(path):
             rows.add(batch)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Name the file that cannot be read."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read to its end: {library_text(str(error))}") from error
 
 

@@ -6,6 +6,7 @@ with too few or too many fields becomes a row of nulls whose `broken_line` holds
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.csv
 from fraud_detection.settings import Format
 from fraud_detection.transactions.columns import Field
 from fraud_detection.transactions.csv_text import has_rows, open_csv_text
+from fraud_detection.transactions.long_lines import without_long_lines
 from fraud_detection.transactions.values import CONVERTED, typed_batch
 
 _BLOCK = 4 << 20
@@ -36,6 +38,7 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
     missing value stays null.
 
     Raises:
+        DataError: a line is longer than `long_lines.LONGEST_LINE`.
         pyarrow.ArrowException, OSError, UnicodeError: the file cannot be read as CSV.
     """
     schema = csv_schema(fields, with_source=with_source)
@@ -54,7 +57,7 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
     )
     parse = pyarrow.csv.ParseOptions(delimiter=form.separator, quote_char=form.quote or False, invalid_row_handler=keep)
     _keep_quiet_of_undecodable_lines()
-    with open_csv_text(path, form) as stream:
+    with without_long_lines(partial(open_csv_text, path, form), form.skip_lines) as stream:
         try:
             reader = pyarrow.csv.open_csv(
                 stream,
