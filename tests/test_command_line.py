@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from fraud_detection.cli import main
 from fraud_detection.command_line import Command
-from fraud_detection.errors import DataError
+from fraud_detection.errors import DataError, is_interruption
 
 HEAVY = ("pandas", "pyarrow", "numpy", "mlflow", "pyspark", "xgboost", "scipy")
 FRAUD_DETECTION = (sys.executable, "-c", "from fraud_detection.cli import main; main(prog_name='fraud-detection')")
@@ -213,3 +213,12 @@ def test_the_installed_command_is_the_one_that_an_interrupt_cannot_break() -> No
     """Fails when the command in a user's path loads the program before it can be interrupted."""
     (found,) = entry_points(group="console_scripts", name="fraud-detection")
     assert found.value == "fraud_detection_command:main"
+
+
+def test_a_chain_of_causes_that_comes_back_to_itself_is_followed_once() -> None:
+    """Fails when an error that is its own cause hangs the command instead of being reported."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert not is_interruption(one)
+    one.__cause__ = KeyboardInterrupt()
+    assert is_interruption(other)

@@ -52,8 +52,10 @@ class InterruptedRunError(FraudDetectionError):
 def is_interruption(error: BaseException) -> bool:
     """Whether an interrupt was the cause, also where what it interrupted has failed in turn."""
     found: BaseException | None = error
-    while found is not None:
+    seen: set[int] = set()  # a chain may come back to itself
+    while found is not None and id(found) not in seen:
         if isinstance(found, KeyboardInterrupt | InterruptedRunError):
             return True
+        seen.add(id(found))
         found = found.__cause__ or found.__context__
     return False

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from foreign_forms import FORMS, payments, write_form
 
 from fraud_detection.cli import main
+from fraud_detection.errors import SettingsError
+from fraud_detection.initialization import initialize
 from fraud_detection.initialization.column import Column, luhn
 from fraud_detection.initialization.labels import find_label_form
 from fraud_detection.initialization.layout import find_encoding, find_layout
@@ -58,6 +60,34 @@ def test_a_settings_file_is_kept_unless_forced(table: pd.DataFrame, tmp_path: Pa
     assert "--force" in done.stderr
     assert CliRunner().invoke(main, [*words, "--force"]).exit_code == 0
     assert "payment_id" in config.read_text()
+
+
+def test_a_path_through_a_missing_folder_keeps_the_file(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when `init` overwrites an edited file whose path leads through a folder that is not there."""
+    path, config = write_form("plain", table, tmp_path), tmp_path / "mine.yaml"
+    config.write_text("model_name: edited\n")
+    around = f"{tmp_path}/absent/../mine.yaml"
+    done = CliRunner().invoke(main, ["init", "--input", str(path), "--config", around])
+    assert (done.exit_code, config.read_text()) == (2, "model_name: edited\n")
+
+
+def test_a_file_that_appears_meanwhile_is_kept(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when `init` overwrites a file that was written while it looked at the data."""
+    path, config = write_form("plain", table, tmp_path), tmp_path / "mine.yaml"
+    found = initialize.examine(str(path), {})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SettingsError, match="exists already"):
+        patch.setattr(initialize, "require_free", lambda *_, **__: config.write_text("model_name: edited\n"))
+        initialize.write_settings(found, str(path), config, force=False)
+    assert config.read_text() == "model_name: edited\n"
+
+
+@pytest.mark.parametrize("place", [".", "plain.csv/mine.yaml", "x" * 300])
+def test_a_path_that_cannot_be_written_is_a_wrong_argument(place: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    """Fails when a scheduler retries a mistyped path, or the user is told to force it."""
+    path = write_form("plain", table, tmp_path)
+    done = CliRunner().invoke(main, ["init", "--input", str(path), "--config", str(tmp_path / place)])
+    assert done.exit_code == 2, done.stderr
+    assert "--force" not in done.stderr
 
 
 def test_columns_that_know_the_label_or_a_person_are_left_out(table: pd.DataFrame, tmp_path: Path) -> None:

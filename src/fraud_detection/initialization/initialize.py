@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fraud_detection.errors import DataError, SettingsError
+from fraud_detection.errors import DataError, FraudDetectionError, SettingsError
 from fraud_detection.initialization.column import Column
 from fraud_detection.initialization.extras import Extras, find_extras
 from fraud_detection.initialization.numbers import PLAIN, NumberForm
@@ -104,21 +104,38 @@ def write_settings(found: Found, input_path: str, config: Path, *, force: bool) 
     """Write the settings file; readers see all of it or the one before.
 
     Raises:
-        SettingsError: there is one already, and `force` is not set.
+        SettingsError: there is one already, and `force` is not set; or it cannot be written.
     """
     require_free(config, force=force)
-    text = render(_head(found, input_path), found.sections)
-    open_folder(str(config.parent)).write_atomic(config.name, text.encode())
+    text, place = render(_head(found, input_path), found.sections).encode(), config.resolve()
+    try:
+        folder = open_folder(str(place.parent))
+        is_written = bool(folder.write_atomic(place.name, text)) if force else folder.write_once(place.name, text)
+    except FraudDetectionError as error:
+        raise SettingsError(f"--config {config}: {error}") from error
+    if not is_written:  # another writer was faster
+        raise SettingsError(_taken(config))
 
 
 def require_free(config: Path, *, force: bool) -> None:
     """Keep a file that may have been edited.
 
     Raises:
-        SettingsError: there is one already, and `force` is not set.
+        SettingsError: there is one already, and `force` is not set; or the path cannot be that of a file.
     """
-    if config.exists() and not force:
-        raise SettingsError(f"{config} exists already; next: choose another --config, or overwrite it with --force")
+    try:
+        place = config.resolve()  # a missing folder before `..` hides what is there
+        is_folder, is_taken = place.is_dir(), place.exists()
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(f"--config {config}: the path cannot be used ({type(error).__name__})") from error
+    if is_folder:
+        raise SettingsError(f"--config {config} is a folder; expected the path of the file to write")
+    if is_taken and not force:
+        raise SettingsError(_taken(config))
+
+
+def _taken(config: Path) -> str:
+    return f"{config} exists already; next: choose another --config, or overwrite it with --force"
 
 
 def next_command(config: Path, input_path: str, verb: str = "retrain") -> str:
