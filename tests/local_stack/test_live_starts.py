@@ -32,8 +32,9 @@ def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_pat
 def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
     """Fails when a correct refusal fails `make up` and hides its addresses, or the hour is trained twice."""
     settings = yaml.safe_load((ROOT / DEFAULTS["TRAINING_SETTINGS"]).read_text())
-    # Half the way to a perfect model: no first model gets there.
+    # Half the way to a perfect model: one tree with one split does not get there.
     settings["comparison"] = {**settings.get("comparison", {}), "first_champion_floor": 1000.0}
+    settings["training"] = {**settings.get("training", {}), "trees": 1, "max_depth": 1}
     training = tmp_path / "training.yaml"
     training.write_text(yaml.safe_dump(settings))
     live = Live(tmp_path, training)
