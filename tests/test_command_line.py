@@ -201,7 +201,12 @@ def _subprocess(*words: str | bytes, **environment: str) -> subprocess.Completed
 def test_an_interrupt_while_the_program_is_loaded_ends_it_in_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Fails when Ctrl-C in the first tenths of a second shows a stack trace of Python's imports."""
     (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
-    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from fraud_detection_command import main; main()"
+    interruptible = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
+    )
+    program = (
+        f"{interruptible}; sys.path.insert(0, {str(tmp_path)!r}); from fraud_detection_command import main; main()"
+    )
     ended = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
     text = "interrupted; next: run the same command again"
     assert (ended.returncode, ended.stderr) == (130, f"error       {text}\n")
