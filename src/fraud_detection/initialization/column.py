@@ -40,7 +40,7 @@ class Column:
         return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
     @property
-    def is_whole(self) -> bool:
+    def is_integer(self) -> bool:
         """Whether its values are whole numbers, written as such."""
         if not self.is_text:
             return bool(pa.types.is_integer(self.values.type))

@@ -79,7 +79,7 @@ def _reason(column: Column, roles: Roles, form: NumberForm) -> str | None:
         return "its numbers are written in another form than the amounts"
     if float(np.isinf(column.numbers).mean()) > _MOST_WRONG:
         return f"{float(np.isinf(column.numbers).mean()):.1%} of its values are no numbers"
-    if column.is_whole and column.distinct > 0.9 * int(column.filled.sum()) > 100:
+    if column.is_integer and column.distinct > 0.9 * int(column.filled.sum()) > 100:
         return "a number of the row or an id"
     if _runs_with_time(column, roles):
         return "rises with the time, so it says only when"
@@ -100,7 +100,7 @@ def _reason_of_text(column: Column, rows: int) -> str | None:
 def _agrees(column: Column, form: NumberForm) -> bool:
     own = column.number_form
     plain = own is not None and own.decimal_mark == "." and own.thousands_mark is None and not own.currency
-    if own == form or (plain and (form.decimal_mark == "." or column.is_whole)):
+    if own == form or (plain and (form.decimal_mark == "." or column.is_integer)):
         return True
     return own is not None and (own.decimal_mark, own.thousands_mark) == (form.decimal_mark, form.thousands_mark)
 
@@ -110,7 +110,7 @@ def _is_category(column: Column) -> bool:
     if column.numbers is None:
         return True
     named = names.CODE.search(" ".join(names.words(column.name))) is not None
-    return column.is_whole and named and 2 < column.distinct <= MOST_CATEGORIES
+    return column.is_integer and named and 2 < column.distinct <= MOST_CATEGORIES
 
 
 def _runs_with_time(column: Column, roles: Roles) -> bool:

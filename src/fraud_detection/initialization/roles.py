@@ -159,7 +159,7 @@ def _find_time(found: _Search) -> TimeColumns:
 def _counts_since_1970(column: Column) -> bool:
     """Whether whole numbers are times of a few years that never fall, as in a log."""
     values = column.numbers
-    if values is None or not column.is_whole or not np.isfinite(values).all():
+    if values is None or not column.is_integer or not np.isfinite(values).all():
         return False
     form = times.find_number_time(values, column.name)
     return form is not None and form.origin is None and float((np.diff(values) >= 0).mean()) > _MOSTLY
@@ -247,7 +247,7 @@ def _checked_label_time(label: TimeColumns, time: TimeColumns, found: _Search) -
 def _find_id(found: _Search) -> Column | None:
     def fits(column: Column) -> bool:
         there = int(column.filled.sum())
-        floating = column.numbers is not None and not column.is_whole
+        floating = column.numbers is not None and not column.is_integer
         return not floating and there == len(column.values) and there - column.distinct <= _MOST_REPEATED_IDS * there
 
     return found.take("transaction_id", names.ID, fits)
@@ -275,7 +275,7 @@ def _find_terminal(found: _Search) -> Column | None:
 
 
 def _names_something(column: Column) -> bool:
-    return column.time_form is None and (column.numbers is None or column.is_whole)
+    return column.time_form is None and (column.numbers is None or column.is_integer)
 
 
 def _is_flag(column: Column) -> bool:

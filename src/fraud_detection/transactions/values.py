@@ -41,7 +41,7 @@ def convert(kind: Kind, arrays: Sequence[pa.Array], form: Format) -> pa.Array:
             array = _decoded(arrays[0])
             return read_numbers(as_text(array), form) if is_text(array.type) else array.cast(pa.float64(), safe=False)
         case Kind.ID:
-            return _whole(_decoded(arrays[0]))
+            return _as_integers(_decoded(arrays[0]))
         case Kind.CATEGORY:
             return pc.if_else(pc.is_finite(_decoded(arrays[0]).cast(pa.float64())), as_text(arrays[0]), None)
 
@@ -144,7 +144,7 @@ def _label(array: pa.Array, form: Format) -> pa.DoubleArray:
     return array.cast(pa.float64(), safe=False)
 
 
-def _whole(array: pa.Array) -> pa.Int64Array:
+def _as_integers(array: pa.Array) -> pa.Int64Array:
     """Ids that were stored as floating-point numbers.
 
     Raises:
