@@ -10,16 +10,20 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from foreign_forms import FORMS, payments, write_form
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fraud_detection.cli import main
 from fraud_detection.errors import SettingsError
 from fraud_detection.initialization import initialize
 from fraud_detection.initialization.column import Column, luhn
 from fraud_detection.initialization.labels import find_label_form
-from fraud_detection.initialization.layout import find_encoding, find_layout
+from fraud_detection.initialization.layout import find_layout
 from fraud_detection.initialization.numbers import NumberForm, find_number_form
 from fraud_detection.initialization.times import find_time_form
 from fraud_detection.settings import load_settings
+from fraud_detection.transactions import fitting
+from fraud_detection.transactions.encodings import find_encoding
 
 MAPPED = {"amount": "amount", "fraud": "fraud", "customer_id": "card", "terminal_id": "terminal"}
 
@@ -206,6 +210,10 @@ def test_times_are_read_by_the_form_that_lets_them_rise(form: str) -> None:
         ({"legit": 90, "Fraudulent": 10, "pending": 5}, ("Fraudulent",), ("pending",)),
         ({"0": 90, "1": 10, "2": 40}, (), ("2",)),
         ({"A": 95, "B": 5}, ("B",), ()),
+        ({"-1": 95, "1": 5}, (), ()),
+        ({"G": 95, "F": 5}, ("F",), ()),
+        ({"settled": 90, "refunded": 5, "chargeback": 5}, ("chargeback",), ()),
+        ({"ok": 90, "Betrug": 5, "offen": 5}, ("Betrug",), ("offen",)),
     ],
 )
 def test_labels_are_read_by_their_words_or_the_rarer_is_fraud(
@@ -218,6 +226,21 @@ def test_labels_are_read_by_their_words_or_the_rarer_is_fraud(
     found = find_label_form(Column("label", pa.array(texts)))
     assert found is not None
     assert (found.fraud_values, found.unknown_values) == (fraud, unknown)
+
+
+_LABELS = ["0", "1", "2", "-1", "f", "t", "g", "Y", "no", "Fraud", "confirmed_fraud", "pending", "ok", "ja", "red"]
+
+
+@settings(deadline=None)
+@given(st.sets(st.sampled_from(_LABELS), min_size=2))
+def test_a_label_means_the_same_in_the_settings_file_and_in_messages(values: set[str]) -> None:
+    """Fails when `init` writes one meaning of a label's values and the message of a rejected row advises another."""
+    import pyarrow as pa
+
+    found, advised = find_label_form(Column("label", pa.array(sorted(values)))), fitting.labels(values)
+    if found is not None and advised is not None:
+        for name in ("fraud_values", "genuine_values", "unknown_values"):
+            assert sorted(getattr(found, name)) == advised.get(name, [])
 
 
 @pytest.mark.parametrize(

@@ -1,32 +1,18 @@
 """Which values of a label mean fraud, genuine, and not known yet."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_detection.format_rules import plain_label
 from fraud_detection.initialization.column import Column
+from fraud_detection.transactions import label_words
+from fraud_detection.transactions.label_words import Meaning
 
-FRAUD = re.compile(
-    r"(confirmed |is |actual )?(fraud(ulent)?|y|yes|t|true|1|1\.0|bad|illicit|illegit(imate)?|chargeback|scam|"
-    r"positive|stolen|suspicious|anomaly|abnormal|да|мошенничество|мошеннический|betrug|ja|fraude|si|sí|oui)",
-    re.IGNORECASE,
-)
-GENUINE = re.compile(
-    r"((non?|not)[ _-]?fraud(ulent)?|genuine|n|no|f|false|0|0\.0|good|licit|legit(imate)?|ok|normal|valid|negative|"
-    r"clean|authentic|нет|не мошенничество|легитимный|echt|nein|non|kein betrug)",
-    re.IGNORECASE,
-)
-UNKNOWN = re.compile(
-    r"(unknown|pending|open|unlabel+ed|undecided|undetermined|review|in review|under review|not known|missing|"
-    r"\?|-|--|-1|-1\.0|2|2\.0|9|99|x|неизвестно|unbekannt)",
-    re.IGNORECASE,
-)
 MOST_VALUES = 10
 LONGEST_VALUE = 20
 _RARE = 0.3
-_LABEL = re.compile(r"[^\W\d]?[\w +?.-]*")
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,8 @@ def find_label_form(column: Column) -> LabelForm | None:
     counts = column.counts
     if not 1 <= len(counts) <= MOST_VALUES or max(map(len, counts)) > LONGEST_VALUE:
         return None
-    meanings = {text: _meaning(text) for text in counts}
+    told = label_words.meanings(counts)
+    meanings: dict[str, Meaning | None] = {text: told[plain_label(text)] for text in counts}
     why = "by the words of its values"
     unclear = [text for text, meaning in meanings.items() if meaning is None]
     if unclear:
@@ -67,15 +54,7 @@ def find_label_form(column: Column) -> LabelForm | None:
     )
 
 
-def _meaning(text: str) -> str | None:
-    plain = text.strip()
-    for meaning, pattern in (("fraud", FRAUD), ("genuine", GENUINE), ("unknown", UNKNOWN)):
-        if pattern.fullmatch(plain):
-            return meaning
-    return None
-
-
-def _by_rarity(counts: dict[str, int], meanings: dict[str, str | None]) -> tuple[dict[str, str | None], str]:
+def _by_rarity(counts: dict[str, int], meanings: dict[str, Meaning | None]) -> tuple[dict[str, Meaning | None], str]:
     """Two values: the one that says nothing is what the other is not; of two such the rarer one is fraud."""
     if len(counts) != 2:
         return {}, ""
@@ -84,8 +63,10 @@ def _by_rarity(counts: dict[str, int], meanings: dict[str, str | None]) -> tuple
         return {}, ""
     if meanings[rare] == "genuine" or meanings[common] == "fraud":
         return {}, ""
+    if meanings[common] == "genuine" and rare.lstrip("+-").isdigit():
+        return {}, ""  # a 2 beside 0 may as well stand for a label that is not known
     return {rare: "fraud", common: "genuine"}, "the rarer of two values is fraud"
 
 
-def _beyond(meanings: dict[str, str | None], wanted: str, understood: set[str]) -> tuple[str, ...]:
+def _beyond(meanings: dict[str, Meaning | None], wanted: str, understood: set[str]) -> tuple[str, ...]:
     return tuple(text for text, meaning in meanings.items() if meaning == wanted and text.lower() not in understood)

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from fraud_detection import storage
 from fraud_detection.errors import DataError
-from fraud_detection.initialization.layout import Layout, find_encoding, find_layout
+from fraud_detection.initialization.layout import Layout, find_layout
 from fraud_detection.shapes import column_names, library_text, shape
 from fraud_detection.transactions.csv_text import UNREADABLE
+from fraud_detection.transactions.encodings import find_encoding
 from fraud_detection.transactions.long_lines import without_long_lines
 
 _CSV = re.compile(r"\.(csv|txt|tsv)(\.(gz|bz2|zst))?$", re.IGNORECASE)

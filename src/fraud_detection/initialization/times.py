@@ -15,13 +15,9 @@ from fraud_detection.transactions.times import counted_times, read_times
 
 Micros = NDArray[np.int64]
 NO_TIME = np.iinfo(np.int64).min
-UNSEEN_ORIGIN = "2000-01-01T00:00:00"
-"""What times that count from an unknown start are taken to count from."""
 
 _TRIED = 2_000
 _MOST_BROKEN = 0.015
-_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # seconds since 1970
 _WORDS = {"d": ("day",), "h": ("hour", "step"), "min": ("minute",), "ms": ("milli",), "us": ("micro",)}
 
 
@@ -73,12 +69,12 @@ def find_number_time(values: NDArray[np.float64], name: str) -> TimeForm | None:
     known = values[np.isfinite(values)]
     if not len(known) or known.min() < 0:
         return None
-    for unit, seconds in _UNITS.items():
-        if known.min() * seconds >= _YEAR_1990 and known.max() * seconds <= _YEAR_2100:
-            return TimeForm(unit=unit)
+    since_1970 = fitting.unit_since_1970(float(known.min()), float(known.max()))
+    if since_1970 is not None:
+        return TimeForm(unit=since_1970)
     plain = name.lower()
     unit = next((unit for unit, words in _WORDS.items() if any(word in plain for word in words)), "s")
-    return TimeForm(unit=unit, origin=UNSEEN_ORIGIN)
+    return TimeForm(unit=unit, origin=fitting.UNSEEN_ORIGIN)
 
 
 def to_micros(texts: pa.Array, form: TimeForm) -> Micros:

@@ -5,7 +5,6 @@ defaults fit. Where several settings read all texts, all are given, the likelies
 A setting is only given after the texts were read with it by the parsers of a run.
 """
 
-import codecs
 import csv
 import json
 import re
@@ -19,17 +18,24 @@ import pyarrow.compute as pc
 
 from fraud_detection.format_rules import plain_label
 from fraud_detection.settings import Format
+from fraud_detection.transactions.encodings import find_encoding, is_binary
+from fraud_detection.transactions.label_words import meanings
 from fraud_detection.transactions.numbers import MISSING, read_numbers
 from fraud_detection.transactions.times import read_times
 
 Guess = dict[str, object]
 """Names of `settings.Format` with values."""
 
-SEPARATORS = (",", ";", "\t", "|", "^", "~", "\x01", " ", ":")
-"""What separates fields in files, the usual first."""
+USUAL_SEPARATORS = (",", ";", "\t", "|", "^", "~", "\x01")
+"""What separates fields in files and seldom stands in them, the usual first."""
+SEPARATORS = (*USUAL_SEPARATORS, " ", ":")
+"""The same with those that times and texts hold, too."""
+QUOTES = ('"', "'", "`")
+"""What encloses fields, the usual first."""
+UNSEEN_ORIGIN = "2000-01-01T00:00:00"
+"""What times that count from an unknown start are taken to count from."""
 
-_QUOTES = ('"', "'", "`")
-_CONTROLS = [code for code in range(1, 32) if code not in b"\t\n\r\f\x01\x1b\x1f"]  # Hive separates fields by \x01
+_UNDERSTOOD = {"0", "1", "true", "false"}
 _MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
 _LONGEST_CURRENCY = 4
 _LONGEST_NUMBER = 64  # no amount is longer, and the search for currencies in a long text takes long
@@ -43,26 +49,12 @@ _CURRENCIES = {
 _MOST_CURRENCIES = 10
 _MOST_FORMS = 3
 _THOUSAND = re.compile(r"[^\d]*\d{1,3}(,\d{3})+[^\d]*|[^\d]*\d{1,3}(\.\d{3})+[^\d]*")
-_FRAUD = {
-    "y", "yes", "t", "fraud", "fraudulent", "is_fraud", "isfraud", "chargeback", "bad", "positive",
-    "suspicious", "confirmed", "fraude", "betrug", "да", "мошенничество",
-}  # fmt: skip
-_GENUINE = {
-    "n", "no", "g", "l", "genuine", "legit", "legitimate", "licit", "normal", "ok", "good", "valid",
-    "negative", "nonfraud", "non-fraud", "non_fraud", "notfraud", "not_fraud", "not fraud", "no fraud",
-    "clean", "нет",
-}  # fmt: skip
-_UNKNOWN = {
-    "u", "unknown", "unlabelled", "unlabeled", "pending", "open", "undetermined", "unconfirmed", "tbd",
-    "review", "in review", "under review", "not known",
-}  # fmt: skip
 _MONTH = re.compile(r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
 _WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
 _SHORT_NAME = 3
-_WORD_LENGTH = 2.5  # letters that stand together on average
 _COMPACT = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d"}
 _SINCE_1970 = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800  # seconds since 1970
+_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # seconds since 1970
 _SERIAL_DAYS = (36_526, 73_051)  # the years 2000 to 2100 in days since 30 December 1899, as spreadsheets count
 _HOURS_OF_YEARS = 20_000
 _FURTHEST = 1e300  # larger than any time, and finite
@@ -102,7 +94,7 @@ def header(lines: Sequence[str], wanted: set[str], form: Format) -> Guess | None
         form: the present settings.
     """
     filled = [(before, line) for before, line in enumerate(lines) if line.strip()]
-    quotes = dict.fromkeys([form.quote, *_QUOTES])
+    quotes = dict.fromkeys([form.quote, *QUOTES])
     for (before, line), separator, quote in product(filled, dict.fromkeys([form.separator, *SEPARATORS]), quotes):
         names = {name.strip().casefold() for name in split(line, separator, quote)}
         here = {name.casefold() for name in wanted} & names
@@ -116,29 +108,8 @@ def header(lines: Sequence[str], wanted: set[str], form: Format) -> Guess | None
 
 def encoding(content: bytes) -> Guess:
     """The encoding of some bytes; `{}` for UTF-8 and where there is nothing to tell it from."""
-    for mark, name in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")):
-        if content.startswith(mark):
-            return {"encoding": name}
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return {"encoding": "utf-16"}
-    if sum(content.count(code) for code in _CONTROLS) > len(content) // 50:
-        return {}  # no text
-    even, odd = content[0::2].count(0), content[1::2].count(0)
-    if even + odd > len(content) // 5:
-        return {"encoding": "utf-16-le" if odd > even else "utf-16-be"}
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(content)
-    except UnicodeDecodeError:
-        return {"encoding": _one_byte(content)}
-    return {}
-
-
-def _one_byte(content: bytes) -> str:
-    """Of the encodings of one byte a character; letters of Cyrillic stand together, accented ones alone."""
-    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
-    if sum(runs) >= _WORD_LENGTH * len(runs):
-        return "cp1251"
-    return "cp1252" if re.search(rb"[\x80-\x9f]", content) else "latin-1"
+    found = "utf-8" if is_binary(content) else find_encoding([content])
+    return {} if found == "utf-8" else {"encoding": found}
 
 
 def times(texts: Iterable[str]) -> tuple[Guess, ...]:
@@ -180,14 +151,20 @@ def _numbers_as_times(texts: list[str]) -> tuple[Guess, ...]:
         return ({"time_formats": [compact]},)
     values = np.array([min(float(text), _FURTHEST) for text in texts])
     low, high = float(values.min()), float(values.max())
-    for unit, scale in _SINCE_1970.items():
-        if _YEAR_2000 * scale <= low and high <= _YEAR_2100 * scale:
-            return ({"time_unit": unit},)
+    unit = unit_since_1970(low, high)
+    if unit is not None:
+        return ({"time_unit": unit},)
     if _SERIAL_DAYS[0] <= low and high <= _SERIAL_DAYS[1] and (values % 1 != 0).any():
         return ({"time_unit": "d", "time_origin": "1899-12-30T00:00:00"},)
     likely = ("h", "s", "d") if high < _HOURS_OF_YEARS and (values % 1 == 0).all() else ("s", "h", "d")
-    guesses: list[Guess] = [{"time_unit": unit, "time_origin": "2000-01-01T00:00:00"} for unit in likely]
+    guesses: list[Guess] = [{"time_unit": unit, "time_origin": UNSEEN_ORIGIN} for unit in likely]
     return tuple(guess for guess in guesses if _reads_times(texts, guess))
+
+
+def unit_since_1970(low: float, high: float) -> str | None:
+    """The unit in which numbers between these count times of the years 1990 to 2100 since 1970; None: no unit does."""
+    fits = (unit for unit, scale in _SINCE_1970.items() if _YEAR_1990 * scale <= low and high <= _YEAR_2100 * scale)
+    return next(fits, None)
 
 
 def _reads_times(texts: list[str], guess: Guess) -> bool:
@@ -348,26 +325,16 @@ def _is_currency(text: str) -> bool:
 
 def labels(values: Iterable[str]) -> Guess | None:
     """What to set so that all distinct values of a label column are known; None where their words say too little."""
-    found = {plain_label(value): value.strip() for value in values}
-    others = {plain: value for plain, value in found.items() if plain not in {*MISSING, "0", "1", "true", "false"}}
-    kinds = {plain: _label_kind(plain, {*found}) for plain in others}
-    if None in kinds.values():
+    written = {plain_label(value): value.strip() for value in values}
+    found = meanings(written)
+    if None in found.values():
         return None
+    told = {plain: meaning for plain, meaning in found.items() if plain not in _UNDERSTOOD}
     return {
-        name: [others[plain] for plain in sorted(kinds) if kinds[plain] == name]
-        for name in ("fraud_values", "genuine_values", "unknown_values")
-        if name in kinds.values()
+        f"{meaning}_values": [written[plain] for plain in sorted(told) if told[plain] == meaning]
+        for meaning in ("fraud", "genuine", "unknown")
+        if meaning in told.values()
     }
-
-
-def _label_kind(plain: str, all_values: set[str]) -> str | None:
-    if plain == "f":
-        return "genuine_values" if "t" in all_values else "fraud_values"
-    for words, kind in ((_FRAUD, "fraud_values"), (_GENUINE, "genuine_values"), (_UNKNOWN, "unknown_values")):
-        if plain in words:
-            return kind
-    is_number = re.fullmatch(r"[+-]?\d+", plain) is not None
-    return "unknown_values" if is_number and {"0", "1"} <= all_values else None
 
 
 def _present(texts: Iterable[str]) -> list[str]:
