@@ -6,7 +6,18 @@ on this machine, `file:///…` too; `s3a://bucket/key` and `s3://bucket/key` are
 """
 
 from fraud_detection.locations import is_object, local_path
-from fraud_detection.storage.base import Storage
-from fraud_detection.storage.urls import input_files, open_folder, open_input
+from fraud_detection.storage.base import InputEntry, Storage
+from fraud_detection.storage.manifests import Manifests
+from fraud_detection.storage.urls import input_entries, input_files, open_folder, open_input
 
-__all__ = ["Storage", "input_files", "is_object", "local_path", "open_folder", "open_input"]
+__all__ = [
+    "InputEntry",
+    "Manifests",
+    "Storage",
+    "input_entries",
+    "input_files",
+    "is_object",
+    "local_path",
+    "open_folder",
+    "open_input",
+]

@@ -1,7 +1,18 @@
 """What the rest of the library knows of a storage."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    """A file of an input, as a listing shows it."""
+
+    path: str
+    size: int  # bytes
+    version: str
+    """The time of its last change in nanoseconds, or the ETag of an object: another one where the content is."""
 
 
 class Storage(ABC):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from fraud_detection.errors import DataError, FraudDetectionError
-from fraud_detection.storage.base import Storage, parts_of
+from fraud_detection.storage.base import InputEntry, Storage, parts_of
 
 _TEMPORARY = ".tmp-"
 
@@ -78,7 +78,7 @@ class DiskFolder(Storage):
         return self._root.joinpath(*parts_of(name, self._root))
 
 
-def files_on_disk(root: Path) -> list[Path]:
+def files_on_disk(root: Path) -> list[InputEntry]:
     """All files at an absolute path: the file itself, or all under the folder at any depth.
 
     Raises:
@@ -90,11 +90,15 @@ def files_on_disk(root: Path) -> list[Path]:
         if found.type == pyarrow.fs.FileType.NotFound:
             raise DataError(f"input {root} does not exist; expected a CSV or Parquet file, or a folder with such files")
         if found.type == pyarrow.fs.FileType.File:
-            return [root]
+            return [_entry(found)]
         inside = files.get_file_info(pyarrow.fs.FileSelector(str(root), recursive=True))
     except OSError as error:
         raise DataError(f"input {root} cannot be listed: {error}") from error
-    return [Path(info.path) for info in inside if info.type == pyarrow.fs.FileType.File]
+    return [_entry(info) for info in inside if info.type == pyarrow.fs.FileType.File]
+
+
+def _entry(info: pyarrow.fs.FileInfo) -> InputEntry:
+    return InputEntry(info.path, info.size, str(info.mtime_ns))
 
 
 def open_on_disk(path: str) -> pa.NativeFile:

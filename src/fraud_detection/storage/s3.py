@@ -13,7 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from fraud_detection.errors import DataError, ServiceUnavailableError, SettingsError
-from fraud_detection.storage.base import Storage, parts_of
+from fraud_detection.storage.base import InputEntry, Storage, parts_of
 from fraud_detection.storage.session import client, translate_errors
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -126,22 +126,23 @@ class BucketFolder(Storage):
         return self._address.prefix + "/".join(parts_of(name, self._address.url))
 
 
-def objects_at(address: Address) -> list[str]:
-    """The sorted keys of all objects at an address: the object itself, or all under the folder at any depth.
+def objects_at(address: Address) -> list[InputEntry]:
+    """All objects at an address, sorted by key: the object itself, or all under the folder at any depth.
 
     Raises:
         DataError: nothing is there.
     """
     url = address.url
-    if address.key and _exists(address):
-        return [address.key]
+    if address.key and (alone := _head(address)) is not None:
+        return [alone]
     try:
-        keys = _keys(address.bucket, address.prefix)
+        found = _listing(address.bucket, address.prefix)
     except SettingsError as error:  # there is no such bucket
         raise DataError(f"input {url} does not exist: {error}") from error
-    if not keys:
+    if not found:
         raise DataError(f"input {url} does not exist; expected a CSV or Parquet file, or a folder with such files")
-    return sorted(keys)
+    entries = [InputEntry(address.url_of(entry["Key"]), entry["Size"], entry["ETag"]) for entry in found]
+    return sorted(entries, key=lambda entry: entry.path)
 
 
 def open_object(address: Address) -> pa.NativeFile:
@@ -205,24 +206,29 @@ class _ObjectReader(io.RawIOBase):
                 raise
 
 
-def _exists(address: Address) -> bool:
+def _head(address: Address) -> InputEntry | None:
+    """The object with exactly this key, or None where there is none."""
     from botocore.exceptions import ClientError
 
     with translate_errors("read", address.url):
         try:
-            client().head_object(Bucket=address.bucket, Key=address.key)
+            found = client().head_object(Bucket=address.bucket, Key=address.key)
         except ClientError as error:
             if _code(error) in {"404", "NoSuchKey"}:
-                return False
+                return None
             raise
-    return True
+    return InputEntry(address.url, found["ContentLength"], found["ETag"])
 
 
 def _keys(bucket: str, prefix: str) -> list[str]:
     """The keys of all objects that begin with `prefix`, without the empty objects that stand for folders."""
+    return [entry["Key"] for entry in _listing(bucket, prefix)]
+
+
+def _listing(bucket: str, prefix: str) -> list[dict[str, Any]]:
     with translate_errors("list", f"s3a://{bucket}/{prefix}"):
         pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
+        return [entry for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
 
 
 def _code(error: Any) -> str:  # noqa: ANN401  (a botocore error)

@@ -1,12 +1,12 @@
 """Paths and URLs: which storage they mean."""
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from fraud_detection.errors import SettingsError
 from fraud_detection.locations import is_object, local_path
-from fraud_detection.storage.base import Storage
+from fraud_detection.storage.base import InputEntry, Storage
 from fraud_detection.storage.disk import DiskFolder, files_on_disk, open_on_disk
 from fraud_detection.storage.s3 import Address, BucketFolder, objects_at, open_object
 
@@ -26,7 +26,12 @@ def open_folder(url: str) -> Storage:
 
 
 def input_files(url: str) -> list[str]:
-    """The paths or URLs of all files at an input path, sorted: the file itself, or all under the folder at any depth.
+    """The paths or URLs of all files at an input path, sorted; see `input_entries`."""
+    return [entry.path for entry in input_entries(url)]
+
+
+def input_entries(url: str) -> list[InputEntry]:
+    """All files at an input path, sorted by path: the file itself, or all under the folder at any depth.
 
     Names that begin with `_` or `.` are left out, files and folders: they are markers and half-written files of others.
     Places in an object storage begin with `s3a://`, whichever way they were asked for.
@@ -37,9 +42,10 @@ def input_files(url: str) -> list[str]:
     """
     if is_object(url):
         address = Address.parse(url)
-        return [address.url_of(key) for key in objects_at(address) if not _is_hidden(address.inside(key))]
+        return [entry for entry in objects_at(address) if not _is_hidden(entry.path.removeprefix(address.url))]
     root = local_path(url).absolute()
-    return sorted(str(path) for path in files_on_disk(root) if not _is_hidden(path.relative_to(root).as_posix()))
+    found = [entry for entry in files_on_disk(root) if not _is_hidden(Path(entry.path).relative_to(root).as_posix())]
+    return sorted(found, key=lambda entry: entry.path)
 
 
 def open_input(path: str) -> pa.NativeFile:

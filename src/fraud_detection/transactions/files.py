@@ -22,7 +22,12 @@ _SHOWN_FILES = 3
 
 
 def list_files(url: str, leave_out: str | None = None) -> list[str]:
-    """The paths of all CSV or Parquet files at a path, without those at the path `leave_out`.
+    """The paths of all CSV or Parquet files at a path; see `list_entries`."""
+    return [entry.path for entry in list_entries(url, leave_out)]
+
+
+def list_entries(url: str, leave_out: str | None = None) -> list[storage.InputEntry]:
+    """All CSV or Parquet files at a path, without those at the path `leave_out`.
 
     Files named `.txt` are data only where there are no others: beside others they are notes.
 
@@ -30,15 +35,17 @@ def list_files(url: str, leave_out: str | None = None) -> list[str]:
         DataError: there is no such file, or there are CSV and Parquet files.
     """
     others = set(storage.input_files(leave_out)) if leave_out is not None else set()
-    paths = [path for path in storage.input_files(url) if path not in others]
-    known = [path for path in paths if file_kind(path) is not None]
-    known = [path for path in known if not path.lower().endswith(_NOTES)] or known
+    entries = [entry for entry in storage.input_entries(url) if entry.path not in others]
+    known = [entry for entry in entries if file_kind(entry.path) is not None]
+    known = [entry for entry in known if not entry.path.lower().endswith(_NOTES)] or known
     if not known:
+        paths = [entry.path for entry in entries]
         found = f"found {some(paths, _SHOWN_FILES)}" if paths else "found no file"
         raise DataError(f"input {url} holds no data: {found}; expected {_EXPECTED}")
-    if len({file_kind(path) for path in known}) > 1:
+    if len({file_kind(entry.path) for entry in known}) > 1:
+        paths = [entry.path for entry in known]
         raise DataError(
-            f"input {url} mixes CSV and Parquet files: {some(known, _SHOWN_FILES)}; keep one kind in one folder"
+            f"input {url} mixes CSV and Parquet files: {some(paths, _SHOWN_FILES)}; keep one kind in one folder"
         )
     return known
 
@@ -53,9 +60,17 @@ def find_files(
     Raises:
         DataError: there is no such file, files cannot be read, or columns are missing or of an unexpected type.
     """
-    known = list_files(url, leave_out)
+    return open_files(url, list_files(url, leave_out), fields, form)
+
+
+def open_files(url: str, paths: list[str], fields: tuple[Field, ...], form: settings.Format) -> tuple[InputFile, ...]:
+    """Some files of the input at `url`, each with the mapped columns in types that can be taken.
+
+    Raises:
+        DataError: files cannot be read, or columns are missing or of an unexpected type.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
-        opened = list(pool.map(partial(open_file, form=form), known))
+        opened = list(pool.map(partial(open_file, form=form), paths))
     broken = [problem for problem in opened if isinstance(problem, str)]
     files = tuple(file for file in opened if isinstance(file, InputFile))
     problems = broken + column_problems(files, fields)

@@ -72,7 +72,7 @@ def typed_rows(
     Invalid labels are encoded as 2; NaN is null, except as an amount. `with_source` adds what the files
     said, as text: `source_<name>` for each column and, for CSV, `broken_line`.
     """
-    ids = _id_type(files, fields)
+    ids = id_types(files, fields)
     groups: dict[tuple[object, ...], list[InputFile]] = {}
     for file in files:
         native = file.kind is FileKind.PARQUET and _engine_reads(spark, file, fields)
@@ -103,7 +103,7 @@ def translate_read_errors(files: tuple[InputFile, ...], fields: tuple[Field, ...
 
 def read_through(file: InputFile, fields: tuple[Field, ...]) -> None:
     """Read a file to its end; raises what a task of an engine would raise."""
-    for _ in _batches(file, fields, with_source=False):
+    for _ in file_batches(file, fields, with_source=False):
         pass
 
 
@@ -149,12 +149,13 @@ def _reader(
         for batch in numbers:
             for number in batch.column(0).to_pylist():
                 for file in tasks[number]:
-                    yield from _batches(file, fields, with_source=with_source)
+                    yield from file_batches(file, fields, with_source=with_source)
 
     return read
 
 
-def _batches(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
+def file_batches(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> Iterator[pa.RecordBatch]:
+    """Read a file: raw columns under canonical names, `defect`, and on request the source texts."""
     if file.kind is FileKind.CSV:
         yield from csv_batches(file.path, fields, file.form, with_source=with_source)
         return
@@ -229,7 +230,7 @@ def _engine_type(source: pa.DataType) -> T.DataType | None:
     return T.DecimalType(20, 0) if source == pa.uint64() else _ENGINE_TYPES.get(source)
 
 
-def _id_type(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> dict[str, str]:
+def id_types(files: tuple[InputFile, ...], fields: tuple[Field, ...]) -> dict[str, str]:
     """bigint or string for each id; the files were found to agree."""
     found = {}
     for field in fields:

@@ -1,0 +1,66 @@
+"""What a store holds at one moment: input files, days and their files; as a JSON object."""
+
+from datetime import datetime
+
+from fraud_detection.schema import Stored
+
+NO_DAY = 65_535
+"""Stands for the day of rows without a readable time between 1970 and 2149."""
+
+
+class SourceFile(Stored):
+    """An input file as it was read."""
+
+    path: str
+    size: int  # bytes
+    version: str  # see `storage.InputEntry`
+    sha256: str | None  # None of objects, whose version changes with their content
+    number: int  # in the rows
+    rows: int
+    days: tuple[int, ...]  # that have rows of it
+
+
+class Day(Stored):
+    """The rows of one day of transaction time, UTC."""
+
+    day: int  # since 1970; `NO_DAY`
+    file: str  # name below the store's folder; no other content ever has it
+    rows: int
+    rows_digest: str  # of all that features read but labels
+    content_digest: str  # of all columns
+    label_events: dict[int, str]  # by the day on which labels became known (-1: not said); see `days.added`
+    first: int | None  # transaction time in microseconds since 1970; None of `NO_DAY`
+    newest: int | None
+    newest_label: int | None  # the latest `label_available_at`; None without any
+    bad_labels: bool  # whether some label makes its row bad
+    repeats: bool  # whether two rows of the day have the same id
+    ids: tuple[int, int] | None  # the least and the largest, where ids are integers
+
+
+class Segment(Stored):
+    """A sorted part of the index of ids; see `repeats`."""
+
+    file: str
+    rows: int
+
+
+class Manifest(Stored):
+    """A state of the store."""
+
+    number: int
+    published_at: datetime
+    ids: dict[str, str]  # bigint or string for each id column
+    files: tuple[SourceFile, ...]  # by path
+    days: tuple[Day, ...]  # rising
+    next_file: int  # the number of the next input file
+    segments: tuple[Segment, ...]
+    repeats: str | None  # the file that names ids which rows of several days have; None where there are none
+
+    def day(self, number: int) -> Day | None:
+        """One day, or None where it has no rows."""
+        return next((day for day in self.days if day.day == number), None)
+
+    def names(self) -> set[str]:
+        """Of all files that it needs."""
+        own = {day.file for day in self.days} | {segment.file for segment in self.segments}
+        return own | ({self.repeats} if self.repeats else set())

@@ -1,0 +1,258 @@
+"""The store of rows: whatever the order in which files come, change and go, it holds what a full reading holds."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from fraud_detection import settings
+from fraud_detection.storage import Storage, open_folder
+from fraud_detection.transactions.columns import KEY, transaction_fields
+from fraud_detection.transactions.store.canonical import FILE
+from fraud_detection.transactions.store.days import hashes
+from fraud_detection.transactions.store.repeats import Entries, UInts, read_repeats
+from fraud_detection.transactions.store.rows import RowStore, Snapshot, StoreInput
+
+COLUMNS = settings.Columns(
+    transaction_id="id", transaction_time="time", amount="amount", fraud="fraud", customer_id="card",
+    terminal_id="shop", label_available_at="known",
+)  # fmt: skip
+NOW = datetime(2026, 1, 10, tzinfo=UTC)
+
+Row = tuple[str, str, str, str, str, str, str]
+times = st.sampled_from(["2025-03-04T10:00:00", "2025-03-04T23:59:59", "2025-03-05", "2025-03-06T01:00:00", "x", ""])
+rows = st.tuples(
+    st.sampled_from(["1", "2", "3", "4", "5", "60", ""]),
+    times,
+    st.sampled_from(["1.5", "-0.0", "0", "nan", "7", ""]),
+    st.sampled_from(["0", "1", "2", ""]),
+    st.sampled_from(["c", "d", ""]),
+    st.sampled_from(["s", ""]),
+    st.sampled_from(["2025-03-05T12:00:00", "2025-03-20", "", "bad"]),
+)
+changes = st.lists(
+    st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.lists(rows, max_size=5))), min_size=1, max_size=6
+)
+
+
+class KilledError(Exception):
+    """Stands for the death of the process."""
+
+
+@dataclass
+class Watched:
+    """A storage that calls a function before each write."""
+
+    inner: Storage
+    before: Callable[[str], None] = field(default=lambda _: None)
+
+    def url(self, name: str) -> str:
+        return self.inner.url(name)
+
+    def read(self, name: str) -> bytes | None:
+        return self.inner.read(name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        return self.inner.names(prefix)
+
+    def write_atomic(self, name: str, content: bytes) -> str:
+        self.before(name)
+        return self.inner.write_atomic(name, content)
+
+    def write_once(self, name: str, content: bytes) -> bool:
+        self.before(name)
+        return self.inner.write_once(name, content)
+
+
+def write(path: Path, found: list[Row]) -> None:
+    names = ["id", "time", "amount", "fraud", "card", "shop", "known"]
+    table = pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(names)})
+    pyarrow.csv.write_csv(table, path)
+
+
+def apply(folder: Path, change: tuple[str, list[Row] | None]) -> None:
+    path = folder / f"{change[0]}.csv"
+    if change[1] is None:
+        path.unlink(missing_ok=True)
+    else:
+        write(path, change[1])
+
+
+def store(folder: Path, output: Path, before: Callable[[str], None] = lambda _: None) -> RowStore:
+    source = StoreInput(str(folder), transaction_fields(COLUMNS), settings.Format())
+    watched = Watched(open_folder(str(output)), before)
+    return RowStore(watched, "store/key/", source, lambda: NOW)  # type: ignore[arg-type]
+
+
+def content(snapshot: Snapshot) -> tuple[object, ...]:
+    """All that a store says, without names and numbers of files."""
+    days = {day.day: snapshot.rows(day) for day in snapshot.manifest.days}
+    told = [day.model_dump(exclude={"file"}) for day in snapshot.manifest.days]
+    files = [file.model_dump(exclude={"number"}) for file in snapshot.manifest.files]
+    found = read_repeats(snapshot.storage, snapshot.manifest)
+    texts = {number: repr(rows.drop_columns([FILE]).to_pylist()) for number, rows in days.items()}
+    return texts, told, files, found.hashes.tolist(), found.days.tolist()
+
+
+def expected_repeats(snapshot: Snapshot) -> set[tuple[int, int]]:
+    """By brute force: hashes of ids that several days have, with each of these days."""
+    pairs = set[tuple[int, int]]()
+    for day in snapshot.manifest.days:
+        if day.first is not None:
+            pairs |= {(one, day.day) for one in hashes(snapshot.rows(day)[KEY].drop_null()).tolist()}
+    count: dict[int, int] = {}
+    for one, _ in pairs:
+        count[one] = count.get(one, 0) + 1
+    return {pair for pair in pairs if count[pair[0]] > 1}
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(changes, st.randoms(use_true_random=False))
+def test_increments_equal_one_full_reading(found: list[tuple[str, list[Row] | None]], random: object) -> None:
+    """Fails when rows that came late, were corrected or removed are missing, stay, or count twice in later runs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, output = Path(name, "in"), Path(name, "out")
+        folder.mkdir()
+        write(folder / "always.csv", [("9", "2025-03-04", "1", "0", "c", "s", "")])
+        for number, change in enumerate(found):
+            apply(folder, change)
+            if random.random() < 0.7:  # type: ignore[attr-defined]  # sometimes several changes come at once
+                store(folder, output).update()
+            last = store(folder, output).update().snapshot
+            full = store(folder, Path(name, f"full{number}")).update().snapshot
+            assert content(last) == content(full)
+            pairs = read_repeats(last.storage, last.manifest)
+            assert {*zip(pairs.hashes.tolist(), pairs.days.tolist(), strict=True)} == expected_repeats(last)
+
+
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(changes, st.integers(0, 12))
+def test_a_crash_at_any_step_changes_nothing(found: list[tuple[str, list[Row] | None]], step: int) -> None:
+    """Fails when a run that is killed leaves a store from which later runs read half of its input."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, output = Path(name, "in"), Path(name, "out")
+        folder.mkdir()
+        write(folder / "always.csv", [("9", "2025-03-04", "1", "0", "c", "s", "")])
+        before = content(store(folder, output).update().snapshot)
+        left = [step]
+
+        def die(_: str) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+
+        names = set(open_folder(str(output)).names("store/key/manifest/"))
+        for change in found:
+            apply(folder, change)
+        try:
+            store(folder, output, die).update()
+        except KilledError:
+            assert set(open_folder(str(output)).names("store/key/manifest/")) == names
+        write(folder / "always.csv", [("8", "2025-03-04", "1", "0", "c", "s", "")])
+        after = content(store(folder, output).update().snapshot)
+        assert after == content(store(folder, Path(name, "full")).update().snapshot)
+        assert before != after
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(changes, changes)
+def test_two_writers_at_once_lose_nothing(
+    first: list[tuple[str, list[Row] | None]], second: list[tuple[str, list[Row] | None]]
+) -> None:
+    """Fails when two runs at once leave a store that lacks the rows that one of them has read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, output = Path(name, "in"), Path(name, "out")
+        folder.mkdir()
+        write(folder / "always.csv", [("9", "2025-03-04", "1", "0", "c", "s", "")])
+        store(folder, output).update()
+        pending = [None]
+
+        def interrupted(written: str) -> None:
+            if "manifest" in written and pending:
+                pending.pop()
+                for change in second:
+                    apply(folder, change)
+                store(folder, output).update()
+
+        for change in first:
+            apply(folder, change)
+        store(folder, output, interrupted).update()
+        last = store(folder, output).update().snapshot
+        assert content(last) == content(store(folder, Path(name, "full")).update().snapshot)
+
+
+def test_an_unchanged_input_is_not_read(tmp_path: Path) -> None:
+    """Fails when an hourly run reads all files again, and its cost grows with history."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", "0", "c", "s", "")])
+    assert store(tmp_path / "in", tmp_path / "out").update().read_files == 1
+    written = list[str]()
+    again = store(tmp_path / "in", tmp_path / "out", written.append).update()
+    assert (again.read_files, again.rebuilt, written) == (0, False, [])
+    write(tmp_path / "in" / "b.csv", [("2", "2025-03-05", "1", "0", "c", "s", "")])
+    added = store(tmp_path / "in", tmp_path / "out", written.append).update()
+    assert added.read_files == 1
+    assert [name for name in written if "/rows/" in name and "2025-03-05" not in name] == []
+
+
+def test_a_touched_file_is_not_read_again(tmp_path: Path) -> None:
+    """Fails when copying the input anew makes the next run read years of history again."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", "0", "c", "s", "")])
+    store(tmp_path / "in", tmp_path / "out").update()
+    write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", "0", "c", "s", "")])
+    assert store(tmp_path / "in", tmp_path / "out").update().read_files == 0
+
+
+def test_the_digest_of_rows_leaves_labels_out(tmp_path: Path) -> None:
+    """Fails when a label that arrives makes the features of its day be computed again."""
+    (tmp_path / "in").mkdir()
+    told = list[object]()
+    for label, known in (("", ""), ("1", "2025-03-20"), ("2", "2025-03-20")):
+        write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", label, "c", "s", known)])
+        [day] = store(tmp_path / "in", tmp_path / "out").update().snapshot.manifest.days
+        told.append((day.rows_digest, sorted(day.label_events)))
+    assert told[0] == (told[1][0], [])  # type: ignore[index]
+    assert told[1][1] == [20167]  # type: ignore[index]
+    assert told[2][0] != told[1][0], "a label that makes its row bad takes the row from the features"  # type: ignore[index]
+
+
+def test_rising_ids_need_no_look_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when integer ids that rise with time are searched in the index of all history each hour."""
+    (tmp_path / "in").mkdir()
+    looked = list[int]()
+    look_up = Entries.of_hashes
+
+    def watched(entries: Entries, wanted: UInts) -> Entries:
+        looked.append(len(wanted))
+        return look_up(entries, wanted)
+
+    monkeypatch.setattr(Entries, "of_hashes", watched)
+    for day in range(1, 4):
+        values = {"id": [day], "amount": [1.0], "time": [datetime(2025, 3, day, tzinfo=UTC)], "fraud": [0]}
+        texts = {name: pa.nulls(1, pa.string()) for name in ("card", "shop", "known")}
+        pq.write_table(pa.table(values | texts), tmp_path / "in" / f"{day}.parquet")
+        store(tmp_path / "in", tmp_path / "out").update()
+    assert looked
+    assert set(looked) == {0}
+
+
+def test_sorting_is_total(tmp_path: Path) -> None:
+    """Fails when rows that differ only in the sign of zero change the digest of a day with the order of files."""
+    (tmp_path / "in").mkdir()
+    digests = set[str]()
+    for order in ((0, 1), (1, 0)):
+        for place, amount in zip(order, ("0.0", "-0.0"), strict=True):
+            write(tmp_path / "in" / f"{place}.csv", [("1", "2025-03-04", amount, "0", "c", "s", "")])
+        [day] = store(tmp_path / "in", tmp_path / f"out{order[0]}").update().snapshot.manifest.days
+        digests.add(day.content_digest)
+    assert len(digests) == 1
