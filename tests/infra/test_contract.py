@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +180,10 @@ def test_the_job_reads_and_writes_the_buckets_of_terraform(contract: Contract) -
     code = f"s3a://{buckets['code']}/{bucket.CODE}"
     assert job["mainPythonFileUri"] == f"{code}/4f1c/fraud_detection_model.py"
     assert job["archiveUris"] == [f"{code}/venvs/9b1c.tar.gz#venv"]
-    options = dict(zip(job["args"][::2], job["args"][1::2], strict=True))
-    assert options["--input"] == f"s3a://{buckets['input']}/{bucket.INPUT}"
-    assert options["--output"] == f"s3a://{buckets['output']}/{bucket.OUTPUT}"
-    assert options["--tracking-uri"] == contract.terraform.outputs["mlflow_url"]
+    following = dict(pairwise(job["args"]))
+    assert following["--input"] == f"s3a://{buckets['input']}/{bucket.INPUT}"
+    assert following["--output"] == f"s3a://{buckets['output']}/{bucket.OUTPUT}"
+    assert following["--tracking-uri"] == contract.terraform.outputs["mlflow_url"]
     secret_id = job["properties"]["spark.yarn.appMasterEnv.MLFLOW_LOCKBOX_SECRET_ID"]
     assert secret_id == contract.terraform.outputs["mlflow_job_secret_id"] == JOBS_SECRET
     assert contract.settings["spark_properties"].items() <= job["properties"].items()
