@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +10,10 @@ import click
 
 from deployment.errors import DeploymentError
 from emulator.options import GivenPath
-from local_stack import components, runs, seeding, starting, stopping, upkeep
+from local_stack import components, runs, seeding, starting, stopping
 from local_stack.console import tail
 from local_stack.settings import Stack, StackError, load, saved
+from local_stack.upkeep import keep_up
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -139,9 +139,9 @@ def feed(folder: Path) -> None:
 
 @main.command(hidden=True)
 @_folder
-def tidy(folder: Path) -> None:
-    """Drop what is older than KEEP_DAYS (the component upkeep calls this once a day)."""
+def upkeep(folder: Path) -> None:
+    """Restart what hangs, and drop what is older than KEEP_DAYS (supervisord calls this)."""
     stack = saved(folder)
     if stack is None:
         raise StackError(f"{folder} contains no stack; next: make up")
-    click.echo(upkeep.tidy(stack, datetime.now(UTC)))
+    keep_up(stack)

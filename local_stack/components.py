@@ -21,9 +21,7 @@ MARK = "LOCALCLOUD_STACK"
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "grpc_proxy", "no_grpc_proxy")
-_SILENCE = 60.0  # seconds without a sign of life after which a job of Airflow's is not ready
-_FIRST_UPKEEP = 600  # seconds after a start, when the first run is over
-_DAY = 86_400
+SILENCE = 60.0  # seconds without a sign of life after which a job of Airflow's is not ready
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Component:
     stop_signal: str = "TERM"
     stop_seconds: int = 15
     stop_group: bool = True
+    job: str | None = None
+    """Its name among Airflow's jobs, whose heartbeats say whether they work; None for a component without any."""
 
 
 def _postgres(stack: Stack) -> Launch:
@@ -120,10 +120,9 @@ def _feeder(stack: Stack) -> Launch:
 
 
 def _upkeep(stack: Stack) -> Launch:
-    """A shell that sleeps, since Python would take 60 MiB for a few seconds of work a day."""
-    loop = f'sleep {_FIRST_UPKEEP}; while :; do "$@"; sleep {_DAY}; done'
-    tidy = [sys.executable, "-m", "local_stack", "tidy", "--folder", str(stack.folder)]
-    return Launch(["/bin/sh", "-c", loop, "upkeep", *tidy], base_environment(stack))
+    return Launch(
+        [sys.executable, "-m", "local_stack", "upkeep", "--folder", str(stack.folder)], base_environment(stack)
+    )
 
 
 def _airflow(*words: str) -> Callable[[Stack], Launch]:
@@ -140,8 +139,15 @@ def _scheduler(stack: Stack) -> Launch:
     return replace(launch, before=lambda: airflow.wait_for_api(stack))
 
 
-def _airflow_job(name: str) -> Callable[[Stack, float], bool]:
-    return lambda stack, since: airflow.heartbeat(stack, name) > max(since, time.time() - _SILENCE)
+def _airflow_job(name: str, job: str, launch: Callable[[Stack], Launch]) -> Component:
+    return Component(
+        name=name,
+        launch=launch,
+        is_ready=lambda stack, since: airflow.heartbeat(stack, job) > max(since, time.time() - SILENCE),
+        url=lambda _: "",
+        deadline=180.0,
+        job=job,
+    )
 
 
 COMPONENTS = (
@@ -174,20 +180,8 @@ COMPONENTS = (
         url=lambda stack: stack.airflow_url,
         deadline=180.0,
     ),
-    Component(
-        name="scheduler",
-        launch=_scheduler,
-        is_ready=_airflow_job("scheduler"),
-        url=lambda _: "",
-        deadline=180.0,
-    ),
-    Component(
-        name="dag-processor",
-        launch=_airflow("dag-processor"),
-        is_ready=_airflow_job("dag_processor"),
-        url=lambda _: "",
-        deadline=180.0,
-    ),
+    _airflow_job("scheduler", "scheduler", _scheduler),
+    _airflow_job("dag-processor", "dag_processor", _airflow("dag-processor")),
     Component(
         name="feeder",
         launch=_feeder,

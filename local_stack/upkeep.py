@@ -1,21 +1,49 @@
-"""What keeps a stack that runs for months from growing for as long: old rows and logs of Airflow, outcomes of old runs.
+"""What keeps a stack that runs for months at work, and from growing for as long.
 
-The emulator forgets by itself (its settings have the same number of days), supervisord bounds the components' logs.
+It restarts Airflow's jobs that hang, and drops old rows and logs of Airflow and the outcomes of old runs. The emulator
+forgets by itself (its settings have the same number of days), supervisord bounds the components' logs.
 """
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import click
 
 from local_stack import airflow
 from local_stack.components import base_environment
 from local_stack.passwords import passwords
 from local_stack.settings import ROOT, Stack, StackError
+from local_stack.watch import Watch
 
 _TABLES = ("dag_run", "task_instance", "task_instance_history", "task_reschedule", "xcom", "log", "job", "import_error")
 """Airflow's tables that grow with its runs, and with its own work."""
+_LOOK_SECONDS = 15.0  # between two looks at the heartbeats
+_FIRST_TIDYING = 600.0  # seconds after a start, when the first run is over
+_DAY = 86_400.0
+
+
+def keep_up(stack: Stack) -> None:
+    """Look after a running stack until the process is ended."""
+    watch = Watch(stack)
+    next_tidying = time.monotonic() + _FIRST_TIDYING
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        for name in watch.look(time.time()):
+            click.echo(f"{_clock()} {name} gave no sign of life and was restarted")
+        if time.monotonic() > next_tidying:
+            next_tidying = time.monotonic() + _DAY
+            try:
+                click.echo(f"{_clock()} {tidy(stack, datetime.now(UTC))}")
+            except StackError as error:  # the next day it may go better, and the heartbeats are looked at until then
+                click.echo(f"{_clock()} {error}", err=True)
+
+
+def _clock() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def tidy(stack: Stack, now: datetime) -> str:
@@ -23,7 +51,7 @@ def tidy(stack: Stack, now: datetime) -> str:
     oldest = now - timedelta(days=stack.keep_days)
     dropped = _drop(_old(stack, oldest))
     _clean_tables(stack, oldest)
-    return f"{now:%Y-%m-%d %H:%M:%S} everything before {oldest:%Y-%m-%d %H:%M} is dropped: {dropped} logs and outcomes"
+    return f"everything before {oldest:%Y-%m-%d %H:%M} is dropped: {dropped} logs and outcomes"
 
 
 def _old(stack: Stack, oldest: datetime) -> Iterator[Path]:

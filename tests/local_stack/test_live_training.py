@@ -3,9 +3,12 @@
 Each case is a run of a model of its own, so it ends with a first champion, or with nothing at all.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from live_stack import Live, Run, eventually, kill_tree, proxy
 
@@ -36,6 +39,13 @@ def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None
     assert run.jobs() == [job]
     run.require_no_leak()
     run.require_one_decision()
+
+
+def test_a_scheduler_that_hangs_is_restarted(quiet: Live) -> None:
+    """Fails when a scheduler that waits for ever, as one without a database, starts no run."""
+    hung = quiet.supervisor.state("scheduler").pid
+    os.kill(hung, signal.SIGSTOP)
+    eventually("another scheduler works", lambda: quiet.is_ready("scheduler") and not psutil.pid_exists(hung))
 
 
 def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
