@@ -86,8 +86,8 @@ def test_the_form_of_amounts_is_found(texts: list[str], expected: fitting.Guess)
 
 @pytest.mark.parametrize(
     "texts",
-    [["(5.00)"], ["abc"], ["1.2.3"], [], ["$" + " " * 10_000 + "x5"]],
-    ids=["brackets", "word", "points", "none", "long"],
+    [["(5.00)"], ["abc"], ["1.2.3"], [], ["$" + " " * 10_000 + "x5"], ["$²2"]],
+    ids=["brackets", "word", "points", "none", "long", "superscript"],
 )
 def test_amounts_that_cannot_be_told_are_not_guessed(texts: list[str]) -> None:
     """Fails when a negative amount in parentheses is read as a positive one, or nonsense as a number."""
@@ -128,7 +128,7 @@ def test_separator_and_header_line_are_found() -> None:
     )
 
 
-texts = st.lists(st.text(st.sampled_from("0123456789.,:/- $€TZamp+JanFeb\n'é"), max_size=20), max_size=6)
+texts = st.lists(st.text(st.sampled_from("0123456789.,:/- $€TZamp+JanFeb\n'é²٣"), max_size=20), max_size=6)
 
 
 @settings(deadline=None, max_examples=200)

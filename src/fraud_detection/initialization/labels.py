@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from fraud_detection.format_rules import plain_label
 from fraud_detection.initialization.column import Column
+from fraud_detection.settings import Data
 from fraud_detection.transactions import label_words
 from fraud_detection.transactions.label_words import Meaning
 
 MOST_VALUES = 10
 LONGEST_VALUE = 20
 _RARE = 0.3
+_MOST_ODD = Data().max_rejected_share
+_MOST_DIFFERENT = 10_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class LabelForm:
 
 def find_label_form(column: Column) -> LabelForm | None:
     """What the values of a label mean, by their words; of two that say nothing the rarer one is fraud."""
-    counts = column.counts
+    counts = _without_odd(column.counts)
     if not 1 <= len(counts) <= MOST_VALUES or max(map(len, counts)) > LONGEST_VALUE:
         return None
     told = label_words.meanings(counts)
@@ -52,6 +55,20 @@ def find_label_form(column: Column) -> LabelForm | None:
         said != "unknown",
         why,
     )
+
+
+def _without_odd(counts: dict[str, int]) -> dict[str, int]:
+    """Without the values of a few rows whose words say nothing, where others say fraud and genuine: a run rejects them.
+
+    The rows of the others are labelled as if there were no odd ones.
+    """
+    if len(counts) > _MOST_DIFFERENT:
+        return counts
+    told = label_words.meanings(counts)
+    clear = {text: count for text, count in counts.items() if told[plain_label(text)] is not None}
+    odd = sum(counts.values()) - sum(clear.values())
+    is_clear = {"fraud", "genuine"} <= {told[plain_label(text)] for text in clear}
+    return clear if is_clear and odd <= max(1, _MOST_ODD * sum(counts.values())) else counts
 
 
 def _by_rarity(counts: dict[str, int], meanings: dict[str, Meaning | None]) -> tuple[dict[str, Meaning | None], str]:

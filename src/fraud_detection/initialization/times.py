@@ -16,6 +16,7 @@ from fraud_detection.transactions.times import counted_times, read_times
 Micros = NDArray[np.int64]
 NO_TIME = np.iinfo(np.int64).min
 
+_LAST = fitting.YEAR_2100 * 1_000_000
 _TRIED = 2_000
 _MOST_BROKEN = 0.015
 _WORDS = {"d": ("day",), "h": ("hour", "step"), "min": ("minute",), "ms": ("milli",), "us": ("micro",)}
@@ -67,9 +68,13 @@ def find_number_time(values: NDArray[np.float64], name: str) -> TimeForm | None:
     that their name says, or in seconds.
     """
     known = values[np.isfinite(values)]
-    if not len(known) or known.min() < 0:
+    if not len(known):
         return None
-    since_1970 = fitting.unit_since_1970(float(known.min()), float(known.max()))
+    low = float(np.quantile(known, _MOST_BROKEN, method="higher"))
+    high = float(np.quantile(known, 1 - _MOST_BROKEN, method="lower"))
+    if low < 0:
+        return None
+    since_1970 = fitting.unit_since_1970(low, high)
     if since_1970 is not None:
         return TimeForm(unit=since_1970)
     plain = name.lower()
@@ -93,9 +98,10 @@ def timestamps_to_micros(values: pa.Array) -> Micros:
 
 
 def _as_micros(values: pa.Array) -> Micros:
+    """A run rejects what lies before 1970 or after its clock; nothing of the settings shall rest on it."""
     kind = pa.timestamp("us", values.type.tz)
-    micros = pc.fill_null(values.cast(kind, safe=False).cast(pa.int64()), NO_TIME)
-    found: Micros = micros.to_numpy(zero_copy_only=False)
+    micros = pc.fill_null(values.cast(kind, safe=False).cast(pa.int64()), NO_TIME).to_numpy(zero_copy_only=False)
+    found: Micros = np.where((micros < 0) | (micros > _LAST), NO_TIME, micros)
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraud_detection import format_rules
 from fraud_detection.format_rules import plain_label
 from fraud_detection.settings import Format
 from fraud_detection.transactions.encodings import find_encoding, is_binary
@@ -34,6 +35,8 @@ QUOTES = ('"', "'", "`")
 """What encloses fields, the usual first."""
 UNSEEN_ORIGIN = "2000-01-01T00:00:00"
 """What times that count from an unknown start are taken to count from."""
+YEAR_2100 = 4_102_444_800
+"""Seconds since 1970; no time of a transaction is later."""
 
 _UNDERSTOOD = {"0", "1", "true", "false"}
 _MARKS = [(".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")]
@@ -54,7 +57,7 @@ _WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
 _SHORT_NAME = 3
 _COMPACT = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d"}
 _SINCE_1970 = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # seconds since 1970
+_YEAR_1990 = 631_152_000  # seconds since 1970
 _SERIAL_DAYS = (36_526, 73_051)  # the years 2000 to 2100 in days since 30 December 1899, as spreadsheets count
 _HOURS_OF_YEARS = 20_000
 _FURTHEST = 1e300  # larger than any time, and finite
@@ -163,7 +166,7 @@ def _numbers_as_times(texts: list[str]) -> tuple[Guess, ...]:
 
 def unit_since_1970(low: float, high: float) -> str | None:
     """The unit in which numbers between these count times of the years 1990 to 2100 since 1970; None: no unit does."""
-    fits = (unit for unit, scale in _SINCE_1970.items() if _YEAR_1990 * scale <= low and high <= _YEAR_2100 * scale)
+    fits = (unit for unit, scale in _SINCE_1970.items() if _YEAR_1990 * scale <= low and high <= YEAR_2100 * scale)
     return next(fits, None)
 
 
@@ -320,7 +323,15 @@ def _is_currency(text: str) -> bool:
     if text.upper() in _CURRENCIES:
         return True
     has_sign = any(unicodedata.category(character) == "Sc" for character in text)
-    return has_sign and len(text) <= _LONGEST_CURRENCY and not re.search(r"[\d+,()\r\n-]", text)
+    return has_sign and len(text) <= _LONGEST_CURRENCY and not re.search(r"[()]", text) and _is_accepted(text)
+
+
+def _is_accepted(text: str) -> bool:
+    """Whether the settings take a currency; a superscript digit or the like is refused there."""
+    try:
+        return format_rules.currency([text]) == (text,)
+    except ValueError:
+        return False
 
 
 def labels(values: Iterable[str]) -> Guess | None:
