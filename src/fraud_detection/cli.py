@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -216,10 +217,13 @@ def _decide(request: "Request", results: "Results", run_name: str | None, *, as_
 def _given_columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """NAME=COLUMN pairs as a mapping."""
     pairs = [text.partition("=") for text in given]
-    wrong = [name for name, _, column in pairs if name not in Columns.model_fields or not column]
+    known = [name for name in Columns.model_fields if not name.startswith("extra_")]
+    wrong = [name for name, _, column in pairs if name not in known or not column]
     if wrong:
-        known = ", ".join(name for name in Columns.model_fields if not name.startswith("extra_"))
-        raise click.BadParameter(f"found {wrong[0]!r}; expected NAME=COLUMN, with one of {known}")
+        raise click.BadParameter(f"found {wrong[0]!r}; expected NAME=COLUMN, with one of {', '.join(known)}")
+    twice = [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]
+    if twice:
+        raise click.BadParameter(f"{twice[0]} is given more than once; expected one column, or DAY+HOUR of a time")
     return {name: column for name, _, column in pairs}
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from foreign_forms import payments
 
+from fraud_detection.errors import DataError
 from fraud_detection.initialization.initialize import Found, examine
 
 
@@ -55,3 +56,10 @@ def test_one_odd_label_is_left_to_the_run(odd: str, table: pd.DataFrame, look: L
     assert found.roles.fraud.name == "fraud"
     assert found.roles.label.is_fraud.sum() == (changed["fraud"] == "1").sum()
     assert not found.roles.label.fraud_values
+
+
+def test_many_odd_labels_are_said_with_their_shapes(table: pd.DataFrame, look: Look) -> None:
+    """Fails when a user who has a column `fraud` is told that there is none, without a reason."""
+    with pytest.raises(DataError, match=r"column fraud has values that say neither .*a99, aa9") as raised:
+        look(table.assign(fraud=table["fraud"].where(table.index % 9 > 0, "xy1").where(table.index % 7 > 0, "z22")))
+    assert "xy1" not in str(raised.value)

@@ -20,6 +20,7 @@ _LEAST_FRAUDS = 20
 _LEAST_FILLED = 10
 _ONLY_FRAUDS = 0.9
 _MOST_WRONG = 0.001
+_EXACT = 2**53  # what a float holds without rounding
 _RUNS_WITH_TIME = 0.999
 _MOST_NUMERIC = 300
 _NO_PERSON = frozenset({"merchant", "shop", "store", "terminal", "device", "product", "bank", "issuer"})
@@ -79,6 +80,8 @@ def _reason(column: Column, roles: Roles, form: NumberForm) -> str | None:
         return "its numbers are written in another form than the amounts"
     if float(np.isinf(column.numbers).mean()) > _MOST_WRONG:
         return f"{float(np.isinf(column.numbers).mean()):.1%} of its values are no numbers"
+    if column.is_integer and (np.abs(column.numbers[np.isfinite(column.numbers)]) > _EXACT).any():
+        return "whole numbers too large to be exact: an id or a key"
     if column.is_integer and column.distinct > 0.9 * int(column.filled.sum()) > 100:
         return "a number of the row or an id"
     if _runs_with_time(column, roles):

@@ -13,9 +13,10 @@ from fraud_detection.errors import DataError, FraudDetectionError, SettingsError
 from fraud_detection.initialization.column import Column
 from fraud_detection.initialization.extras import Extras, find_extras
 from fraud_detection.initialization.numbers import PLAIN, NumberForm
-from fraud_detection.initialization.roles import Roles, TimeColumns, find_roles
+from fraud_detection.initialization.roles import Roles, find_roles
 from fraud_detection.initialization.settings_file import Section, render
 from fraud_detection.initialization.table import Table, read_table
+from fraud_detection.initialization.time_columns import TimeColumns
 from fraud_detection.initialization.windows import LEAST_FRAUDS, Fit, Span, find_span, fit_counts, fit_windows
 from fraud_detection.settings import Data, DataHealth, Settings
 from fraud_detection.storage import open_folder
@@ -75,11 +76,10 @@ def examine(input_path: str, given: dict[str, str]) -> Found:
 
     Raises:
         DataError: the files cannot be read, or have no time, amount or label.
-        SettingsError: `given` names a column that is not there.
+        SettingsError: `given` names a column that is not there, that is another role's, or that does not fit.
     """
     table = read_table(input_path)
     columns = [Column(name, values) for name, values in table.columns.items()]
-    _require_columns(given, table)
     roles = find_roles(columns, given)
     form = roles.amount.amount_form or PLAIN
     extras = find_extras(columns, roles, form, DataHealth().leaking_average_precision)
@@ -141,13 +141,6 @@ def _taken(config: Path) -> str:
 def next_command(config: Path, input_path: str, verb: str = "retrain") -> str:
     """The command that uses the file."""
     return shlex.join(["fraud-detection", verb, "--config", str(config), "--input", input_path])
-
-
-def _require_columns(given: dict[str, str], table: Table) -> None:
-    for canonical, name in given.items():
-        absent = [one for one in name.split("+") if one not in table.columns]
-        if absent:
-            raise SettingsError(f"--column {canonical}={name}: the input has no column {absent[0]}")
 
 
 def _settings(sections: tuple[Section, ...]) -> Settings:
@@ -228,6 +221,8 @@ def _columns(roles: Roles, extras: Extras, table: Table) -> Section:
             section.add(name, column.name, "by its name; it holds 0 and 1")
     section.add("extra_numeric", list(extras.numeric), "further numbers")
     section.add("extra_categorical", list(extras.categorical), "further columns with few values")
+    for remark in roles.remarks:
+        section.remark(remark)
     for name, reason in (table.left_out | extras.left_out).items():
         section.remark(f"not used: {name}: {reason}")
     return section

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fraud_detection.format_rules import plain_label
 from fraud_detection.initialization.column import Column
 from fraud_detection.settings import Data
+from fraud_detection.shapes import shape
 from fraud_detection.transactions import label_words
 from fraud_detection.transactions.label_words import Meaning
 
@@ -55,6 +56,28 @@ def find_label_form(column: Column) -> LabelForm | None:
         said != "unknown",
         why,
     )
+
+
+def names_fraud(column: Column) -> bool:
+    """Whether a column of few values has one that says fraud by itself, as yes and 1 do not."""
+    return column.distinct <= MOST_VALUES and any(map(label_words.names_fraud, column.counts))
+
+
+def why_no_label(column: Column) -> str:
+    """What is wrong with a column that is no label, for messages: `holds one value only`."""
+    counts = column.counts
+    if len(counts) <= 1:
+        return "holds one value only" if counts else "is empty"
+    if len(counts) > _MOST_DIFFERENT:
+        return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
+    told = label_words.meanings(counts)
+    odd = [text for text in counts if told[plain_label(text)] is None]
+    if len(odd) > 2 * MOST_VALUES:
+        return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
+    if odd:
+        rows = sum(counts[text] for text in odd)
+        return f"has values that say neither fraud nor genuine ({', '.join(map(shape, odd[:5]))}; {rows:,} rows)"
+    return "has no value that says fraud"
 
 
 def _without_odd(counts: dict[str, int]) -> dict[str, int]:

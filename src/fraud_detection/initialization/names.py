@@ -44,6 +44,12 @@ TIME = {
     "second": 5, "seconds": 5, "hour": 3, "day": 3, "дата": 7, "время": 6.5, "datum": 6, "uhrzeit": 5, "fecha": 6,
     "hora": 5,
 }  # fmt: skip
+YEAR = frozenset({"year", "yr", "jahr", "год", "año", "annee", "année", "ano", "anno"})
+MONTH = frozenset({"month", "mon", "monat", "месяц", "mes", "mois", "mês", "mese"})
+DAY_OF_MONTH = frozenset({"day", "dayofmonth", "dom", "tag", "день", "dia", "día", "jour", "giorno"})
+HOUR = frozenset({"hour", "hours", "hh", "stunde", "час", "hora", "heure", "ora"})
+MINUTE = frozenset({"minute", "minutes", "min", "минута", "minuto"})
+SECOND = frozenset({"second", "seconds", "sec", "sekunde", "секунда", "segundo", "seconde", "secondo"})
 NOT_TRANSACTION_TIME = re.compile(
     r"birth|dob|expir|label|chargeback|dispute|report|known|opened|issued|since|joined|regist|update|confirmed|detected"
 )
@@ -79,7 +85,8 @@ TERMINAL = {
     "comercio": 8,
 }  # fmt: skip
 NOT_TERMINAL = re.compile(
-    r"category|type|mcc|group|state|country|city|zip|lat|long|entry|mode|risk|name$|balance|amount|code$|rating"
+    r"category|type|mcc|group|state|country|city|zip|lat|long|entry|mode|risk|balance|amount|code$|rating"
+    r"|(?<!merchant )(?<!shop )(?<!store )\bname$"
 )
 ID = {
     "transaction id": 10, "trans id": 10, "trans num": 9.5, "tx id": 10, "id": 8, "transaction": 8, "uuid": 8,

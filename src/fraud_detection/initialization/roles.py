@@ -1,37 +1,20 @@
 """Which column is which: the time, the amount, the label, the ids, by their names and by what they hold."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fraud_detection.errors import DataError
-from fraud_detection.initialization import names, times
+from fraud_detection.initialization import names
 from fraud_detection.initialization.column import Column
-from fraud_detection.initialization.labels import LabelForm, find_label_form
-from fraud_detection.shapes import column_names
+from fraud_detection.initialization.labels import LabelForm, find_label_form, names_fraud, why_no_label
+from fraud_detection.initialization.search import Search
+from fraud_detection.initialization.time_columns import TimeColumns, checked_label_time, find_label_time, find_time
 
 _MOST_MISSING = 0.02
-_MOSTLY = 0.95
 _MOST_REPEATED_IDS = 0.005
-_DAY = 86_400_000_000
-
-
-@dataclass(frozen=True)
-class TimeColumns:
-    """The column of a time, or those that are joined; with its form and moments."""
-
-    names: tuple[str, ...]
-    form: times.TimeForm
-    moments: times.Micros
-    why: str
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """Which rows have a time, (n,)."""
-        found: NDArray[np.bool_] = self.moments != times.NO_TIME
-        return found
+_SURELY = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +33,8 @@ class Roles:
     control: Column | None
     why: dict[str, str] = field(default_factory=dict)
     """Canonical name: why this column, or why none."""
+    remarks: tuple[str, ...] = ()
+    """What the settings file says beside."""
 
     @property
     def taken(self) -> set[str]:
@@ -57,36 +42,6 @@ class Roles:
         single = (self.amount, self.fraud, self.transaction_id, self.card, self.terminal, self.blocked, self.control)
         names = {column.name for column in single if column is not None}
         return names | set(self.time.names) | set(self.label_time.names if self.label_time else ())
-
-
-@dataclass
-class _Search:
-    """The columns that have no role yet."""
-
-    free: dict[str, Column]
-    given: dict[str, str]
-    why: dict[str, str] = field(default_factory=dict)
-
-    def take(
-        self,
-        canonical: str,
-        vocabulary: Mapping[str, float],
-        fits: Callable[[Column], bool],
-        excluded: Callable[[str], bool] = lambda _: False,
-    ) -> Column | None:
-        """The column with the best name among those that fit, which is then no longer free."""
-        if (name := self.given.get(canonical)) is not None:
-            self.why[canonical] = "given by --column"
-            return self.free.pop(name)
-        named = [
-            (names.score(name, vocabulary), column)
-            for name, column in self.free.items()
-            if not excluded(" ".join(names.words(name)))
-        ]
-        for _, column in sorted((pair for pair in named if pair[0] > 0), key=lambda pair: -pair[0]):
-            if fits(column):
-                return self.free.pop(column.name)
-        return None
 
 
 def find_roles(columns: Iterable[Column], given: dict[str, str]) -> Roles:
@@ -98,153 +53,103 @@ def find_roles(columns: Iterable[Column], given: dict[str, str]) -> Roles:
 
     Raises:
         DataError: there is no time, no amount or no label.
+        SettingsError: `given` names a column that is not there, that is another role's, or that does not fit.
     """
-    found = _Search({column.name: column for column in columns}, given)
+    found = Search.of(columns, given)
     label, form = _find_label(found)
-    label_time = _find_label_time(found)
-    time = _find_time(found)
+    label_time = find_label_time(found)
+    time = find_time(found)
     amount = _find_amount(found)
-    blocked = found.take("blocked", names.BLOCKED, _is_flag)
-    control = found.take("control_group", names.CONTROL, _is_flag)
+    blocked = _find_flag(found, "blocked", names.BLOCKED)
+    control = _find_flag(found, "control_group", names.CONTROL)
     transaction_id = _find_id(found)
     card = _find_card(found)
     terminal = _find_terminal(found)
     if label_time is not None:
-        label_time = _checked_label_time(label_time, time, found)
-    return Roles(time, amount, label, form, transaction_id, card, terminal, label_time, blocked, control, why=found.why)
-
-
-def _find_label(found: _Search) -> tuple[Column, LabelForm]:
-    label = found.take(
-        "fraud",
-        names.LABEL,
-        lambda column: find_label_form(column) is not None,
-        lambda name: names.NOT_LABEL.search(name) is not None,
+        label_time = checked_label_time(label_time, time, found)
+    remarks = tuple(found.remarks)
+    return Roles(
+        time, amount, label, form, transaction_id, card, terminal, label_time, blocked, control, found.why, remarks
     )
-    form = find_label_form(label) if label is not None else None
-    if label is None or form is None:
-        raise DataError(_without("fraud", "a column that says which transactions were frauds", found))
+
+
+def _find_label(found: Search) -> tuple[Column, LabelForm]:
+    label = found.take_given("fraud") or _label_by_name(found) or _label_by_values(found)
+    if label is None:
+        raise DataError(
+            "found no fraud: expected a column that says which transactions were frauds;"
+            f"{_unfit_label(found)} {found.all_names()}; next: name it with --column fraud=NAME"
+        )
+    form = find_label_form(label)
+    if form is not None and form.is_fraud.all():
+        raise _one_value(label, f"holds one class only: all {len(form.is_fraud):,} rows are frauds", found)
+    if label.distinct == 1 and (form is None or not form.is_fraud.any()):
+        raise _one_value(label, "holds one value only", found)
+    if form is None:
+        raise found.unfit("fraud", f"it {why_no_label(label)}")
     return label, form
 
 
-def _find_amount(found: _Search) -> Column:
-    def fits(column: Column) -> bool:
-        return column.amounts is not None and float(np.isinf(column.amounts).mean()) <= _MOST_MISSING
-
-    amount = found.take("amount", names.AMOUNT, fits, lambda name: names.NOT_AMOUNT.search(name) is not None)
-    if amount is None:
-        raise DataError(_without("amount", "a column with the amount of each transaction", found))
-    return amount
+def _one_value(label: Column, what: str, found: Search) -> DataError:
+    return DataError(
+        f"column {label.name} {what}; expected frauds and genuine transactions; {found.all_names()};"
+        " next: give all transactions, or name the column of the label with --column fraud=NAME"
+    )
 
 
-def _find_time(found: _Search) -> TimeColumns:
-    if (given := found.given.get("transaction_time")) is not None:
-        return _timed([found.free.pop(name) for name in given.split("+")], found, "given by --column")
-    ranked = sorted(found.free.values(), key=lambda column: -_time_score(column))
-    for column in (column for column in ranked if _time_score(column) > 0):
-        if column.name not in found.free:
-            continue
-        whole = _time_of_day(column, found)
-        if whole is not None:
-            return _timed(whole, found, "a date and a time of day, joined by a space")
-        timed = _try_time([column])
-        if timed is not None:
-            return _timed([column], found, "by its name and its form")
-    unnamed = [column for column in found.free.values() if column.time_form is not None or _counts_since_1970(column)]
-    if unnamed:
-        return _timed([unnamed[0]], found, "by its form; no name says time")
-    raise DataError(_without("transaction_time", "a column with the time of each transaction", found))
-
-
-def _counts_since_1970(column: Column) -> bool:
-    """Whether whole numbers are times of a few years that never fall, as in a log."""
-    values = column.numbers
-    if values is None or not column.is_integer or not np.isfinite(values).all():
-        return False
-    form = times.find_number_time(values, column.name)
-    return form is not None and form.origin is None and float((np.diff(values) >= 0).mean()) > _MOSTLY
-
-
-def _time_score(column: Column) -> float:
-    if names.NOT_TRANSACTION_TIME.search(" ".join(names.words(column.name))):
-        return 0.0
-    worth = names.score(column.name, names.TIME)
-    return worth + 2.0 if worth and (column.time_form is not None) else worth
-
-
-def _time_of_day(date: Column, found: _Search) -> list[Column] | None:
-    """The column of a date together with that of the time of day, if there is one."""
-    form = date.time_form
-    if form is None or date.is_dated or not (form.has_no_time_of_day or (not form.formats and _all_midnight(date))):
-        return None
-    for column in found.free.values():
-        named = names.score(column.name, names.TIME) > 0
-        if column is not date and named and column.is_text and _holds_times_of_day(column):
-            return [date, column]
+def _label_by_name(found: Search) -> Column | None:
+    """The best named column that can be a label; one that must be by its name also where it holds one value."""
+    for column in found.ranked(names.LABEL, _is_no_label):
+        is_named = names.score(column.name, names.LABEL) >= _SURELY
+        if find_label_form(column) is not None or (is_named and column.distinct == 1):
+            return found.free.pop(column.name)
     return None
 
 
-def _holds_times_of_day(column: Column) -> bool:
-    some = column.sample[:50]
-    return bool(some) and times.find_time_form([f"2020-01-01 {text.strip()}" for text in some]) is not None
-
-
-def _all_midnight(column: Column) -> bool:
-    moments = column.moments
-    return moments is not None and bool((moments[moments != times.NO_TIME] % _DAY == 0).all())
-
-
-def _try_time(columns: list[Column]) -> TimeColumns | None:
-    names_ = tuple(column.name for column in columns)
-    if len(columns) > 1:
-        return _joined(columns)
-    (column,) = columns
-    if column.time_form is not None and column.moments is not None:
-        return TimeColumns(names_, column.time_form, column.moments, "")
-    if column.numbers is None:
+def _label_by_values(found: Search) -> Column | None:
+    """The one column with a value that says fraud, whatever its name."""
+    fits = [
+        column
+        for name, column in found.free.items()
+        if not _is_no_label(" ".join(names.words(name))) and names_fraud(column) and find_label_form(column) is not None
+    ]
+    if len(fits) != 1:
         return None
-    form = times.find_number_time(column.numbers, column.name)
-    return None if form is None else TimeColumns(names_, form, times.numbers_to_micros(column.numbers, form), "")
+    found.why["fraud"] = "by the words of its values; no name says fraud"
+    return found.free.pop(fits[0].name)
 
 
-def _joined(columns: list[Column]) -> TimeColumns | None:
-    import pyarrow.compute as pc
-
-    texts = pc.binary_join_element_wise(*(pc.utf8_trim_whitespace(column.texts) for column in columns), " ")
-    whole = Column(" ".join(column.name for column in columns), texts)
-    if whole.time_form is None or whole.moments is None:
-        return None
-    return TimeColumns(tuple(column.name for column in columns), whole.time_form, whole.moments, "")
+def _is_no_label(name: str) -> bool:
+    return names.NOT_LABEL.search(name) is not None
 
 
-def _timed(columns: list[Column], found: _Search, why: str) -> TimeColumns:
-    timed = _try_time(columns)
-    if timed is None:
-        raise DataError(_without("transaction_time", "a column with the time of each transaction", found))
-    for column in columns:
-        found.free.pop(column.name, None)
-    return TimeColumns(timed.names, timed.form, timed.moments, why)
+def _unfit_label(found: Search) -> str:
+    """Why the column whose name fits best is no label."""
+    best = next(iter(found.ranked(names.LABEL, _is_no_label)), None)
+    return "" if best is None else f" column {best.name} {why_no_label(best)};"
 
 
-def _find_label_time(found: _Search) -> TimeColumns | None:
+def _find_amount(found: Search) -> Column:
     def fits(column: Column) -> bool:
-        return column.time_form is not None
+        return column.amounts is not None and float(np.isinf(column.amounts).mean()) <= _MOST_MISSING
 
-    column = found.take("label_available_at", names.LABEL_TIME, fits)
-    return None if column is None else _try_time([column])
-
-
-def _checked_label_time(label: TimeColumns, time: TimeColumns, found: _Search) -> TimeColumns | None:
-    """The time of the label, unless labels are older than their transactions."""
-    both = label.known & time.known
-    early = float((label.moments[both] < time.moments[both]).mean()) if both.any() else 1.0
-    if early > _MOST_MISSING / 4:
-        found.why["label_available_at"] = f"{label.names[0]} is not used: {early:.1%} lie before their transaction"
-        return None
-    return label
+    amount = found.take_given("amount", fits, "numbers, such as 12.50") or found.take(
+        "amount", names.AMOUNT, fits, lambda name: names.NOT_AMOUNT.search(name) is not None
+    )
+    if amount is None:
+        raise DataError(
+            "found no amount: expected a column with the amount of each transaction;"
+            f" {found.all_names()}; next: name it with --column amount=NAME"
+        )
+    return amount
 
 
-def _find_id(found: _Search) -> Column | None:
+def _find_flag(found: Search, canonical: str, vocabulary: Mapping[str, float]) -> Column | None:
+    given = found.take_given(canonical, _is_flag, "0 and 1, or true and false")
+    return given or found.take(canonical, vocabulary, _is_flag)
+
+
+def _find_id(found: Search) -> Column | None:
     def fits(column: Column) -> bool:
         there = int(column.filled.sum())
         floating = column.numbers is not None and not column.is_integer
@@ -253,12 +158,25 @@ def _find_id(found: _Search) -> Column | None:
     return found.take("transaction_id", names.ID, fits)
 
 
-def _find_card(found: _Search) -> Column | None:
+def _find_card(found: Search) -> Column | None:
     def fits(column: Column) -> bool:
         there = int(column.filled.sum())
         return _names_something(column) and there >= 1.5 * column.distinct and column.distinct >= _least_cards(there)
 
-    return found.take("customer_id", names.CARD, fits, lambda name: names.NOT_CARD.search(name) is not None)
+    def excluded(name: str) -> bool:
+        return names.NOT_CARD.search(name) is not None
+
+    card = found.take("customer_id", names.CARD, fits, excluded)
+    if card is not None and "customer_id" not in found.given:
+        worth = names.score(card.name, names.CARD)
+        for part in found.ranked(names.CARD, excluded):
+            if names.score(part.name, names.CARD) > worth and part.is_integer and 1 < part.distinct < card.distinct:
+                found.remarks.append(
+                    f"customer_id: {part.name} may number the cards of each {card.name}; a card is both together then:"
+                    " join them to one column"
+                )
+                break
+    return card
 
 
 def _least_cards(rows: int) -> int:
@@ -266,7 +184,7 @@ def _least_cards(rows: int) -> int:
     return 20 if rows > 2_000 else 5
 
 
-def _find_terminal(found: _Search) -> Column | None:
+def _find_terminal(found: Search) -> Column | None:
     def fits(column: Column) -> bool:
         there = int(column.filled.sum())
         return _names_something(column) and there >= 1.5 * column.distinct and column.distinct >= 5
@@ -280,8 +198,3 @@ def _names_something(column: Column) -> bool:
 
 def _is_flag(column: Column) -> bool:
     return {text.lower() for text in column.counts} <= {"0", "1", "0.0", "1.0", "true", "false"} and column.distinct > 0
-
-
-def _without(canonical: str, what: str, found: _Search) -> str:
-    some = ", ".join(column_names(list(found.free))[:40])
-    return f"found no {canonical}: expected {what}; columns found: {some}; next: name it with --column {canonical}=NAME"
