@@ -37,6 +37,8 @@ class InputFile:
     """Names that several columns have; only a mapped one does harm."""
     constant: frozenset[str] = frozenset()
     """Floating-point columns whose statistics name one single value; one engine then overlooks NaN between them."""
+    stored: bool = False
+    """Whether it is a file of the store: its columns are canonical, and it has `defect`."""
 
 
 def parquet_file(path: str) -> pq.ParquetFile:

@@ -23,6 +23,7 @@ from fraud_detection.window_spans import span_setting
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_MICROS = 3_600_000_000
+_DAY_MICROS = 24 * _HOUR_MICROS
 _DELAY_QUANTILE = 0.9
 _MOST_BAD = 0.5
 _LOWEST = -1.7976931348623157e308
@@ -235,12 +236,13 @@ class Profile:
         return f"{self.labels.without_transaction:,} of {self.labels.rows:,} label rows have no transaction"
 
 
-def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFrame:
+def measure(rows: DataFrame, fields: tuple[Field, ...], view: View, *, by_day: bool = False) -> pd.DataFrame:
     """One row for each combination of reasons; of good rows for each hour and, for frauds, label delay (hours, up).
 
     Columns: reason, hour (since 1970), delay, rows, frauds, unlabelled, refunds, copies, those of `FlaggedCounts`,
     customer_id and terminal_id (rows without), first, newest and latest_label (in microseconds since 1970), and content
-    and earlier_content, sums of hashes of all values, which both engines compute alike.
+    and earlier_content, sums of hashes of all values, which both engines compute alike. With `by_day` also day (since
+    1970, null without a time): rows of different days are then apart, bad ones too.
     """
     good = F.col("reason").isNull()
     micros = F.unix_micros("transaction_time")
@@ -252,6 +254,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
     return (
         rows.select(
             "reason",
+            *([F.floor(micros / _DAY_MICROS).alias("day")] if by_day else []),
             F.when(good, F.floor(micros / _HOUR_MICROS)).alias("hour"),
             delay.cast("bigint").alias("delay"),
             (fraud == 1).cast("int").alias("is_fraud"),
@@ -265,7 +268,7 @@ def measure(rows: DataFrame, fields: tuple[Field, ...], view: View) -> pd.DataFr
             _content(rows, fields, None).alias("hashed"),
             earlier.alias("earlier"),
         )
-        .groupBy("reason", "hour", "delay")
+        .groupBy("reason", "hour", "delay", *(["day"] if by_day else []))
         .agg(
             F.count(F.lit(1)).alias("rows"),
             F.sum("is_fraud").alias("frauds"),

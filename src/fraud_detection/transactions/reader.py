@@ -1,8 +1,10 @@
 """Read the input into checked transactions."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name that PySpark users know
 
@@ -20,12 +22,15 @@ from fraud_detection.transactions.columns import (
 )
 from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
-from fraud_detection.transactions.files import find_files
+from fraud_detection.transactions.files import find_files, open_files
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.remedies import remedies
 from fraud_detection.transactions.rules import REFUND, is_rejected, order_of_copies, reasons, with_duplicates
+from fraud_detection.transactions.store.manifest import NO_DAY, Day, SourceFile
+from fraud_detection.transactions.store.profiles import MeasuredDays, is_settled, to_micros
+from fraud_detection.transactions.store.rows import Snapshot, StoreInput
 from fraud_detection.transactions.table import translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
@@ -41,6 +46,14 @@ class Transactions:
     table: DataFrame
     rejected: DataFrame | None
     profile: Profile
+    pruned: Callable[[datetime, datetime], DataFrame] | None = None
+    """The table without files that have no row of a span; None where nothing is known of the files."""
+
+    def between(self, start: datetime, end: datetime) -> DataFrame:
+        """The rows of [start, end) of `table`; from a store, only the files of these days are read."""
+        table = self.table if self.pruned is None else self.pruned(start, end)
+        time = F.col("transaction_time")
+        return table.where((time >= F.lit(start)) & (time < F.lit(end)))
 
 
 def read_transactions(
@@ -91,6 +104,10 @@ class _Source:
         place = {name: index for index, name in enumerate(CANONICAL)}
         return tuple(sorted([*self.fields, *labels], key=lambda field: place.get(field.name, len(place))))
 
+    def with_stored(self, files: tuple[InputFile, ...]) -> "_Source":
+        """The same transactions, read from files of the store."""
+        return replace(self, files=files, fields=tuple(Field(f.name, f.name, f.kind) for f in self.fields))
+
     @property
     def derives_ids(self) -> bool:
         """Whether the files have no transaction id."""
@@ -119,8 +136,7 @@ def _source(data: settings.Data, input_path: str) -> _Source:
 def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
     ids = _ids(spark, source)
     rows, again, _ = _count_ids(ids)
-    if rows == 0:
-        raise DataError(f"the input has no rows, only {len(source.files)} file(s) without any")
+    _require_rows(rows, len(source.files))
     labels = _profile_labels(spark, source, view)
     plan = _Plan(
         spark,
@@ -129,8 +145,12 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
         repeated=_repeated_ids(spark, ids) if again else None,
         labels_repeated=labels is not None and labels.superseded > 0,
     )
-    fields = source.all_fields
-    measured = measure(plan.rows(), fields, view)
+    return _judged(plan, measure(plan.rows(), source.all_fields, view), labels)
+
+
+def _judged(plan: "_Plan", measured: pd.DataFrame, labels: LabelTableProfile | None) -> Transactions:
+    """The rows of a plan, split by what `profile.measure` says of them."""
+    view, fields = plan.view, plan.source.all_fields
     left_out = measured["reason"].dropna()
     some_bad = bool((left_out != REFUND).any())
     share = float(measured["rows"][left_out.index[left_out != REFUND]].sum() / max(measured["rows"].sum(), 1))
@@ -143,16 +163,16 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
             f"the input has no transaction before {view.as_of:%Y-%m-%d %H:%M} UTC, the moment to decide at;"
             " give earlier data, or a later --as-of"
         )
-    table = plan.rows()
-    if len(left_out):
-        table = table.where(F.col("reason").isNull())
-    derived = [KEY] if source.derives_ids else []
-    columns = [*derived, *(field.name for field in fields), *([HISTORY] if HISTORY in table.columns else [])]
     return Transactions(
-        table=table.select(*(f"`{name}`" for name in columns)),
+        table=plan.good_rows(some_left_out=len(left_out) > 0),
         rejected=plan.rejected() if some_bad else None,
         profile=found,
     )
+
+
+def _require_rows(rows: int, files: int) -> None:
+    if rows == 0:
+        raise DataError(f"the input has no rows, only {files} file(s) without any")
 
 
 def _ids(spark: SparkSession, source: _Source) -> DataFrame:
@@ -194,6 +214,125 @@ def _profile_labels(spark: SparkSession, source: _Source, view: View) -> LabelTa
     return LabelTableProfile(rows, without_id, superseded, orphan_labels)
 
 
+def store_input(data: settings.Data, input_path: str) -> StoreInput:
+    """What a store of the transactions at a path holds.
+
+    Raises:
+        SettingsError: an extra column has the name of a canonical one.
+    """
+    leave_out = None if data.labels is None else data.labels.path
+    return StoreInput(input_path, transaction_fields(data.columns), data.format, leave_out)
+
+
+def read_stored(
+    spark: SparkSession,
+    data: settings.Data,
+    input_path: str,
+    snapshot: Snapshot,
+    measured_days: MeasuredDays,
+    clock: datetime,
+    as_of: datetime | None = None,
+    earlier: datetime | None = None,
+) -> Transactions:
+    """As `read_transactions`, from a store that is up to date.
+
+    Days that no later moment can change are not read to be measured: what was measured before is kept. The input's own
+    files are read where rows are bad, for what they say.
+
+    Args:
+        snapshot: see `store.rows.RowStore.update`.
+        measured_days: of the same store and settings.
+
+    Raises:
+        DataError: as `read_transactions`.
+    """
+    source = _Source(data, (), transaction_fields(data.columns))
+    if data.labels is not None:
+        labels = label_fields(data.labels)
+        files = find_files(data.labels.path, labels, data.format)
+        source = replace(source, label_files=files, label_fields=labels)
+    originals = _Originals(input_path, snapshot.manifest.files)
+    with translate_read_errors(source.label_files, source.label_fields):
+        return _checked_from_store(spark, source, View(clock, as_of, earlier), snapshot, measured_days, originals)
+
+
+def _checked_from_store(
+    spark: SparkSession,
+    source: _Source,
+    view: View,
+    snapshot: Snapshot,
+    measured_days: MeasuredDays,
+    originals: "_Originals",
+) -> Transactions:
+    every_day = snapshot.manifest.days
+    _require_rows(sum(day.rows for day in every_day), len(snapshot.manifest.files))
+    days = tuple(day for day in every_day if _may_count(day, view)) or every_day[:1]
+    shared = snapshot.days_with_repeats()
+    labels = _profile_labels(spark, source.with_stored(tuple(map(snapshot.file, every_day))), view)
+
+    def plan(days: tuple[Day, ...]) -> _Plan:
+        repeating = tuple(snapshot.file(day) for day in days if day.repeats or day.day in shared)
+        ids = _ids(spark, source.with_stored(repeating)) if repeating else None
+        return _Plan(
+            spark,
+            source,
+            view,
+            repeated=None if ids is None else _repeated_ids(spark, ids),
+            labels_repeated=labels is not None and labels.superseded > 0,
+            stored=tuple(map(snapshot.file, days)),
+            originals=originals,
+        )
+
+    def settled(day: Day) -> bool:
+        return labels is None and day.day not in shared and is_settled(day, view)
+
+    known = measured_days.known([day for day in days if settled(day)], view)
+    fresh = tuple(day for day in days if day.file not in known)
+    parts = list(known.values())
+    if fresh:
+        found = measure(plan(fresh).rows(), source.all_fields, view, by_day=True)
+        measured_days.keep({day.file: found[found["day"] == day.day] for day in fresh if settled(day)})
+        parts.append(found)
+    measured = pd.concat(parts, ignore_index=True)
+    checked = _judged(replace(plan(days), bad_days=_bad_days(measured, shared)), measured, labels)
+
+    def pruned(start: datetime, end: datetime) -> DataFrame:
+        near = {day.day for day in snapshot.days_between(start, end)}
+        some_left_out = checked.rejected is not None or checked.profile.refunds > 0 or checked.profile.future > 0
+        chosen = tuple(day for day in days if day.day in near or day.day in shared)
+        return plan(chosen or days[:1]).good_rows(some_left_out=some_left_out)
+
+    return replace(checked, pruned=pruned)
+
+
+def _may_count(day: Day, view: View) -> bool:
+    """Whether a day may have rows that `View.counts`."""
+    if day.day == NO_DAY or view.as_of is None or day.first is None or day.newest is None:
+        return True
+    late = not view.rejects_future and day.newest > to_micros(view.clock)
+    return day.first < to_micros(view.as_of) or late
+
+
+def _bad_days(measured: pd.DataFrame, shared: set[int]) -> frozenset[int]:
+    """The days with bad rows, and those that decide which rows of these days are copies."""
+    bad = measured[measured["reason"].notna() & (measured["reason"] != REFUND)]["day"].astype("float64")
+    days = frozenset(int(day) for day in bad.where((bad >= 0) & (bad < NO_DAY), NO_DAY))
+    return days if days.isdisjoint(shared) else days | shared
+
+
+@dataclass(frozen=True)
+class _Originals:
+    """The input files that a snapshot was made of."""
+
+    url: str
+    files: tuple[SourceFile, ...]
+
+    def open(self, source: _Source, days: frozenset[int] | None) -> tuple[InputFile, ...]:
+        """Those with rows of some days, or all; raises DataError where one is gone or has changed its columns."""
+        paths = [file.path for file in self.files if days is None or not days.isdisjoint(file.days)]
+        return open_files(self.url, paths, source.fields, source.data.format)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How to get from files to checked rows; what was found not to occur is not looked for again."""
@@ -204,11 +343,32 @@ class _Plan:
     repeated: DataFrame | None
     """Transaction ids that more than one row has; None where there are none."""
     labels_repeated: bool
+    stored: tuple[InputFile, ...] | None = None
+    """Files of the store, from which rows are read that need no source texts; None without a store."""
+    originals: "_Originals | None" = None
+    """The input's own files, where rows come from a store."""
+    bad_days: frozenset[int] | None = None
+    """The days for which the input's own files are read; None: all of them."""
+
+    def good_rows(self, *, some_left_out: bool) -> DataFrame:
+        """The rows that can be used, in the columns of `Transactions.table`."""
+        table = self.rows()
+        if some_left_out:
+            table = table.where(F.col("reason").isNull())
+        derived = [KEY] if self.source.derives_ids else []
+        columns = [*derived, *(field.name for field in self.source.all_fields)]
+        columns += [HISTORY] if HISTORY in table.columns else []
+        return table.select(*(f"`{name}`" for name in columns))
 
     def rows(self, *, with_source: bool = False) -> DataFrame:
         """All rows with canonical columns, `reason`, `defect` and, on request, the source texts."""
         source = self.source
-        rows = typed_rows(self.spark, source.files, source.fields, with_source=with_source)
+        files, fields = source.files, source.fields
+        if self.originals is not None and with_source:
+            files = self.originals.open(source, self.bad_days)
+        elif self.stored is not None:
+            files, fields = self.stored, source.with_stored(self.stored).fields
+        rows = typed_rows(self.spark, files, fields, with_source=with_source)
         rows = with_content_ids(rows, source.fields) if source.derives_ids else rows
         rows = rows.where(self.view.counts())
         if source.label_files:
@@ -256,7 +416,8 @@ class _Plan:
 
     def faults(self, *, with_remedies: bool) -> dict[str, str]:
         """For each reason the columns at fault, with masked shapes of their values, and settings that would help."""
-        rows, fields, data = self.rows(with_source=True), self.source.all_fields, self.source.data
+        read = replace(self, bad_days=None) if with_remedies else self  # remedies look at good rows, too
+        rows, fields, data = read.rows(with_source=True), self.source.all_fields, self.source.data
         found = describe(rows.where(is_rejected()), fields, data)
         help_ = remedies(rows, fields, data.format, {*found}) if with_remedies else {}
         return {reason: f"{text}; next: {help_[reason]}" if reason in help_ else text for reason, text in found.items()}

@@ -112,7 +112,8 @@ def _group(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...
     if files[0].kind is FileKind.CSV:
         return _read_by_pyarrow(spark, files, fields, with_source=with_source)
     if _engine_reads(spark, files[0], fields):
-        rows = _read_by_engine(spark, files, fields).withColumn("defect", F.lit(None).cast("string"))
+        rows = _read_by_engine(spark, files, fields)
+        rows = rows if files[0].stored else rows.withColumn("defect", F.lit(None).cast("string"))
     else:
         rows = _read_by_pyarrow(spark, files, fields, with_source=with_source)
     if not with_source:
@@ -123,12 +124,15 @@ def _group(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...
 
 def _read_by_engine(spark: SparkSession, files: list[InputFile], fields: tuple[Field, ...]) -> DataFrame:
     types = {field.source: _engine_type(files[0].types[field.source]) for field in fields}
-    schema = T.StructType([T.StructField(name, kind) for name, kind in types.items() if kind is not None])
+    defect = ["defect"] if files[0].stored else []
+    read = types | dict.fromkeys(defect, T.StringType())
+    schema = T.StructType([T.StructField(name, kind) for name, kind in read.items() if kind is not None])
     # Times before 1582 are rejected later; by default Spark would stop at the first one.
     reader = spark.read.option("datetimeRebaseMode", "CORRECTED").option("int96RebaseMode", "CORRECTED")
     rows = reader.schema(schema).parquet(*(file.path for file in files))
     absent = F.lit(None).cast("string")  # a column of nulls without a type
-    return rows.select(*((F.col(f"`{f.source}`") if types[f.source] else absent).alias(f.name) for f in fields))
+    columns = ((F.col(f"`{f.source}`") if types[f.source] else absent).alias(f.name) for f in fields)
+    return rows.select(*columns, *defect)
 
 
 def _read_by_pyarrow(
@@ -136,7 +140,7 @@ def _read_by_pyarrow(
 ) -> DataFrame:
     schema = _batch_schema(files[0], fields, with_source=with_source)
     needed = {name for field in fields for name in field.columns}
-    slim = [InputFile(f.path, f.kind, f.form, {name: f.types[name] for name in needed}) for f in files]
+    slim = [InputFile(f.path, f.kind, f.form, {name: f.types[name] for name in needed}, stored=f.stored) for f in files]
     tasks = min(len(files), _TASKS)
     read = _reader([slim[task::tasks] for task in range(tasks)], fields, with_source=with_source)
     return spark.range(0, tasks, 1, tasks).mapInArrow(without_values(read), _engine_schema(schema))
@@ -162,8 +166,8 @@ def file_batches(file: InputFile, fields: tuple[Field, ...], *, with_source: boo
     schema = _batch_schema(file, fields, with_source=with_source)
     names = list(dict.fromkeys(name for field in fields for name in field.columns))
     with parquet_file(file.path) as opened:
-        for batch in opened.iter_batches(_BATCH, columns=names):
-            yield typed_batch(batch, fields, file.form, schema)
+        for batch in opened.iter_batches(_BATCH, columns=[*names, "defect"] if file.stored else names):
+            yield batch.select(schema.names) if file.stored else typed_batch(batch, fields, file.form, schema)
 
 
 def _batch_schema(file: InputFile, fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:

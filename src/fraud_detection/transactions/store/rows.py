@@ -7,7 +7,7 @@ written once under new names; the manifest that names them comes last (`storage.
 import hashlib
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_detection import settings
-from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.errors import DataError, FraudDetectionError, ServiceUnavailableError
 from fraud_detection.storage import InputEntry, Manifests, Storage, is_object, open_input
 from fraud_detection.transactions.columns import KEY, Field
-from fraud_detection.transactions.files import list_entries, open_files
+from fraud_detection.transactions.files import first_unreadable, list_entries, open_files
 from fraud_detection.transactions.input_file import FileKind, InputFile
 from fraud_detection.transactions.store.canonical import FILE, canonical_batches, canonical_schema
 from fraud_detection.transactions.store.days import DaySorter, day_content, days_of, describe_day, hashes, in_order
@@ -77,7 +77,7 @@ class Snapshot:
     def file(self, day: Day) -> InputFile:
         """The file of a day as an input file with canonical columns."""
         types = {field.name: field.type for field in self.schema if field.name != FILE}
-        return InputFile(self.storage.url(day.file), FileKind.PARQUET, settings.Format(), types)
+        return InputFile(self.storage.url(day.file), FileKind.PARQUET, settings.Format(), types, stored=True)
 
     def days_with_repeats(self) -> set[int]:
         """The days that share an id with another day."""
@@ -135,11 +135,11 @@ class RowStore:
         if newest is not None and not changes.any:
             return Update(self._snapshot(manifest), 0, rebuilt=False)
         source = self._source
-        opened = open_files(source.url, [entry.path for entry in changes.read], source.fields, source.form)
+        opened = self._open(changes.read, entries)
         ids = id_types(opened, source.fields) if opened else manifest.ids
         rebuilt = newest is None
         if manifest.files and ids != manifest.ids:  # the files disagree, or they all are new
-            opened = open_files(source.url, [entry.path for entry in entries], source.fields, source.form)
+            opened = self._open(entries, entries)
             ids = id_types(opened, source.fields)
             if ids != manifest.ids:
                 manifest, rebuilt = self._empty(manifest.number), True
@@ -150,6 +150,15 @@ class RowStore:
         if not self._manifests.publish(following.number, following.model_dump_json().encode()):
             return None
         return Update(self._snapshot(following), len(changes.read), rebuilt)
+
+    def _open(self, read: Sequence[InputEntry], entries: Sequence[InputEntry]) -> tuple[InputFile, ...]:
+        """Some of all files; a problem of one of them is reported as a problem of the whole input."""
+        source = self._source
+        try:
+            return open_files(source.url, [entry.path for entry in read], source.fields, source.form)
+        except DataError:
+            open_files(source.url, [entry.path for entry in entries], source.fields, source.form)
+            raise
 
     def _snapshot(self, manifest: Manifest) -> Snapshot:
         return Snapshot(self._storage, manifest, canonical_schema(self._source.fields, manifest.ids))
@@ -239,12 +248,17 @@ class _Writer:
     def _read(self, entry: InputEntry, number: int, file: InputFile, sorter: DaySorter) -> SourceFile:
         digest = None if is_object(entry.path) else _sha256(entry.path)
         rows, days = 0, set[int]()
-        schema = sorter.schema
-        for batch in canonical_batches(file, number, self.source.fields, schema):
-            table = pa.Table.from_batches([batch])
-            rows += table.num_rows
-            days.update(np.unique(days_of(table)).tolist())
-            sorter.add(table)
+
+        def sort(file: InputFile) -> None:
+            nonlocal rows
+            for batch in canonical_batches(file, number, self.source.fields, sorter.schema):
+                table = pa.Table.from_batches([batch])
+                rows += table.num_rows
+                days.update(np.unique(days_of(table)).tolist())
+                sorter.add(table)
+
+        if problem := first_unreadable((file,), sort):
+            raise DataError(f"a file of the input cannot be read\n  {problem}")
         return SourceFile(
             path=entry.path,
             size=entry.size,

@@ -1,0 +1,81 @@
+"""What was measured of days that no later moment can change, so that they are not read to be measured again."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from fraud_detection import settings
+from fraud_detection.storage import Storage
+from fraud_detection.transactions.store.manifest import NO_DAY, Day
+from fraud_detection.transactions.view import View
+
+MEASURE_VERSION = 1
+"""Of the rules and of what is measured: another one measures all days anew."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MICROS = 86_400_000_000
+_FILE = "file"
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def is_settled(day: Day, view: View) -> bool:
+    """Whether a view sees all of a day: it is over, and all its labels were known, at the earlier moment too."""
+    end = view.clock if view.as_of is None else min(view.clock, view.as_of)
+    over = (day.day + 1) * _DAY_MICROS <= to_micros(end)
+    moments = [to_micros(moment) for moment in (view.as_of, view.earlier) if moment is not None]
+    known = day.newest_label is None or all(day.newest_label <= moment for moment in moments)
+    return day.day != NO_DAY and over and known
+
+
+@dataclass(frozen=True)
+class MeasuredDays:
+    """Results of `profile.measure` by the file of a day, which never changes. One object for each set of rules.
+
+    Of two writers at once one loses what it has measured, and measures it again.
+    """
+
+    storage: Storage
+    folder: str  # of the store
+    data: settings.Data
+
+    def known(self, days: Iterable[Day], view: View) -> dict[str, pd.DataFrame]:
+        """By file, what was measured of those of these days that were measured before.
+
+        Args:
+            days: settled in the view.
+        """
+        wanted = {day.file for day in days}
+        kept = self._read()
+        if kept is None or not wanted:
+            return {}
+        chosen = kept[kept[_FILE].isin(wanted)]
+        # All labels were known at the earlier moment, too.
+        earlier = chosen["content"] if view.earlier is not None else chosen["content"] * 0
+        chosen = chosen.assign(earlier_content=earlier)
+        return {str(file): rows.drop(columns=_FILE) for file, rows in chosen.groupby(_FILE)}
+
+    def keep(self, measured: Mapping[str, pd.DataFrame]) -> None:
+        """Keep what was measured of settled days, by their files."""
+        added = [rows.assign(**{_FILE: file}) for file, rows in measured.items() if len(rows)]
+        if not added:
+            return
+        kept = self._read()
+        text = io.BytesIO()
+        pd.concat([*([] if kept is None else [kept]), *added], ignore_index=True).to_parquet(text)
+        self.storage.write_atomic(self._name, text.getvalue())
+
+    def _read(self) -> pd.DataFrame | None:
+        content = self.storage.read(self._name)
+        return None if content is None else pd.read_parquet(io.BytesIO(content))
+
+    @property
+    def _name(self) -> str:
+        said = f"{MEASURE_VERSION} {self.data.model_dump_json()}"
+        return f"{self.folder}profiles/{hashlib.sha256(said.encode()).hexdigest()[:16]}.parquet"

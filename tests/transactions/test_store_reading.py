@@ -1,0 +1,207 @@
+"""Reading from the store: the same rows and the same profile as reading all files, whatever was measured before."""
+
+import dataclasses
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from reader_data import ALL, LABEL_TABLE, Row, damaged, label, row, write_csv, write_parquet
+
+from fraud_detection import settings
+from fraud_detection.errors import DataError
+from fraud_detection.storage import open_folder
+from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
+from fraud_detection.transactions.store.profiles import MeasuredDays
+from fraud_detection.transactions.store.rows import RowStore
+
+pytest_plugins = ["reader_data"]
+
+START = datetime(2025, 3, 1)  # noqa: DTZ001 - files have naive times
+CLOCK = datetime(2025, 3, 20, 12, 30, tzinfo=UTC)
+
+
+BROKEN: list[Row] = [
+    {"amount": -1.0},
+    {"fraud": 7},
+    {"customer_id": None},
+    {"transaction_id": 1},
+    {"transaction_time": None},
+    {"transaction_time": START.replace(year=1960)},
+    {},
+]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of input."""
+
+    data: Callable[[Path], settings.Data]
+    write: Callable[[Path, list[Row]], None] = write_parquet
+    dirty: bool = True
+
+
+def with_label_table(folder: Path) -> settings.Data:
+    return settings.Data(columns=LABEL_TABLE, labels=settings.LabelTable(path=str(folder / "labels")))
+
+
+FORMS = {
+    "clean": Form(lambda _: settings.Data(columns=ALL), dirty=False),
+    "refunds left out": Form(lambda _: settings.Data(columns=ALL, refunds="exclude")),
+    "without ids": Form(
+        lambda _: settings.Data(columns=ALL.model_copy(update={"transaction_id": None}), refunds="absolute")
+    ),
+    "label table": Form(with_label_table),
+    "undated labels in CSV": Form(lambda _: settings.Data(columns=settings.Columns()), write_csv),
+}
+
+
+def rows_of_day(day: int, chance: random.Random, *, dirty: bool) -> list[Row]:
+    """Some rows of a day, with labels that come within ten days; dirty ones also repeat rows and ids."""
+    rows = []
+    for number in range(chance.randint(3, 12)):
+        time = START + timedelta(days=day, seconds=chance.randrange(86_400))
+        known = time + timedelta(hours=chance.randrange(240))
+        changed = {
+            "transaction_time": time,
+            "amount": chance.choice([1.0, 2.5, 0.0]),
+            "fraud": chance.choice([0, 0, 1, None]),
+            "customer_id": chance.randrange(5),
+            "label_available_at": chance.choice([known, None]),
+        }
+        rows.append(row(100 * day + number, **changed))
+        if dirty and chance.random() < 0.4:
+            broken = chance.choice(BROKEN)
+            rows.append(row(100 * day + number + chance.choice([0, 50]), **(changed | broken)))
+    return rows
+
+
+def stored(
+    spark: SparkSession,
+    data: settings.Data,
+    folder: Path,
+    as_of: datetime | None = None,
+    earlier: datetime | None = None,
+    clock: datetime = CLOCK,
+) -> Transactions:
+    """What the store in `out` gives of the input in `in`."""
+    output, path = open_folder(str(folder / "out")), str(folder / "in")
+    source = store_input(data, path)
+    snapshot = RowStore(output, f"store/{source.key}/", source, lambda: clock).update().snapshot
+    measured = MeasuredDays(output, f"store/{source.key}/", data)
+    return read_stored(spark, data, path, snapshot, measured, clock, as_of, earlier)
+
+
+def assert_equal(one: Transactions, other: Transactions) -> None:
+    """Rows, and the profile array by array."""
+    for field in dataclasses.fields(one.profile):
+        found, expected = getattr(one.profile, field.name), getattr(other.profile, field.name)
+        if dataclasses.is_dataclass(expected) and field.name != "labels":
+            for part in dataclasses.fields(expected):
+                np.testing.assert_array_equal(getattr(found, part.name), getattr(expected, part.name))
+        else:
+            np.testing.assert_array_equal(found, expected, err_msg=field.name)
+            assert getattr(found, "dtype", None) == getattr(expected, "dtype", None), field.name
+    assert one.table.dtypes == other.table.dtypes
+    assert sorted(map(repr, one.table.collect())) == sorted(map(repr, other.table.collect()))
+    assert (one.rejected is None) == (other.rejected is None)
+    if one.rejected is not None and other.rejected is not None:
+        assert sorted(map(repr, one.rejected.collect())) == sorted(map(repr, other.rejected.collect()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_store_gives_what_the_files_give(spark: SparkSession, tmp_path: Path, form: str) -> None:
+    """Fails when a decision, a fingerprint or a count depends on which runs came before."""
+    chance = random.Random(7)
+    write, dirty, data = FORMS[form].write, FORMS[form].dirty, FORMS[form].data(tmp_path)
+    folder, labels = tmp_path / "in", [label(9, 1)]
+
+    def write_day(day: int, name: int) -> None:
+        rows = rows_of_day(day, chance, dirty=dirty)
+        write(folder / f"{name:02}.{'csv' if write is write_csv else 'parquet'}", rows)
+        labels.extend(label(r["transaction_id"], r["fraud"], chance.choice([None, day, day + 5])) for r in rows)
+        write_csv(tmp_path / "labels" / "all.csv", labels)
+
+    for day in range(10):
+        write_day(day, day)
+    moments = [datetime(2025, 3, day, 5, tzinfo=UTC) for day in (8, 11, 12, 17)]
+    views = [(None, None, CLOCK), (moments[0], None, moments[0]), (moments[1], moments[0], moments[1])]
+    views += [(moments[1], moments[0], CLOCK), (moments[3], moments[2], CLOCK)]
+    for number, (as_of, earlier, clock) in enumerate(views):
+        if data.labels is not None and number < 2:  # its joins are slow here
+            continue
+        found = stored(spark, data, tmp_path, as_of, earlier, clock)
+        assert_equal(found, read_transactions(spark, data, str(folder), clock, as_of, earlier))
+        if number == 2:  # a day comes, rows come late, a file is corrected, and one goes
+            for day, name in ((10, 10), (4, 11), (3, 3)):
+                write_day(day, name)
+            next(folder.glob("05.*")).unlink()
+
+
+def test_a_moment_before_all_data_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a run as of a time before the data ends in a traceback instead of naming --as-of."""
+    write_parquet(tmp_path / "in" / "a.parquet", rows_of_day(0, random.Random(1), dirty=False))
+    with pytest.raises(DataError, match=r"no transaction before 2024-01-01 00:00 UTC.*--as-of"):
+        stored(spark, settings.Data(columns=ALL), tmp_path, datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def test_a_new_file_that_breaks_the_contract_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when, of years of files, a user cannot tell which one lacks a column, or cannot be read."""
+    data = settings.Data(columns=ALL)
+    write_parquet(tmp_path / "in" / "a.parquet", rows_of_day(0, random.Random(1), dirty=False))
+    stored(spark, data, tmp_path)
+    short = [{name: value for name, value in row(1).items() if name != "amount"}]
+    write_parquet(tmp_path / "in" / "b.parquet", short)
+    with pytest.raises(DataError, match=r"missing column: amount, in 1 of 2 files, such as .*b\.parquet"):
+        stored(spark, data, tmp_path)
+    damaged(tmp_path / "in" / "b.parquet")
+    with pytest.raises(DataError, match=r"cannot be read\n  .*b\.parquet: cannot be read to its end"):
+        stored(spark, data, tmp_path)
+
+
+def test_a_span_reads_only_its_days(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when features of a week read years of files, or lack rows at the ends of the span."""
+    chance = random.Random(3)
+    data = settings.Data(columns=ALL)
+    for day in range(8):
+        write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
+    found = stored(spark, data, tmp_path)
+    start, end = datetime(2025, 3, 3, 6, tzinfo=UTC), datetime(2025, 3, 5, 6, tzinfo=UTC)
+    plain = read_transactions(spark, data, str(tmp_path / "in"), CLOCK).between(start, end)
+    assert sorted(map(repr, found.between(start, end).collect())) == sorted(map(repr, plain.collect()))
+    for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
+        if not "2025-03-03" <= path.parent.name <= "2025-03-05":
+            path.unlink()
+    assert found.between(start, end).count() == plain.count()
+
+
+def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when each hourly run reads all history again for its profile."""
+    chance = random.Random(5)
+    data = settings.Data(columns=ALL)
+    for day in range(8):
+        write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
+    as_of = datetime(2025, 3, 20, tzinfo=UTC)
+    first = stored(spark, data, tmp_path, as_of, as_of).profile
+    for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
+        path.unlink()
+    again = stored(spark, data, tmp_path, as_of, as_of).profile
+    assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
+
+
+def test_bad_rows_are_looked_up_in_the_files_that_have_them(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when one bad row makes each run read years of its input's files again for the quarantine."""
+    data, chance = settings.Data(columns=ALL), random.Random(5)
+    for day in range(3):
+        write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
+    bad = row(900, transaction_time=START + timedelta(days=1), amount=-1.0, label_available_at=None)
+    write_parquet(tmp_path / "in" / "bad.parquet", [bad])
+    found = stored(spark, data, tmp_path)
+    for day in (0, 2):
+        (tmp_path / "in" / f"{day}.parquet").unlink()
+    assert found.rejected is not None
+    assert [row["amount"] for row in found.rejected.collect()] == ["-1.0"]
