@@ -60,6 +60,11 @@ class Found:
             yield "left out", _some([f"{name} ({why})" for name, why in (self.table.left_out | harmless).items()])
         if self.extras.leaking:
             yield "leaking", "; ".join(f"{name} is not used: {why}" for name, why in self.extras.leaking.items())
+        if any(timed.form.ambiguous for timed in (roles.time, roles.label_time) if timed is not None):
+            yield (
+                "note",
+                "day and month of the times could be the other way round; next: check data.format.time_formats",
+            )
         few = "" if self.fit.is_enough else f"; fewer than {LEAST_FRAUDS} on either side give no decision: add data"
         if few and self.roles.card is not None:
             few += "; frauds of cards that had a known fraud within windows.known_card_window_days are not counted"
@@ -80,7 +85,7 @@ def examine(input_path: str, given: dict[str, str]) -> Found:
     """
     table = read_table(input_path)
     columns = [Column(name, values) for name, values in table.columns.items()]
-    roles = find_roles(columns, given)
+    roles = find_roles(columns, given, table.unread)
     form = roles.amount.amount_form or PLAIN
     extras = find_extras(columns, roles, form, DataHealth().leaking_average_precision)
     if not roles.time.known.any():

@@ -44,18 +44,19 @@ class Roles:
         return names | set(self.time.names) | set(self.label_time.names if self.label_time else ())
 
 
-def find_roles(columns: Iterable[Column], given: dict[str, str]) -> Roles:
+def find_roles(columns: Iterable[Column], given: dict[str, str], unread: str = "") -> Roles:
     """Find the column of each role.
 
     Args:
         columns: of the input.
         given: canonical name: column, where the user has said it.
+        unread: what the files have beside the columns, for messages.
 
     Raises:
         DataError: there is no time, no amount or no label.
         SettingsError: `given` names a column that is not there, that is another role's, or that does not fit.
     """
-    found = Search.of(columns, given)
+    found = Search.of(columns, given, unread)
     label, form = _find_label(found)
     label_time = find_label_time(found)
     time = find_time(found)

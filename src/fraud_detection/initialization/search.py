@@ -27,9 +27,11 @@ class Search:
     """Canonical name: why this column, or why none."""
     remarks: list[str] = field(default_factory=list)
     """What the settings file says beside."""
+    unread: str = ""
+    """What the files have beside the columns, for messages."""
 
     @classmethod
-    def of(cls, columns: Iterable[Column], given: Mapping[str, str]) -> Self:
+    def of(cls, columns: Iterable[Column], given: Mapping[str, str], unread: str = "") -> Self:
         """The search at its begin.
 
         Raises:
@@ -42,7 +44,7 @@ class Search:
         if twice is not None:
             raise SettingsError(f"--column: {twice} is named more than once; expected one role for each column")
         free = {name: column for name, column in there.items() if name not in taken}
-        return cls(tuple(there.values()), found, free)
+        return cls(tuple(there.values()), found, free, unread=unread)
 
     def take(
         self,
@@ -96,7 +98,8 @@ class Search:
         """The names of the columns for a message."""
         found = column_names([column.name for column in self.columns])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return f"columns found: {', '.join(found[:_SHOWN])}{more}"
+        unread = f"; not used: {self.unread}" if self.unread else ""
+        return f"columns found: {', '.join(found[:_SHOWN])}{more}{unread}"
 
 
 def _named(canonical: str, name: str, columns: Mapping[str, Column]) -> tuple[Column, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fraud_detection import storage
 from fraud_detection.errors import DataError
+from fraud_detection.initialization.headers import holds_json, require_alike
 from fraud_detection.initialization.layout import Layout, find_layout
 from fraud_detection.shapes import column_names, library_text, shape
 from fraud_detection.transactions.csv_text import UNREADABLE
@@ -21,6 +23,8 @@ from fraud_detection.transactions.long_lines import without_long_lines
 
 _CSV = re.compile(r"\.(csv|txt|tsv)(\.(gz|bz2|zst))?$", re.IGNORECASE)
 _PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
+_PARTITION = re.compile(r"/([^\W\d][\w-]*)=[^/]*(?=/)")
+_SHOWN = 10
 _CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _BLOCK = 4 << 20
 _START = 1 << 20
@@ -45,6 +49,16 @@ class Table:
     def rows(self) -> int:
         """Rows of the columns."""
         return len(next(iter(self.columns.values()), ()))
+
+    @property
+    def unread(self) -> str:
+        """What the files have beside the columns and is not used, for messages."""
+        keys = dict.fromkeys(key for path in self.files for key in _PARTITION.findall(path))
+        names = column_names(list(self.left_out))[:_SHOWN]
+        found = [f"{name} ({why})" for name, why in zip(names, self.left_out.values(), strict=False)]
+        if keys:
+            found.append(f"{', '.join(f'{key}=' for key in keys)} in the names of folders (not read as columns)")
+        return ", ".join(found)
 
 
 def read_table(url: str) -> Table:
@@ -74,7 +88,8 @@ def _read_csv(paths: tuple[str, ...]) -> Table:
     if not layout.has_header:
         shown = ", ".join(map(shape, layout.columns[:10]))
         raise DataError(f"{paths[0]}: the first line holds values ({shown}); expected a line with column names")
-    headers = [layout.columns, *(_header(path, layout) for path in paths[1:])]
+    headers = {path: _header(path, layout) if path != paths[0] else layout.columns for path in paths}
+    require_alike(headers)
     left_out = _unreadable(headers)
     names = [name for name in layout.columns if name not in left_out]
     if not names:
@@ -90,6 +105,8 @@ def _layout(path: str) -> Layout:
         encoding = find_encoding(iter(lambda: bytes(stream.read(_BLOCK)), b""))
     with _readable(path), _open(path) as stream:
         start = bytes(stream.read(_START))
+    if holds_json(start.decode(encoding, "ignore")):
+        raise DataError(f"{path}: holds JSON; expected CSV with a header line, or Parquet; next: convert it")
     layout = find_layout(start, encoding)
     if not layout.columns:
         raise DataError(f"{path}: the file is empty; expected a line with column names")
@@ -103,16 +120,18 @@ def _header(path: str, layout: Layout) -> tuple[str, ...]:
     return tuple(next(csv.reader(below[:1], delimiter=layout.separator, quotechar=layout.quote), ()))
 
 
-def _unreadable(headers: list[tuple[str, ...]]) -> dict[str, str]:
+def _unreadable(headers: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """The columns that not every file has exactly once, and those without a name."""
     found = {}
-    for name in {name: None for header in headers for name in header}:
+    for name in {name: None for header in headers.values() for name in header}:
+        without = [path for path, header in headers.items() if name not in header]
         if not name.strip():
             found[name] = "no name"
-        elif any(header.count(name) > 1 for header in headers):
+        elif any(header.count(name) > 1 for header in headers.values()):
             found[name] = "several columns have this name"
-        elif not all(name in header for header in headers):
-            found[name] = "not in every file"
+        elif without:
+            some = PurePosixPath(without[0]).name
+            found[name] = f"{len(without):,} of {len(headers):,} files lack it, such as {some}"
     return found
 
 
@@ -149,12 +168,14 @@ def _open(path: str) -> pa.NativeFile:
 
 def _read_parquet(paths: tuple[str, ...]) -> Table:
     try:
-        schemas = [pq.read_schema(storage.open_input(path)) for path in paths]
+        schemas = {path: pq.read_schema(storage.open_input(path)) for path in paths}
     except pa.ArrowException as error:
         raise DataError(f"a Parquet file cannot be read: {library_text(str(error))}") from error
-    left_out = _unreadable([tuple(schema.names) for schema in schemas])
-    left_out |= {field.name: "nested" for field in schemas[0] if pa.types.is_nested(field.type)}
-    names = [name for name in schemas[0].names if name not in left_out]
+    headers = {path: tuple(schema.names) for path, schema in schemas.items()}
+    require_alike(headers)
+    left_out = _unreadable(headers)
+    left_out |= {field.name: "nested" for field in schemas[paths[0]] if pa.types.is_nested(field.type)}
+    names = [name for name in headers[paths[0]] if name not in left_out]
     rows = _Rows()
     for path in paths:
         _add(rows, path, lambda path: pq.ParquetFile(storage.open_input(path)).iter_batches(_PART, columns=names))
