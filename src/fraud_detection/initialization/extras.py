@@ -10,6 +10,7 @@ from fraud_detection.data_health.leakage import ranking_precision
 from fraud_detection.initialization import names
 from fraud_detection.initialization.column import Column
 from fraud_detection.initialization.numbers import Floats, NumberForm
+from fraud_detection.initialization.personal import find_personal
 from fraud_detection.initialization.roles import Roles
 from fraud_detection.transactions.columns import RESERVED
 
@@ -23,7 +24,6 @@ _MOST_WRONG = 0.001
 _EXACT = 2**53  # what a float holds without rounding
 _RUNS_WITH_TIME = 0.999
 _MOST_NUMERIC = 300
-_NO_PERSON = frozenset({"merchant", "shop", "store", "terminal", "device", "product", "bank", "issuer"})
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,15 @@ def find_extras(columns: Iterable[Column], roles: Roles, form: NumberForm, most_
         most_precise: an average precision; a column that ranks the frauds better by itself leaks them.
     """
     numeric, categorical, left_out, leaking = [], [], {}, {}
+    columns = list(columns)
+    personal = find_personal(columns)
     for column in columns:
         if column.name in roles.taken:
             continue
         leak = _leak(column, roles, most_precise)
         if leak is not None:
             leaking[column.name] = leak
-        elif (reason := _reason(column, roles, form)) is not None:
+        elif (reason := _reason(column, roles, form, is_personal=column.name in personal)) is not None:
             left_out[column.name] = reason
         elif _is_category(column):
             categorical.append(column.name)
@@ -62,15 +64,14 @@ def find_extras(columns: Iterable[Column], roles: Roles, form: NumberForm, most_
     return Extras(tuple(numeric), tuple(categorical), left_out | leaking, leaking)
 
 
-def _reason(column: Column, roles: Roles, form: NumberForm) -> str | None:
+def _reason(column: Column, roles: Roles, form: NumberForm, *, is_personal: bool) -> str | None:
     """Why a column cannot be a feature; None where it can."""
     rows = len(column.values)
     if column.name.lower() in RESERVED:
         return "the system uses this name itself; rename the column to use it"
     if column.distinct <= 1:
         return "constant" if column.distinct else "empty"
-    said = set(names.words(column.name))
-    if (names.is_personal(column.name) and not said & _NO_PERSON) or column.holds_emails or column.holds_card_numbers:
+    if is_personal:
         return "looks personal"
     if column.time_form is not None:
         return "another time"

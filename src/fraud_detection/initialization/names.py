@@ -104,13 +104,3 @@ OF_LABEL = re.compile(r"fraud|chargeback|dispute|label|scam", re.IGNORECASE)
 """Columns whose name says that they come from the label; of values that are known late."""
 CODE = re.compile(r"(^|[^a-z])(mcc|code|type|category|channel|country|brand|currency|mode|state|region)([^a-z]|$)")
 """Whole numbers that name something rather than count it."""
-PERSONAL = re.compile(
-    r"(^| )(first|last|full|middle|sur|fore|given|family|holder|customer|client|user|cardholder|maiden)? ?name( |$)"
-    r"|(^| )(first|last|surname|forename|street|address|addr|email|e mail|mail|phone|mobile|tel|dob|birth|birthday|ssn|"
-    r"passport|ip|zip|postcode|postal|iban|pan|cvv|card number|cc num|card num|фамилия|имя|адрес|телефон|почта)( |$)"
-)
-
-
-def is_personal(name: str) -> bool:
-    """Whether a name is that of personal data: names, addresses, days of birth, numbers of cards or documents."""
-    return PERSONAL.search(" ".join(words(name))) is not None
