@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -52,6 +53,15 @@ _CELL = st.one_of(
         ["", "0", "1", "Y", "N", "fraud", '"', "'", "\\N", "-", "$1,234.56", "1.234,56", "31/12/2025 10:00"]
     ),
 )
+_FIRST = datetime(2025, 1, 1, 10, tzinfo=UTC)
+_TIME_FORMS: tuple[Callable[[datetime], str], ...] = (
+    lambda moment: f"{moment:%Y-%m-%d %H:%M:%S}",
+    lambda moment: f"{moment:%d.%m.%Y %H:%M}",
+    lambda moment: f"{moment:%m/%d/%Y %I:%M %p}",
+    lambda moment: f"{moment.timestamp():.0f}",
+    datetime.isoformat,
+)
+_LABELS = (("0", "1"), ("N", "Y"), ("genuine", "fraud"), ("False", "True"), ("", "1"))
 _VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): st.text(max_size=20),
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -92,6 +102,28 @@ def tables(draw: st.DrawFn) -> bytes:
     rows = draw(st.lists(st.lists(_CELL, min_size=3, max_size=6), max_size=30))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     return end.join([header, *(separator.join(row) for row in rows)]).encode(encoding, "replace")
+
+
+@st.composite
+def sound_tables(draw: st.DrawFn) -> bytes:
+    """A CSV file that `init` can describe, in one of several forms, but for a few odd cells, rows or blank lines."""
+    separator, end = draw(st.sampled_from(_SEPARATORS)), draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    encoding = draw(st.sampled_from(("utf-8", "latin-1", "cp1251", "utf-8-sig", "utf-16")))
+    form, labels = draw(st.sampled_from(_TIME_FORMS)), draw(st.sampled_from(_LABELS))
+    amount = draw(st.sampled_from(("{:.2f}", "${:,.2f}", "{:.0f}")))
+    step = timedelta(minutes=draw(st.integers(1, 2000)))
+    rows = [
+        [str(row), form(_FIRST + row * step), amount.format(row * 37 % 997 + 0.5), labels[row % 7 == 0], f"c{row % 9}"]
+        for row in range(draw(st.integers(60, 120)))
+    ]
+    for _ in range(draw(st.integers(0, 6))):
+        row = draw(st.integers(0, len(rows) - 1))
+        rows[row][draw(st.integers(0, len(rows[row]) - 1))] = draw(_CELL)
+    if draw(st.booleans()):
+        rows.insert(draw(st.integers(0, len(rows))), draw(st.lists(_CELL, max_size=8)))
+    header = draw(st.sampled_from((["id", "ts", "amount", "fraud", "card"], ["x", "When", "Amt", "is_fraud", "card"])))
+    quoted = [[f'"{cell}"' if separator in cell else cell for cell in row] for row in rows]
+    return end.join(separator.join(row) for row in [header, *quoted]).encode(encoding, "replace")
 
 
 @st.composite
@@ -140,7 +172,7 @@ def _read_parquet(folder: Path, content: bytes, form: Format) -> None:
 
 def _examine(folder: Path, content: bytes, _: Format) -> None:
     (folder / "some.csv").write_bytes(content)
-    examine(str(folder / "some.csv"), {})
+    examine(str(folder / "some.csv"), {}).settings()
 
 
 def _load_settings(folder: Path, content: bytes, _: Format) -> None:
@@ -161,7 +193,7 @@ def targets() -> dict[str, tuple[st.SearchStrategy[bytes], Callable[[Path, bytes
         "Parquet, damaged": (damaged(good_parquet), _read_parquet),
         "Parquet, any types": (parquet_files(), _read_parquet),
         "init, damaged": (damaged(_GOOD), _examine),
-        "init, any cells": (tables(), _examine),
+        "init, odd cells": (sound_tables(), _examine),
         "settings, damaged": (damaged(settings), _load_settings),
         "settings, any text": (st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")), _load_settings),
     }
