@@ -180,7 +180,7 @@ def _holdout(span: Span, maturity: float, matured: float) -> float:
     while days < min(longest, _LONGEST_HOLDOUT) and _between(span, end - days * _DAY, end) < wanted:
         days += 1
     days = min(days, longest)
-    return math.floor(days) if days >= _WHOLE_DAYS else math.floor(days * 24) / 24
+    return math.floor(days) if days >= _WHOLE_DAYS else max(1, math.floor(days * 24)) / 24
 
 
 def _training(days: float, *, looks_back: bool) -> float:
