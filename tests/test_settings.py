@@ -1,6 +1,7 @@
 """A settings file is read as its author meant it, or refused before a run costs anything."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, timedelta
@@ -205,6 +206,71 @@ any_values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
     max_leaves=6,
 )
+
+
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        (
+            {"windows": {"holdout_day": 4}},
+            "windows.holdout_day: there is no such setting; did you mean windows.holdout_days?",
+        ),
+        ({"holdout_days": 4}, "holdout_days: there is no such setting; did you mean windows.holdout_days?"),
+        ({"Windows": {}}, "did you mean windows?"),
+        ({"columns": {"amount": "sum"}}, "did you mean data.columns?"),
+        ({"comparison": {"max_depth": 3}}, "did you mean training.max_depth?"),
+        ({"comparison": {"sed": 3}}, "did you mean comparison.seed?"),
+        ({"promotion": {"freezes": [{"form": date(2026, 1, 1)}]}}, "did you mean promotion.freezes.from?"),
+        ({"promotion": {"mode": "automatc"}}, "expected automatic or approval; did you mean automatic?"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest_known_one(tmp_path: Path, content: dict[str, Any], meant: str) -> None:
+    """Fails when a misspelt setting is refused, and its author must search the reference for the right name."""
+    with pytest.raises(SettingsError) as refused:
+        _load(tmp_path, content)
+    assert meant in str(refused.value)
+
+
+def test_a_name_like_no_setting_suggests_none_and_is_not_shown_in_full(tmp_path: Path) -> None:
+    """Fails when a message proposes a setting that has nothing to do with the name, or repeats a password."""
+    with pytest.raises(SettingsError) as refused:
+        _load(tmp_path, {"password=hunter2": 4, "zzzzzzzz": 5})
+    assert "did you mean" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+ODD_VALUES: tuple[object, ...] = (
+    None,
+    True,
+    {"a": 1},
+    [{"a": None}],
+    [[1]],
+    date(2026, 1, 1),
+    b"x",
+    {1: 2},
+    [],
+    "é",
+    -5,
+    10**30,
+    math.nan,
+)
+PYTHON = re.compile(
+    r"[{}]|datetime|\bNone\b|\bTrue\b|\bb'|Input should|Value error|\btuple|\bdict|instance of|validation"
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_refused_value_is_described_in_the_words_of_the_file(tmp_path: Path, path: str) -> None:
+    """Fails when the author of a settings file must know Python, or its libraries, to understand what is wrong."""
+    for value in ODD_VALUES:
+        try:
+            _load(tmp_path, nested({path: value}))
+        except SettingsError as refused:
+            text = str(refused).replace(str(tmp_path), "")
+            assert path.rpartition(".")[2] in text
+            assert not PYTHON.search(text), text
+
+
 assignments = st.dictionaries(st.sampled_from(PATHS), any_values, min_size=1, max_size=3)
 
 

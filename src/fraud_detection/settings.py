@@ -5,12 +5,10 @@ back to its default in silence; the error of a removed one names its successor. 
 its credentials from the environment itself.
 """
 
-import reprlib
-from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import yaml
 from pydantic import (
@@ -27,6 +25,7 @@ from pydantic import (
 
 from fraud_detection import format_rules, window_spans
 from fraud_detection.errors import SettingsError
+from fraud_detection.settings_errors import broken_rules
 from fraud_detection.strict_yaml import StrictLoader
 from fraud_detection.window_spans import span_setting, span_text
 
@@ -41,9 +40,6 @@ TimeColumns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 _LONGEST = 1_000_000
 """Characters of a settings file; one that is longer is something else."""
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel = 2
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 RISK_PERIOD_DAYS = 30
 """The looks of any such period share `comparison.risk`."""
@@ -540,12 +536,14 @@ def load_settings(path: Path) -> Settings:
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {path} is not valid YAML: {_yaml_problem(error)}") from error
     if content is not None and not isinstance(content, dict):
-        raise SettingsError(f"settings file {path} holds a {type(content).__name__}; expected names with values")
+        kind = "a list" if isinstance(content, list) else "a single value"
+        raise SettingsError(f"settings file {path} holds {kind}; expected names with values")
     try:
         return Settings.model_validate(content or {})
     except ValidationError as error:
-        broken = "\n".join(_broken_rule(found) for found in error.errors())
-        raise SettingsError(f"settings file {path} breaks {error.error_count()} rule(s):\n{broken}") from error
+        broken = broken_rules(error, Settings, REMOVED)
+        lines = "".join(f"\n  {rule}" for rule in broken)
+        raise SettingsError(f"settings file {path} breaks {len(broken)} rule(s):{lines}") from error
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -553,15 +551,3 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or type(error).__name__
     return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def _broken_rule(error: Mapping[str, Any]) -> str:
-    where = _where(error["loc"])
-    successor = REMOVED.get(where) if error["type"] == "extra_forbidden" else None
-    problem = error["msg"] if successor is None else f"this setting was removed; {successor}"
-    # Of a rule between sections the input is the whole file, which the message need not repeat.
-    return f"  {where}: {problem}" + (f" (found {_SHORT.repr(error['input'])})" if error["loc"] else "")
-
-
-def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "file"

@@ -106,7 +106,7 @@ def test_frauds_of_known_cards_are_counted_and_named(counted: int) -> None:
             "set windows.maturity_days and windows.label_delay_days to less than that: the data begin 5 days",
         ),
         (5, AS_OF, {"maturity_days": 30, "label_delay_days": 30}, "the data begin 5 days before the as-of time"),
-        (12, AS_OF, {}, "set windows.holdout_days to 2 or less: the data begin 12 days before the as-of time"),
+        (12, AS_OF, {}, "set windows.holdout_days to 2 or less, it is 7: the data begin 12 days before the as-of time"),
         (90, AS_OF - 40 * DAY, {}, "give newer transactions, or an earlier --as-of: the newest are of 2026-04-22"),
     ],
 )

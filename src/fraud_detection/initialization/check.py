@@ -11,7 +11,7 @@ from fraud_detection.errors import DataError, SettingsError
 from fraud_detection.holdout import holdout_rows
 from fraud_detection.initialization.initialize import examine
 from fraud_detection.promotion import Evidence, check_first_champion_possible, explain_checks
-from fraud_detection.runs.advice import known_cards
+from fraud_detection.runs.advice import Shortage
 from fraud_detection.runs.first_champion import first_holdout, frauds_only
 from fraud_detection.sampling import collect_frauds, training_rows
 from fraud_detection.schema import Span
@@ -111,8 +111,8 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
         "warnings": list(warnings),
     }
     missing = lone or (explain_checks(failed, evidence) if failed else "")
-    if any(check.name == "holdout_frauds" for check in failed) and not lone:
-        missing += known_cards(profile, evidence.holdout, settings)
+    if failed and not lone:
+        missing += Shortage(failed, evidence.training, evidence.holdout, as_of, profile, settings).advice()
     possible = f"no decision: {missing}" if missing else "enough for a first decision"
     steps = (
         ("columns", _columns(settings)),

@@ -19,6 +19,7 @@ from fraud_detection.initialization.table import Table, read_table
 from fraud_detection.initialization.time_columns import TimeColumns
 from fraud_detection.initialization.windows import LEAST_FRAUDS, Fit, Span, find_span, fit_counts, fit_windows
 from fraud_detection.settings import Data, DataHealth, Settings
+from fraud_detection.settings_errors import broken_rules
 from fraud_detection.storage import open_folder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -157,7 +158,7 @@ def _settings(sections: tuple[Section, ...]) -> Settings:
     try:
         return Settings.model_validate({section.name: _values(section) for section in sections})
     except ValidationError as error:
-        rules = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        rules = "; ".join(broken_rules(error, Settings, {}))
         raise SettingsError(
             f"the guesses do not fit together: {rules}; next: name the columns with --column"
         ) from error

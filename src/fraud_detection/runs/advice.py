@@ -89,9 +89,12 @@ class Shortage:
         days = f"the data begin {known / _DAY:.0f} days before the as-of time"
         if known <= maturity:
             return [f"set windows.maturity_days and windows.label_delay_days to less than that: {days}", *_OLDER]
-        left = (known - maturity - training_gap(self.settings.windows)) / 2 // _DAY
-        if left >= 1 and left * _DAY < windows.holdout_end - windows.holdout_start:
-            return [f"set windows.holdout_days to {left} or less: {days}", *_OLDER]
+        hours = (known - maturity - training_gap(self.settings.windows)) / 2 // timedelta(hours=1)
+        fits = hours // 24 if hours >= 24 else hours / 24
+        set_to = self.settings.windows.holdout_days
+        if 0 < fits < set_to:
+            value = f"{span_setting(fits)} or less, it is {span_setting(set_to)}"
+            return [f"set windows.holdout_days to {value}: {days}", *_OLDER]
         return _OLDER
 
     def _enough_at(self) -> datetime | None:
