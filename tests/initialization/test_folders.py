@@ -76,3 +76,11 @@ def test_days_that_could_be_months_are_said_on_the_screen(days_: int, *, doubt: 
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.stderr
     assert ("note        day and month" in done.stdout) is doubt
+
+
+def test_lines_that_fit_no_header_are_said(tmp_path: Path) -> None:
+    """Fails when a file whose fields hold unquoted separators is refused for a column that nobody asked for."""
+    lines = "".join(f"{number},2025-01-01,{'x,' * (number % 4)}1\n" for number in range(50))
+    (tmp_path / "some.csv").write_text(f"id,time,amount\n{lines}")
+    with pytest.raises(DataError, match=r"some\.csv: most lines have another number of fields than the header"):
+        examine(str(tmp_path), {})

@@ -58,6 +58,40 @@ def test_one_odd_label_is_left_to_the_run(odd: str, table: pd.DataFrame, look: L
     assert not found.roles.label.fraud_values
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p"])
+@pytest.mark.parametrize("odd", ["2025-02-30 10:00:00", "30.02.2025 10:00", "x", "12", "02/30/2025 10:00 AM"])
+@pytest.mark.parametrize("rows", [60, 300])
+def test_one_odd_time_hides_no_column(form: str, odd: str, rows: int, table: pd.DataFrame, look: Look) -> None:
+    """Fails when one 30th of February among good times makes a file one without times."""
+    some = table.head(rows).assign(booked=table["booked"].dt.strftime(form))
+    fine = look(some).roles.time
+    found = look(some.assign(booked=some["booked"].where(some.index != 5, odd))).roles.time
+    assert (found.names, found.form.formats) == (("booked",), fine.form.formats)
+    assert found.known.sum() == rows - 1
+
+
+def test_texts_with_a_few_times_are_no_times(table: pd.DataFrame, look: Look) -> None:
+    """Fails when a note that holds a date now and then is taken for the time."""
+    notes = table["payment_id"].map("note {}".format).where(table.index % 9 > 0, "2025-01-01")
+    with pytest.raises(DataError, match="found no transaction_time"):
+        look(table.assign(time=notes).drop(columns="booked"))
+
+
+@pytest.mark.parametrize("odd", ["x", "?", "1.2.3"])
+def test_one_odd_amount_of_a_small_table_hides_no_column(odd: str, table: pd.DataFrame, look: Look) -> None:
+    """Fails when one mistyped amount makes a small file one without amounts."""
+    some = table.head(60)
+    assert look(some.assign(amount=some["amount"].where(some.index != 5, odd))).roles.amount.name == "amount"
+
+
+def test_a_history_of_an_hour_gets_settings(table: pd.DataFrame, look: Look) -> None:
+    """Fails when a first small extract is refused for windows that its user has not set."""
+    some = table.head(60)
+    found = look(some.assign(booked=pd.date_range("2025-01-01", periods=60, freq="1min")))
+    assert not found.fit.is_enough
+    assert found.settings().windows.maturity_days > 0
+
+
 def test_many_odd_labels_are_said_with_their_shapes(table: pd.DataFrame, look: Look) -> None:
     """Fails when a user who has a column `fraud` is told that there is none, without a reason."""
     with pytest.raises(DataError, match=r"column fraud has values that say neither .*a99, aa9") as raised:

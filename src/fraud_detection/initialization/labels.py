@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.format_rules import plain_label
 from fraud_detection.initialization.column import Column
-from fraud_detection.settings import Data
+from fraud_detection.initialization.odd_cells import most_odd
 from fraud_detection.shapes import shape
 from fraud_detection.transactions import label_words
 from fraud_detection.transactions.label_words import Meaning
@@ -15,7 +15,6 @@ from fraud_detection.transactions.label_words import Meaning
 MOST_VALUES = 10
 LONGEST_VALUE = 20
 _RARE = 0.3
-_MOST_ODD = Data().max_rejected_share
 _MOST_DIFFERENT = 10_000
 
 
@@ -76,12 +75,12 @@ def why_no_label(column: Column) -> str:
         return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
     if odd:
         rows = sum(counts[text] for text in odd)
-        return f"has values that say neither fraud nor genuine ({', '.join(map(shape, odd[:5]))}; {rows:,} rows)"
+        return f"has values that say neither fraud nor genuine ({', '.join(map(shape, odd[:5]))}; {rows:,} row{'s' * (rows > 1)})"
     return "has no value that says fraud"
 
 
 def _without_odd(counts: dict[str, int]) -> dict[str, int]:
-    """Without the values of a few rows whose words say nothing, where others say fraud and genuine: a run rejects them.
+    """Without the values of a few rows whose words say nothing, where others say fraud: a run rejects them.
 
     The rows of the others are labelled as if there were no odd ones.
     """
@@ -90,8 +89,8 @@ def _without_odd(counts: dict[str, int]) -> dict[str, int]:
     told = label_words.meanings(counts)
     clear = {text: count for text, count in counts.items() if told[plain_label(text)] is not None}
     odd = sum(counts.values()) - sum(clear.values())
-    is_clear = {"fraud", "genuine"} <= {told[plain_label(text)] for text in clear}
-    return clear if is_clear and odd <= max(1, _MOST_ODD * sum(counts.values())) else counts
+    is_clear = "fraud" in {told[plain_label(text)] for text in clear}
+    return clear if is_clear and odd <= most_odd(sum(counts.values())) else counts
 
 
 def _by_rarity(counts: dict[str, int], meanings: dict[str, Meaning | None]) -> tuple[dict[str, Meaning | None], str]:

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fraud_detection.initialization.odd_cells import most_odd
 from fraud_detection.settings import Format
 from fraud_detection.transactions import fitting
 from fraud_detection.transactions.numbers import MISSING, read_numbers
 
 Floats = NDArray[np.float64]
 
-_MOST_BROKEN = 0.015
 _MOST_PATTERNS = 5_000
 
 
@@ -72,7 +72,7 @@ def _first_guess(patterns: Counter[str]) -> fitting.Guess | None:
     total = patterns.total()
     usual, seen = [], 0
     for pattern, count in patterns.most_common():
-        if seen >= (1 - _MOST_BROKEN) * total:
+        if seen >= total - most_odd(total):
             break
         usual.append(pattern)
         seen += count

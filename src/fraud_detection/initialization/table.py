@@ -110,6 +110,11 @@ def _layout(path: str) -> Layout:
     layout = find_layout(start, encoding)
     if not layout.columns:
         raise DataError(f"{path}: the file is empty; expected a line with column names")
+    if len(layout.columns) == 1 and layout.has_header and layout.separator in layout.columns[0]:
+        raise DataError(
+            f"{path}: most lines have another number of fields than the header, with every separator; expected as many;"
+            " next: correct the file, or put fields with separators in quotes"
+        )
     return layout
 
 

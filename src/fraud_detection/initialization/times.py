@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fraud_detection.initialization.odd_cells import ODD_SHARE, most_odd
 from fraud_detection.settings import Format
 from fraud_detection.shapes import shape
 from fraud_detection.transactions import fitting
@@ -18,7 +19,8 @@ NO_TIME = np.iinfo(np.int64).min
 
 _LAST = fitting.YEAR_2100 * 1_000_000
 _TRIED = 2_000
-_MOST_BROKEN = 0.015
+_FIRST, _TRIES = 50, 5
+_MOSTLY = 0.9
 _WORDS = {"d": ("day",), "h": ("hour", "step"), "min": ("minute",), "ms": ("milli",), "us": ("micro",)}
 
 
@@ -52,7 +54,8 @@ def find_time_form(texts: list[str]) -> TimeForm | None:
         texts: in the order of the rows.
     """
     tried = texts[:: max(1, len(texts) // _TRIED)]
-    guesses = fitting.times(tried[:50]) and (fitting.times(tried) or fitting.times(_usual(tried)))
+    guesses = fitting.times(tried[:_FIRST]) and fitting.times(tried)
+    guesses = guesses or fitting.times(_readable(tried))
     if not guesses:
         return None
     found = Format.model_validate(guesses[0])
@@ -70,8 +73,8 @@ def find_number_time(values: NDArray[np.float64], name: str) -> TimeForm | None:
     known = values[np.isfinite(values)]
     if not len(known):
         return None
-    low = float(np.quantile(known, _MOST_BROKEN, method="higher"))
-    high = float(np.quantile(known, 1 - _MOST_BROKEN, method="lower"))
+    low = float(np.quantile(known, ODD_SHARE, method="higher"))
+    high = float(np.quantile(known, 1 - ODD_SHARE, method="lower"))
     if low < 0:
         return None
     since_1970 = fitting.unit_since_1970(low, high)
@@ -105,7 +108,16 @@ def _as_micros(values: pa.Array) -> Micros:
     return found
 
 
-def _usual(texts: list[str]) -> list[str]:
-    """The texts without those of rare shapes, which are broken."""
+def _readable(texts: list[str]) -> list[str]:
+    """Nearly all texts: those that a guess from some of them reads; empty where too many are no times."""
     shapes = Counter(map(shape, texts))
-    return [text for text in texts if shapes[shape(text)] > _MOST_BROKEN * len(texts)]
+    most = most_odd(len(texts))
+    usual = [text for text in texts if shapes[shape(text)] > most]
+    if len(usual) < _MOSTLY * len(texts):
+        return []
+    for start in range(0, min(len(usual), _FIRST * _TRIES), _FIRST):
+        for guess in fitting.times(usual[start : start + _FIRST]):
+            read = read_times(pa.array([text.strip() for text in texts], pa.string()), Format.model_validate(guess))
+            if read.null_count <= most:
+                return [text for text, is_read in zip(texts, pc.is_valid(read).to_pylist(), strict=True) if is_read]
+    return [] if len(usual) == len(texts) else usual  # in several forms, perhaps
