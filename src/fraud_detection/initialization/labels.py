@@ -74,8 +74,8 @@ def why_no_label(column: Column) -> str:
     if len(odd) > 2 * MOST_VALUES:
         return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
     if odd:
-        rows = sum(counts[text] for text in odd)
-        return f"has values that say neither fraud nor genuine ({', '.join(map(shape, odd[:5]))}; {rows:,} row{'s' * (rows > 1)})"
+        rows, shapes = sum(counts[text] for text in odd), ", ".join(map(shape, odd[:5]))
+        return f"has values that say neither fraud nor genuine ({shapes}; {rows:,} {'rows' if rows > 1 else 'row'})"
     return "has no value that says fraud"
 
 
