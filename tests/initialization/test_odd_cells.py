@@ -97,3 +97,22 @@ def test_many_odd_labels_are_said_with_their_shapes(table: pd.DataFrame, look: L
     with pytest.raises(DataError, match=r"column fraud has values that say neither .*a99, aa9") as raised:
         look(table.assign(fraud=table["fraud"].where(table.index % 9 > 0, "xy1").where(table.index % 7 > 0, "z22")))
     assert "xy1" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (
+            "amount",
+            r"found no amount: .* column amount does not hold amounts \(of its texts 99\.99: .*%, aa9: 33\.\d%, ",
+        ),
+        ("booked", r"found no transaction_time: .* column booked does not hold times \(of its texts 9{4}-99-99 "),
+    ],
+)
+def test_a_column_with_many_odd_cells_is_said_with_its_shapes(
+    column: str, said: str, table: pd.DataFrame, look: Look
+) -> None:
+    """Fails when a user whose file has a column `amount` is told that there is none, without a reason."""
+    with pytest.raises(DataError, match=said) as raised:
+        look(table.assign(**{column: table[column].astype(str).where(table.index % 3 > 0, "xy7")}))
+    assert "xy7" not in str(raised.value)

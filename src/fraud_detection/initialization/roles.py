@@ -134,13 +134,16 @@ def _find_amount(found: Search) -> Column:
     def fits(column: Column) -> bool:
         return column.amounts is not None and float(np.isinf(column.amounts).mean()) <= _MOST_MISSING
 
-    amount = found.take_given("amount", fits, "numbers, such as 12.50") or found.take(
-        "amount", names.AMOUNT, fits, lambda name: names.NOT_AMOUNT.search(name) is not None
-    )
+    def excluded(name: str) -> bool:
+        return names.NOT_AMOUNT.search(name) is not None
+
+    amount = found.take_given("amount", fits, "numbers, such as 12.50")
+    amount = amount or found.take("amount", names.AMOUNT, fits, excluded)
     if amount is None:
+        unfit = found.named_but_unfit(names.AMOUNT, excluded, "amounts")
         raise DataError(
-            "found no amount: expected a column with the amount of each transaction;"
-            f" {found.all_names()}; next: name it with --column amount=NAME"
+            f"found no amount: expected a column with the amount of each transaction;{unfit} {found.all_names()};"
+            " next: name it with --column amount=NAME"
         )
     return amount
 

@@ -8,9 +8,10 @@ from typing import Self
 from fraud_detection.errors import SettingsError
 from fraud_detection.initialization import names
 from fraud_detection.initialization.column import Column
-from fraud_detection.shapes import column_names
+from fraud_detection.shapes import column_names, shape
 
 _SHOWN = 40
+_FORMS = 4
 _TIMES = frozenset({"transaction_time", "label_available_at"})
 
 
@@ -94,12 +95,28 @@ class Search:
         name = "+".join(column.name for column in self.given[canonical])
         return SettingsError(f"--column {canonical}={name}: the column does not fit: {reason}")
 
+    def named_but_unfit(self, vocabulary: Mapping[str, float], excluded: Callable[[str], bool], what: str) -> str:
+        """What the column with the best name holds instead, for messages; empty where no name says anything."""
+        best = next(iter(self.ranked(vocabulary, excluded)), None)
+        return "" if best is None else f" column {best.name} does not hold {what} ({_forms(best)});"
+
     def all_names(self) -> str:
         """The names of the columns for a message."""
         found = column_names([column.name for column in self.columns])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         unread = f"; not used: {self.unread}" if self.unread else ""
         return f"columns found: {', '.join(found[:_SHOWN])}{more}{unread}"
+
+
+def _forms(column: Column) -> str:
+    """The usual masked shapes of a column's texts with their share, or its type."""
+    if not column.is_text:
+        return f"its type is {column.values.type}"
+    shapes: Counter[str] = Counter()
+    for text, count in column.counts.items():
+        shapes[shape(text)] += count
+    usual = [f"{form}: {count / shapes.total():.1%}" for form, count in shapes.most_common(_FORMS)]
+    return "of its texts " + ", ".join(usual) if usual else "it is empty"
 
 
 def _named(canonical: str, name: str, columns: Mapping[str, Column]) -> tuple[Column, ...]:

@@ -52,6 +52,7 @@ def find_time(found: Search) -> TimeColumns:
     if timed is None:
         raise DataError(
             "found no transaction_time: expected a column with the time of each transaction;"
+            f"{found.named_but_unfit(names.TIME, _is_no_time, 'times')}"
             f" {found.all_names()}; next: name it with --column transaction_time=NAME, or several that are joined,"
             " such as --column transaction_time=Year+Month+Day+Time"
         )
@@ -120,8 +121,12 @@ def _counts_since_1970(column: Column) -> bool:
     return form is not None and form.origin is None and float((np.diff(values) >= 0).mean()) > _MOSTLY
 
 
+def _is_no_time(name: str) -> bool:
+    return names.NOT_TRANSACTION_TIME.search(name) is not None
+
+
 def _time_score(column: Column) -> float:
-    if names.NOT_TRANSACTION_TIME.search(" ".join(names.words(column.name))):
+    if _is_no_time(" ".join(names.words(column.name))):
         return 0.0
     worth = names.score(column.name, names.TIME)
     return worth + 2.0 if worth and (column.time_form is not None) else worth
@@ -174,7 +179,7 @@ def _part(found: Search, words: frozenset[str], low: int, high: int) -> Column |
     """The column of whole numbers within bounds whose name ends in one of the words."""
     for column in found.free.values():
         said = names.words(column.name)
-        if said and said[-1] in words and not names.NOT_TRANSACTION_TIME.search(" ".join(said)):
+        if said and said[-1] in words and not _is_no_time(" ".join(said)):
             values = column.numbers if column.is_integer else None
             if values is not None and column.distinct and np.nanmin(values) >= low and np.nanmax(values) <= high:
                 return column
