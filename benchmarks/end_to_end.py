@@ -34,7 +34,7 @@ from fraud_detection.spark_session import Engine
 from fraud_detection.time_windows import LOOK_BACK_DAYS, run_windows
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import Regime, World
+from fraud_simulation.world import Regime, World
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "conf" / "retraining.yaml"

@@ -29,7 +29,7 @@ from fraud_detection.time_windows import LOOK_BACK_DAYS, candidate_spans, mature
 from fraud_detection.transactions.reader import read_transactions
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import Regime, World
+from fraud_simulation.world import Regime, World
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

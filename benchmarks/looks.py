@@ -46,7 +46,7 @@ from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import candidate_spans
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, CARDS, DAYS, FRAUDS = 200_000, 20_000, 28, 1_250

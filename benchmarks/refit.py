@@ -32,7 +32,7 @@ from fraud_detection.time_windows import LOOK_BACK_DAYS, candidate_spans, mature
 from fraud_detection.transactions.reader import read_transactions
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 FIRST, STEP = datetime(2026, 4, 4, tzinfo=UTC), timedelta(days=4)
 OPENED_BEFORE = timedelta(days=14)

@@ -12,7 +12,7 @@ import click
 
 from fraud_simulation.demo import DEMO, regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 TARGET = 500_000
 

@@ -27,7 +27,7 @@ from time import perf_counter
 
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 300.0

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from deployment.paths import write_atomic
 from fraud_simulation.demo import regimes
-from fraud_simulation.files import write_days, write_table
-from fraud_simulation.fraud import World
-from fraud_simulation.transactions import hour_table
+from fraud_simulation.world import World
 from local_stack.settings import BUCKET, DEFAULTS
 
 HISTORY_DAYS = 81
@@ -63,6 +61,8 @@ def story(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_
 
 def seed(folder: Path, now: datetime, transactions_per_day: int = TRANSACTIONS_PER_DAY) -> int:
     """Write the history up to the last full hour; returns the number of files that were missing."""
+    from fraud_simulation.files import write_days  # late: processes that stay in memory import this module too
+
     bank, data = story(folder, now, transactions_per_day), data_folder(folder)
     written = 0
     for offset in range((bank.first_hourly_day - bank.first_day).days):
@@ -76,6 +76,11 @@ def feed(folder: Path, now: datetime) -> int:
     """Write every hour that is over and has no file; returns how many there were."""
     bank = story(folder, now)
     missing = [hour for hour in _hours(bank, now) if not _path(folder, hour).exists()]
+    if not missing:
+        return 0
+    from fraud_simulation.files import write_table
+    from fraud_simulation.transactions import hour_table
+
     for hour in missing:
         write_table(hour_table(bank.world, hour), _path(folder, hour))
     return len(missing)

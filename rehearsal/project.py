@@ -14,7 +14,7 @@ from deployment.remote import repository_files
 from fraud_detection.proxies import exempt_loopback
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS, SEED, TRANSACTIONS_PER_DAY
 from rehearsal.cloud import ROOT, TERRAFORM_ACCOUNT, RehearsalError, RehearsedCloud
 from rehearsal.processes import finished

@@ -19,7 +19,7 @@ from fraud_detection.proxies import exempt_loopback
 from fraud_detection.registry import sqlite
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 hypothesis.settings.register_profile("busy machines", deadline=None)  # what an example takes depends on the machine
 hypothesis.settings.load_profile("busy machines")

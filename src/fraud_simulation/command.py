@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from fraud_simulation.demo import DEMO, DRIFT_DATE, regimes
-from fraud_simulation.files import FileFormat, write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import FileFormat, World
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 _FIRST, _LAST = date(1970, 1, 1), date(2199, 12, 31)
@@ -93,6 +91,10 @@ def create_data(
 
     The same seed, transactions per day and drift date give the same day, whichever days are made with it.
     """
+    import numpy as np  # late, as the simulation is: help of all commands shows this one too
+
+    from fraud_simulation.files import write_days
+
     world = World(seed, transactions_per_day, regimes(drift_date))
     rows = frauds = 0
     try:

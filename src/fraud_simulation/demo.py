@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from fraud_simulation.fraud import Regime, World
+from fraud_simulation.world import Regime, World
 
 DRIFT_DATE = date(2026, 3, 30)
 

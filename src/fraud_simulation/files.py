@@ -4,22 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fraud_simulation.fraud import World
 from fraud_simulation.transactions import day_table
-
-
-class FileFormat(StrEnum):
-    """How a day is written."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
+from fraud_simulation.world import FileFormat, World
 
 
 def write_days(

@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
-from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
 
-from fraud_simulation.population import TRANSACTIONS_PER_TERMINAL, Cards, Population, closing_day, population
+from fraud_simulation.population import TRANSACTIONS_PER_TERMINAL, Cards, closing_day, population
 from fraud_simulation.randomness import FloatArray, IntArray, Stream, generator
 from fraud_simulation.spending import DAY_SECONDS, Rows, normal_amount
+from fraud_simulation.world import Scenario, World
 
-RAMP_DAYS = 2
-"""A regime takes over from the one before it in so many days."""
 TERMINAL_DAYS = (14, 35)
 """How long a terminal stays compromised."""
 TERMINAL_SHARE = (0.6, 1.0)
@@ -34,58 +31,6 @@ _BURST_SECONDS = 300
 _USE_SECONDS = 3 * 3600
 
 
-class Scenario(IntEnum):
-    """What a transaction really is. Never written with the data: no bank knows it."""
-
-    GENUINE = 0
-    LARGE_AMOUNT = 1
-    COMPROMISED_TERMINAL = 2
-    LEAKED_CARD = 3
-    CARD_TESTING = 4
-
-
-@dataclass(frozen=True)
-class Regime:
-    """Expected frauds of each scenario per 1,000 transactions, from a date on."""
-
-    start: date
-    large_amounts: float
-    compromised_terminals: float
-    leaked_cards: float
-    card_testing: float
-
-    def rate(self, scenario: Scenario) -> float:
-        """Expected frauds of a scenario per transaction."""
-        per_mille = {
-            Scenario.LARGE_AMOUNT: self.large_amounts,
-            Scenario.COMPROMISED_TERMINAL: self.compromised_terminals,
-            Scenario.LEAKED_CARD: self.leaked_cards,
-            Scenario.CARD_TESTING: self.card_testing,
-        }
-        return per_mille[scenario] / 1000.0
-
-
-@dataclass(frozen=True)
-class World:
-    """What decides every row: two equal worlds hold the same transactions."""
-
-    seed: int
-    transactions_per_day: int
-    regimes: tuple[Regime, ...]
-
-    def population(self) -> Population:
-        """Its cards and terminals."""
-        return population(self.seed, self.transactions_per_day)
-
-    def expected(self, scenario: Scenario, day: int) -> float:
-        """Expected frauds of a scenario on a day (an ordinal), were it a day of average volume."""
-        begun = [regime for regime in self.regimes if regime.start.toordinal() <= day] or [self.regimes[0]]
-        now, before = begun[-1], begun[-2] if len(begun) > 1 else begun[-1]
-        progress = min(1.0, (day - now.start.toordinal() + 1) / RAMP_DAYS)
-        rate = progress * now.rate(scenario) + (1.0 - progress) * before.rate(scenario)
-        return rate * self.transactions_per_day
-
-
 @dataclass(frozen=True)
 class Spells:
     """Things that go wrong for some weeks, from the day they began: a terminal, or a card."""
@@ -97,7 +42,7 @@ class Spells:
 
 def at_compromised_terminals(world: World, rows: Rows, day: int) -> Rows:
     """Turn most transactions at compromised terminals into frauds; their amounts stay as the card spends."""
-    share = np.zeros(world.population().terminals)
+    share = np.zeros(population(world.seed, world.transactions_per_day).terminals)
     for spells in _under_way(_terminal_spells, world, day, TERMINAL_DAYS[1]):
         share[spells.target] = np.maximum(share[spells.target], spells.strength)
     chance = generator(world.seed, Stream.TERMINAL_FRAUDS, day).random(len(rows.slot))
@@ -126,7 +71,7 @@ def card_testing(world: World, cards: Cards, day: int) -> Rows:
     bursts = rng.poisson(world.expected(Scenario.CARD_TESTING, day) / (sum(TESTS) / 2 + USED_SHARE))
     victim = rng.integers(0, len(cards.level), bursts)
     start = rng.integers(0, DAY_SECONDS - _BURST_SECONDS - _USE_SECONDS, bursts)
-    shop = rng.integers(0, world.population().terminals, bursts)
+    shop = rng.integers(0, population(world.seed, world.transactions_per_day).terminals, bursts)
     burst = np.repeat(np.arange(bursts), rng.integers(TESTS[0], TESTS[1] + 1, bursts))
     second = start[burst] + rng.integers(0, _BURST_SECONDS, len(burst))
     amount = rng.uniform(*TEST_AMOUNT, len(burst))
@@ -146,7 +91,7 @@ def _raised(
     factor: tuple[float, float],
 ) -> Rows:
     """Frauds at any terminal and any time of the day, of the card's normal amounts times a lognormal factor."""
-    people = world.population()
+    people = population(world.seed, world.transactions_per_day)
     terminal = rng.integers(0, people.terminals, len(slot))
     amount = normal_amount(people, cards, rng, slot, terminal) * np.exp(rng.normal(*factor, len(slot)))
     second = rng.integers(0, DAY_SECONDS, len(slot))
@@ -159,7 +104,7 @@ def _terminal_spells(world: World, day: int) -> Spells:
     rng = generator(world.seed, Stream.TERMINAL_SPELLS, day)
     frauds = TRANSACTIONS_PER_TERMINAL * sum(TERMINAL_DAYS) / 2 * sum(TERMINAL_SHARE) / 2
     count = rng.poisson(world.expected(Scenario.COMPROMISED_TERMINAL, day) / frauds)
-    target = rng.integers(0, world.population().terminals, count)
+    target = rng.integers(0, population(world.seed, world.transactions_per_day).terminals, count)
     last_day = day + rng.integers(TERMINAL_DAYS[0], TERMINAL_DAYS[1] + 1, count) - 1
     return Spells(target, last_day, rng.uniform(*TERMINAL_SHARE, count))
 
@@ -168,7 +113,7 @@ def _terminal_spells(world: World, day: int) -> Spells:
 def _card_spells(world: World, day: int) -> Spells:
     """Cards leaked on a day; a card that closes ends its spell."""
     rng = generator(world.seed, Stream.CARD_SPELLS, day)
-    people = world.population()
+    people = population(world.seed, world.transactions_per_day)
     frauds = CARD_FRAUDS_PER_DAY * sum(CARD_DAYS) / 2
     count = rng.poisson(world.expected(Scenario.LEAKED_CARD, day) / frauds)
     target = rng.integers(0, people.slots, count)

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from fraud_simulation import fraud
 from fraud_simulation.dirt import dirty_rows
-from fraud_simulation.fraud import World
-from fraud_simulation.population import cards_on
+from fraud_simulation.population import cards_on, population
 from fraud_simulation.randomness import IntArray, Stream, generator
 from fraud_simulation.spending import Rows, genuine
+from fraud_simulation.world import World
 
 SCHEMA = pa.schema(
     [
@@ -62,7 +62,7 @@ def _day(world: World, day: date, dirty_share: float) -> tuple[pa.Table, IntArra
 
 def _rows(world: World, day: int) -> tuple[Rows, IntArray]:
     """The rows of a day by time, and their customers."""
-    people = world.population()
+    people = population(world.seed, world.transactions_per_day)
     cards = cards_on(people, day)
     own = fraud.at_compromised_terminals(world, genuine(people, cards, day), day)
     added = [scenario(world, cards, day) for scenario in (fraud.large_amounts, fraud.leaked_cards, fraud.card_testing)]

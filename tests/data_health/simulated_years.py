@@ -12,8 +12,8 @@ from fraud_detection.data_health.label_delay import DelayCounts
 from fraud_detection.schema import KnownLabels
 from fraud_detection.settings import Settings
 from fraud_simulation.demo import regimes
-from fraud_simulation.fraud import World
 from fraud_simulation.transactions import day_table
+from fraud_simulation.world import World
 
 START = date(2025, 1, 6)
 Ints = NDArray[np.int64]

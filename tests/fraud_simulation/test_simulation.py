@@ -21,11 +21,12 @@ from fraud_detection.transactions.reader import read_transactions
 from fraud_simulation.command import create_data
 from fraud_simulation.demo import DEMO, DRIFT_DATE, regimes
 from fraud_simulation.dirt import Damage
-from fraud_simulation.files import FileFormat, write_days, write_table
-from fraud_simulation.fraud import TERMINAL_DAYS, Regime, Scenario, World
-from fraud_simulation.population import VALIDITY_DAYS, cards_on
+from fraud_simulation.files import write_days, write_table
+from fraud_simulation.fraud import TERMINAL_DAYS
+from fraud_simulation.population import VALIDITY_DAYS, cards_on, population
 from fraud_simulation.randomness import Stream, uniform
 from fraud_simulation.transactions import NEVER_REPORTED, SCHEMA, day_table, hour_table, scenarios
+from fraud_simulation.world import FileFormat, Regime, Scenario, World
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "create_demo_data.py"
 SMALL = World(seed=3, transactions_per_day=400, regimes=regimes())
@@ -125,7 +126,7 @@ def test_cards_have_a_level_and_a_home(weeks: pd.DataFrame) -> None:
 
 def test_cards_come_and_closed_cards_stay_closed() -> None:
     """Fails when no new cards appear and their slice is empty, or a closed card comes back."""
-    people = SMALL.population()
+    people = population(SMALL.seed, SMALL.transactions_per_day)
     first, gone, known = DAY.toordinal(), set[int](), set[int]()
     for day in range(first, first + 2 * VALIDITY_DAYS[1], 7):
         in_use = set(cards_on(people, day).customer_id.tolist())
@@ -138,7 +139,7 @@ def test_cards_come_and_closed_cards_stay_closed() -> None:
 
 def test_only_open_cards_are_used(weeks: pd.DataFrame) -> None:
     """Fails when simulated frauds go on with cards that are closed."""
-    people = MIDDLE.population()
+    people = population(MIDDLE.seed, MIDDLE.transactions_per_day)
     for day, rows in weeks.groupby(weeks["transaction_time"].dt.date):
         assert isinstance(day, date)
         assert set(rows["customer_id"]) <= set(cards_on(people, day.toordinal()).customer_id.tolist())

@@ -11,7 +11,7 @@ from conftest import AS_OF, SETTINGS, Job
 
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.fraud import World
+from fraud_simulation.world import World
 
 CHANGE = date(2026, 2, 21)
 """The newest whole week begins two days later."""
