@@ -21,6 +21,7 @@ PURE = (
     "fraud_detection.model.model",
 )
 HEAVY = {"pyspark", "pysail", "mlflow", "airflow", "yandexcloud"}
+ARRAYS = {"numpy", "pandas", "pyarrow", "scipy", "xgboost"}
 
 
 @pytest.mark.parametrize(
@@ -39,11 +40,37 @@ def test_pure_rooms_load_no_engine(module: str) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_help_is_quick_because_it_loads_no_engine() -> None:
-    """Fails when `fraud-detection --help` takes seconds because it loads Spark, MLflow or pandas."""
-    program = "import sys, fraud_detection.cli; print(sorted({'pyspark', 'mlflow', 'pandas'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+def _loaded_by(arguments: list[str], cwd: Path) -> set[str]:
+    """The packages that are loaded when a command has ended."""
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('LOADED', *{name.split('.')[0] for name in sys.modules}))\n"
+        f"from fraud_detection.cli import main; main({arguments!r})"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=cwd)
+    assert "LOADED" in found.stdout, found.stderr
+    return set(found.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["create-data", "--help"], ["retrain", "--help"]], ids=" ".join)
+def test_help_is_quick_because_it_loads_nothing_large(tmp_path: Path, arguments: list[str]) -> None:
+    """Fails when help takes seconds because some command loads Spark, MLflow, pandas or SciPy to describe itself."""
+    assert _loaded_by(arguments, tmp_path) & (HEAVY | ARRAYS) == set()
+
+
+@pytest.mark.parametrize("verb", ["decisions", "candidates", "approve one", "rollback --reason r"])
+def test_a_wrong_folder_is_named_without_mlflow_or_an_engine(tmp_path: Path, verb: str) -> None:
+    """Fails when a mistyped --output is answered only after seconds of imports."""
+    (tmp_path / "settings.yaml").touch()
+    arguments = [*verb.split(), "--config", "settings.yaml", "--output", "absent"]
+    assert _loaded_by(arguments, tmp_path) & (HEAVY | {"pandas", "scipy", "xgboost"}) == set()
+
+
+def test_what_stays_in_memory_loads_no_arrays() -> None:
+    """Fails when the stack's supervisor and its upkeep hold SciPy and Arrow in memory for as long as the stack runs."""
+    program = f"import sys, local_stack.supervision, local_stack.upkeep; print({ARRAYS!r} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "set()"
 
 
 def test_the_map_shows_who_may_import_whom() -> None:

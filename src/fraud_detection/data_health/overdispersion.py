@@ -7,7 +7,6 @@ Boveng, Quasi-Poisson vs. negative binomial regression, Ecology 88 (2007).
 """
 
 import numpy as np
-from scipy import stats
 
 from fraud_detection.data_health.counts import Floats
 
@@ -55,6 +54,8 @@ def chance_limits(expected: Floats, spread: Floats, tail: float) -> tuple[Floats
         spread: the variances as multiples of the means.
         tail: a small probability.
     """
+    from scipy import stats  # late: it takes a second, and commands that only show decisions need none
+
     mean = np.maximum(expected, _NOTHING)
     success = 1.0 / np.maximum(spread, _POISSON)
     size = mean * success / (1.0 - success)

@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -159,6 +158,8 @@ def unknown_cards(card: ArrayLike) -> NDArray[np.bool_]:
     cards = np.asarray(card)
     if cards.dtype.kind not in "fO":
         return np.zeros(cards.shape, np.bool_)
+    import pandas as pd  # late: commands that only show decisions need none
+
     return np.asarray(pd.isna(cards))
 
 

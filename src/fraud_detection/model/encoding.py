@@ -6,19 +6,22 @@ reserves ("[", "]", "<", "=", "%") are percent-encoded.
 """
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fraud_detection.errors import FraudDetectionError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = NDArray[np.float32]
 
 _LARGEST = np.finfo(np.float32).max
 
 
-def encode(rows: pd.DataFrame, inputs: tuple[str, ...]) -> FloatArray:
+def encode(rows: "pd.DataFrame", inputs: tuple[str, ...]) -> FloatArray:
     """The inputs of each row, shape (rows, inputs)."""
     matrix = np.empty((len(rows), len(inputs)), dtype=np.float32)
     strings: dict[str, pd.Series[str]] = {}
@@ -37,12 +40,12 @@ def encode(rows: pd.DataFrame, inputs: tuple[str, ...]) -> FloatArray:
     return matrix
 
 
-def columns_read(inputs: tuple[str, ...], rows: pd.DataFrame) -> set[str]:
+def columns_read(inputs: tuple[str, ...], rows: "pd.DataFrame") -> set[str]:
     """The columns that the inputs come from; an input that is itself a column of `rows` is taken as it is."""
     return {name if name in rows else unescape(name.partition("=")[0]) for name in inputs}
 
 
-def require_columns(columns: set[str], rows: pd.DataFrame) -> None:
+def require_columns(columns: set[str], rows: "pd.DataFrame") -> None:
     """Refuse rows that lack columns.
 
     Raises:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 
 from fraud_detection.cores import usable_cores
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.model.encoding import FloatArray, columns_read, encode, require_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xgboost
 
 # OpenMP reads it when XGBoost is first imported. By default its threads spin while they wait for each other: with other
@@ -36,7 +36,7 @@ class Model:
     booster: "xgboost.Booster"
     inputs: tuple[str, ...]
 
-    def predict(self, rows: pd.DataFrame) -> FloatArray:
+    def predict(self, rows: "pd.DataFrame") -> FloatArray:
         """The probability of fraud of each row, shape (rows,).
 
         Equal to what the bare booster gives for `inputs_of(rows)`.
@@ -50,17 +50,19 @@ class Model:
         ]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
-    def missing_columns(self, rows: pd.DataFrame) -> tuple[str, ...]:
+    def missing_columns(self, rows: "pd.DataFrame") -> tuple[str, ...]:
         """The columns that the model reads and the rows lack, sorted."""
         return tuple(sorted(columns_read(self.inputs, rows) - set(rows.columns)))
 
-    def inputs_of(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def inputs_of(self, rows: "pd.DataFrame") -> "pd.DataFrame":
         """The table that the bare booster takes: exactly the columns `inputs`, float32, NaN = missing.
 
         Raises:
             FraudDetectionError: columns that the model reads are missing; all are named.
         """
         require_columns(columns_read(self.inputs, rows), rows)
+        import pandas as pd
+
         return pd.DataFrame(encode(rows, self.inputs), columns=list(self.inputs), index=rows.index)
 
     def importance(self) -> dict[str, float]:
@@ -104,5 +106,5 @@ class Model:
         return cls(booster, tuple(booster.feature_names))
 
 
-def _chunks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _chunks(rows: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
     return (rows.iloc[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))

@@ -6,16 +6,18 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.model.model import Model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.schema import Span
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODEL_FILE = "model.ubj"
 _EXAMPLE_ROWS = 5
@@ -61,7 +63,7 @@ class ModelVersionTags:
             raise FraudDetectionError(f"its tags do not say what it was trained on: {error}") from error
 
 
-def log_model(connection: Connection, run_id: str, model: Model, inputs: pd.DataFrame) -> str:
+def log_model(connection: Connection, run_id: str, model: Model, inputs: "pd.DataFrame") -> str:
     """Log the model to a run, ready to be registered, and return MLflow's id of it.
 
     What `mlflow.xgboost.log_model` does, without the copies of the run's parameters and metrics, and without loading

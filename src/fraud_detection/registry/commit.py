@@ -9,9 +9,8 @@ holder of the model's lease takes these steps.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
@@ -43,6 +42,9 @@ from fraud_detection.registry.registration import (
 )
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.schema import Check, Decision, Outcome, Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLICATION_FILE = "publication.json"
 SUPERSEDED = "superseded"
@@ -220,7 +222,7 @@ def apply_intent(
     context: Context,
     mlflow_run: Any,  # noqa: ANN401
     intent: Intent,
-    sample: pd.DataFrame | None = None,
+    sample: "pd.DataFrame | None" = None,
 ) -> Decision:
     """Apply an intent, from wherever it was left, and return the decision that stands.
 

@@ -9,9 +9,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 from fraud_detection.model.model import Model
@@ -46,6 +45,9 @@ from fraud_detection.registry.registration import (
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import Check, Span, Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND_TAG = "fraud_detection.kind"
 KIND = "promotion by a person"
@@ -192,7 +194,7 @@ def apply_promotion(
     context: Context,
     mlflow_run: Any,  # noqa: ANN401
     intent: HandIntent,
-    sample: pd.DataFrame | None = None,
+    sample: "pd.DataFrame | None" = None,
 ) -> HandPromotion:
     """Apply an intent, from wherever it was left; the result is written, or says why it was refused.
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from fraud_detection.model.model import Model
 from fraud_detection.registry.artifacts import digest, log_model
@@ -28,6 +26,9 @@ from fraud_detection.registry.registration import (
 )
 from fraud_detection.registry.verification import generated_inputs
 from fraud_detection.schema import CandidateRecord, Decision, Metrics, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LONGEST_RUN = timedelta(days=1)
 _LONGEST_VALUE = 5000  # of an MLflow parameter or tag
@@ -58,7 +59,7 @@ class _Promotion:
     """A model to promote, with generated rows as its booster takes them and the score of each."""
 
     model: Model
-    verification: pd.DataFrame
+    verification: "pd.DataFrame"
 
 
 def record_decision(context: Context, decision: Decision, record: RunRecord) -> Decision:

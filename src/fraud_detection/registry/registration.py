@@ -8,10 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.promotion.checks import Spans, failure, measure
@@ -21,6 +20,9 @@ from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.lease import Lease
 from fraud_detection.schema import Check, Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTENT_FILE = "intent.json"
 VERIFICATION_FILE = "verification.parquet"
@@ -49,7 +51,7 @@ class Registration(ABC):
     lease: Lease
     run_id: str
     root: str  # of the MLflow run's artifacts
-    sample: pd.DataFrame | None
+    sample: "pd.DataFrame | None"
     written: bool = False  # whether the decision log has its entry
     version: int | None = None
 
@@ -204,7 +206,9 @@ def discard_version(run: Registration) -> None:
             run.client.delete_model_version(run.name, str(version))
 
 
-def _verification(run: Registration) -> pd.DataFrame:
+def _verification(run: Registration) -> "pd.DataFrame":
+    import pandas as pd
+
     return pd.read_parquet(BytesIO(read_artifact(run.connection, run.root, VERIFICATION_FILE, run.run_id)))
 
 

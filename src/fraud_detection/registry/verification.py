@@ -9,13 +9,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fraud_detection.model.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_ROWS, MOST_ROWS = 1000, 4000
 """200 trees of depth 4 have at most 3,200 leaves. With fewer, each leaf has several rows; of more, some are drawn."""
@@ -44,8 +46,10 @@ _Path = dict[int, _Limits]
 """The limits by the number of the input."""
 
 
-def generated_inputs(model: Model, seed: int = _SEED) -> pd.DataFrame:
+def generated_inputs(model: Model, seed: int = _SEED) -> "pd.DataFrame":
     """Rows as the model's booster takes them, float32, NaN = missing; the same for the same model and seed."""
+    import pandas as pd
+
     random = np.random.default_rng(seed)
     trees = json.loads(bytes(model.booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
     paths = list(chain.from_iterable(map(_paths, trees)))
