@@ -150,7 +150,7 @@ def test_a_moment_before_all_data_is_refused(spark: SparkSession, tmp_path: Path
 
 
 def test_a_new_file_that_breaks_the_contract_is_named(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when, of years of files, a user cannot tell which one lacks a column, or cannot be read."""
+    """Fails when a user cannot tell which of years of files lacks a column, or cannot be read."""
     data = settings.Data(columns=ALL)
     write_parquet(tmp_path / "in" / "a.parquet", rows_of_day(0, random.Random(1), dirty=False))
     stored(spark, data, tmp_path)
