@@ -1,5 +1,8 @@
 """Two processes in the last steps of one model: whatever their order, the decision log and the registry agree."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +16,8 @@ from fakes.registry_processes import ALL, BEGINNING, Clock, Process, Stage, fini
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.registry import Leases, commit
 from fraud_detection.registry.decision_log import Action, Intervention
-from fraud_detection.registry.lease import CLOCK_SKEW, DURATION, PATIENCE, Lease
+from fraud_detection.registry.lease import CLOCK_SKEW, DURATION, PATIENCE, SETTLING, Lease, LeaseRecord
+from fraud_detection.registry.processes import ProcessIdentity, _started, this_process
 from fraud_detection.schema import Outcome
 from fraud_detection.storage import open_folder
 
@@ -61,6 +65,57 @@ def test_a_wait_for_a_lease_names_its_holder_once(leases: Leases, caplog: pytest
         pass
     (record,) = caplog.records
     assert "waiting: the run of 12:00 is in the last steps of fraud_detection since" in record.getMessage()
+
+
+def _abandoned(leases: Leases, **changed: object) -> LeaseRecord:
+    """A lease whose holder, another process of this machine, was killed; some of what is known of it is changed."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        here = this_process()
+        assert here is not None
+        running = ProcessIdentity(**{**here.model_dump(), "pid": process.pid, "started": _started(process.pid)})
+        assert not running.has_ended()
+        process.kill()
+    assert running.has_ended()
+    held = leases._acquire("the run of 12:00")
+    killed = held._record.model_copy(update={"process": running.model_copy(update=changed)})
+    leases.write(killed)
+    return killed
+
+
+def test_a_killed_process_of_this_machine_blocks_the_next_for_seconds(
+    leases: Leases, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails when a run after a killed one waits for minutes, or does not wait for the killed one's last request."""
+    _abandoned(leases)
+    with leases.hold("the run of 13:00") as held:
+        assert SETTLING <= clock.time - BEGINNING < SETTLING + timedelta(seconds=2)
+        held.require_held()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the run of 12:00 has ended without its last steps")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"boot": "another"}, {"namespace": "pid:[1]"}], ids=["another machine", "another container"]
+)
+def test_a_process_elsewhere_is_never_taken_for_dead(leases: Leases, clock: Clock, changed: dict[str, str]) -> None:
+    """Fails when the lease of a running job of a cluster is taken since this machine has no process of its number."""
+    _abandoned(leases, **changed)
+    with leases.hold("the run of 13:00"):
+        assert clock.time - BEGINNING > DURATION + CLOCK_SKEW
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(leases: Leases, clock: Clock) -> None:
+    """Fails when a lease stays for minutes since another program has got the number of its dead holder."""
+    _abandoned(leases, pid=os.getpid())
+    with leases.hold("the run of 13:00"):
+        assert clock.time - BEGINNING < SETTLING + timedelta(seconds=2)
+
+
+def test_a_lease_that_says_nothing_of_its_process_has_to_expire(leases: Leases, clock: Clock) -> None:
+    """Fails when a lease of an earlier release cannot be read, or counts as that of a dead process."""
+    leases.write(leases._acquire("the run of 12:00")._record.model_copy(update={"process": None}))
+    with leases.hold("the run of 13:00"):
+        assert clock.time - BEGINNING > DURATION + CLOCK_SKEW
 
 
 def test_an_expired_lease_is_not_used_although_nobody_has_taken_it_over(leases: Leases, clock: Clock) -> None:

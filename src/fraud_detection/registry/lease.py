@@ -8,6 +8,9 @@ processes that want the same generation gets it. The newest generation counts. O
 next holder writes the generation after it. Nothing is deleted, since the job's account may write and not delete: one
 small object stays for each decision, like those of the decision log.
 
+A killed process cannot release its lease. If it ran on this machine, the next one sees that it has ended, and takes
+over after `SETTLING`; the lease of a holder elsewhere has to expire.
+
 A lease cannot stop a process that hangs inside a single request to MLflow for longer than the lease and sends it
 afterwards. Such a process notices at its next step or at its end: see `restoration.exclusive`.
 """
@@ -24,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import lease_file, leases_folder
+from fraud_detection.registry.processes import ProcessIdentity, this_process
 from fraud_detection.storage import Storage
 
 DURATION = timedelta(minutes=2)
@@ -32,6 +36,8 @@ CLOCK_SKEW = timedelta(seconds=30)
 """How much the clocks of two machines may differ: a lease is taken over only this long after it has expired."""
 PATIENCE = 2 * (DURATION + CLOCK_SKEW)
 """How long to wait for another holder: longer than a killed one can block, whatever it was doing."""
+SETTLING = timedelta(seconds=10)
+"""How long to wait after a holder was found dead: a request that it had sent to MLflow may still be carried out."""
 _RENEW_AFTER = DURATION / 4
 _POLL_SECONDS = 1.0
 _LOGGER = logging.getLogger(__name__)
@@ -48,6 +54,8 @@ class LeaseRecord(BaseModel):
 
     generation: int
     holder: str
+    process: ProcessIdentity | None = None
+    """Of the holder; None where it cannot be told, and in leases of earlier releases."""
     acquired_at: datetime
     expires_at: datetime
     released_at: datetime | None = None
@@ -55,6 +63,10 @@ class LeaseRecord(BaseModel):
     def is_free(self, now: datetime) -> bool:
         """Whether the next generation may be taken."""
         return self.released_at is not None or now > self.expires_at + CLOCK_SKEW
+
+    def is_abandoned(self) -> bool:
+        """Whether its holder ran on this machine and has ended without releasing it."""
+        return self.released_at is None and self.process is not None and self.process.has_ended()
 
 
 class Leases:
@@ -113,22 +125,32 @@ class Leases:
     def _acquire(self, holder: str) -> "Lease":
         deadline = self.clock() + PATIENCE
         waiting_for = None
+        free_from: dict[int, datetime] = {}
+        """By generation, of those whose holder was found dead."""
         while True:
             newest, now = self._newest(), self.clock()
-            if newest is None or newest.is_free(now):
+            if newest is None or newest.is_free(now) or now >= free_from.get(newest.generation, now + DURATION):
                 generation = 1 if newest is None else newest.generation + 1
                 record = LeaseRecord(
-                    generation=generation, holder=holder, acquired_at=now, expires_at=now + DURATION, released_at=None
+                    generation=generation,
+                    holder=holder,
+                    process=this_process(),
+                    acquired_at=now,
+                    expires_at=now + DURATION,
                 )
                 if self._storage.write_once(self._name(generation), _content(record)):
                     return Lease(self, record)
-            elif now < deadline:
-                if waiting_for != newest.generation:
-                    waiting_for = newest.generation
-                    self._log_wait(newest)
-                self._sleep(_POLL_SECONDS)
-            else:
+                continue
+            if now >= deadline:
                 raise self._busy(newest)
+            if newest.generation not in free_from and newest.is_abandoned():
+                free_from[newest.generation] = now + SETTLING
+                waiting_for = newest.generation
+                _LOGGER.warning("%s has ended without its last steps; they are taken over", newest.holder)
+            elif waiting_for != newest.generation:
+                waiting_for = newest.generation
+                self._log_wait(newest)
+            self._sleep(_POLL_SECONDS)
 
     def _log_wait(self, newest: LeaseRecord) -> None:
         _LOGGER.warning(
