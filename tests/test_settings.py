@@ -259,6 +259,25 @@ PYTHON = re.compile(
 )
 
 
+def _default(path: str) -> object:
+    found: Any = Settings().model_dump(by_alias=True)
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+NUMBERS = [path for path in PATHS if type(_default(path)) in (int, float)]
+
+
+def test_true_is_no_number(tmp_path: Path) -> None:
+    """Fails when `seed: true` trains with seed 1, or `minimum_holdout_frauds: true` compares on a single fraud."""
+    assert len(NUMBERS) > 30
+    for path in NUMBERS:
+        for value in (True, False):
+            with pytest.raises(SettingsError, match=path):
+                _load(tmp_path, nested({path: value}))
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_a_refused_value_is_described_in_the_words_of_the_file(tmp_path: Path, path: str) -> None:
     """Fails when the author of a settings file must know Python, or its libraries, to understand what is wrong."""

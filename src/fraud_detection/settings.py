@@ -8,7 +8,7 @@ its credentials from the environment itself.
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 
 import yaml
 from pydantic import (
@@ -18,10 +18,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from fraud_detection import format_rules, window_spans
 from fraud_detection.errors import SettingsError
@@ -55,6 +57,17 @@ REMOVED = {
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` for a number: pydantic would take it as 1. Spans have their own words for it."""
+        field = cls.model_fields[info.field_name or ""]
+        has_own_check = any(isinstance(one, BeforeValidator) for one in field.metadata)
+        kinds = {field.annotation, *get_args(field.annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and not kinds & {bool, str} and not has_own_check:
+            raise PydanticKnownError("float_type" if float in kinds else "int_type")
+        return value
 
 
 class Columns(_Section):
