@@ -66,6 +66,17 @@ def test_a_wrong_folder_is_named_without_mlflow_or_an_engine(tmp_path: Path, ver
     assert _loaded_by(arguments, tmp_path) & (HEAVY | {"pandas", "scipy", "xgboost"}) == set()
 
 
+def test_a_settings_file_is_written_without_an_engine(tmp_path: Path) -> None:
+    """Fails when `init`, which reads a sample of the files by itself, makes a user wait for Spark and MLflow."""
+    times = [f"2026-{1 + day // 28:02}-{1 + day % 28:02}T10:00:00" for day in range(280)]
+    lines = [f"{row},{time},{row % 7},{row % 5},{row % 90}.5,{int(row % 20 == 0)}" for row, time in enumerate(times)]
+    header = "transaction_id,transaction_time,customer_id,terminal_id,amount,fraud"
+    (tmp_path / "rows.csv").write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    loaded = _loaded_by(["init", "--input", "rows.csv", "--config", "settings.yaml"], tmp_path)
+    assert (tmp_path / "settings.yaml").exists()
+    assert loaded & (HEAVY | {"xgboost", "scipy"}) == set()
+
+
 def test_what_stays_in_memory_loads_no_arrays() -> None:
     """Fails when the stack's supervisor and its upkeep hold SciPy and Arrow in memory for as long as the stack runs."""
     program = f"import sys, local_stack.supervision, local_stack.upkeep; print({ARRAYS!r} & set(sys.modules))"

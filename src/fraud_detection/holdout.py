@@ -7,7 +7,7 @@ cards, labels and scores. On the driver tables are pandas with naive times in UT
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,9 @@ from fraud_detection.model.scoring import with_scores
 from fraud_detection.promotion.sequential import HoldoutCounts
 from fraud_detection.sampling import DAY, collect_frauds, compared_columns, labelled, naive, to_pandas, within
 from fraud_detection.settings import Settings
-from fraud_detection.transactions.reader import Transactions
+
+if TYPE_CHECKING:
+    from fraud_detection.transactions.reader import Transactions
 
 _LEAST_BLOCKED = 20
 
@@ -39,7 +41,7 @@ class HoldoutSpan:
 
 
 def collect_scored(
-    transactions: Transactions,
+    transactions: "Transactions",
     start: datetime,
     end: datetime,
     models: Mapping[str, bytes],
@@ -53,7 +55,7 @@ def collect_scored(
     return to_pandas(with_scores(features, models, keep, missing, sample))
 
 
-def collect_first_seen(transactions: Transactions, since: datetime, end: datetime) -> "pd.Series[Any]":
+def collect_first_seen(transactions: "Transactions", since: datetime, end: datetime) -> "pd.Series[Any]":
     """The first transaction before `end` of each card that has none before `since`, by card."""
     from pyspark.sql import functions as F  # noqa: N812
 
@@ -66,7 +68,7 @@ def collect_first_seen(transactions: Transactions, since: datetime, end: datetim
 class EverFrauds:
     """The rows of a run that ever were frauds; planning and comparison share them."""
 
-    def __init__(self, transactions: Transactions, settings: Settings, until: datetime | None = None) -> None:
+    def __init__(self, transactions: "Transactions", settings: Settings, until: datetime | None = None) -> None:
         """`until`: bring those up to then at once, since a run needs the ones that have not matured, too."""
         self._transactions, self._until = transactions, until
         self._window = timedelta(days=settings.windows.known_card_window_days)

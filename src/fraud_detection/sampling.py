@@ -20,11 +20,12 @@ from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans
 from fraud_detection.transactions.columns import FLAGS, RETIRABLE
-from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.reader import Transactions
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from fraud_detection.transactions.profile import Profile
+    from fraud_detection.transactions.reader import Transactions
 
 DAY = pd.Timedelta(days=1)
 _MISSING_ID = -(2**63) + 1
@@ -50,7 +51,7 @@ class TrainingSample:
     """Counts are of all rows of the window, also where only a sample was collected."""
 
 
-def collect_training_sample(transactions: Transactions, spans: CandidateSpans, settings: Settings) -> TrainingSample:
+def collect_training_sample(transactions: "Transactions", spans: CandidateSpans, settings: Settings) -> TrainingSample:
     """Compute the features of the training window, and bring a sample of its rows to the driver."""
     profile = transactions.profile
     rate = _sample_rate(transactions, spans, settings)
@@ -114,12 +115,12 @@ def sample(rows: pd.DataFrame, rate: float) -> tuple[pd.DataFrame, NDArray[np.fl
     return rows[kept], np.where(fraud[kept], 1.0, 1.0 / rate)
 
 
-def hours_between(profile: Profile, start: datetime, end: datetime) -> NDArray[np.bool_]:
+def hours_between(profile: "Profile", start: datetime, end: datetime) -> NDArray[np.bool_]:
     """Which of the profile's hours lie in [start, end); both on whole hours."""
     return profile.hours_between(start, end)
 
 
-def collect_frauds(transactions: Transactions, start: datetime, end: datetime) -> pd.DataFrame:
+def collect_frauds(transactions: "Transactions", start: datetime, end: datetime) -> pd.DataFrame:
     """The rows of [start, end) that ever were frauds, without features: looks are counted in them."""
     from pyspark.sql import functions as F  # noqa: N812
 
@@ -167,7 +168,7 @@ def naive(moment: datetime) -> pd.Timestamp:
     return pd.Timestamp(moment.astimezone(UTC).replace(tzinfo=None))
 
 
-def _sample_rate(transactions: Transactions, spans: CandidateSpans, settings: Settings) -> float:
+def _sample_rate(transactions: "Transactions", spans: CandidateSpans, settings: Settings) -> float:
     """From what was known at the label cut-off alone, so that a candidate trained later is the same one."""
     known = training_rows(collect_frauds(transactions, spans.training_start, spans.training_end), spans, settings)
     frauds = int(known["fraud"].sum())
@@ -178,12 +179,12 @@ def _sample_rate(transactions: Transactions, spans: CandidateSpans, settings: Se
     return sample_rate(genuine, frauds, settings.training.max_training_rows)
 
 
-def _training_transactions(profile: Profile, spans: CandidateSpans, settings: Settings) -> int:
+def _training_transactions(profile: "Profile", spans: CandidateSpans, settings: Settings) -> int:
     hours = hours_between(profile, spans.training_start, spans.training_end)
     return int((profile.transactions_by_hour - profile.left_out_by_hour(settings.data))[hours].sum())
 
 
-def _collect(transactions: Transactions, spans: CandidateSpans, settings: Settings, rate: float) -> pd.DataFrame:
+def _collect(transactions: "Transactions", spans: CandidateSpans, settings: Settings, rate: float) -> pd.DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
     features = with_features(transactions.table, settings, spans.training_start, spans.training_end)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ from fraud_detection.runs.looks import Look, Scored, as_holdout, score_column
 from fraud_detection.schema import LookRecord, Span
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans, matured_until, training_gap
-from fraud_detection.transactions.profile import Profile
+
+if TYPE_CHECKING:
+    from fraud_detection.transactions.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def first_holdout(spans: CandidateSpans, as_of: datetime, settings: Settings) ->
     return HoldoutSpan(start, matured_until(as_of, settings.windows), as_of, spans.training_end, spans.label_cutoff)
 
 
-def frauds_only(profile: Profile, training: Span, holdout: Span | None, settings: Settings) -> str:
+def frauds_only(profile: "Profile", training: Span, holdout: Span | None, settings: Settings) -> str:
     """Why nothing can be learned or compared where a window has no genuine payment; empty where each has one.
 
     Args:
