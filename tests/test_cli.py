@@ -139,6 +139,15 @@ def test_the_folder_of_another_model_is_an_error(here: Path, verb: str) -> None:
     assert "--config FILE" in done.stderr
 
 
+def test_the_last_entries_and_what_served_are_two_questions(here: Path) -> None:
+    """Fails when `--at` answers from the newest entries alone, and names a version that did not serve then."""
+    (here / "settings.yaml").touch()
+    done = _run("decisions", "--config", "settings.yaml", "--last", "5", "--at", "2026-05-01")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--at and --last exclude each other" in done.stderr
+    assert _run("decisions", "--last", "0").exit_code == 2
+
+
 @pytest.mark.parametrize(("verb", "said"), [("decisions", "no decisions in"), ("candidates", "no candidates in")])
 def test_a_folder_without_a_decision_yet_is_none(here: Path, verb: str, said: str) -> None:
     """Fails when the folder of a first run that ended before its decision is taken for a mistyped one."""

@@ -307,13 +307,18 @@ def check_data(
     callback=_span,
     help="Show instead what served on a day, or at an ISO 8601 time, since when and why.",
 )
+@click.option("--last", type=click.IntRange(min=1), help="Read and show only so many entries, the newest.")
 @_JSON
-def decisions(config: Path, output: str, asked: tuple[datetime, datetime] | None, as_json: bool) -> None:
+def decisions(
+    config: Path, output: str, asked: tuple[datetime, datetime] | None, last: int | None, as_json: bool
+) -> None:
     """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
 
+    if asked is not None and last is not None:
+        raise click.UsageError("--at and --last exclude each other: what served at a time is in the whole log")
     log = _existing_log(config, output)
-    history = log.history()
+    history = log.history() if last is None else log.newest(last)
     if asked is not None and history:
         _show_served(history, *asked, as_json=as_json)
     elif as_json:

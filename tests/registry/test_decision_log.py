@@ -3,13 +3,23 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from factories import decision
 from fakes.registry import NAME, T1, T2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry.decision_log import Action, DecisionLog, Intervention
+from fraud_detection.registry.decision_log import (
+    Action,
+    DecisionLog,
+    Intervention,
+    LogEntry,
+    entry_name,
+    stored_form,
+)
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 
@@ -146,3 +156,56 @@ def test_a_file_that_is_no_decision_is_named(log: DecisionLog, tmp_path: Path) -
     (tmp_path / "decisions" / NAME / "notes.json").write_text("{}")
     with pytest.raises(FraudDetectionError, match=r"notes\.json is not named like a decision"):
         log.history()
+
+
+def _hourly_log(folder: Path, hours: int) -> "_CountedLog":
+    for hour in range(hours):
+        entry = decision(Outcome.REFUSED, T1 + timedelta(hours=hour))
+        path = folder / entry_name(entry)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored_form(entry))
+    counted = _CountedLog(open_folder(str(folder)), NAME)
+    for day in range(3):
+        assert counted.write(intervention(T1 + timedelta(days=day, minutes=30), Action.PIN))
+    return counted
+
+
+class _CountedLog(DecisionLog):
+    """Counts the entries that are parsed."""
+
+    parsed = 0
+
+    def parse(self, name: str, content: bytes) -> LogEntry:
+        self.parsed += 1
+        return super().parse(name, content)
+
+
+def test_the_newest_entries_are_read_without_the_others(tmp_path: Path) -> None:
+    """Fails when a look at the last decisions, or an unpin, takes longer with every hour that the schedule has run."""
+    short, long_ = _hourly_log(tmp_path / "short", 10), _hourly_log(tmp_path / "long", 300)
+    for log in (short, long_):
+        assert log.newest(5) == log.history()[-5:]
+        assert log.newest(1000) == log.history()
+        log.parsed = 0
+        assert len(log.newest(5)) == 5
+        assert log.parsed == 5 + 3
+        assert log.last_intervention() == intervention(T1 + timedelta(days=2, minutes=30), Action.PIN)
+        assert log.parsed == 5 + 3 + 3
+
+
+@given(
+    hours=st.sets(st.integers(0, 50), max_size=6),
+    moment=st.datetimes(datetime(2018, 8, 21), datetime(2018, 8, 25), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+def test_the_runs_after_a_moment_are_found_by_their_names(hours: set[int], moment: datetime) -> None:
+    """Fails when a decision in the future is overlooked, or a past one stops every run as if it were in the future."""
+    with TemporaryDirectory() as folder:
+        log = DecisionLog(open_folder(folder), NAME)
+        times = [T1 + timedelta(hours=hour) for hour in hours]
+        for time in times:
+            assert log.write(decision(Outcome.REFUSED, time))
+        assert log.newest_as_of() == max(times, default=None)
+        later = sorted(time for time in times if time > moment)
+        assert log.after(moment) == tuple(f"{time:%Y%m%dT%H%M%SZ}.json" for time in later)
+        for time in times:
+            assert len(log.after(time)) == sum(other > time for other in times)

@@ -10,7 +10,7 @@ It is the history: MLflow keeps no record of where an alias pointed before. Entr
 import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from fraud_detection.outputs import (
     DECISIONS,
     decision_file,
     decisions_folder,
+    first_name_since,
     intervention_file,
     is_decision,
     is_intervention,
@@ -127,13 +128,16 @@ class DecisionLog:
 
     def newest_as_of(self) -> datetime | None:
         """The latest as-of time that was opened or decided, or None."""
-        return max(map(time_in, self._of_runs()), default=None)
+        newest = max(self._of_runs(), default=None)
+        return None if newest is None else time_in(newest)
 
     def after(self, moment: datetime) -> tuple[str, ...]:
         """The files of decisions and openings with a later as-of time, without their folder."""
-        return tuple(sorted(name.rpartition("/")[2] for name in self._of_runs() if time_in(name) > moment))
+        first = first_name_since(self._model_name, moment + timedelta(seconds=1))  # names have whole seconds
+        return tuple(sorted(name.rpartition("/")[2] for name in self._of_runs() if name >= first))
 
     def _of_runs(self) -> Iterator[str]:
+        """Names sort like their times, so that no time is parsed: a log of a year has some 20,000 of them."""
         return (name for name in self.names() if is_decision(name) or is_opening(name))
 
     def write(self, entry: LogEntry) -> bool:
@@ -159,6 +163,20 @@ class DecisionLog:
         """
         happened = self._parsed(name for name in self.names() if not is_opening(name))
         return tuple(entry for entry in happened if not isinstance(entry, Opening))
+
+    def newest(self, count: int) -> tuple[Entry, ...]:
+        """The `count` entries of the history that came into force last, of all interventions and as many decisions.
+
+        Their number, not the length of the log, says what is read. Interventions are all read, since the name of an
+        unpin has the time of its pin.
+
+        Raises:
+            FraudDetectionError: one of them is broken; it is named.
+        """
+        names = self.names()
+        decided = [name for name in names if is_decision(name)][-count:]
+        happened = self._parsed([*decided, *filter(is_intervention, names)])
+        return tuple(entry for entry in happened if not isinstance(entry, Opening))[-count:]
 
     def entries(self) -> tuple[LogEntry, ...]:
         """Every entry, in the order in which they came into force.
@@ -216,7 +234,8 @@ class DecisionLog:
         Raises:
             FraudDetectionError: an object is broken; it is named.
         """
-        return next((entry for entry in reversed(self.history()) if isinstance(entry, Intervention)), None)
+        done = self._parsed(filter(is_intervention, self.names()))
+        return next((entry for entry in reversed(done) if isinstance(entry, Intervention)), None)
 
     def parse(self, name: str, content: bytes) -> LogEntry:
         """The entry of that name.
