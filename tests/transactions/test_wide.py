@@ -11,7 +11,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.transactions.columns import transaction_fields
 from fraud_detection.transactions.csv import csv_batches
-from fraud_detection.transactions.long_lines import LONGEST_LINE
+from fraud_detection.transactions.line_blocks import LONGEST_LINE
 
 pytest_plugins = ["reader_data"]
 

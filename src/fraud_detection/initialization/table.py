@@ -16,10 +16,11 @@ from fraud_detection import storage
 from fraud_detection.errors import DataError
 from fraud_detection.initialization.headers import holds_json, require_alike
 from fraud_detection.initialization.layout import Layout, find_layout
+from fraud_detection.settings import Format
 from fraud_detection.shapes import column_names, library_text, shape
-from fraud_detection.transactions.csv_text import UNREADABLE
+from fraud_detection.transactions.csv_text import UNREADABLE, open_csv_text
 from fraud_detection.transactions.encodings import find_encoding
-from fraud_detection.transactions.long_lines import without_long_lines
+from fraud_detection.transactions.line_blocks import line_blocks, parsed
 
 _CSV = re.compile(r"\.(csv|txt|tsv)(\.(gz|bz2|zst))?$", re.IGNORECASE)
 _PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
@@ -141,28 +142,20 @@ def _unreadable(headers: dict[str, tuple[str, ...]]) -> dict[str, str]:
 
 
 def _csv_batches(path: str, layout: Layout, names: list[str]) -> Iterator[pa.RecordBatch]:
-    with without_long_lines(partial(_open, path)) as stream:
-        try:
-            reader = pyarrow.csv.open_csv(
-                stream,
-                read_options=pyarrow.csv.ReadOptions(
-                    block_size=_BLOCK, use_threads=False, encoding=layout.encoding, skip_rows=layout.skip_lines
-                ),
-                parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=layout.separator, quote_char=layout.quote or False, invalid_row_handler=lambda _: "skip"
-                ),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    include_columns=names,
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):
-                return  # a header without rows
-            raise
-        yield from reader
+    form = Format(encoding=layout.encoding, skip_lines=layout.skip_lines)
+    blocks = line_blocks(partial(open_csv_text, path, form), layout.skip_lines)
+    yield from parsed(
+        blocks,
+        pyarrow.csv.ParseOptions(
+            delimiter=layout.separator, quote_char=layout.quote or False, invalid_row_handler=lambda _: "skip"
+        ),
+        pyarrow.csv.ConvertOptions(
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
 
 
 def _open(path: str) -> pa.NativeFile:

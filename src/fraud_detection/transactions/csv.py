@@ -14,11 +14,9 @@ import pyarrow.csv
 
 from fraud_detection.settings import Format
 from fraud_detection.transactions.columns import Field
-from fraud_detection.transactions.csv_text import has_rows, open_csv_text
-from fraud_detection.transactions.long_lines import without_long_lines
+from fraud_detection.transactions.csv_text import open_csv_text
+from fraud_detection.transactions.line_blocks import line_blocks, parsed
 from fraud_detection.transactions.values import CONVERTED, typed_batch
-
-_BLOCK = 4 << 20
 
 
 def csv_schema(fields: tuple[Field, ...], *, with_source: bool) -> pa.Schema:
@@ -38,7 +36,7 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
     missing value stays null.
 
     Raises:
-        DataError: a line is longer than `long_lines.LONGEST_LINE`.
+        DataError: a line is longer than `line_blocks.LONGEST_LINE`.
         pyarrow.ArrowException, OSError, UnicodeError: the file cannot be read as CSV.
     """
     schema = csv_schema(fields, with_source=with_source)
@@ -57,20 +55,9 @@ def csv_batches(path: str, fields: tuple[Field, ...], form: Format, *, with_sour
     )
     parse = pyarrow.csv.ParseOptions(delimiter=form.separator, quote_char=form.quote or False, invalid_row_handler=keep)
     _keep_quiet_of_undecodable_lines()
-    with without_long_lines(partial(open_csv_text, path, form), form.skip_lines) as stream:
-        try:
-            reader = pyarrow.csv.open_csv(
-                stream,
-                read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
-                parse_options=parse,
-                convert_options=convert,
-            )
-        except pa.ArrowInvalid:
-            if has_rows(path, form):
-                raise
-            return  # PyArrow takes a header that no line end follows for nothing
-        for batch in reader:
-            yield typed_batch(batch, fields, form, schema)
+    blocks = line_blocks(partial(open_csv_text, path, form), form.skip_lines)
+    for batch in parsed(blocks, parse, convert):
+        yield typed_batch(batch, fields, form, schema)
     if broken:
         yield _broken(broken, schema)
 

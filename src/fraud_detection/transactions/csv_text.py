@@ -28,7 +28,7 @@ _UTF8 = frozenset({"utf-8", "utf-8-sig"})
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-def open_csv_text(path: str, form: Format) -> pa.NativeFile:
+def open_csv_text(path: str, form: Format) -> pa.NativeFile | io.RawIOBase:
     """Open a CSV file as UTF-8 text that begins with the header; to be closed by the caller.
 
     Reading it raises UnicodeError where the file is in another encoding.
@@ -36,7 +36,7 @@ def open_csv_text(path: str, form: Format) -> pa.NativeFile:
     raw = _open_bytes(path)
     if codecs.lookup(form.encoding).name in _UTF8 and form.skip_lines == 0:
         return raw
-    return pa.PythonFile(_Recoded(raw, form), mode="r")
+    return _Recoded(raw, form)
 
 
 def csv_header(path: str, form: Format) -> list[str]:
@@ -80,11 +80,6 @@ def all_first_lines(path: str, form: Format) -> list[str]:
     except UnicodeDecodeError as error:
         raise DataError(encoding_problem(path, form)) from error
     return [line.decode("utf-8", errors="replace") for line in lines]
-
-
-def has_rows(path: str, form: Format) -> bool:
-    """Whether a CSV file has anything after its header."""
-    return len(first_lines(path, form)) > 1
 
 
 def is_in_encoding(path: str, form: Format) -> bool:
