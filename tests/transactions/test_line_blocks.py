@@ -3,7 +3,7 @@
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pyarrow.csv
@@ -68,6 +68,7 @@ def test_a_file_is_read_by_the_caller_alone(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("fraud_detection.transactions.csv.open_csv_text", lambda path, _: Recorded(path))
     rows = csv_batches(str(path), (Field("amount", "a", Kind.NUMBER),), Format(), with_source=False)
+    assert isinstance(rows, Generator)
     next(rows)
     rows.close()
     assert set(readers) == {threading.get_ident()}
