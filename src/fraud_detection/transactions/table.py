@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import reduce
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -82,7 +81,19 @@ def typed_rows(
     columns = [_canonical(field, ids).alias(field.name) for field in fields] + [F.col("defect")]
     if with_source:
         columns += [F.col(name) for name in _source_names(files, fields)]
-    return reduce(lambda one, other: one.unionByName(other), [part.select(*columns) for part in parts])
+    return union_all([part.select(*columns) for part in parts])
+
+
+def union_all(parts: list[DataFrame]) -> DataFrame:
+    """The rows of all parts, at least one, in their order.
+
+    Apache Spark analyses the whole plan at each union, so a chain takes the square of the number of parts. Pairs of
+    pairs keep the plan shallow.
+    """
+    while len(parts) > 1:
+        pairs = [one.unionByName(other) for one, other in zip(parts[::2], parts[1::2], strict=False)]
+        parts = pairs + parts[2 * len(pairs) :]
+    return parts[0]
 
 
 @contextmanager
