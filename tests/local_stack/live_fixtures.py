@@ -36,7 +36,7 @@ def quiet(live: Live) -> Live:
     """The same stack without a schedule that could interfere: only the tests trigger runs."""
     live.configure(YEARLY)
     live.command("up")
-    assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 120.0)
+    assert wait_for(lambda: not any(run["state"] in ("queued", "running") for run in live.runs()), 600.0)
     assert live.api.call("GET", f"dags/{TRAINING_DAG}")["is_paused"] is False
     return live
 
