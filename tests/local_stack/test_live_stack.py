@@ -40,7 +40,7 @@ def test_the_schedule_goes_on_by_itself(live: Live) -> None:
             for run in live.runs()
         )
 
-    eventually("a scheduled run after the first one", later, 240.0)
+    eventually("a scheduled run after the first one", later, 600.0)
     reaper = live.api.last_runs(REAPER_DAG)
     assert reaper, "the reaper has a schedule of its own, and has not run"
 
