@@ -217,6 +217,18 @@ def marked(stack: Stack) -> list[psutil.Process]:
     return found
 
 
+def descendants(pid: int) -> list[psutil.Process]:
+    """All that a process has started, also in sessions of their own."""
+    return list(_tree(pid)[1:])
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL those that still run."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
 def memory(pids: Iterable[int]) -> dict[int, float]:
     """MiB of each process with its descendants; what several share is counted once, where the system tells (PSS)."""
     return {pid: sum(map(_own_memory, _tree(pid))) / _MIB for pid in pids}

@@ -9,7 +9,7 @@ in Airflow's database is the only sign that such a process works.
 from local_stack import airflow
 from local_stack.components import COMPONENTS, SILENCE
 from local_stack.settings import Stack
-from local_stack.supervision import Supervisor
+from local_stack.supervision import Supervisor, descendants, kill
 
 
 def is_silent(heartbeat: float, started: float, now: float, patience: float) -> bool:
@@ -45,7 +45,9 @@ class Watch:
         before, self._silent = self._silent, self._silent_at(now)
         hanging = [name for name, pid in self._silent.items() if before.get(name) == pid]
         for name in hanging:
+            tasks = descendants(self._silent[name])
             self._supervisor.stop(name)
+            kill(tasks)  # a task of a lost scheduler would delete the cluster at which its next try is looking
             self._supervisor.start(name)
         return hanging
 

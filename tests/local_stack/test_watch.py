@@ -1,12 +1,16 @@
 """Which of Airflow's jobs are restarted for their silence."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_stack import airflow, upkeep, watch
+from local_stack import airflow, supervision, upkeep, watch
 from local_stack.components import SILENCE
 from local_stack.settings import Stack, load
 from local_stack.supervision import State
@@ -45,6 +49,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Watch:
     monkeypatch.setattr(watch, "Supervisor", _Supervisor)
+    monkeypatch.setattr(watch, "descendants", lambda _: [])  # the numbers are no processes of this test
     env = tmp_path / ".env"
     env.write_text(f"STACK_FOLDER={tmp_path / 'stack'}\n")
     return Watch(load(env))
@@ -84,6 +89,17 @@ def test_what_is_silent_at_two_looks_is_restarted_alone(watched: Watch, beats: d
     assert watched.look(2106.0) == ["scheduler"]
     assert _done(watched) == ["stop scheduler", "start scheduler"]
     assert watched.look(2121.0) == [], "the new process is silent for the first time"
+
+
+def test_what_a_hung_scheduler_has_started_ends_with_it() -> None:
+    """Fails when a task outlives its scheduler, and deletes the cluster of its next try."""
+    own_session = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], start_new_session=True)"
+    with subprocess.Popen([sys.executable, "-c", own_session], stdin=subprocess.PIPE) as scheduler:
+        while not (tasks := supervision.descendants(scheduler.pid)):
+            time.sleep(0.01)
+        scheduler.kill()
+        supervision.kill(tasks)
+        assert psutil.wait_procs(tasks, timeout=10)[1] == []
 
 
 def test_a_machine_that_slept_loses_no_scheduler(watched: Watch, beats: dict[str, float]) -> None:
