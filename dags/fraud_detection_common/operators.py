@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _SHARE_OF_TASK = 0.9  # the share of a task's time limit after which it stops waiting and reports what it has done
 _CHANGING_CLUSTER = (Cluster.CREATING, Cluster.STARTING, Cluster.STOPPING)
+_GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)  # of what is gone the cloud may say either
 _RUNNING_JOB = (Job.PROVISIONING, Job.PENDING, Job.RUNNING, Job.CANCELLING)
 
 
@@ -265,13 +266,20 @@ class Train(DataprocCreatePysparkJobOperator):
     def _train(self, hook: DataprocHook, context: Context) -> str:
         try:
             earlier = self._newest_job(hook)
+            ended_well = earlier is not None and self._ended_well(hook, earlier)
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
+            if error.code() not in _GONE:
                 raise
-            return self._name_of_earlier_decision(hook)
+            if (name := self._name_of_earlier_decision(hook)) is not None:
+                return name
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                raise
+            raise AirflowFailException(
+                f"cluster {self.cluster_id} is gone: it had no job for too long (was the DAG paused?), or somebody "
+                "deleted it; next: clear the whole run, which makes another, or wait for the next one"
+            ) from error
         if earlier is not None:
-            self.log.info("Job %s of an earlier try is %s", earlier.id, Job.Status.Name(earlier.status))
-            if self._ended_well(hook, earlier):
+            if ended_well:
                 return str(earlier.name)
             require_worth_retrying(self._outputs(hook), earlier.name)
         try:
@@ -285,19 +293,17 @@ class Train(DataprocCreatePysparkJobOperator):
         """The newest job of the cluster, which belongs to this run alone; None if there is none."""
         return max(list_jobs(hook, self.cluster_id), key=lambda job: job.created_at.ToNanoseconds(), default=None)
 
-    def _name_of_earlier_decision(self, hook: DataprocHook) -> str:
-        """The name of the job that decided, if its try deleted the cluster and was lost before it could report that."""
+    def _name_of_earlier_decision(self, hook: DataprocHook) -> str | None:
+        """The name of the job that decided, if its try deleted the cluster and was lost before it could report."""
         run, _, number = self.name.rpartition("-")
         for name in (f"{run}-{tries}" for tries in range(int(number) - 1, 0, -1)):
             outcome = self._outputs(hook).outcome(name)
             if outcome is not None and outcome["decision"] is not None:
                 return name
-        raise AirflowFailException(
-            f"cluster {self.cluster_id} is gone: it had no job for too long (was the DAG paused?), or somebody deleted "
-            "it; next: clear the whole run, which makes another, or wait for the next one"
-        )
+        return None
 
     def _ended_well(self, hook: DataprocHook, job: Job) -> bool:
+        self.log.info("Job %s of an earlier try is %s", job.id, Job.Status.Name(job.status))
         service = hook.sdk.client(JobServiceStub)
         request = job_service_pb2.GetJobRequest(cluster_id=self.cluster_id, job_id=job.id)
         while job.status in _RUNNING_JOB:

@@ -374,6 +374,37 @@ def test_a_try_that_finds_its_cluster_deleted_takes_over_what_the_one_before_dec
     assert train.execute(context) == f"{name}-1"
 
 
+def test_a_try_whose_cluster_another_one_deletes_takes_over_what_that_one_decided(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a task that outlived its scheduler deletes the run's cluster, and so turns the next try red."""
+    operators = load("fraud_detection_common.operators")
+    labels, name = {"project": "fraud-detection", "run": "a"}, "fraud-detection-20260524t100000-000000"
+    cluster = installation.cluster(**labels)
+    installation.jobs_do("slow")
+    installation.job(cluster)
+    train = operators.Train(
+        task_id="t",
+        connection_id="yandexcloud_default",
+        cluster_id=cluster,
+        name=f"{name}-2",
+        properties={},
+        output_uri=installation.variables["output_uri"],
+        storage_endpoint=installation.variables["storage_endpoint"],
+    )
+    delete = operators.DeleteClusters(
+        task_id="d", connection_id="yandexcloud_default", labels=labels, execution_timeout=timedelta(seconds=20)
+    )
+
+    def end_of_the_other(_: float) -> None:
+        assert wait_for(lambda: not _job_runs(installation), 60)
+        installation.leave(f"outcomes/{name}-1.json", {"decision": "refused"})
+        delete.execute({})
+
+    monkeypatch.setattr(operators, "time", SimpleNamespace(sleep=end_of_the_other))  # between two polls of the job
+    assert train.execute({"ti": SimpleNamespace(try_number=2, max_tries=3)}) == f"{name}-1"
+
+
 def test_the_reaper_takes_a_cluster_that_has_had_no_job_for_too_long(installation: Installation) -> None:
     """Fails when a DAG that is paused before its training keeps a cluster for hours, or a slow run loses its own."""
     labels = {"project": "fraud-detection", "run": "a", "lifetime-minutes": "184", "idle-minutes": "44"}

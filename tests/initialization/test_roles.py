@@ -157,7 +157,7 @@ def test_a_named_merchant_and_large_ids_are_no_numbers(table: pd.DataFrame, look
     found = look(changed.rename(columns={"merchant": "Merchant Name"}))
     assert found.roles.terminal is not None
     assert found.roles.terminal.name == "Merchant Name"
-    assert found.extras.left_out["key"] == "whole numbers too large to be exact: an id or a key"
+    assert found.extras.left_out["key"] == "integers too large to be exact: an id or a key"
 
 
 def test_the_number_of_a_card_beside_its_user_is_said(table: pd.DataFrame, look: Look) -> None:

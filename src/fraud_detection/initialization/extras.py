@@ -82,7 +82,7 @@ def _reason(column: Column, roles: Roles, form: NumberForm, *, is_personal: bool
     if float(np.isinf(column.numbers).mean()) > _MOST_WRONG:
         return f"{float(np.isinf(column.numbers).mean()):.1%} of its values are no numbers"
     if column.is_integer and (np.abs(column.numbers[np.isfinite(column.numbers)]) > _EXACT).any():
-        return "whole numbers too large to be exact: an id or a key"
+        return "integers too large to be exact: an id or a key"
     if column.is_integer and column.distinct > 0.9 * int(column.filled.sum()) > 100:
         return "a number of the row or an id"
     if _runs_with_time(column, roles):

@@ -67,10 +67,8 @@ def why_no_label(column: Column) -> str:
     counts = column.counts
     if len(counts) <= 1:
         return "holds one value only" if counts else "is empty"
-    if len(counts) > _MOST_DIFFERENT:
-        return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
-    told = label_words.meanings(counts)
-    odd = [text for text in counts if told[plain_label(text)] is None]
+    told = label_words.meanings(counts) if len(counts) <= _MOST_DIFFERENT else {}
+    odd = [text for text in counts if told.get(plain_label(text)) is None]
     if len(odd) > 2 * MOST_VALUES:
         return f"has {len(counts):,} different values; at most {MOST_VALUES} can be labels"
     if odd:
