@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,62 @@ def test_an_input_can_be_read_at_any_offset(output: Storage) -> None:
         assert file.read(4) == content[3:7]
         assert file.read(0) == b""
     assert storage.open_input(output.write_atomic("empty", b"")).read() == b""
+
+
+def test_a_deleted_object_is_gone_and_can_be_written_again(output: Storage) -> None:
+    """Fails when a report that was removed is still shown, or when its neighbour is lost with it."""
+    output.write_atomic("reports/a/report.html", b"1")
+    output.write_atomic("reports/b/report.html", b"2")
+    output.delete("reports/a/report.html")
+    assert output.read("reports/a/report.html") is None
+    assert output.names() == ["reports/b/report.html"]
+    output.delete("reports/b/report.html")
+    assert output.names() == []
+    assert output.write_once("reports/a/report.html", b"3") is True
+    assert output.read("reports/a/report.html") == b"3"
+
+
+def test_deleting_an_absent_object_does_nothing(output: Storage) -> None:
+    """Fails when a clean-up that was killed cannot be repeated."""
+    output.delete("reports/a.html")
+    output.write_atomic("reports/b.html", b"1")
+    output.delete("reports/a.html")
+    assert output.names() == ["reports/b.html"]
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../../b"])
+def test_nothing_outside_is_deleted(output: Storage, name: str) -> None:
+    """Fails when a name in a listing can lead a clean-up out of the output folder."""
+    with pytest.raises(ValueError, match="is not a name inside"):
+        output.delete(name)
+
+
+def test_objects_have_their_size_and_the_time_they_were_written(output: Storage) -> None:
+    """Fails when a clean-up takes a new file for an old one."""
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    for name, content in (("a/2", b"22"), ("a/1", b"1"), ("b", b"333")):
+        output.write_atomic(name, content)
+    assert [(one.name, one.size) for one in output.objects("a/")] == [("a/1", 1), ("a/2", 2)]
+    assert all(before <= one.written_at <= datetime.now(UTC) + timedelta(seconds=5) for one in output.objects())
+    assert [one.name for one in output.objects()] == output.names()
+
+
+def test_a_writer_survives_that_its_empty_folder_is_removed(output: Storage) -> None:
+    """Fails when a run cannot write its outcome because a clean-up has just emptied the folder."""
+    stop = threading.Event()
+
+    def keep_deleting() -> None:
+        while not stop.is_set():
+            output.delete("outcomes/old.json")
+            stop.wait(0.001)
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(keep_deleting)
+        try:
+            for _ in range(10):
+                output.write_atomic("outcomes/old.json", b"1")
+                output.write_atomic("outcomes/new.json", b"2")
+                output.delete("outcomes/new.json")
+        finally:
+            stop.set()
+        deleting.result()

@@ -6,7 +6,7 @@ on this machine, `file:///…` too; `s3a://bucket/key` and `s3://bucket/key` are
 """
 
 from fraud_detection.locations import is_object, local_path
-from fraud_detection.storage.base import InputEntry, Storage
+from fraud_detection.storage.base import InputEntry, Storage, StoredObject
 from fraud_detection.storage.manifests import Manifests
 from fraud_detection.storage.urls import input_entries, input_files, open_folder, open_input
 
@@ -14,6 +14,7 @@ __all__ = [
     "InputEntry",
     "Manifests",
     "Storage",
+    "StoredObject",
     "input_entries",
     "input_files",
     "is_object",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 
 
@@ -13,6 +14,16 @@ class InputEntry:
     size: int  # bytes
     version: str
     """The time of its last change in nanoseconds, or the ETag of an object: another one where the content is."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object of a storage, as a listing shows it."""
+
+    name: str
+    size: int  # bytes
+    written_at: datetime
+    """When it was last written, by the storage's clock; aware, UTC."""
 
 
 class Storage(ABC):
@@ -33,6 +44,14 @@ class Storage(ABC):
     @abstractmethod
     def write_once(self, name: str, content: bytes) -> bool:
         """Write one object unless it exists; True for the one writer that made it, also among concurrent writers."""
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        """All objects whose names begin with `prefix`, sorted by name; those that vanish meanwhile are left out."""
+        raise NotImplementedError
+
+    def delete(self, name: str) -> None:
+        """Delete one object; nothing where there is none. It is gone at once, for every reader."""
+        raise NotImplementedError
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:

@@ -5,15 +5,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.fs
 
 from fraud_detection.errors import DataError, FraudDetectionError
-from fraud_detection.storage.base import InputEntry, Storage, parts_of
+from fraud_detection.storage.base import InputEntry, Storage, StoredObject, parts_of
 
 _TEMPORARY = ".tmp-"
+_ATTEMPTS = 3
 
 
 def _umask() -> int:
@@ -55,6 +57,28 @@ class DiskFolder(Storage):
                 return False
             _flush_folder(path.parent)
         return True
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        found = []
+        for name in self.names(prefix):
+            path = self._path(name)
+            with _translate_errors("list", path), suppress(FileNotFoundError):
+                status = path.stat()
+                found.append(StoredObject(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
+        return found
+
+    def delete(self, name: str) -> None:
+        """See `Storage`. A folder that it leaves empty goes as well, so that listing does not walk through it."""
+        path = self._path(name)
+        with _translate_errors("delete", path):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return
+            _flush_folder(path.parent)
+            if path.parent != self._root:
+                with suppress(OSError):  # it is not empty
+                    path.parent.rmdir()
 
     def read(self, name: str) -> bytes | None:
         path = self._path(name)
@@ -125,8 +149,7 @@ def _explanation(error: OSError) -> str:
 @contextmanager
 def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
     """A file beside `path` with the content safely on disk; gone at the end unless it was renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent)
+    handle, name = _new_file(path)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -140,9 +163,21 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _new_file(path: Path) -> tuple[int, str]:
+    """An open file beside `path`; its folder is made."""
+    for _ in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # `delete` has just removed the folder, which was empty
+            return tempfile.mkstemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+
+
 def _flush_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make a rename inside the folder survive a power cut; nothing where `delete` has removed the folder since."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(handle)
     finally:

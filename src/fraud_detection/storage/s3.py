@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, Self
 
 import pyarrow as pa
 
 from fraud_detection.errors import DataError, ServiceUnavailableError, SettingsError
-from fraud_detection.storage.base import InputEntry, Storage, parts_of
+from fraud_detection.storage.base import InputEntry, Storage, StoredObject, parts_of
 from fraud_detection.storage.session import client, translate_errors
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -79,6 +80,19 @@ class BucketFolder(Storage):
         """See `Storage`: the storage itself refuses to replace the object (If-None-Match)."""
         with translate_errors("write", self.url(name)):
             return self._put_once(name, content)
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        found = _listing(self._address.bucket, f"{self._address.prefix}{prefix}")
+        objects = (
+            StoredObject(self._address.inside(one["Key"]), one["Size"], one["LastModified"].astimezone(UTC))
+            for one in found
+        )
+        return sorted(objects, key=lambda one: one.name)
+
+    def delete(self, name: str) -> None:
+        """See `Storage`. A versioned bucket keeps the content as an old version, until its own rule removes it."""
+        with translate_errors("delete", self.url(name)):
+            client().delete_object(Bucket=self._address.bucket, Key=self._key(name))
 
     def read(self, name: str) -> bytes | None:
         from botocore.exceptions import ClientError
