@@ -17,6 +17,7 @@ EXAMPLES = {
     "lease_file": outputs.lease_file("MODEL", 12),
     "report_file": outputs.report_file("MODEL", AS_OF),
     "known_labels_file": outputs.known_labels_file("MODEL"),
+    "retention_file": outputs.retention_file("MODEL"),
     "schedule_file": outputs.schedule_file("MODEL"),
     "outcome_file": outputs.outcome_file("NAME"),
     "quarantine_file": outputs.quarantine_file(datetime(2026, 3, 1, 0, 15, tzinfo=UTC)),

@@ -314,21 +314,32 @@ def decisions(
 ) -> None:
     """Show the decision log, oldest first: decisions, and what users did in between."""
     from fraud_detection.runs.progress import history_table
+    from fraud_detection.runs.retention import removal_text, removed_reports
+    from fraud_detection.storage import open_folder
 
     if asked is not None and last is not None:
         raise click.UsageError("--at and --last exclude each other: what served at a time is in the whole log")
     log = _existing_log(config, output)
     history = log.history() if last is None else log.newest(last)
+    removed = removed_reports(open_folder(output), load_settings(config).model_name, history)
+    notes = {as_of: removal_text(removal) for as_of, removal in removed.items()}
     if asked is not None and history:
         _show_served(history, *asked, as_json=as_json)
     elif as_json:
-        print_json(json.dumps([entry.model_dump(mode="json") for entry in history], indent=2))
+        print_json(json.dumps([_with_note(entry, notes) for entry in history], indent=2))
     elif history:
-        for line in history_table(history):
+        for line in history_table(history, notes):
             click.echo(line)
     if not history:
         first = f"the first one is made by: fraud-detection retrain --output {output} …"
         click.echo(mask(f"no decisions in {output}; {first}"), err=as_json)
+
+
+def _with_note(entry: "Entry", notes: dict[datetime, str]) -> dict[str, object]:
+    """An entry as JSON; `report_removed` says why a decision has no report any more."""
+    as_of = getattr(entry, "as_of", None)
+    note = {} if as_of not in notes else {"report_removed": notes[as_of]}
+    return entry.model_dump(mode="json") | note
 
 
 def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, as_json: bool) -> None:
@@ -500,6 +511,36 @@ def accept_log(config: Path, output: str, tracking_uri: str | None, reason: str)
             f"the decision at {opening.as_of:%Y-%m-%d %H:%M} is missing: the next run decides it again from what was"
             " opened; a look at a champion that serves no longer measures nothing then",
         )
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@click.option("--yes", is_flag=True, help="Remove it; without this option nothing is removed.")
+@_JSON
+def retain(config: Path, output: str, tracking_uri: str | None, yes: bool, as_json: bool) -> None:
+    """Show what is older than its age in the section `retention` of the settings, and with --yes remove it.
+
+    The champion, the previous champion, candidates in shadow and the decision log stay, however old they are.
+    """
+    settings, clock = load_settings(config), datetime.now(UTC)
+    registry = _registry_in_use(config, output, tracking_uri)
+    from fraud_detection.runs.retention import plan_removal, removal_table, remove
+    from fraud_detection.storage import open_folder
+
+    storage, name = open_folder(output), settings.model_name
+    plan = plan_removal(storage, registry, name, settings.retention, clock)
+    for line in removal_table(plan.rows):
+        click.echo(line, err=as_json)
+    if yes:
+        remove(plan, storage, registry, name, current_person(), lambda line: print_step("retain", line, err=as_json))
+    else:
+        again = registry.commands.without_reason("retain", "--yes")
+        print_step("next", f"nothing was removed; to remove it: {again}", err=as_json)
+    if as_json:
+        rows = [row.model_dump(mode="json") for row in plan.rows]
+        print_json(json.dumps({"removed": yes, "model_name": name, "rows": rows}, indent=2))
 
 
 def _decision_log(config: Path, output: str) -> "DecisionLog":

@@ -13,6 +13,10 @@ ARTIFACTS = "mlartifacts"
 """Folder of the embedded MLflow, beside its database."""
 DECISIONS = "decisions/"
 """Folder of the decision logs of all models."""
+OUTCOMES = "outcomes/"
+"""Folder of the outcomes of all models' runs."""
+QUARANTINE = "quarantine/"
+"""Folder of the rejected rows of all models' runs."""
 
 _DECISION = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z\.json")
 _OPENING = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z-opening\.json")
@@ -79,7 +83,17 @@ def lease_file(model_name: str, generation: int) -> str:
 
 def report_file(model_name: str, as_of: datetime) -> str:
     """The report of the run at one as-of time."""
-    return f"reports/{model_name}/{_second(as_of)}/report.html"
+    return f"{reports_folder(model_name)}{_second(as_of)}/report.html"
+
+
+def reports_folder(model_name: str) -> str:
+    """Folder of the reports of one model."""
+    return f"reports/{model_name}/"
+
+
+def retention_file(model_name: str) -> str:
+    """What was removed of one model for its age."""
+    return f"retention/{model_name}.json"
 
 
 def schedule_file(model_name: str) -> str:
@@ -94,12 +108,12 @@ def known_labels_file(model_name: str) -> str:
 
 def outcome_file(run_name: str) -> str:
     """How a run ended."""
-    return f"outcomes/{run_name}.json"
+    return f"{OUTCOMES}{run_name}.json"
 
 
 def quarantine_file(clock: datetime) -> str:
     """The rejected rows of the run that began at `clock`."""
-    return f"quarantine/{_second(clock)}/rejected.csv"
+    return f"{QUARANTINE}{_second(clock)}/rejected.csv"
 
 
 def _second(moment: datetime) -> str:

@@ -483,6 +483,21 @@ class DataHealth(_Section):
         return self
 
 
+class Retention(_Section):
+    """What `fraud-detection retain` removes, by its age. No run removes anything for its age."""
+
+    reports_days: Days = 365
+    """Reports, since they were written."""
+    outcomes_days: Days = 90
+    """Outcomes of runs, since they were written."""
+    quarantine_days: Days = 90
+    """Rejected rows, since they were written."""
+    mlflow_runs_days: Days = 365
+    """MLflow runs with their files, since they ended."""
+    model_versions_days: Days = 365
+    """Versions of the model, since they last served."""
+
+
 class Settings(_Section):
     """Settings of one retraining run."""
 
@@ -496,8 +511,11 @@ class Settings(_Section):
     comparison: ComparisonSettings = ComparisonSettings()
     promotion: Promotion = Promotion()
     data_health: DataHealth = DataHealth()
+    retention: Retention = Retention()
 
-    @field_validator("data", "windows", "training", "comparison", "promotion", "data_health", mode="before")
+    @field_validator(
+        "data", "windows", "training", "comparison", "promotion", "data_health", "retention", mode="before"
+    )
     @classmethod
     def _empty_section_is_defaults(cls, value: object) -> object:
         return {} if value is None else value

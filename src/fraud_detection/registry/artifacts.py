@@ -137,12 +137,8 @@ def download(connection: Connection, root: str, name: str) -> bytes:
         FraudDetectionError: it does not exist.
     """
     from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    connection.open_artifacts()
-    repository: Any = get_artifact_repository(
-        root, tracking_uri=connection.opened_uri, registry_uri=connection.opened_uri
-    )
+    repository = _repository(connection, root)
     try:
         with TemporaryDirectory() as folder:
             return Path(repository.download_artifacts(name, folder)).read_bytes()
@@ -154,14 +150,29 @@ def download(connection: Connection, root: str, name: str) -> bytes:
 
 def delete_artifacts(connection: Connection, root: str) -> None:
     """Delete every artifact under a root; nothing where there is none."""
+    repository = _repository(connection, root)
+    for found in repository.list_artifacts():
+        repository.delete_artifacts(found.path)
+
+
+def artifact_bytes(connection: Connection, root: str) -> int:
+    """The size of all artifacts under a root."""
+    repository = _repository(connection, root)
+    folders, total = [""], 0
+    while folders:
+        for found in repository.list_artifacts(folders.pop()):
+            if found.is_dir:
+                folders.append(found.path)
+            else:
+                total += found.file_size or 0
+    return total
+
+
+def _repository(connection: Connection, root: str) -> Any:  # noqa: ANN401  (MLflow ships no types)
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     connection.open_artifacts()
-    repository: Any = get_artifact_repository(
-        root, tracking_uri=connection.opened_uri, registry_uri=connection.opened_uri
-    )
-    for found in repository.list_artifacts():
-        repository.delete_artifacts(found.path)
+    return get_artifact_repository(root, tracking_uri=connection.opened_uri, registry_uri=connection.opened_uri)
 
 
 def _requirements() -> list[str]:

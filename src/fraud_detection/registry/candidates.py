@@ -24,6 +24,8 @@ from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Open
 KEY_TAG = "fraud_detection.candidate"
 STATE_TAG = "fraud_detection.candidate_state"
 FROZEN, RETIRED, REPLACED, UNOPENED = "frozen", "retired", "replaced", "unopened"
+DISCARDED = (RETIRED, REPLACED, UNOPENED)
+"""States of candidates whose files are deleted."""
 _SHA256_TAG, _MODEL_ID_TAG = "fraud_detection.sha256", "fraud_detection.model_id"
 
 
@@ -123,7 +125,7 @@ def delete_unopened(context: Context, lease: Lease, decided: datetime) -> None:
     suspects = [run for run in _living_runs(context) if _as_of(run) < decided and not _has_own_entry(context, run)]
     if not suspects:
         return
-    named = {_key_text(key) for entry in context.log.entries() for key in _keys(entry)}
+    named = {key_text(key) for entry in context.log.entries() for key in _keys(entry)}
     for run in suspects:
         if run.data.tags[KEY_TAG] in named:  # a later run has found it frozen, and opened it
             continue
@@ -147,7 +149,7 @@ def _as_of(run: Any) -> datetime:  # noqa: ANN401
 def _has_own_entry(context: Context, run: Any) -> bool:  # noqa: ANN401
     """Whether the run that froze a candidate opened it, or decided on it as a refit."""
     entries = (find(_as_of(run)) for find in (context.log.find_opening, context.log.find))
-    return any(run.data.tags[KEY_TAG] == _key_text(key) for entry in entries if entry for key in _keys(entry))
+    return any(run.data.tags[KEY_TAG] == key_text(key) for entry in entries if entry for key in _keys(entry))
 
 
 def _keys(entry: LogEntry) -> Iterator[CandidateKey]:
@@ -179,7 +181,7 @@ def _freeze(context: Context, candidate: NewCandidate, model: Model, sha256: str
 def _discard(context: Context, run: Any, state: str) -> bool:  # noqa: ANN401  (MLflow ships no types)
     """Delete the models of a run. False, and nothing is deleted, if a version was registered from it."""
     client, run_id = context.connection.client, run.info.run_id
-    models = _models(context, run_id)
+    models = logged_models(context, run_id)
     # Of any name: a model may have been renamed. MLflow does not keep the model's id of every version; its source,
     # models:/ID or the files' place, has it.
     of_models = (f"source_path LIKE '%{logged.model_id}%'" for logged in models)
@@ -200,7 +202,7 @@ def _tags(context: Context, candidate: NewCandidate) -> dict[str, str]:
         "mlflow.runName": f"{context.name} {'refit' if key.refit else 'candidate'} {key.label_cutoff:%Y-%m-%d %H:%M}",
         MODEL_TAG: context.name,
         AS_OF_TAG: utc(candidate.opened_at),
-        KEY_TAG: _key_text(key),
+        KEY_TAG: key_text(key),
         "fraud_detection.kind": "refit" if key.refit else "candidate",
         "fraud_detection.recipe": key.recipe,
         "fraud_detection.label_cutoff": utc(key.label_cutoff),
@@ -208,13 +210,14 @@ def _tags(context: Context, candidate: NewCandidate) -> dict[str, str]:
     }
 
 
-def _key_text(key: CandidateKey) -> str:
+def key_text(key: CandidateKey) -> str:
+    """A candidate as its tag names it."""
     return f"{utc(key.label_cutoff)} {key.recipe}" + (" refit" if key.refit else "")
 
 
 def _runs(context: Context, key: CandidateKey) -> list[Any]:
     """The candidate's runs, newest first."""
-    found = search_runs(context, f"tags.`{KEY_TAG}` = '{_key_text(key)}'")
+    found = search_runs(context, f"tags.`{KEY_TAG}` = '{key_text(key)}'")
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id), reverse=True)
 
 
@@ -258,13 +261,13 @@ def _content(context: Context, record: CandidateRecord) -> bytes:
         FraudDetectionError: it does not exist.
     """
     # Not by its id: a server with accounts refuses to say that a model does not exist.
-    for logged in _models(context, record.run_id):
+    for logged in logged_models(context, record.run_id):
         if logged.model_id == record.model_id:
             return download(context.connection, logged.artifact_location, MODEL_FILE)
     raise FraudDetectionError(f"model {record.model_id} of MLflow run {record.run_id} does not exist")
 
 
-def _models(context: Context, run_id: str) -> list[Any]:
+def logged_models(context: Context, run_id: str) -> list[Any]:
     """The models that a run has logged, except deleted ones."""
     experiments = [context.connection.experiment_id]
     return list(context.connection.client.search_logged_models(experiments, f"source_run_id = '{run_id}'"))

@@ -1,10 +1,11 @@
 """The registry of one model name: its champion, its runs, its rollbacks."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from fraud_detection.commands import Commands
 from fraud_detection.model.model import Model
-from fraud_detection.registry import approvals, candidates, commit, rollback
+from fraud_detection.registry import approvals, candidates, commit, retention, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
 from fraud_detection.registry.candidates import NewCandidate
@@ -279,6 +280,29 @@ class Registry:
         """Delete the files of a retired candidate; those of a registered version stay."""
         with self._context.connection.translate_errors():
             candidates.delete(self._context, key)
+
+    def find_removable(self, versions_before: datetime, runs_before: datetime) -> retention.Removable:
+        """The versions that served last before a time, and the runs that ended before one, that nothing needs.
+
+        Raises:
+            LogMismatchError: the log, which says what is needed, is not the one that was written.
+        """
+        with self._context.connection.translate_errors():
+            return retention.find_removable(self._context, versions_before, runs_before)
+
+    def remove_versions(self, before: datetime) -> tuple[int, ...]:
+        """Delete the versions that served last before a time and that nothing needs; which, is decided anew.
+
+        Raises:
+            LogMismatchError: see `find_removable`.
+        """
+        with self._context.connection.translate_errors():
+            return retention.remove_versions(self._context, before)
+
+    def remove_runs(self, runs: Iterable[retention.OldRun]) -> Iterator[retention.OldRun]:
+        """Delete runs that `find_removable` has found, with their files, and yield each when it is gone."""
+        with self._context.connection.translate_errors():
+            yield from retention.remove_runs(self._context, runs)
 
     def accept_log(self, reason: str, who: str) -> Intervention:
         """Go on with a decision log that is not the one that was written: what it holds counts from now on.

@@ -1,9 +1,10 @@
 """Progress of a run: one short line per step, the same on a terminal, in a log and in the demo."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fraud_detection.commands import Commands
@@ -168,10 +169,13 @@ def report_review(decision: Decision, commands: Commands, progress: Progress) ->
         progress("next", f"{commands.approve(name)}, or: {commands.reject(name)}")
 
 
-def history_table(history: tuple[Entry, ...]) -> list[str]:
-    """The decision log as aligned lines: what each run decided, and what users did in between."""
+def history_table(history: tuple[Entry, ...], notes: Mapping[datetime, str] = MappingProxyType({})) -> list[str]:
+    """The decision log as aligned lines: what each run decided, and what users did in between.
+
+    `notes` are added to the reasons of the decisions of these as-of times.
+    """
     head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
-    rows = [head, *(tuple(map(one_line, _row(entry))) for entry in history)]
+    rows = [head, *(tuple(map(one_line, _row(entry, notes))) for entry in history)]
     return aligned(rows)
 
 
@@ -181,8 +185,12 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    return _decision_row(entry) if isinstance(entry, Decision) else _intervention_row(entry)
+def _row(entry: Entry, notes: Mapping[datetime, str]) -> tuple[str, ...]:
+    if not isinstance(entry, Decision):
+        return _intervention_row(entry)
+    *cells, reason = _decision_row(entry)
+    note = notes.get(entry.as_of)
+    return (*cells, reason if note is None else f"{reason} · {note}")
 
 
 def _decision_row(decision: Decision) -> tuple[str, ...]:

@@ -1,0 +1,198 @@
+"""`retain` removes results by their age, says what it removed, and never touches the decision log."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import pytest
+from factories import MODEL_NAME, decision
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from fraud_detection.outputs import decision_file, report_file
+from fraud_detection.registry import Registry
+from fraud_detection.registry.retention import OldRun, Removable
+from fraud_detection.runs.progress import history_table
+from fraud_detection.runs.retention import (
+    Kind,
+    Plan,
+    plan_removal,
+    removal_table,
+    removal_text,
+    remove,
+    removed_reports,
+)
+from fraud_detection.schema import Outcome
+from fraud_detection.settings import Retention
+from fraud_detection.storage import Storage, open_folder
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+DAY = timedelta(days=1)
+AGES = Retention(reports_days=100, outcomes_days=50, quarantine_days=20, mlflow_runs_days=200, model_versions_days=300)
+REMOVABLE = {"reports/fraud_detection/": 100, "outcomes/": 50, "quarantine/": 20}
+NAMES = (
+    "decisions/fraud_detection/20260301T000000Z.json",
+    "decisions/fraud_detection/20260301T000000Z-opening.json",
+    "decisions/fraud_detection/20260301T000000000000Z-pin.json",
+    "leases/fraud_detection/00000001.json",
+    "schedule/fraud_detection.json",
+    "known_labels/fraud_detection.json",
+    "mlflow.db",
+    "mlartifacts/1/run/artifacts/report.html",
+    "reports/other_model/20260301T000000Z/report.html",
+    "reports/fraud_detection/20260301T000000Z/report.html",
+    "reports/fraud_detection/20260302T000000Z/report.html",
+    "outcomes/a.json",
+    "outcomes/b.json",
+    "quarantine/20260301T000000Z/rejected.csv",
+    "quarantine/20260302T000000Z/rejected.csv",
+)
+
+
+class FakeRegistry:
+    """An MLflow that holds one old version and one old run."""
+
+    def __init__(self) -> None:
+        self.removable = Removable((1,), (OldRun("run", 7),))
+        self.removed: list[object] = []
+
+    def find_removable(self, versions_before: datetime, runs_before: datetime) -> Removable:
+        assert (versions_before, runs_before) == (NOW - 300 * DAY, NOW - 200 * DAY)
+        return self.removable
+
+    def remove_versions(self, before: datetime) -> tuple[int, ...]:
+        assert before == NOW - 300 * DAY
+        self.removed += self.removable.versions
+        return self.removable.versions
+
+    def remove_runs(self, runs: tuple[OldRun, ...]) -> tuple[OldRun, ...]:
+        self.removed += runs
+        return runs
+
+
+def _write(root: Path, name: str, age: float) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("content")
+    moment = (NOW - age * DAY).timestamp()
+    os.utime(path, (moment, moment))
+
+
+def _plan(output: Storage, registry: FakeRegistry) -> Plan:
+    return plan_removal(output, cast(Registry, registry), MODEL_NAME, AGES, NOW)
+
+
+def _remove(output: Storage, registry: FakeRegistry, plan: Plan) -> list[str]:
+    lines: list[str] = []
+    remove(plan, output, cast(Registry, registry), MODEL_NAME, "anna", lines.append)
+    return lines
+
+
+@given(st.lists(st.floats(0, 800), min_size=len(NAMES), max_size=len(NAMES)))
+@hypothesis_settings(max_examples=40)
+def test_only_what_is_older_than_its_age_is_removed_and_never_the_log(ages: list[float]) -> None:
+    """Fails when a clean-up takes an entry of the decision log, a lease, another model's report or a young file."""
+    with TemporaryDirectory() as folder:
+        for name, age in zip(NAMES, ages, strict=True):
+            _write(Path(folder), name, age)
+        output, registry = open_folder(folder), FakeRegistry()
+        limits = {name: next((d for p, d in REMOVABLE.items() if name.startswith(p)), None) for name in NAMES}
+        expected = [name for name, age in zip(NAMES, ages, strict=True) if (d := limits[name]) is None or age <= d]
+        plan = _plan(output, registry)
+        assert output.names() == sorted(NAMES)  # a plan changes nothing
+        _remove(output, registry, plan)
+        assert output.names() == sorted([*expected, "retention/fraud_detection.json"])
+        assert registry.removed == [1, OldRun("run", 7)]
+        again = _plan(output, registry)
+        assert [row.count for row in again.rows[:3]] == [0, 0, 0]
+
+
+def test_the_table_says_what_count_bytes_and_age(tmp_path: Path) -> None:
+    """Fails when a person who decides about --yes cannot see how much goes, or how old it is."""
+    for name in NAMES:
+        _write(tmp_path, name, 500)
+    rows = _plan(open_folder(str(tmp_path)), FakeRegistry()).rows
+    assert removal_table(rows) == [
+        "what              count  bytes  older than",
+        "reports           2      14     100 days",
+        "outcomes          2      14     50 days",
+        "quarantine files  2      14     20 days",
+        "MLflow runs       1      7      200 days",
+        "model versions    1      0      300 days",
+    ]
+
+
+class _Mortal(FakeRegistry):
+    def remove_versions(self, before: datetime) -> tuple[int, ...]:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 3, 6])
+def test_a_killed_removal_is_explained_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    """Fails when a removal that is killed half-way leaves a missing report unexplained, or cannot be finished."""
+    for name in NAMES:
+        _write(tmp_path, name, 500)
+    output, left = open_folder(str(tmp_path)), iter(range(deleted))
+    delete = output.delete
+
+    def mortal(name: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        delete(name)
+
+    monkeypatch.setattr(output, "delete", mortal)
+    with pytest.raises(KeyboardInterrupt):
+        _remove(output, _Mortal(), _plan(output, _Mortal()))
+    monkeypatch.undo()
+    decided = _decided(datetime(2026, 3, 1, tzinfo=UTC), NOW - 500 * DAY)
+    assert (removed_reports(output, MODEL_NAME, [decided]) != {}) is (deleted >= 1)
+    _remove(output, FakeRegistry(), _plan(output, FakeRegistry()))
+    assert len(output.names()) == 9 + 1
+    assert removed_reports(output, MODEL_NAME, [decided]) != {}
+
+
+def _decided(as_of: datetime, at: datetime, **changes: Any) -> Any:
+    return decision(Outcome.NO_DECISION, as_of, committed_at=at, **changes)
+
+
+def test_decisions_say_which_reports_were_removed(tmp_path: Path) -> None:
+    """Fails when an auditor cannot tell a report that was removed for its age from one that was lost."""
+    old, kept, lost, without = (datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3, 4))
+    _write(tmp_path, report_file(MODEL_NAME, old), 500)
+    _write(tmp_path, report_file(MODEL_NAME, kept), 5)
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+    history = [
+        _decided(old, NOW - 500 * DAY),
+        _decided(kept, NOW - 500 * DAY),
+        _decided(lost, NOW - 5 * DAY),
+        _decided(without, NOW - 500 * DAY, report=None),
+    ]
+    assert removed_reports(output, MODEL_NAME, history) == {}
+    lines = _remove(output, registry, _plan(output, registry))
+    assert lines[0] == "1 reports removed"
+    removed = removed_reports(output, MODEL_NAME, history)
+    assert list(removed) == [old]
+    assert (removed[old].what, removed[old].who) == (Kind.REPORTS, "anna")
+    table = history_table(tuple(history), {as_of: removal_text(one) for as_of, one in removed.items()})
+    assert [line.endswith("report removed on 2026-11-27 (older than 100 days)") for line in table[1:]] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_removal_without_anything_old_keeps_what_an_earlier_one_said(tmp_path: Path) -> None:
+    """Fails when the reason why a report is gone is forgotten by the next, empty removal."""
+    as_of = datetime(2026, 3, 1, tzinfo=UTC)
+    _write(tmp_path, report_file(MODEL_NAME, as_of), 500)
+    _write(tmp_path, decision_file(MODEL_NAME, as_of), 500)
+    output = open_folder(str(tmp_path))
+    for _ in range(2):
+        _remove(output, FakeRegistry(), _plan(output, FakeRegistry()))
+    assert list(removed_reports(output, MODEL_NAME, [_decided(as_of, NOW - 500 * DAY)])) == [as_of]
