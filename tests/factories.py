@@ -5,11 +5,13 @@ from typing import Any
 
 from fraud_detection.schedule import Schedule
 from fraud_detection.schema import (
+    AlertFigures,
     CandidateKey,
     CandidateRecord,
     Check,
     Decision,
     Difference,
+    Estimate,
     LookKey,
     LookLimitsRecord,
     LookRecord,
@@ -17,6 +19,7 @@ from fraud_detection.schema import (
     Opening,
     Outcome,
     Span,
+    Threshold,
 )
 
 MODEL_NAME = "fraud_detection"
@@ -99,6 +102,37 @@ def look_record(key: CandidateKey, as_of: datetime, number: int = 1, **changes: 
         "passed": False,
     }
     return LookRecord.model_validate(known | changes)
+
+
+def alert_figures(start: datetime, end: datetime, **changes: Any) -> AlertFigures:
+    """What a threshold gives on [start, end)."""
+    known: dict[str, Any] = {
+        "start": start,
+        "end": end,
+        "alerts_a_day": 97.25,
+        "most_alerts": 131,
+        "precision": 0.29,
+        "recall": 0.61,
+        "value_precision": 0.42,
+        "value_recall": 0.73,
+        "value_a_day": Estimate(value=2310.5, low=1904.0, high=2717.0, confidence=0.95),
+        "net_value_a_day": None,
+    }
+    return AlertFigures.model_validate(known | changes)
+
+
+def threshold(start: datetime, **changes: Any) -> Threshold:
+    """The threshold of a model, fitted on four days from `start` on and checked on three."""
+    middle, end = start + timedelta(days=4), start + timedelta(days=7)
+    known: dict[str, Any] = {
+        "probability": 0.1 + 0.2,  # all its digits count
+        "cards_a_day": 100,
+        "review_cost": None,
+        "loss_share": 1.0,
+        "fitted": alert_figures(start, middle),
+        "checked": alert_figures(middle, end, alerts_a_day=103.0),
+    }
+    return Threshold.model_validate(known | changes)
 
 
 def opening(

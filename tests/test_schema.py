@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from factories import candidate_record, decision, look_record, opening
+from factories import candidate_record, decision, look_record, opening, span, threshold
 from pydantic import ValidationError
 
+from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry.aliases import Pin, Retirement
 from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.commit import Intent
@@ -84,6 +85,33 @@ def test_a_decision_with_looks_is_read_back_as_it_was_written(root: float | None
     assert stored["looks"][0]["candidate"] == {"label_cutoff": "2026-03-01T00:00:00Z", "recipe": "recipe"}
     assert stored["retired_candidates"][0]["reason"] == "expired"
     assert look.key == LookKey(candidate=CANDIDATE.key, champion_version=1, number=1)
+
+
+@pytest.mark.parametrize("probability", [0.1 + 0.2, 0.0, 1.0, math.inf])
+def test_a_threshold_is_read_back_from_a_version_and_a_look_as_it_was_written(probability: float) -> None:
+    """Fails when scoring alerts at another score than the one that was judged."""
+    given = threshold(T, probability=probability)
+    tags = ModelVersionTags(T, span(T, T), "0" * 64, threshold=given).as_tags()
+    assert len(tags["threshold"]) < 5000  # which is all that MLflow keeps
+    assert ModelVersionTags.from_tags(tags).threshold == given
+    look = look_record(CANDIDATE.key, T, threshold=given)
+    assert LookRecord.model_validate_json(look.model_dump_json()).threshold == given
+
+
+def test_a_version_and_a_look_without_a_threshold_are_read_as_such() -> None:
+    """Fails when an upgrade cannot load the champion of an earlier release, or writes its looks in another form."""
+    tags = ModelVersionTags(T, span(T, T), "0" * 64).as_tags()
+    assert "threshold" not in tags
+    assert ModelVersionTags.from_tags(tags).threshold is None
+    assert "threshold" not in json.loads(look_record(CANDIDATE.key, T).model_dump_json())
+
+
+@pytest.mark.parametrize("content", ["", "0.5", '{"probability": 0.5}', "{"])
+def test_a_damaged_threshold_is_refused_with_the_next_step(content: str) -> None:
+    """Fails when a tag that somebody edited makes scoring alert at no score, or ends it without a hint."""
+    tags = ModelVersionTags(T, span(T, T), "0" * 64).as_tags() | {"threshold": content}
+    with pytest.raises(FraudDetectionError, match=r"its tag threshold is damaged .*; next: .*delete the tag"):
+        ModelVersionTags.from_tags(tags)
 
 
 def test_a_decision_without_looks_says_so() -> None:

@@ -184,6 +184,45 @@ class CandidateRecord(Stored):
     """The inputs, or the score, for whose drift it was opened before the next point of the grid."""
 
 
+class Estimate(Stored):
+    """A value measured on a part of a hold-out, with a confidence interval."""
+
+    value: float
+    low: float | None  # None, as `high`, where a single card has all of it, so that there is no spread to measure
+    high: float | None
+    confidence: float  # two-sided
+
+
+class AlertFigures(Stored):
+    """What a threshold gives on the transactions of [start, end).
+
+    An alert is a card on a day on which one of its scores reaches the threshold; a compromised card that an alert has
+    found alerts on no later day. Without cards each transaction is one. Money is in the unit of the amounts.
+    """
+
+    start: datetime
+    end: datetime
+    alerts_a_day: float
+    most_alerts: int  # on one day
+    precision: float | None  # share of the alerts whose card has a fraud on that day; None without alerts
+    recall: float | None  # share of the cards with a fraud that an alert has found; None without frauds
+    value_precision: float | None  # share of the amounts that score as high that are frauds
+    value_recall: float | None  # share of the amounts of all frauds that score as high
+    value_a_day: Estimate  # amounts of the frauds that score as high, times the loss share
+    net_value_a_day: Estimate | None  # the same less the reviews of all alerts; None without a review cost
+
+
+class Threshold(Stored):
+    """From which score on a model's transactions alert, fitted on the earlier part of the hold-out that judged it."""
+
+    probability: Unbounded  # a transaction alerts if its score is at least this; infinite where no alert is worth it
+    cards_a_day: int | None  # the alert budget; None: the costs alone decide
+    review_cost: float | None  # of one alert, in the unit of the amounts; None: the budget alone decides
+    loss_share: float  # of the amount of a fraud that is not found
+    fitted: AlertFigures
+    checked: AlertFigures | None  # on the later part; None where the hold-out is shorter than two days
+
+
 class LookKey(Stored):
     """What identifies a look, beside the as-of time of the entry that opens it."""
 
@@ -219,6 +258,8 @@ class LookRecord(Stored):
     checks: tuple[Check, ...]
     passed: bool  # the limits and every check
     by_card: bool = True  # False: the data have no cards, and each transaction stands for itself
+    threshold: Annotated[Threshold | None, Field(exclude_if=lambda threshold: threshold is None)] = None
+    """Of the candidate; None where nothing was measured, and in looks of earlier releases."""
 
     @property
     def key(self) -> LookKey:

@@ -25,7 +25,7 @@ from fraud_detection.registry.registration import LoggedModel
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.registry.reviews import Review, open_reviews, opened_candidates, settled_candidates
 from fraud_detection.registry.rollback import finish_what_is_possible
-from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Outcome
+from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Outcome, Threshold
 from fraud_detection.settings import Promotion
 
 
@@ -206,11 +206,19 @@ def _promote(command: _Command, now: Service, at: datetime, review: Review | Non
         training=record.training,
         as_of=record.opened_at if review is None else review.decision.as_of,
         description=_description(command, review),
+        threshold=_threshold(command),
     )
     done = apply_promotion(context, begin_promotion(context, intent, model), intent)
     if not done.written:
         raise FraudDetectionError(f"the candidate {command.name} was not promoted: {done.refusal}")
     return done.entry
+
+
+def _threshold(command: _Command) -> Threshold | None:
+    """Of the candidate's newest look that measured one; None where no look did."""
+    decisions = (entry for entry in command.entries if isinstance(entry, Decision))
+    looks = [look for decision in decisions for look in decision.looks if look.candidate == command.key]
+    return next((look.threshold for look in reversed(looks) if look.threshold is not None), None)
 
 
 def _description(command: _Command, review: Review | None) -> str:

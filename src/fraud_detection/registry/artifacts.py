@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.model.model import Model
 from fraud_detection.registry.connection import Connection
-from fraud_detection.schema import Span
+from fraud_detection.schema import Span, Threshold
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_FILE = "model.ubj"
 _EXAMPLE_ROWS = 5
+_THRESHOLD_TAG = "threshold"
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,14 @@ class ModelVersionTags:
     """The person who approved or promoted it, with the verb; None where a run promoted it."""
     refit_of: datetime | None = None
     """The label cut-off of the winner whose refit it is, of the same recipe; None where the winner itself serves."""
+    threshold: Threshold | None = None
+    """From which score on its transactions alert; versions of earlier releases have none."""
 
     def as_tags(self) -> dict[str, str]:
         refit = {} if self.refit_of is None else {"refit_of": self.refit_of.isoformat()}
         span = {f"training_{name}": str(value) for name, value in self.training.model_dump(mode="json").items()}
-        optional = {"recipe": self.recipe, "promoted_by": self.promoted_by}
+        threshold = None if self.threshold is None else self.threshold.model_dump_json()
+        optional = {"recipe": self.recipe, "promoted_by": self.promoted_by, _THRESHOLD_TAG: threshold}
         given = {name: value for name, value in optional.items() if value is not None}
         return {"as_of": self.as_of.isoformat(), "sha256": self.sha256} | given | refit | span
 
@@ -56,11 +60,32 @@ class ModelVersionTags:
             training = Span.model_validate({name: tags[f"training_{name}"] for name in Span.model_fields})
             refit_of = datetime.fromisoformat(tags["refit_of"]) if "refit_of" in tags else None
             as_of = datetime.fromisoformat(tags["as_of"])
-            return cls(as_of, training, tags["sha256"], tags.get("recipe"), tags.get("promoted_by"), refit_of)
+            sha256, recipe, by = tags["sha256"], tags.get("recipe"), tags.get("promoted_by")
+            return cls(as_of, training, sha256, recipe, by, refit_of, _threshold(tags))
         except KeyError as error:
             raise FraudDetectionError(f"its tag {error} is missing; expected those that retraining sets") from error
         except (ValidationError, ValueError) as error:
             raise FraudDetectionError(f"its tags do not say what it was trained on: {error}") from error
+
+
+def _threshold(tags: dict[str, str]) -> Threshold | None:
+    """The threshold of a version; None where it has none.
+
+    Raises:
+        FraudDetectionError: the tag is damaged.
+    """
+    if _THRESHOLD_TAG not in tags:
+        return None
+    try:
+        return Threshold.model_validate_json(tags[_THRESHOLD_TAG])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise FraudDetectionError(
+            f"its tag {_THRESHOLD_TAG} is damaged ({place}: {first['msg']}); expected what retraining wrote; next: copy"
+            " it from the look that the version passed, in the decision log, or delete the tag: then the version has no"
+            " threshold"
+        ) from error
 
 
 def log_model(connection: Connection, run_id: str, model: Model, inputs: "pd.DataFrame") -> str:

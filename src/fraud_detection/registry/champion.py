@@ -9,7 +9,7 @@ from fraud_detection.registry.aliases import service
 from fraud_detection.registry.artifacts import ModelVersionTags, load_model
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context
-from fraud_detection.schema import CandidateKey, Span
+from fraud_detection.schema import CandidateKey, Span, Threshold
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Champion:
     """See `recipe.recipe_hash`; a champion of an earlier release has none."""
     refit_of: CandidateKey | None = None
     """The winner whose refit it is; None where it was evaluated itself."""
+    threshold: Threshold | None = None
+    """From which score on its transactions alert; versions of earlier releases, and overrides, may have none."""
 
 
 def load_version(context: Context, version: int, serving: int | None) -> Champion:
@@ -80,4 +82,5 @@ def _loaded(connection: Connection, name: str, version: int) -> Champion:
     winner = None
     if tags.refit_of is not None and tags.recipe is not None:
         winner = CandidateKey(tags.refit_of, tags.recipe)
-    return Champion(version, str(found.run_id), model, tags.as_of, tags.training, tags.recipe, winner)
+    run_id = str(found.run_id)
+    return Champion(version, run_id, model, tags.as_of, tags.training, tags.recipe, winner, tags.threshold)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.promotion import summarise
+from fraud_detection.promotion import shown_look, summarise
 from fraud_detection.promotion.checks import measure
 from fraud_detection.registry.artifacts import ModelVersionTags, download
 from fraud_detection.registry.candidates import delete as delete_candidate
@@ -93,8 +93,14 @@ class Commit(Registration):
     def tags(self) -> ModelVersionTags:
         decision, refit = self.decision, self.decision.refit
         winner = refit.winner.label_cutoff if refit is not None and refit.serves else None
+        look = shown_look(decision.looks)
         return ModelVersionTags(
-            decision.as_of, decision.served_training, self.model.sha256, self.model.recipe, refit_of=winner
+            decision.as_of,
+            decision.served_training,
+            self.model.sha256,
+            self.model.recipe,
+            refit_of=winner,
+            threshold=None if look is None else look.threshold,
         )
 
     @property

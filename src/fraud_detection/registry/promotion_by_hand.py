@@ -44,7 +44,7 @@ from fraud_detection.registry.registration import (
 )
 from fraud_detection.registry.restoration import exclusive
 from fraud_detection.registry.verification import generated_inputs
-from fraud_detection.schema import Check, Span, Stored
+from fraud_detection.schema import Check, Span, Stored, Threshold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,7 @@ class HandIntent(Stored):
     training: Span
     as_of: datetime  # of the run that opened the candidate
     description: str  # of the version
+    threshold: Threshold | None = None  # of the candidate's newest look that measured one
 
 
 @dataclass(kw_only=True)
@@ -99,7 +100,9 @@ class HandPromotion(Registration):
     def tags(self) -> ModelVersionTags:
         intent = self.intent
         by = f"{promotion_word(intent.request.action)} by {intent.request.who}"
-        return ModelVersionTags(intent.as_of, intent.training, self.model.sha256, self.model.recipe, by)
+        return ModelVersionTags(
+            intent.as_of, intent.training, self.model.sha256, self.model.recipe, by, threshold=intent.threshold
+        )
 
     @property
     def description(self) -> str:
