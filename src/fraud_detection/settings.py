@@ -43,6 +43,9 @@ TimeColumns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 _LONGEST = 1_000_000
 """Characters of a settings file; one that is longer is something else."""
 
+CARDS_A_DAY = 100
+"""The usual alert budget, and the k of card precision@k."""
+
 RISK_PERIOD_DAYS = 30
 """The looks of any such period share `comparison.risk`."""
 
@@ -407,6 +410,26 @@ class Promotion(_Section):
     """Whether a new recipe is also judged on rows from before its settings were first seen."""
 
 
+class Alerts(_Section):
+    """From which score on a transaction alerts: an alert budget, or what reviews and frauds cost, or both."""
+
+    cards_a_day: Annotated[int | None, Field(ge=1)] = CARDS_A_DAY
+    """Alert budget: cards that can be reviewed a day, transactions without cards. `null`: the costs alone decide."""
+    review_cost: Annotated[float | None, Field(gt=0.0)] = None
+    """Cost of reviewing one alert, in the unit of the amounts. `null`: the budget alone decides."""
+    loss_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of a fraud's amount that is lost unless an alert finds it."""
+
+    @model_validator(mode="after")
+    def _something_decides(self) -> Self:
+        if self.cards_a_day is None and self.review_cost is None:
+            raise ValueError(
+                "alerts.cards_a_day and alerts.review_cost are both null, so nothing says when a transaction alerts;"
+                " set one of them"
+            )
+        return self
+
+
 class HealthCheck(StrEnum):
     """A check of the data, by its name in decisions."""
 
@@ -510,11 +533,12 @@ class Settings(_Section):
     training: Training = Training()
     comparison: ComparisonSettings = ComparisonSettings()
     promotion: Promotion = Promotion()
+    alerts: Alerts = Alerts()
     data_health: DataHealth = DataHealth()
     retention: Retention = Retention()
 
     @field_validator(
-        "data", "windows", "training", "comparison", "promotion", "data_health", "retention", mode="before"
+        "data", "windows", "training", "comparison", "promotion", "alerts", "data_health", "retention", mode="before"
     )
     @classmethod
     def _empty_section_is_defaults(cls, value: object) -> object:

@@ -1,11 +1,12 @@
 """How well two models rank the transactions of one hold-out, and how certain their difference is.
 
 Pure functions of numpy arrays: no engine, no registry, no clock. `compare` measures everything that the promotion rule
-needs of a look, `measure_alone` what it needs of a first champion.
+needs of a look, `measure_alone` what it needs of a first champion, `fit_threshold` from which score on a model alerts.
 """
 
 from fraud_detection.evaluation.assessment import Comparison, FirstTest, Holdout, amount_floor, compare, measure_alone
 from fraud_detection.evaluation.slices import SliceMetrics, new_cards
+from fraud_detection.evaluation.threshold import fit_threshold
 
 __all__ = [
     "Comparison",
@@ -14,6 +15,7 @@ __all__ = [
     "SliceMetrics",
     "amount_floor",
     "compare",
+    "fit_threshold",
     "measure_alone",
     "new_cards",
 ]

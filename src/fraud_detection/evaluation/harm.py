@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from fraud_detection.evaluation.card_contributions import card_codes, card_contributions, sum_by_card
 from fraud_detection.evaluation.metrics import cards_found, squared_errors
 from fraud_detection.evaluation.slices import Mask
+from fraud_detection.settings import CARDS_A_DAY
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ def card_precision_change(
     champion_score: ArrayLike,
     challenger_score: ArrayLike,
     card: ArrayLike | None,
-    k: int = 100,
+    k: int = CARDS_A_DAY,
 ) -> Change | None:
     """By how much card precision@k rises; None without frauds.
 

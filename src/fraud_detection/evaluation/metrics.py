@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fraud_detection.evaluation.card_contributions import card_codes, distinct_places, score_ranks, stable_order
 from fraud_detection.schema import Metrics
+from fraud_detection.settings import CARDS_A_DAY
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def evaluate(
     return Metrics(
         average_precision=average_precision(fraud, rank),
         roc_auc=roc_auc(fraud, rank),
-        card_precision_at_100=card_precision_at_k(days, cards, labels[chosen], scores, k=100),
+        card_precision_at_100=card_precision_at_k(days, cards, labels[chosen], scores, k=CARDS_A_DAY),
         brier=brier(fraud, probability),
     )
 
@@ -114,7 +115,7 @@ def calibration_error(fraud: ArrayLike, probability: ArrayLike) -> float:
 
 
 def card_precision_at_k(
-    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = CARDS_A_DAY
 ) -> float:
     """The mean over days of `card_precision_by_day`: the share of frauds' cards among k cards looked at each day."""
     by_day = card_precision_by_day(day, card, fraud, score, k)
@@ -122,7 +123,7 @@ def card_precision_at_k(
 
 
 def card_precision_by_day(
-    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = CARDS_A_DAY
 ) -> Floats:
     """The share of compromised cards among the k most suspicious cards of each day, shape (days,), days ascending.
 
@@ -133,7 +134,7 @@ def card_precision_by_day(
     return np.array([len(hits) / k for hits in _hits_by_day(day, card, fraud, score, k)])
 
 
-def tells_models_apart(day: ArrayLike, card: ArrayLike | None, k: int = 100) -> bool:
+def tells_models_apart(day: ArrayLike, card: ArrayLike | None, k: int = CARDS_A_DAY) -> bool:
     """Whether card precision@k can differ between models: on the mean day there are at least 2 k cards.
 
     Among fewer cards any ranking finds most of the compromised ones. Without cards each transaction is one.
@@ -145,7 +146,7 @@ def tells_models_apart(day: ArrayLike, card: ArrayLike | None, k: int = 100) -> 
 
 
 def cards_found(
-    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = 100
+    day: ArrayLike, card: ArrayLike | None, fraud: ArrayLike, score: ArrayLike, k: int = CARDS_A_DAY
 ) -> NDArray[np.intp]:
     """The compromised cards that `card_precision_by_day` counts: places in the sorted distinct cards, each once."""
     return np.concatenate([np.zeros(0, np.intp), *_hits_by_day(day, card, fraud, score, k)])

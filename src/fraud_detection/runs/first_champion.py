@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fraud_detection.evaluation import FirstTest, measure_alone
+from fraud_detection.evaluation import FirstTest, fit_threshold, measure_alone
 from fraud_detection.holdout import HoldoutSpan, count_frauds, holdout_rows
 from fraud_detection.promotion.rule import check_first_champion
 from fraud_detection.runs.looks import Look, Scored, as_holdout, score_column
@@ -64,9 +64,13 @@ def take_first_test(look: Look, scored: Scored, settings: Settings) -> TakenTest
     """Compare a model with the floor."""
     rows = holdout_rows(scored.rows, scored.frauds, look.span, settings)
     score = rows[score_column(look.candidate)].to_numpy(np.float64)
-    measured = measure_alone(as_holdout(rows, scored, settings), score, settings.comparison)
+    holdout = as_holdout(rows, scored, settings)
+    measured = measure_alone(holdout, score, settings.comparison)
     checks = () if measured is None else check_first_champion(measured)
     span = Span(start=look.span.start, end=look.span.end, transactions=len(rows), frauds=int(rows["fraud"].sum()))
+    threshold = None
+    if measured is not None:
+        threshold = fit_threshold(holdout, score, look.span.start, look.span.end, settings.alerts)
     record = LookRecord(
         candidate=look.candidate.key,
         champion_version=None,
@@ -84,5 +88,6 @@ def take_first_test(look: Look, scored: Scored, settings: Settings) -> TakenTest
         checks=checks,
         passed=bool(checks) and all(check.passed for check in checks),
         by_card="customer_id" in rows,
+        threshold=threshold,
     )
     return TakenTest(record, rows, measured, score)

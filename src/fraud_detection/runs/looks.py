@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fraud_detection.evaluation import Comparison, Holdout, compare
+from fraud_detection.evaluation import Comparison, Holdout, compare, fit_threshold
 from fraud_detection.evaluation.empirical_likelihood import lower_bound, signed_root
 from fraud_detection.holdout import HoldoutSpan, are_new_cards, count_frauds, holdout_rows
 from fraud_detection.promotion.rule import check_look
@@ -87,9 +87,13 @@ def take_look(look: Look, scored: Scored, rule: SequentialRule, settings: Settin
     rows = holdout_rows(scored.rows, scored.frauds, look.span, settings)
     counts = count_frauds(rows)
     champion, challenger = (rows[name].to_numpy(np.float64) for name in (CHAMPION, score_column(look.candidate)))
-    measured = compare(as_holdout(rows, scored, settings), champion, challenger, settings.comparison)
+    holdout = as_holdout(rows, scored, settings)
+    measured = compare(holdout, champion, challenger, settings.comparison)
     limits = look_limits(counts.fraud_cards, rule)
     record = _record(look, rows, counts.fraud_cards, measured, limits, rule, settings)
+    if measured is not None:
+        threshold = fit_threshold(holdout, challenger, look.span.start, look.span.end, settings.alerts)
+        record = record.model_copy(update={"threshold": threshold})
     return TakenLook(record, rows, measured, champion, challenger)
 
 
