@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Holdout:
     """See `slices.new_cards`; None leaves that slice out."""
     categories: Mapping[str, ArrayLike] = field(default_factory=dict)
     """By column the category of each row; each category is a slice."""
+
+    @cached_property
+    def card_codes(self) -> ArrayLike | None:
+        """A number 0..n-1 for the card of each row, for all that only needs to tell cards apart; texts sort slowly."""
+        return None if self.card is None else card_codes(self.card, np.shape(self.card)[0])[0]
 
     def masks(self) -> dict[str, Mask]:
         """The slices."""
@@ -103,7 +109,7 @@ def compare(
 
     None where nothing can be measured: no frauds, or nothing but frauds.
     """
-    card, fraud = _codes(holdout.card), holdout.fraud
+    card, fraud = holdout.card_codes, holdout.fraud
     with ThreadPoolExecutor(1) as beside:  # the bootstrap takes as long as all the rest
         _import_scipy()
         resampled = beside.submit(
@@ -187,7 +193,7 @@ def measure_alone(holdout: Holdout, score: ArrayLike, rule: ComparisonSettings) 
 
     There is no champion to displace: one test, whose error rate is not shared with later looks.
     """
-    card = _codes(holdout.card)
+    card = holdout.card_codes
     challenger = _evaluate(holdout, card, investigated(holdout.card), score)
     difference = floor_difference(
         holdout.fraud,
@@ -221,7 +227,3 @@ def _only(chosen: Mask | None, *columns: ArrayLike | None) -> tuple[Any, ...]:
     if chosen is None:
         return columns
     return tuple(None if column is None else np.asarray(column)[chosen] for column in columns)
-
-
-def _codes(card: ArrayLike | None) -> ArrayLike | None:
-    return None if card is None else card_codes(card, np.shape(card)[0])[0]

@@ -117,7 +117,7 @@ class _Part:
 
     @classmethod
     def of(cls, holdout: Holdout, score: ArrayLike, chosen: Mask, days: float) -> "_Part":
-        card = None if holdout.card is None else np.asarray(holdout.card)[chosen]
+        card = None if holdout.card_codes is None else np.asarray(holdout.card_codes)[chosen]
         codes, count = card_codes(card, int(np.count_nonzero(chosen)))
         scores, rank = np.unique(np.asarray(score, np.float64)[chosen], return_inverse=True)
         return cls(
@@ -216,9 +216,9 @@ def _figures(part: _Part, probability: float, start: datetime, end: datetime, al
     alerting = found.alerting(rank)
     count, hits = np.count_nonzero(alerting), np.count_nonzero(alerting & found.compromised)
     by_day = np.bincount(found.day[alerting])
-    high = part.rank >= rank
-    caught, stopped = np.where(high & part.fraud, part.amount, 0.0), math.fsum(part.amount[high])
-    saved = alerts.loss_share * sum_by_card(caught, part.card, part.cards)
+    high, frauds = part.rank >= rank, part.fraud
+    caught = math.fsum(part.amount[high & frauds])
+    saved = alerts.loss_share * sum_by_card(part.amount[high & frauds], part.card[high & frauds], part.cards)
     net = None
     if alerts.review_cost is not None:
         reviews = np.bincount(found.card[alerting], minlength=part.cards)
@@ -230,8 +230,8 @@ def _figures(part: _Part, probability: float, start: datetime, end: datetime, al
         most_alerts=int(by_day.max(initial=0)),
         precision=_share(hits, count),
         recall=_share(hits, len(np.unique(found.card[found.compromised]))),
-        value_precision=_share(math.fsum(caught), stopped),
-        value_recall=_share(math.fsum(caught), math.fsum(part.amount[part.fraud])),
+        value_precision=_share(caught, math.fsum(part.amount[high])),
+        value_recall=_share(caught, math.fsum(part.amount[frauds])),
         value_a_day=estimate_total(saved, part.days),
         net_value_a_day=net,
     )
