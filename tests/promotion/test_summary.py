@@ -1,10 +1,11 @@
 """The Markdown verdict that MLflow shows beside a model version."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import factories
-from factories import look_record
+from factories import look_record, threshold
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,21 @@ def test_a_verdict_says_what_was_decided_and_why() -> None:
         "- **Code revision**: `a1b2c3d`",
         "- **Report**: `x.html`",
     ]
+
+
+def test_a_verdict_says_what_alerts() -> None:
+    """Fails when a reader of MLflow cannot tell from which score on a version alerts, and how often."""
+    look = decision().looks[0]
+    given = threshold(AS_OF)
+    found = summarise(decision(looks=(look.model_copy(update={"threshold": given}),)))
+    line = (
+        "- **Alerts**: from score 0.3 on; checked: 103.0 cards a day, 29% of them compromised; 61% of the compromised"
+    )
+    assert f"{line} cards found; frauds of 2,310 a day caught" in found
+    silent = given.model_copy(update={"probability": math.inf})
+    assert "- **Alerts**: none: at no score" in summarise(
+        decision(looks=(look.model_copy(update={"threshold": silent}),))
+    )
 
 
 def test_a_first_champion_is_held_against_its_floor() -> None:

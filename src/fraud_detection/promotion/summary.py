@@ -1,5 +1,6 @@
 """A decision in a few lines of Markdown, as MLflow shows it beside the model version."""
 
+import math
 from collections.abc import Iterable
 
 from fraud_detection.promotion.checks import definition, guarded, told_apart
@@ -19,6 +20,7 @@ def summarise(decision: Decision) -> str:
         ("Training", _span(decision.training)),
         ("Refit", _refit(decision.refit)),
         ("Hold-out", _span(decision.holdout) + (f" on {look.fraud_cards:,} cards" if look and look.by_card else "")),
+        ("Alerts", _alerts(look)),
         ("Code revision", _code(decision.code_revision)),
         ("Report", _code(decision.report)),
     )
@@ -83,6 +85,22 @@ def _finding(check: Check) -> str:
 def _span(span: Span) -> str:
     counts = f"{span.transactions:,} transactions, {span.frauds:,} frauds"
     return f"{span.start:%Y-%m-%d %H:%M} … {span.end:%Y-%m-%d %H:%M}, {counts}"
+
+
+def _alerts(look: LookRecord | None) -> str:
+    """From which score on a transaction alerts, and what that gives on the days that check it."""
+    threshold = None if look is None else look.threshold
+    if threshold is None:
+        return ""
+    if not math.isfinite(threshold.probability):
+        return "none: at no score are the reviews worth what they save"
+    found, kind = (threshold.fitted, "fitted") if threshold.checked is None else (threshold.checked, "checked")
+    precision = "" if found.precision is None else f", {found.precision:.0%} of them compromised"
+    recall = "" if found.recall is None else f"; {found.recall:.0%} of the compromised {_unit(look)}s found"
+    return (
+        f"from score {threshold.probability:.4g} on; {kind}: {found.alerts_a_day:.1f} {_unit(look)}s a day{precision}"
+        f"{recall}; frauds of {found.value_a_day.value:,.0f} a day caught"
+    )
 
 
 def _refit(refit: RefitRecord | None) -> str:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from fraud_detection.model.attribution import FIFTHS, Attribution
 from fraud_detection.promotion import shown_look
 from fraud_detection.report import plots, wording
+from fraud_detection.report.alert_rows import alert_section
 from fraud_detection.report.check_rows import check_tables
 from fraud_detection.report.drawing import Drawing
 from fraud_detection.schema import DataCounts, Decision, LookRecord, Metrics, Outcome
@@ -33,6 +34,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
         forest=plots.forest(decision.difference, _needed(decision, look, drawing)) if decision.difference else None,
         look=look,
         life=_life(decision, drawing),
+        alerts=alert_section(look.threshold, look.by_card) if look is not None else None,
         checks=check_tables(decision.checks),
         health=check_tables(drawing.health).conditions,
         curve_names=_curve_names(decision, drawing),
