@@ -78,6 +78,11 @@ def data_line(profile: "Profile", missing: Sequence[str], matured: datetime) -> 
     return " · ".join(found)
 
 
+def stored_line(files: int) -> str:
+    """That all files were read into the store."""
+    return f"built from all {files:,} file(s); later runs read only files that are new or changed"
+
+
 def health_line(verdict: "Verdict") -> str:
     """Which checks of the data failed."""
     failed = [check.name for check in verdict.checks if not check.passed]

@@ -36,6 +36,7 @@ from fraud_detection.runs.progress import (
     report_pin,
     report_review,
     resumed_line,
+    stored_line,
 )
 from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
@@ -55,7 +56,9 @@ from fraud_detection.time_windows import run_windows, whole_hour
 from fraud_detection.transactions.coverage import coverage_text, data_counts
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
-from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.reader import Transactions, read_stored, store_input
+from fraud_detection.transactions.store.profiles import MeasuredDays
+from fraud_detection.transactions.store.rows import RowStore, store_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -172,7 +175,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     with run.watch("start engine"), session(run.request.engine) as spark:
         with run.watch("read and check"):
             previous = run.log.previous(as_of)
-            transactions, found = _read_transactions(spark, run.request, as_of, previous, run.output)
+            transactions, found = _read_transactions(spark, run, as_of, previous)
         if as_of is None and (known := _known(run, found)):
             return known
         data = _input_data(run, transactions.profile, previous, found)
@@ -297,14 +300,20 @@ def _input_data(run: Run, profile: Profile, previous: Decision | None, as_of: da
 
 
 def _read_transactions(
-    spark: "SparkSession", request: Request, as_of: datetime | None, previous: Decision | None, output: Storage
+    spark: "SparkSession", run: Run, as_of: datetime | None, previous: Decision | None
 ) -> tuple[Transactions, datetime]:
     """Read the input as it was known at the as-of time, the default one without one, and quarantine bad rows."""
-    settings = request.settings
+    request, output, settings = run.request, run.output, run.settings
+    source = store_input(settings.data, request.input_path)
+    store = RowStore(output, store_folder(source.key), source, lambda: request.clock).update()
+    if store.rebuilt:
+        run.progress("store", stored_line(store.read_files))
+    measured = MeasuredDays(output, store_folder(source.key), settings.data)
 
     def read(as_of: datetime | None) -> Transactions:
         earlier = previous.as_of if previous else None
-        return read_transactions(spark, settings.data, request.input_path, request.clock, as_of, earlier)
+        moments = request.clock, as_of, earlier
+        return read_stored(spark, settings.data, request.input_path, store.snapshot, measured, *moments)
 
     transactions = read(as_of)
     quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))

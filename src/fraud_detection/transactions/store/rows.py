@@ -328,8 +328,8 @@ class _Merge:
 
 
 def store_folder(key: str) -> str:
-    """The folder of a store below the output."""
-    return f"store/{key}/"
+    """The folder of a store below the output; its name keeps it out of an input folder that the output is in."""
+    return f"_store/{key}/"
 
 
 def _day_name(number: int) -> str:
