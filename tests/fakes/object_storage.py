@@ -30,7 +30,7 @@ class Server:
     earlier_writes: int = 0
 
     def outage(self, **options: object) -> None:
-        """Let requests fail: status, times, method, after."""
+        """Let requests fail: status, times, method, after, code."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
         urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/_outage?{query}", method="POST")).close()  # noqa: S310
 

@@ -50,7 +50,7 @@ class Guarded:
             return self._moto(environment, start_response)
         if "after" in outage:
             list(self._moto(environment, lambda *_: None))
-        return _refusal(start_response, f"{outage['status']} Outage", "InternalError")
+        return _refusal(start_response, f"{outage['status']} Outage", outage.get("code", "InternalError"))
 
     def _moto(self, environment: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if self.token is not None:  # moto knows no tokens, and takes a request without signature for a stranger's

@@ -200,3 +200,13 @@ def test_a_small_file_costs_two_requests(server: Server, monkeypatch: pytest.Mon
     before = len(server.requests())
     storage.open_input(place).read()
     assert [entry.split()[0] for entry in server.requests()[before:]] == ["HEAD", "GET"]
+
+
+def test_an_object_is_emptied_where_nothing_may_be_deleted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a run on the cluster, whose account deletes nothing, fails or keeps all old files of its store."""
+    use_keys(monkeypatch, server.endpoint)
+    output = storage.open_folder(ROOT)
+    output.write_atomic("a", b"1")
+    server.outage(status=403, times=1, method="DELETE", code="AccessDenied")
+    output.discard("a")
+    assert output.sizes() == {"a": 0}

@@ -99,6 +99,24 @@ def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Stor
     assert output.names("absent/") == []
 
 
+def test_sizes_are_those_of_the_objects(output: Storage) -> None:
+    """Fails when each run takes the store for damaged, or a truncated file of it for a good one."""
+    for number in range(7):
+        output.write_atomic(f"store/{number}", b"x" * number)
+    output.write_atomic("a", b"1")
+    assert output.sizes("store/") == {f"store/{number}": number for number in range(7)}
+    assert output.sizes("absent/") == {}
+
+
+def test_a_discarded_object_is_gone(output: Storage) -> None:
+    """Fails when old files of the store fill the disk, or discarding one twice ends a run."""
+    for name in ("a", "ab"):
+        output.write_atomic(name, b"1")
+    for _ in range(2):
+        output.discard("a")
+    assert output.names() == ["ab"]
+
+
 def test_an_empty_folder_has_no_names(output: Storage) -> None:
     """Fails when `fraud-detection decisions` fails before the first run."""
     assert output.names() == []

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +64,12 @@ class Watched:
     def names(self, prefix: str = "") -> list[str]:
         return self.inner.names(prefix)
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        return self.inner.sizes(prefix)
+
+    def discard(self, name: str) -> None:
+        self.inner.discard(name)
+
     def write_atomic(self, name: str, content: bytes) -> str:
         self.before(name)
         return self.inner.write_atomic(name, content)
@@ -87,16 +93,16 @@ def apply(folder: Path, change: tuple[str, list[Row] | None]) -> None:
         write(path, change[1])
 
 
-def store(folder: Path, output: Path, before: Callable[[str], None] = lambda _: None) -> RowStore:
+def store(folder: Path, output: Path, before: Callable[[str], None] = lambda _: None, now: datetime = NOW) -> RowStore:
     source = StoreInput(str(folder), transaction_fields(COLUMNS), settings.Format())
     watched = Watched(open_folder(str(output)), before)
-    return RowStore(watched, "store/key/", source, lambda: NOW)  # type: ignore[arg-type]
+    return RowStore(watched, "store/key/", source, lambda: now)  # type: ignore[arg-type]
 
 
 def content(snapshot: Snapshot) -> tuple[object, ...]:
     """All that a store says, without names and numbers of files."""
     days = {day.day: snapshot.rows(day) for day in snapshot.manifest.days}
-    told = [day.model_dump(exclude={"file"}) for day in snapshot.manifest.days]
+    told = [day.model_dump(exclude={"file", "size"}) for day in snapshot.manifest.days]
     files = [file.model_dump(exclude={"number"}) for file in snapshot.manifest.files]
     found = read_repeats(snapshot.storage, snapshot.manifest)
     texts = {number: repr(rows.drop_columns([FILE]).to_pylist()) for number, rows in days.items()}
@@ -256,3 +262,59 @@ def test_sorting_is_total(tmp_path: Path) -> None:
         [day] = store(tmp_path / "in", tmp_path / f"out{order[0]}").update().snapshot.manifest.days
         digests.add(day.content_digest)
     assert len(digests) == 1
+
+
+def test_files_that_were_replaced_go_after_a_day(tmp_path: Path) -> None:
+    """Fails when hourly runs fill the disk with old versions of each day, or take files from a run that reads them."""
+    (tmp_path / "in").mkdir()
+
+    def run(hours: int) -> Snapshot:
+        write(tmp_path / "in" / "a.csv", [(str(hours + 1), "2025-03-04", "1", "0", "c", "s", "")])
+        return store(tmp_path / "in", tmp_path / "out", now=NOW + timedelta(hours=hours)).update().snapshot
+
+    def names() -> set[str]:
+        return set(open_folder(str(tmp_path / "out")).names("store/key/"))
+
+    killed = "store/key/rows/2025-03-04/20260109T230000Z-killed.parquet"
+    open_folder(str(tmp_path / "out")).write_atomic(killed, b"half")
+    read = [run(hours) for hours in (0, 10, 20)]
+    open_folder(str(tmp_path / "out")).write_atomic("store/key/manifest/00000001.json", b"damaged")
+    assert names() >= set.union(*(snapshot.manifest.names() for snapshot in read))
+    last = [run(hours) for hours in (30, 40, 50)]
+    assert killed not in names()
+    assert names().isdisjoint(read[0].manifest.names() - read[1].manifest.names())
+    kept = set.union(*(snapshot.manifest.names() for snapshot in (read[2], *last)))
+    assert names() >= kept, "a run that began a day ago still reads them"
+    manifests = sorted(name for name in names() if "/manifest/" in name)
+    assert len(manifests) < 6
+    assert content(last[-1]) == content(store(tmp_path / "in", tmp_path / "full").update().snapshot)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("part", ["rows", "ids", "manifest"])
+def test_a_damaged_store_is_built_again(tmp_path: Path, part: str, lost: bool) -> None:
+    """Fails when a lost or damaged file of the store stops all later runs, or they decide without its rows."""
+    (tmp_path / "in").mkdir()
+    for name, day in (("a", 4), ("b", 5)):
+        write(tmp_path / "in" / f"{name}.csv", [("1", f"2025-03-0{day}", "1", "0", "c", "s", "")])
+    before = content(store(tmp_path / "in", tmp_path / "out").update().snapshot)
+    for path in (tmp_path / "out" / "store" / "key" / part).rglob("*.*"):
+        path.unlink() if lost else path.write_bytes(b"damaged")
+    again = store(tmp_path / "in", tmp_path / "out").update()
+    assert (again.rebuilt, again.read_files) == (True, 2)
+    assert (again.damaged is None) == (lost and part == "manifest"), "without a manifest there is no store"
+    assert content(again.snapshot) == before
+    assert not store(tmp_path / "in", tmp_path / "out").update().rebuilt
+
+
+def test_a_day_that_cannot_be_read_is_built_again(tmp_path: Path) -> None:
+    """Fails when a day file with flipped bits stops each later run that adds rows to the day."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", "0", "c", "s", "")])
+    store(tmp_path / "in", tmp_path / "out").update()
+    [path] = (tmp_path / "out").rglob("*.parquet")
+    path.write_bytes(b"x" * path.stat().st_size)
+    write(tmp_path / "in" / "b.csv", [("2", "2025-03-04", "1", "0", "c", "s", "")])
+    again = store(tmp_path / "in", tmp_path / "out").update()
+    assert again.damaged == str(path)
+    assert content(again.snapshot) == content(store(tmp_path / "in", tmp_path / "full").update().snapshot)

@@ -16,6 +16,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.storage import open_folder
 from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
+from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
 from fraud_detection.transactions.store.rows import RowStore
 
@@ -188,7 +189,7 @@ def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path:
     as_of = datetime(2025, 3, 20, tzinfo=UTC)
     first = stored(spark, data, tmp_path, as_of, as_of).profile
     for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
-        path.unlink()
+        path.write_bytes(b"x" * path.stat().st_size)
     again = stored(spark, data, tmp_path, as_of, as_of).profile
     assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
 
@@ -205,3 +206,21 @@ def test_bad_rows_are_looked_up_in_the_files_that_have_them(spark: SparkSession,
         (tmp_path / "in" / f"{day}.parquet").unlink()
     assert found.rejected is not None
     assert [row["amount"] for row in found.rejected.collect()] == ["-1.0"]
+
+
+def test_a_file_of_the_store_that_cannot_be_read_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when flipped bits in the store end each run in an engine's traceback instead of a new store."""
+    data = settings.Data(columns=ALL)
+    write_parquet(tmp_path / "in" / "a.parquet", rows_of_day(0, random.Random(1), dirty=False))
+    stored(spark, data, tmp_path)
+    [path] = (tmp_path / "out").rglob("rows/*/*.parquet")
+    path.write_bytes(b"x" * path.stat().st_size)
+    for kept in (tmp_path / "out").rglob("profiles/*"):
+        kept.write_bytes(b"damaged")
+    with pytest.raises(DamagedStoreError) as found:
+        stored(spark, data, tmp_path)
+    assert found.value.file == str(path)
+    output, source = open_folder(str(tmp_path / "out")), store_input(data, str(tmp_path / "in"))
+    store = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK)
+    assert store.update(found.value).damaged == str(path)
+    assert_equal(stored(spark, data, tmp_path), read_transactions(spark, data, str(tmp_path / "in"), CLOCK))

@@ -78,9 +78,10 @@ def data_line(profile: "Profile", missing: Sequence[str], matured: datetime) -> 
     return " · ".join(found)
 
 
-def stored_line(files: int) -> str:
-    """That all files were read into the store."""
-    return f"built from all {files:,} file(s); later runs read only files that are new or changed"
+def stored_line(files: int, damaged: str | None) -> str:
+    """That all files were read into the store, and which of its files was lost or damaged."""
+    why = f"{damaged} is missing or damaged; " if damaged else ""
+    return f"{why}built from all {files:,} file(s); later runs read only files that are new or changed"
 
 
 def health_line(verdict: "Verdict") -> str:

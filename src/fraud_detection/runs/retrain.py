@@ -57,8 +57,9 @@ from fraud_detection.transactions.coverage import coverage_text, data_counts
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_stored, store_input
+from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore, store_folder
+from fraud_detection.transactions.store.rows import RowStore, Update, store_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -305,17 +306,20 @@ def _read_transactions(
     """Read the input as it was known at the as-of time, the default one without one, and quarantine bad rows."""
     request, output, settings = run.request, run.output, run.settings
     source = store_input(settings.data, request.input_path)
-    store = RowStore(output, store_folder(source.key), source, lambda: request.clock).update()
-    if store.rebuilt:
-        run.progress("store", stored_line(store.read_files))
+    store = RowStore(output, store_folder(source.key), source, lambda: request.clock)
+    stored = _update(run, store)
     measured = MeasuredDays(output, store_folder(source.key), settings.data)
 
     def read(as_of: datetime | None) -> Transactions:
         earlier = previous.as_of if previous else None
         moments = request.clock, as_of, earlier
-        return read_stored(spark, settings.data, request.input_path, store.snapshot, measured, *moments)
+        return read_stored(spark, settings.data, request.input_path, stored.snapshot, measured, *moments)
 
-    transactions = read(as_of)
+    try:
+        transactions = read(as_of)
+    except DamagedStoreError as error:
+        stored = _update(run, store, error)
+        transactions = read(as_of)
     quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))
     transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
     if as_of is None:
@@ -324,6 +328,14 @@ def _read_transactions(
             transactions = read(as_of)
             transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
     return transactions, as_of
+
+
+def _update(run: Run, store: RowStore, damaged: DamagedStoreError | None = None) -> Update:
+    """Bring the store up to date; report that all files were read."""
+    found = store.update(damaged)
+    if found.rebuilt:
+        run.progress("store", stored_line(found.read_files, found.damaged))
+    return found
 
 
 def _already_decided(decision: Decision, progress: Progress) -> Decision:

@@ -61,6 +61,17 @@ class Storage(ABC):
     def names(self, prefix: str = "") -> list[str]:
         """The sorted names of all objects that begin with `prefix`."""
 
+    @abstractmethod
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The bytes of each object that begins with `prefix`, by name."""
+
+    @abstractmethod
+    def discard(self, name: str) -> None:
+        """Delete one object, or empty it where the account may replace and not delete; nothing where there is none.
+
+        Only for objects that any run can make again: see `transactions.store`. Nothing else below an output is deleted.
+        """
+
 
 def parts_of(name: str, root: object) -> tuple[str, ...]:
     """The steps from `root` to `name`.

@@ -20,6 +20,7 @@ from fraud_detection.storage.session import client, translate_errors
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _WRITER = "writer"
 _READ_AHEAD = 1 << 20
+_DENIED = {"AccessDenied", "403"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ class BucketFolder(Storage):
     def names(self, prefix: str = "") -> list[str]:
         keys = _keys(self._address.bucket, f"{self._address.prefix}{prefix}")
         return sorted(self._address.inside(key) for key in keys)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        found = _listing(self._address.bucket, f"{self._address.prefix}{prefix}")
+        return {self._address.inside(entry["Key"]): entry["Size"] for entry in found}
+
+    def discard(self, name: str) -> None:
+        from botocore.exceptions import ClientError
+
+        with translate_errors("delete", self.url(name)):
+            try:
+                client().delete_object(Bucket=self._address.bucket, Key=self._key(name))
+            except ClientError as error:
+                if _code(error) not in _DENIED:
+                    raise
+                client().put_object(**self._object(name, b""))
 
     def _put_once(self, name: str, content: bytes) -> bool:
         """Put it, or find that it is there.

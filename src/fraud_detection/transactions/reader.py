@@ -1,8 +1,10 @@
 """Read the input into checked transactions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
@@ -22,16 +24,16 @@ from fraud_detection.transactions.columns import (
 )
 from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
-from fraud_detection.transactions.files import find_files, open_files
+from fraud_detection.transactions.files import find_files, first_unreadable, open_files
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.remedies import remedies
 from fraud_detection.transactions.rules import REFUND, is_rejected, order_of_copies, reasons, with_duplicates
-from fraud_detection.transactions.store.manifest import NO_DAY, Day, SourceFile
+from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, SourceFile
 from fraud_detection.transactions.store.profiles import MeasuredDays, is_settled, to_micros
 from fraud_detection.transactions.store.rows import Snapshot, StoreInput
-from fraud_detection.transactions.table import translate_read_errors, typed_rows
+from fraud_detection.transactions.table import EngineError, read_through, translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
 
 
@@ -245,6 +247,7 @@ def read_stored(
 
     Raises:
         DataError: as `read_transactions`.
+        DamagedStoreError: a file of the store is lost or damaged.
     """
     source = _Source(data, (), transaction_fields(data.columns))
     if data.labels is not None:
@@ -252,8 +255,20 @@ def read_stored(
         files = find_files(data.labels.path, labels, data.format)
         source = replace(source, label_files=files, label_fields=labels)
     originals = _Originals(input_path, snapshot.manifest.files)
-    with translate_read_errors(source.label_files, source.label_fields):
+    with translate_read_errors(source.label_files, source.label_fields), _translate_store_errors(source, snapshot):
         return _checked_from_store(spark, source, View(clock, as_of, earlier), snapshot, measured_days, originals)
+
+
+@contextmanager
+def _translate_store_errors(source: "_Source", snapshot: Snapshot) -> Iterator[None]:
+    """Turn an engine's failure over a file of the store into a `DamagedStoreError`; see `translate_read_errors`."""
+    try:
+        yield
+    except EngineError as error:
+        for file in map(snapshot.file, snapshot.manifest.days):
+            if first_unreadable((file,), partial(read_through, fields=source.with_stored(()).fields)):
+                raise DamagedStoreError(file.path) from error
+        raise
 
 
 def _checked_from_store(

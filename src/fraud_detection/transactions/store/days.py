@@ -108,12 +108,13 @@ def day_content(rows: pa.Table) -> bytes:
     return text.getvalue()
 
 
-def describe_day(day: int, name: str, rows: pa.Table) -> Day:
+def describe_day(day: int, name: str, size: int, rows: pa.Table) -> Day:
     """What the manifest says of a day.
 
     Args:
         day: since 1970.
         name: of its file.
+        size: of its file, in bytes.
         rows: see `in_order`.
     """
     times = rows[TIME].drop_null() if day != NO_DAY else pa.array([], pa.timestamp("us"))
@@ -123,6 +124,7 @@ def describe_day(day: int, name: str, rows: pa.Table) -> Day:
     return Day(
         day=day,
         file=name,
+        size=size,
         rows=rows.num_rows,
         rows_digest=rows_digest(rows),
         content_digest=_digest(rows, [name for name in rows.column_names if name != FILE]),

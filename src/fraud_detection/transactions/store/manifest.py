@@ -2,10 +2,22 @@
 
 from datetime import datetime
 
+from fraud_detection.errors import FraudDetectionError
 from fraud_detection.schema import Stored
 
 NO_DAY = 65_535
 """Stands for the day of rows without a readable time between 1970 and 2149."""
+
+
+class DamagedStoreError(FraudDetectionError):
+    """A file of the store is lost or damaged; `rows.RowStore.update` then reads the input anew."""
+
+    def __init__(self, file: str) -> None:
+        """`file`: its path or URL."""
+        super().__init__(
+            f"{file} of the store is missing or damaged; expected it as it was written; next: run this again"
+        )
+        self.file = file
 
 
 class SourceFile(Stored):
@@ -25,6 +37,7 @@ class Day(Stored):
 
     day: int  # since 1970; `NO_DAY`
     file: str  # name below the store's folder; no other content ever has it
+    size: int  # bytes of the file
     rows: int
     rows_digest: str  # of all that features read but labels
     content_digest: str  # of all columns

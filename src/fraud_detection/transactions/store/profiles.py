@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 
 from fraud_detection import settings
 from fraud_detection.storage import Storage
@@ -73,7 +74,10 @@ class MeasuredDays:
 
     def _read(self) -> pd.DataFrame | None:
         content = self.storage.read(self._name)
-        return None if content is None else pd.read_parquet(io.BytesIO(content))
+        try:
+            return None if content is None else pd.read_parquet(io.BytesIO(content))
+        except (pa.ArrowException, OSError):  # damaged: all days are measured again, and it is replaced
+            return None
 
     @property
     def _name(self) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.locations import is_object
 from fraud_detection.storage import Storage
-from fraud_detection.transactions.store.manifest import NO_DAY, Day, Manifest, Segment
+from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, Manifest, Segment
 
 ENTRY_BYTES = 10
 _GROWTH = 2  # a segment is merged with a new one that has half of its entries or more
@@ -131,7 +131,7 @@ def grow(storage: Storage, manifest: Manifest, fresh: Entries, name: str) -> tup
 
 
 def load(storage: Storage, segment: Segment) -> Entries:
-    """The entries of a segment; on disk only what is looked at is read."""
+    """The entries of a segment, whose size was found to be right; on disk only what is looked at is read."""
     url = storage.url(segment.file)
     content: bytes | mmap.mmap | None
     if is_object(url):
@@ -140,15 +140,23 @@ def load(storage: Storage, segment: Segment) -> Entries:
         with Path(url).open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if content is None:
-        raise FileNotFoundError(url)
+        raise DamagedStoreError(url)
     hashes = np.frombuffer(content, "<u8", segment.rows)
     return Entries(hashes, np.frombuffer(content, "<u2", segment.rows, offset=8 * segment.rows))
 
 
 def read_repeats(storage: Storage, manifest: Manifest) -> Entries:
-    """The ids that rows of several days have."""
-    content = storage.read(manifest.repeats) if manifest.repeats else None
-    found: dict[str, list[int]] = json.loads(content) if content else {}
+    """The ids that rows of several days have.
+
+    Raises:
+        DamagedStoreError: the file is lost or damaged.
+    """
+    if manifest.repeats is None:
+        return Entries.of(())
+    try:
+        found: dict[str, list[int]] = json.loads(storage.read(manifest.repeats) or b"")
+    except ValueError as error:
+        raise DamagedStoreError(storage.url(manifest.repeats)) from error
     hashes = [int(text, 16) for text, own in found.items() for _ in own]
     days = [day for own in found.values() for day in own]
     return Entries.of([(np.array(hashes, np.uint64), np.array(days, np.uint16))])

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from fraud_detection import settings
 from fraud_detection.errors import DataError, FraudDetectionError, ServiceUnavailableError
@@ -25,8 +26,9 @@ from fraud_detection.transactions.files import first_unreadable, list_entries, o
 from fraud_detection.transactions.input_file import FileKind, InputFile
 from fraud_detection.transactions.store.canonical import FILE, canonical_batches, canonical_schema
 from fraud_detection.transactions.store.days import DaySorter, day_content, days_of, describe_day, hashes, in_order
-from fraud_detection.transactions.store.manifest import NO_DAY, Day, Manifest, SourceFile
+from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, Manifest, SourceFile
 from fraud_detection.transactions.store.repeats import (
+    ENTRY_BYTES,
     DayHashes,
     Entries,
     UInts,
@@ -41,6 +43,7 @@ STORE_VERSION = 1
 """Of the form of the store: another one reads the input anew."""
 _EPOCH = date(1970, 1, 1)
 _ATTEMPTS = 5
+_GRACE = timedelta(days=1)  # for runs that still read a state that was replaced
 _CHUNK = 1 << 20
 
 
@@ -71,8 +74,12 @@ class Snapshot:
     """See `canonical.canonical_schema`."""
 
     def rows(self, day: Day) -> pa.Table:
-        """The typed rows of a day, sorted by id and time."""
-        return pq.read_table(open_input(self.storage.url(day.file)), schema=self.schema)
+        """The typed rows of a day, sorted by id and time.
+
+        Raises:
+            DamagedStoreError: its file is lost or damaged.
+        """
+        return _read_day(self.storage, day, self.schema)
 
     def file(self, day: Day) -> InputFile:
         """The file of a day as an input file with canonical columns."""
@@ -99,7 +106,8 @@ class Update:
 
     snapshot: Snapshot
     read_files: int  # new or changed
-    rebuilt: bool  # there was no store of this input with these settings
+    rebuilt: bool  # all files were read: there was no store of this input with these settings, or it was damaged
+    damaged: str | None = None  # the file that was lost or damaged, which is why
 
 
 class RowStore:
@@ -110,8 +118,13 @@ class RowStore:
         self._storage, self._folder, self._source, self._clock = storage, folder, source, clock
         self._manifests = Manifests(storage, f"{folder}manifest/")
 
-    def update(self) -> Update:
+    def update(self, damaged: DamagedStoreError | None = None) -> Update:
         """Read the files that are new or changed, and publish what the input holds now.
+
+        A lost or damaged file of the store makes it read all files of the input.
+
+        Args:
+            damaged: what a reader has found.
 
         Raises:
             DataError: there is no data, or a file breaks the contract.
@@ -119,7 +132,13 @@ class RowStore:
             FraudDetectionError: the output cannot be written.
         """
         for _ in range(_ATTEMPTS):
-            found = self._attempt()
+            try:
+                found = self._attempt(damaged)
+            except DamagedStoreError as error:
+                if damaged is not None:
+                    raise
+                damaged = error
+                continue
             if found is not None:
                 return found
         raise ServiceUnavailableError(
@@ -127,17 +146,21 @@ class RowStore:
             " expected one run at a time; next: run this again"
         )
 
-    def _attempt(self) -> Update | None:
+    def _attempt(self, damaged: DamagedStoreError | None) -> Update | None:
         newest = self._manifests.newest()
-        manifest = self._empty() if newest is None else Manifest.model_validate_json(newest[1])
+        if newest is None or damaged is not None:
+            manifest = self._empty(newest[0] if newest else 0)
+        else:
+            manifest = self._parse(*newest)
+            self._require_files(manifest)
+        rebuilt = not manifest.number or damaged is not None
         entries = list_entries(self._source.url, self._source.leave_out)
         changes = _Changes.between(manifest, entries)
-        if newest is not None and not changes.any:
+        if not rebuilt and not changes.any:
             return Update(self._snapshot(manifest), 0, rebuilt=False)
         source = self._source
         opened = self._open(changes.read, entries)
         ids = id_types(opened, source.fields) if opened else manifest.ids
-        rebuilt = newest is None
         if manifest.files and ids != manifest.ids:  # the files disagree, or they all are new
             opened = self._open(entries, entries)
             ids = id_types(opened, source.fields)
@@ -149,7 +172,52 @@ class RowStore:
         following = _Writer(self._storage, self._folder, source, self._clock()).apply(manifest, changes, by_path)
         if not self._manifests.publish(following.number, following.model_dump_json().encode()):
             return None
-        return Update(self._snapshot(following), len(changes.read), rebuilt)
+        if manifest.published_at.date() != following.published_at.date():  # once a day: it lists all files
+            self._discard_unused(following)
+        return Update(self._snapshot(following), len(changes.read), rebuilt, damaged.file if damaged else None)
+
+    def _parse(self, number: int, content: bytes) -> Manifest:
+        try:
+            return Manifest.model_validate_json(content)
+        except ValidationError as error:
+            raise DamagedStoreError(self._storage.url(self._manifests.name(number))) from error
+
+    def _require_files(self, manifest: Manifest) -> None:
+        """Raise DamagedStoreError where a file is not there or has another size."""
+        sizes = self._storage.sizes(f"{self._folder}rows/") | self._storage.sizes(f"{self._folder}ids/")
+        expected = {day.file: day.size for day in manifest.days}
+        expected |= {segment.file: ENTRY_BYTES * segment.rows for segment in manifest.segments}
+        for name, size in expected.items():
+            if sizes.get(name) != size:
+                raise DamagedStoreError(self._storage.url(name))
+
+    def _discard_unused(self, newest: Manifest) -> None:
+        """Discard manifests that were replaced more than a day ago, and the files that they alone name.
+
+        Files of a killed writer are named by none. Emptied files count as discarded: see `Storage.discard`.
+        """
+        since = self._clock() - _GRACE
+        kept, needed, in_force = self._folder + "manifest/", newest.names(), newest.published_at
+        sizes = self._storage.sizes(kept)
+        for number in reversed(self._manifests.numbers()):
+            name = self._manifests.name(number)
+            if number >= newest.number or not sizes.get(name):
+                continue
+            if in_force < since:
+                self._storage.discard(name)
+                continue
+            try:
+                manifest = self._parse(number, self._storage.read(name) or b"")
+            except DamagedStoreError:  # nobody can read it
+                self._storage.discard(name)
+                continue
+            needed |= manifest.names()
+            in_force = manifest.published_at
+        oldest = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        for kind in ("rows/", "ids/"):
+            for name, size in self._storage.sizes(self._folder + kind).items():
+                if size and name not in needed and name.rpartition("/")[2] < oldest:
+                    self._storage.discard(name)
 
     def _open(self, read: Sequence[InputEntry], entries: Sequence[InputEntry]) -> tuple[InputFile, ...]:
         """Some of all files; a problem of one of them is reported as a problem of the whole input."""
@@ -308,9 +376,9 @@ class _Merge:
         rows = in_order(pa.concat_tables(parts))
         if not rows.num_rows:
             return
-        name = self._writer.name(f"rows/{_day_name(number)}/", ".parquet")
-        self._writer.storage.write_atomic(name, day_content(rows))
-        self.days[number] = describe_day(number, name, rows)
+        name, content = self._writer.name(f"rows/{_day_name(number)}/", ".parquet"), day_content(rows)
+        self._writer.storage.write_atomic(name, content)
+        self.days[number] = describe_day(number, name, len(content), rows)
         if KEY in self.schema.names and number != NO_DAY:
             self._hashes[name] = np.unique(hashes(rows[KEY].drop_null()))
             own = hashes(added[KEY].drop_null())
@@ -324,7 +392,17 @@ class _Merge:
 
     def _open(self, day: Day, columns: list[str] | None = None) -> pa.Table:
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        return pq.read_table(open_input(self._writer.storage.url(day.file)), columns=columns).cast(schema)
+        return _read_day(self._writer.storage, day, schema)
+
+
+def _read_day(storage: Storage, day: Day, schema: pa.Schema) -> pa.Table:
+    """Some columns of a day; raises DamagedStoreError."""
+    url = storage.url(day.file)
+    try:
+        with open_input(url) as file:
+            return pq.read_table(file, columns=schema.names).cast(schema)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedStoreError(url) from error
 
 
 def store_folder(key: str) -> str:
