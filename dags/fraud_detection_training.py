@@ -231,6 +231,10 @@ with DAG(
             *("--config", "retraining.yaml"),
             *("--input", setting("input_uri")),
             *("--output", output),
+            *(
+                "--store",
+                f"s3a://{setting('bucket')}/store",
+            ),  # the job may delete there, and Airflow not read
             *("--tracking-uri", setting("tracking_uri")),
             *("--as-of", "{{ as_of(dag_run) }}"),
             *("--run-name", name),

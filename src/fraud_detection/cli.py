@@ -62,6 +62,11 @@ _OUTPUT = click.option(
     show_default=True,
     help="Folder of the results: decisions, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
 )
+_STORE = click.option(
+    "--store",
+    type=Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
+    help="Folder of the checked rows by day, which any run can make again; --output is the default.",
+)
 _TRACKING_URI = click.option(
     "--tracking-uri",
     type=Given("URI", "http://HOST:PORT, https://HOST or sqlite:///PATH/mlflow.db"),
@@ -138,6 +143,7 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
 @_CONFIG
 @_INPUT
 @_OUTPUT
+@_STORE
 @_TRACKING_URI
 @click.option(
     "--as-of",
@@ -155,6 +161,7 @@ def retrain(
     config: Path,
     input_path: str,
     output: str,
+    store: str | None,
     tracking_uri: str | None,
     as_of: datetime | None,
     engine: str,
@@ -165,7 +172,7 @@ def retrain(
     clock = datetime.now(UTC)
     try:
         settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
-        check_paths(settings, input_path, output, address)
+        check_paths(settings, input_path, output, address, store)
         require_past(as_of, clock)
     except FraudDetectionError as error:
         _record_early(output, run_name, error)
@@ -183,6 +190,7 @@ def retrain(
             as_of=as_of,
             engine=Engine(engine),
             clock=clock,
+            store=store,
         )
         decision = _decide(request, results, run_name, as_json=as_json)
     if as_json:

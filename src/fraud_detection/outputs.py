@@ -116,6 +116,11 @@ def quarantine_file(clock: datetime) -> str:
     return f"{QUARANTINE}{_second(clock)}/rejected.csv"
 
 
+def store_folder(key: str) -> str:
+    """The store of rows with a key; an input folder that holds it leaves out names that begin like this."""
+    return f"_store/{key}/"
+
+
 def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 

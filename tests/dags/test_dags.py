@@ -212,6 +212,7 @@ def test_the_job_gets_the_data_and_the_hour_of_its_run(rendered: dict[str, dict[
         "--config": "retraining.yaml",
         "--input": settings["input_uri"],
         "--output": settings["output_uri"],
+        "--store": f"s3a://{settings['bucket']}/store",
         "--tracking-uri": settings["tracking_uri"],
         "--as-of": "2026-05-24T10:00:00+00:00",
         "--run-name": train["name"],

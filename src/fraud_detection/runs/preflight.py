@@ -17,19 +17,21 @@ AHEAD = timedelta(hours=1)
 """How far an as-of time may lie ahead of the clock: the default one ends the hour of the newest transaction."""
 
 
-def check_paths(settings: Settings, input_path: str, output: str, tracking_uri: str) -> None:
+def check_paths(settings: Settings, input_path: str, output: str, tracking_uri: str, store: str | None = None) -> None:
     """Check the options of a run that name a place.
 
     Raises:
-        SettingsError: one cannot be read, the output is a file, or a database's driver is missing.
+        SettingsError: one cannot be read, the output or the store is a file, or a database's driver is missing.
         DataError: the input or the label table does not exist.
-        FraudDetectionError: the output folder cannot be written to.
+        FraudDetectionError: the folder of the output or of the store cannot be written to.
     """
     require_driver(checked_address(tracking_uri))
     require_input("input", input_path)
     if settings.data.labels is not None:
         require_input("the label table, data.labels.path,", settings.data.labels.path)
-    _require_writable(output)
+    _require_writable("output", output)
+    if store is not None:
+        _require_writable("store", store)
 
 
 def require_past(as_of: datetime | None, clock: datetime) -> None:
@@ -65,17 +67,17 @@ def require_input(name: str, url: str) -> None:
         raise DataError(f"{name} {path} cannot be read: {error.strerror}; allow it to this user") from error
 
 
-def _require_writable(output: str) -> None:
-    if is_object(output):
+def _require_writable(name: str, url: str) -> None:
+    if is_object(url):
         return
-    folder = local_path(output)
+    folder = local_path(url)
     if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"output {output} is a file; expected a folder, or a path where one can be made")
+        raise SettingsError(f"{name} {url} is a file; expected a folder, or a path where one can be made")
     place = _nearest_folder(folder.absolute())
     if not os.access(place, os.W_OK | os.X_OK):
         raise FraudDetectionError(
-            f"output {output} cannot be written: {place} refuses it to this user or is read-only; allow it, or choose"
-            " another --output"
+            f"{name} {url} cannot be written: {place} refuses it to this user or is read-only; allow it, or choose"
+            f" another --{name}"
         )
 
 

@@ -23,6 +23,8 @@ class Request:
     engine: Engine
     clock: datetime
     """The current time, aware: transactions later than it are rejected."""
+    store: str | None = None
+    """The folder of the store of rows; None is the output."""
 
     @property
     def commands(self) -> Commands:

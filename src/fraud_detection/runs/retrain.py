@@ -10,7 +10,7 @@ from fraud_detection.data_health.examination import Health
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
-from fraud_detection.outputs import DECISIONS, quarantine_file
+from fraud_detection.outputs import DECISIONS, quarantine_file, store_folder
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.decision_log import DecisionLog, Entry
@@ -59,7 +59,7 @@ from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_stored, store_input
 from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore, Update, store_folder
+from fraud_detection.transactions.store.rows import RowStore, Update
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -305,10 +305,11 @@ def _read_transactions(
 ) -> tuple[Transactions, datetime]:
     """Read the input as it was known at the as-of time, the default one without one, and quarantine bad rows."""
     request, output, settings = run.request, run.output, run.settings
+    stores = open_folder(request.store or request.output)
     source = store_input(settings.data, request.input_path)
-    store = RowStore(output, store_folder(source.key), source, lambda: request.clock)
+    store = RowStore(stores, store_folder(source.key), source, lambda: request.clock)
     stored = _update(run, store)
-    measured = MeasuredDays(output, store_folder(source.key), settings.data)
+    measured = MeasuredDays(stores, store_folder(source.key), settings.data)
 
     def read(as_of: datetime | None) -> Transactions:
         earlier = previous.as_of if previous else None

@@ -405,11 +405,6 @@ def _read_day(storage: Storage, day: Day, schema: pa.Schema) -> pa.Table:
         raise DamagedStoreError(url) from error
 
 
-def store_folder(key: str) -> str:
-    """The folder of a store below the output; its name keeps it out of an input folder that the output is in."""
-    return f"_store/{key}/"
-
-
 def _day_name(number: int) -> str:
     return "no-time" if number == NO_DAY else f"{_EPOCH + timedelta(days=number)}"
 
