@@ -22,7 +22,7 @@ FEATURE_CODE = (
     "model/encoding.py",
 )
 FIT_CODE = ("model/fit.py", "model/encoding.py")
-KNOWN_FEATURES = (2, "1277fa2a444798cf")
+KNOWN_FEATURES = (2, "1354f41d99b68d1f")
 """The version of the features, and the digest of their names and code at that version."""
 KNOWN_FIT = (2, "deb0451934acbc77")
 """Likewise of the fit."""

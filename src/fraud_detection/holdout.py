@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fraud_detection.evaluation import new_cards
-from fraud_detection.features import with_features
+from fraud_detection.features import features_between
 from fraud_detection.labels import Ints, Labels, microseconds
 from fraud_detection.model.scoring import with_scores
 from fraud_detection.promotion.sequential import HoldoutCounts
@@ -50,7 +50,7 @@ def collect_scored(
     sample: float = 0.0,
 ) -> pd.DataFrame:
     """All rows of [start, end) with the scores of each model, under the model's name; see `model.scoring`."""
-    features = with_features(transactions.table, settings, start, end)
+    features = features_between(transactions, settings, start, end)
     keep = [*compared_columns(features.columns), *settings.comparison.slices]
     return to_pandas(with_scores(features, models, keep, missing, sample))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fraud_detection.features import with_features
+from fraud_detection.features import features_between
 from fraud_detection.labels import HISTORY, UNKNOWN, WAS_FRAUD, Labels, microseconds
 from fraud_detection.schema import Span
 from fraud_detection.settings import Settings
@@ -122,11 +122,9 @@ def hours_between(profile: "Profile", start: datetime, end: datetime) -> NDArray
 
 def collect_frauds(transactions: "Transactions", start: datetime, end: datetime) -> pd.DataFrame:
     """The rows of [start, end) that ever were frauds, without features: looks are counted in them."""
-    from pyspark.sql import functions as F  # noqa: N812
 
-    table = transactions.table
-    wanted = _ever_fraud(table) & within(F.col("transaction_time"), F.lit(start), F.lit(end))
-    return to_pandas(table.where(wanted).select(*compared_columns(table.columns)))
+    table = transactions.between(start, end)
+    return to_pandas(table.where(_ever_fraud(table)).select(*compared_columns(table.columns)))
 
 
 def compared_columns(columns: Sequence[str]) -> list[str]:
@@ -187,7 +185,7 @@ def _training_transactions(profile: "Profile", spans: CandidateSpans, settings: 
 def _collect(transactions: "Transactions", spans: CandidateSpans, settings: Settings, rate: float) -> pd.DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
-    features = with_features(transactions.table, settings, spans.training_start, spans.training_end)
+    features = features_between(transactions, settings, spans.training_start, spans.training_end)
     return to_pandas(features.where(kept_in_sample(_ever_fraud(features), F.col("sample_hash"), rate)))
 
 

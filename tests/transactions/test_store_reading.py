@@ -14,6 +14,7 @@ from reader_data import ALL, LABEL_TABLE, Row, damaged, label, row, write_csv, w
 
 from fraud_detection import settings
 from fraud_detection.errors import DataError
+from fraud_detection.features import features_between, with_features
 from fraud_detection.storage import open_folder
 from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
 from fraud_detection.transactions.store.manifest import DamagedStoreError
@@ -30,7 +31,7 @@ BROKEN: list[Row] = [
     {"amount": -1.0},
     {"fraud": 7},
     {"customer_id": None},
-    {"transaction_id": 1},
+    {"transaction_id": 9001},
     {"transaction_time": None},
     {"transaction_time": START.replace(year=1960)},
     {},
@@ -74,10 +75,10 @@ def rows_of_day(day: int, chance: random.Random, *, dirty: bool) -> list[Row]:
             "customer_id": chance.randrange(5),
             "label_available_at": chance.choice([known, None]),
         }
-        rows.append(row(100 * day + number, **changed))
+        rows.append(row(100 * (day + 90) + number, **changed))
         if dirty and chance.random() < 0.4:
             broken = chance.choice(BROKEN)
-            rows.append(row(100 * day + number + chance.choice([0, 50]), **(changed | broken)))
+            rows.append(row(100 * (day + 90) + number + chance.choice([0, 50]), **(changed | broken)))
     return rows
 
 
@@ -188,9 +189,12 @@ def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path:
         write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
     as_of = datetime(2025, 3, 20, tzinfo=UTC)
     first = stored(spark, data, tmp_path, as_of, as_of).profile
+    output, source = open_folder(str(tmp_path / "out")), store_input(data, str(tmp_path / "in"))
+    snapshot = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK).update().snapshot
+    measured = MeasuredDays(output, f"store/{source.key}/", data)
     for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
-        path.write_bytes(b"x" * path.stat().st_size)
-    again = stored(spark, data, tmp_path, as_of, as_of).profile
+        path.unlink()
+    again = read_stored(spark, data, str(tmp_path / "in"), snapshot, measured, CLOCK, as_of, as_of).profile
     assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
 
 
@@ -224,3 +228,20 @@ def test_a_file_of_the_store_that_cannot_be_read_is_named(spark: SparkSession, t
     store = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK)
     assert store.update(found.value).damaged == str(path)
     assert_equal(stored(spark, data, tmp_path), read_transactions(spark, data, str(tmp_path / "in"), CLOCK))
+
+
+def test_features_of_a_day_read_only_what_they_look_back_on(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when features of one day read years of the store, or differ because a day they need was left out."""
+    chance, options = random.Random(3), settings.Settings(data=settings.Data(columns=ALL))
+    for day in range(-90, 10, 2):
+        write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
+    found = stored(spark, options.data, tmp_path)
+    plain = read_transactions(spark, options.data, str(tmp_path / "in"), CLOCK)
+    start, end = datetime(2025, 3, 8, 12, tzinfo=UTC), datetime(2025, 3, 9, 12, tzinfo=UTC)
+    expected = sorted(map(repr, with_features(plain.table, options, start, end).collect()))
+    first = (start - timedelta(days=60 + options.windows.label_delay_days)).date().isoformat()
+    for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
+        if not first <= path.parent.name <= "2025-03-09":
+            path.unlink()
+    assert expected
+    assert sorted(map(repr, features_between(found, options, start, end).collect())) == expected

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
+    from fraud_detection.transactions.reader import Transactions
+
 Stage = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 # They travel from the card stage to the terminal stage, and no further.
@@ -77,12 +79,8 @@ def with_features(
     feature_names(settings)
     columns = settings.data.columns
     delay = timedelta(days=settings.windows.label_delay_days)
-    look_back = timedelta(days=LOOK_BACK_DAYS)
     has_card, has_terminal = columns.customer_id is not None, columns.terminal_id is not None
-    terminal_from = start - delay - look_back if has_terminal else start
-    # An earlier amount was large, or a fraud explained, by what the card had done before: its past once more.
-    read_from = min(terminal_from, start - look_back) - look_back if has_card else terminal_from
-
+    terminal_from, read_from = _terminal_from(settings, start), _read_from(settings, start)
     time = F.col("transaction_time")
     extra = [*columns.extra_numeric, *columns.extra_categorical]
     read = [*feature_table_columns(columns), *_optional(transactions), *extra]
@@ -103,6 +101,27 @@ def with_features(
         between = _between_schema(rows, base_only)
         rows = _by_key(rows, "customer_id").mapInArrow(_stage(work.cards, between), between)
     return _by_key(rows, "terminal_id").mapInArrow(_stage(work.terminals, result), result)
+
+
+def features_between(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> "DataFrame":
+    """As `with_features`; of a store only the days are read that a feature can depend on."""
+    return with_features(transactions.between(_read_from(settings, start), end), settings, start, end)
+
+
+def _terminal_from(settings: Settings, start: datetime) -> datetime:
+    """From when on the terminal features of rows since `start` read rows."""
+    if settings.data.columns.terminal_id is None:
+        return start
+    return start - timedelta(days=settings.windows.label_delay_days) - timedelta(days=LOOK_BACK_DAYS)
+
+
+def _read_from(settings: Settings, start: datetime) -> datetime:
+    """From when on all features of rows since `start` read rows."""
+    terminal_from, look_back = _terminal_from(settings, start), timedelta(days=LOOK_BACK_DAYS)
+    if settings.data.columns.customer_id is None:
+        return terminal_from
+    # An earlier amount was large, or a fraud explained, by what the card had done before: its past once more.
+    return min(terminal_from, start - look_back) - look_back
 
 
 @dataclass(frozen=True)

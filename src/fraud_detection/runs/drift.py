@@ -15,7 +15,7 @@ from fraud_detection.data_health.drift import (
     independent_rows,
     measure_drift,
 )
-from fraud_detection.features import with_features
+from fraud_detection.features import features_between
 from fraud_detection.model.bin_counts import count_bins, counted_columns, is_category
 from fraud_detection.model.model import Model
 from fraud_detection.registry import Champion
@@ -64,7 +64,7 @@ def find_drift(
 def _count(
     transactions: Transactions, sample: ShiftedSample, model: Model, missing: Sequence[str], settings: Settings
 ) -> pd.DataFrame:
-    features = with_features(transactions.table, settings, sample.start, sample.end)
+    features = features_between(transactions, settings, sample.start, sample.end)
     return count_bins(features, model.to_bytes(), missing)
 
 
@@ -84,7 +84,8 @@ def _samples(transactions: Transactions, spans: DriftSpans) -> tuple[ShiftedSamp
     """
     from pyspark.sql import functions as F  # noqa: N812
 
-    table, bounds = transactions.table, ((spans.reference_start, spans.reference_end), (spans.start, spans.end))
+    bounds = (spans.reference_start, spans.reference_end), (spans.start, spans.end)
+    table = transactions.between(min(bounds)[0], max(end for _, end in bounds))
     fresh = _in(*bounds[1])
     rows = table.where(_in(*bounds[0]) | fresh)
     squares = F.when(F.col("cluster").isNull(), F.col("size")).otherwise(F.col("size") ** 2)
