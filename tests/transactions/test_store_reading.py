@@ -16,6 +16,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.features import features_between, with_features
 from fraud_detection.storage import open_folder
+from fraud_detection.transactions.files import open_files
 from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
 from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
@@ -245,3 +246,30 @@ def test_features_of_a_day_read_only_what_they_look_back_on(spark: SparkSession,
             path.unlink()
     assert expected
     assert sorted(map(repr, features_between(found, options, start, end).collect())) == expected
+
+
+def test_remedies_read_no_more_good_rows_than_they_look_at(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a setting that does not fit one file makes each run read years of files, or is not named any more."""
+    data, folder = settings.Data(columns=settings.Columns()), tmp_path / "in"
+    for day in range(6):
+        time = START + timedelta(days=day)
+        rows = [row(100 * day + number, transaction_time=time, amount="10") for number in range(10)]
+        write_csv(folder / f"{day}.csv", rows)
+    last = START + timedelta(days=6)
+    write_csv(folder / "6.csv", [row(900 + n, transaction_time=last, amount='"1,5"') for n in range(2)])
+    plain = read_transactions(spark, data, str(folder), CLOCK)
+    opened = list[list[str]]()
+
+    def watched(url: str, paths: list[str], *rest: object) -> object:
+        opened.append([Path(path).name for path in paths])
+        return open_files(url, paths, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fraud_detection.transactions.reader.MOST_GOOD", 15)
+    monkeypatch.setattr("fraud_detection.transactions.reader.open_files", watched)
+    found = stored(spark, data, tmp_path)
+    assert found.profile.faults == plain.profile.faults
+    assert "decimal_mark" in str(found.profile.faults)
+    assert opened
+    assert all({*names} <= {"0.csv", "1.csv", "6.csv"} for names in opened[1:]), "the first ones are of the store"

@@ -28,7 +28,7 @@ from fraud_detection.transactions.files import find_files, first_unreadable, ope
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
-from fraud_detection.transactions.remedies import remedies
+from fraud_detection.transactions.remedies import MOST_GOOD, remedies
 from fraud_detection.transactions.rules import REFUND, is_rejected, order_of_copies, reasons, with_duplicates
 from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, SourceFile
 from fraud_detection.transactions.store.profiles import MeasuredDays, is_settled, to_micros
@@ -254,9 +254,11 @@ def read_stored(
         labels = label_fields(data.labels)
         files = find_files(data.labels.path, labels, data.format)
         source = replace(source, label_files=files, label_fields=labels)
-    originals = _Originals(input_path, snapshot.manifest.files)
+    view = View(clock, as_of, earlier)
+    seen = frozenset(day.day for day in snapshot.manifest.days if _is_over(day, view))
+    originals = _Originals(input_path, snapshot.manifest.files, seen)
     with translate_read_errors(source.label_files, source.label_fields), _translate_store_errors(source, snapshot):
-        return _checked_from_store(spark, source, View(clock, as_of, earlier), snapshot, measured_days, originals)
+        return _checked_from_store(spark, source, view, snapshot, measured_days, originals)
 
 
 @contextmanager
@@ -328,6 +330,11 @@ def _may_count(day: Day, view: View) -> bool:
     return day.first < to_micros(view.as_of) or late
 
 
+def _is_over(day: Day, view: View) -> bool:
+    """Whether the view sees all rows of a day."""
+    return day.day == NO_DAY or view.as_of is None or (day.newest is not None and day.newest < to_micros(view.as_of))
+
+
 def _bad_days(measured: pd.DataFrame, shared: set[int]) -> frozenset[int]:
     """The days with bad rows, and those that decide which rows of these days are copies."""
     bad = measured[measured["reason"].notna() & (measured["reason"] != REFUND)]["day"].astype("float64")
@@ -341,10 +348,27 @@ class _Originals:
 
     url: str
     files: tuple[SourceFile, ...]
+    seen: frozenset[int]
+    """The days of which the view sees all rows."""
 
-    def open(self, source: _Source, days: frozenset[int] | None) -> tuple[InputFile, ...]:
-        """Those with rows of some days, or all; raises DataError where one is gone or has changed its columns."""
-        paths = [file.path for file in self.files if days is None or not days.isdisjoint(file.days)]
+    def open(self, source: _Source, days: frozenset[int], *, with_good: bool) -> tuple[InputFile, ...]:
+        """Those with rows of some days; raises DataError where one is gone or has changed its columns.
+
+        Args:
+            source: the mapped columns.
+            days: all that have bad rows.
+            with_good: add files without bad rows until there are as many good rows as `remedies` looks at.
+        """
+        chosen = {file.number for file in self.files if not days.isdisjoint(file.days)}
+        others = [file for file in self.files if file.number not in chosen]
+        others.sort(key=lambda file: not self.seen.issuperset(file.days))  # first those that the view sees all of
+        rows = 0
+        for file in others if with_good else ():
+            if rows >= MOST_GOOD:
+                break
+            chosen.add(file.number)
+            rows += file.rows if self.seen.issuperset(file.days) else 0
+        paths = [file.path for file in self.files if file.number in chosen]
         return open_files(self.url, paths, source.fields, source.data.format)
 
 
@@ -362,8 +386,10 @@ class _Plan:
     """Files of the store, from which rows are read that need no source texts; None without a store."""
     originals: "_Originals | None" = None
     """The input's own files, where rows come from a store."""
-    bad_days: frozenset[int] | None = None
-    """The days for which the input's own files are read; None: all of them."""
+    bad_days: frozenset[int] = frozenset()
+    """The days for which the input's own files are read."""
+    with_good: bool = False
+    """Whether also some of the input's own files without bad rows are read."""
 
     def good_rows(self, *, some_left_out: bool) -> DataFrame:
         """The rows that can be used, in the columns of `Transactions.table`."""
@@ -380,7 +406,7 @@ class _Plan:
         source = self.source
         files, fields = source.files, source.fields
         if self.originals is not None and with_source:
-            files = self.originals.open(source, self.bad_days)
+            files = self.originals.open(source, self.bad_days, with_good=self.with_good)
         elif self.stored is not None:
             files, fields = self.stored, source.with_stored(self.stored).fields
         rows = typed_rows(self.spark, files, fields, with_source=with_source)
@@ -431,8 +457,11 @@ class _Plan:
 
     def faults(self, *, with_remedies: bool) -> dict[str, str]:
         """For each reason the columns at fault, with masked shapes of their values, and settings that would help."""
-        read = replace(self, bad_days=None) if with_remedies else self  # remedies look at good rows, too
-        rows, fields, data = read.rows(with_source=True), self.source.all_fields, self.source.data
+        rows, fields, data = (
+            replace(self, with_good=with_remedies).rows(with_source=True),
+            self.source.all_fields,
+            self.source.data,
+        )
         found = describe(rows.where(is_rejected()), fields, data)
         help_ = remedies(rows, fields, data.format, {*found}) if with_remedies else {}
         return {reason: f"{text}; next: {help_[reason]}" if reason in help_ else text for reason, text in found.items()}

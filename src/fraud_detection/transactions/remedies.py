@@ -25,7 +25,9 @@ _SETTINGS = {
     Kind.NUMBER: ("decimal_mark", "thousands_mark", "currency"),
     Kind.LABEL: _LABELS,
 }
-_MOST_BAD, _MOST_GOOD = 5000, 2000
+_MOST_BAD = 5000
+MOST_GOOD = 2000
+"""The most good rows whose texts are looked at."""
 _MOST_GUESSES = 2
 
 
@@ -42,7 +44,7 @@ def remedies(rows: DataFrame, fields: tuple[Field, ...], form: Format, reasons: 
     if not wanted:
         return {}
     bad = _texts(rows.where(is_rejected()), list(wanted), _MOST_BAD, unread=True)
-    good = _texts(rows.where(F.col("reason").isNull()), list(wanted), _MOST_GOOD, unread=False)
+    good = _texts(rows.where(F.col("reason").isNull()), list(wanted), MOST_GOOD, unread=False)
     found: dict[str, list[str]] = {}
     for field, reason in wanted.items():
         text = _remedy(field.kind, bad[field.name], good[field.name], form)
