@@ -228,7 +228,13 @@ def test_a_file_of_the_store_that_cannot_be_read_is_named(spark: SparkSession, t
     output, source = open_folder(str(tmp_path / "out")), store_input(data, str(tmp_path / "in"))
     store = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK)
     assert store.update(found.value).damaged == str(path)
-    assert_equal(stored(spark, data, tmp_path), read_transactions(spark, data, str(tmp_path / "in"), CLOCK))
+    again = stored(spark, data, tmp_path)
+    assert_equal(again, read_transactions(spark, data, str(tmp_path / "in"), CLOCK))
+    [path] = (path for path in (tmp_path / "out").rglob("rows/*/*.parquet"))
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(DamagedStoreError), again.store_errors():
+        again.table.collect()
+    assert store.update().damaged == str(path), "the next run finds it, too"
 
 
 def test_features_of_a_day_read_only_what_they_look_back_on(spark: SparkSession, tmp_path: Path) -> None:

@@ -181,7 +181,8 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
             return known
         data = _input_data(run, transactions.profile, previous, found)
         of_counts = examine_data(transactions.profile, found, run.output, run.settings)
-        evidence, schedule = _gather(run, transactions, serving, of_counts, found)
+        with transactions.store_errors():
+            evidence, schedule = _gather(run, transactions, serving, of_counts, found)
     proposed = propose(run.request, data, serving, evidence, found, run.watch.seconds)
     with run.watch("report"):
         drawing = draw(proposed, report_data(run.request, data, evidence, proposed, run.registry.commands))

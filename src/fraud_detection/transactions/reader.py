@@ -1,7 +1,7 @@
 """Read the input into checked transactions."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -50,6 +50,8 @@ class Transactions:
     profile: Profile
     pruned: Callable[[datetime, datetime], DataFrame] | None = None
     """The table without files that have no row of a span; None where nothing is known of the files."""
+    store_errors: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A context that turns an engine's failure over a file of the store into a `DamagedStoreError`."""
 
     def between(self, start: datetime, end: datetime) -> DataFrame:
         """The rows of [start, end) of `table`; from a store, only the files of these days are read."""
@@ -263,13 +265,18 @@ def read_stored(
 
 @contextmanager
 def _translate_store_errors(source: "_Source", snapshot: Snapshot) -> Iterator[None]:
-    """Turn an engine's failure over a file of the store into a `DamagedStoreError`; see `translate_read_errors`."""
+    """Turn an engine's failure over a file of the store into a `DamagedStoreError`; see `translate_read_errors`.
+
+    The file is discarded, so that the next run finds it missing and reads the input anew.
+    """
     try:
         yield
     except EngineError as error:
-        for file in map(snapshot.file, snapshot.manifest.days):
-            if first_unreadable((file,), partial(read_through, fields=source.with_stored(()).fields)):
-                raise DamagedStoreError(file.path) from error
+        read = partial(read_through, fields=source.with_stored(()).fields)
+        for day in snapshot.manifest.days:
+            if first_unreadable((snapshot.file(day),), read):
+                snapshot.storage.discard(day.file)
+                raise DamagedStoreError(snapshot.storage.url(day.file)) from error
         raise
 
 
@@ -319,7 +326,7 @@ def _checked_from_store(
         chosen = tuple(day for day in days if day.day in near or day.day in shared)
         return plan(chosen or days[:1]).good_rows(some_left_out=some_left_out)
 
-    return replace(checked, pruned=pruned)
+    return replace(checked, pruned=pruned, store_errors=partial(_translate_store_errors, source, snapshot))
 
 
 def _may_count(day: Day, view: View) -> bool:

@@ -2,15 +2,15 @@
 
 from datetime import datetime
 
-from fraud_detection.errors import FraudDetectionError
+from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.schema import Stored
 
 NO_DAY = 65_535
 """Stands for the day of rows without a readable time between 1970 and 2149."""
 
 
-class DamagedStoreError(FraudDetectionError):
-    """A file of the store is lost or damaged; `rows.RowStore.update` then reads the input anew."""
+class DamagedStoreError(ServiceUnavailableError):
+    """A file of the store is lost or damaged; `rows.RowStore.update` then reads the input anew, in the next run too."""
 
     def __init__(self, file: str) -> None:
         """`file`: its path or URL."""
