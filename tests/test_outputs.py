@@ -32,7 +32,7 @@ def test_the_table_of_the_documentation_names_every_object() -> None:
     [table] = re.findall(r"^\| object \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
     named = {word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
     others = {f"-{action.value}" for action in Action if action is not Action.ROLLBACK}
-    assert named == {*EXAMPLES.values(), *others, outputs.DATABASE, outputs.ARTIFACTS}
+    assert named == {*EXAMPLES.values(), *others, outputs.DATABASE, outputs.ARTIFACTS, outputs.store_folder("KEY")}
 
 
 def test_a_time_is_named_in_utc() -> None:
