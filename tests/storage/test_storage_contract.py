@@ -99,15 +99,6 @@ def test_names_lists_all_pages_below_a_prefix_and_nothing_beside_it(output: Stor
     assert output.names("absent/") == []
 
 
-def test_sizes_are_those_of_the_objects(output: Storage) -> None:
-    """Fails when each run takes the store for damaged, or a truncated file of it for a good one."""
-    for number in range(7):
-        output.write_atomic(f"store/{number}", b"x" * number)
-    output.write_atomic("a", b"1")
-    assert output.sizes("store/") == {f"store/{number}": number for number in range(7)}
-    assert output.sizes("absent/") == {}
-
-
 def test_a_discarded_object_is_gone(output: Storage) -> None:
     """Fails when old files of the store fill the disk, or discarding one twice ends a run."""
     for name in ("a", "ab"):

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_detection import settings
-from fraud_detection.storage import Storage, open_folder
+from fraud_detection.storage import Storage, StoredObject, open_folder
 from fraud_detection.transactions.columns import KEY, transaction_fields
 from fraud_detection.transactions.store.canonical import FILE
 from fraud_detection.transactions.store.days import hashes
@@ -64,8 +64,8 @@ class Watched:
     def names(self, prefix: str = "") -> list[str]:
         return self.inner.names(prefix)
 
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        return self.inner.sizes(prefix)
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        return self.inner.objects(prefix)
 
     def discard(self, name: str) -> None:
         self.inner.discard(name)

@@ -62,10 +62,6 @@ class Storage(ABC):
         """The sorted names of all objects that begin with `prefix`."""
 
     @abstractmethod
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        """The bytes of each object that begins with `prefix`, by name."""
-
-    @abstractmethod
     def discard(self, name: str) -> None:
         """Delete one object, or empty it where the account may replace and not delete; nothing where there is none.
 

@@ -98,17 +98,8 @@ class DiskFolder(Storage):
                 found += ["/".join((*inside, name)) for name in files if _TEMPORARY not in name]
         return sorted(name for name in found if name.startswith(prefix))
 
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        found = {}
-        for name in self.names(prefix):
-            with suppress(FileNotFoundError):  # removed since it was listed
-                found[name] = self._path(name).stat().st_size
-        return found
-
     def discard(self, name: str) -> None:
-        path = self._path(name)
-        with _translate_errors("delete", path):
-            path.unlink(missing_ok=True)
+        self.delete(name)
 
     def _path(self, name: str) -> Path:
         return self._root.joinpath(*parts_of(name, self._root))

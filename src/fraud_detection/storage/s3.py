@@ -112,10 +112,6 @@ class BucketFolder(Storage):
         keys = _keys(self._address.bucket, f"{self._address.prefix}{prefix}")
         return sorted(self._address.inside(key) for key in keys)
 
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        found = _listing(self._address.bucket, f"{self._address.prefix}{prefix}")
-        return {self._address.inside(entry["Key"]): entry["Size"] for entry in found}
-
     def discard(self, name: str) -> None:
         from botocore.exceptions import ClientError
 

@@ -76,11 +76,10 @@ class DayHashes:
 
 def find_repeats(storage: Storage, manifest: Manifest, change: DayHashes) -> Entries:
     """The ids that rows of several days have after a change, and which days these are."""
-    before = read_repeats(storage, manifest)
-    hit = Entries.of(
-        (found.hashes, found.days)
-        for found in (load(storage, one).of_hashes(np.unique(_looked_up(change))) for one in manifest.segments)
-    )
+    before, wanted = read_repeats(storage, manifest), np.unique(_looked_up(change))
+    segments = manifest.segments if len(wanted) else ()  # an object storage would send them whole
+    found = [load(storage, one).of_hashes(wanted) for one in segments]
+    hit = Entries.of((one.hashes, one.days) for one in found)
     every = Entries.of((one.hashes, one.days) for one in (change.fresh, hit, before))
     touched = np.isin(before.days, np.fromiter(change.touched, np.uint16))
     suspects = np.union1d(

@@ -184,7 +184,7 @@ class RowStore:
 
     def _require_files(self, manifest: Manifest) -> None:
         """Raise DamagedStoreError where a file is not there or has another size."""
-        sizes = self._storage.sizes(f"{self._folder}rows/") | self._storage.sizes(f"{self._folder}ids/")
+        sizes = self._sizes("rows/") | self._sizes("ids/")
         expected = {day.file: day.size for day in manifest.days}
         expected |= {segment.file: ENTRY_BYTES * segment.rows for segment in manifest.segments}
         for name, size in expected.items():
@@ -197,8 +197,8 @@ class RowStore:
         Files of a killed writer are named by none. Emptied files count as discarded: see `Storage.discard`.
         """
         since = self._clock() - _GRACE
-        kept, needed, in_force = self._folder + "manifest/", newest.names(), newest.published_at
-        sizes = self._storage.sizes(kept)
+        needed, in_force = newest.names(), newest.published_at
+        sizes = self._sizes("manifest/")
         for number in reversed(self._manifests.numbers()):
             name = self._manifests.name(number)
             if number >= newest.number or not sizes.get(name):
@@ -215,9 +215,12 @@ class RowStore:
             in_force = manifest.published_at
         oldest = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
         for kind in ("rows/", "ids/"):
-            for name, size in self._storage.sizes(self._folder + kind).items():
+            for name, size in self._sizes(kind).items():
                 if size and name not in needed and name.rpartition("/")[2] < oldest:
                     self._storage.discard(name)
+
+    def _sizes(self, kind: str) -> dict[str, int]:
+        return {found.name: found.size for found in self._storage.objects(self._folder + kind)}
 
     def _open(self, read: Sequence[InputEntry], entries: Sequence[InputEntry]) -> tuple[InputFile, ...]:
         """Some of all files; a problem of one of them is reported as a problem of the whole input."""
