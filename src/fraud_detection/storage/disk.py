@@ -169,7 +169,12 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
 def _new_file(path: Path) -> tuple[int, str]:
     """An open file beside `path`; its folder is made."""
     for _ in range(_ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if path.parent.exists():  # a file
+                raise
+            continue  # `delete` has removed the folder after it was found
         with suppress(FileNotFoundError):  # `delete` has just removed the folder, which was empty
             return tempfile.mkstemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
