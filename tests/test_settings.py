@@ -144,6 +144,16 @@ def test_a_freeze_has_a_beginning_an_end_and_a_reason(tmp_path: Path) -> None:
         _load(tmp_path, {"promotion": {"freezes": [{**freeze, "to": date(2026, 12, 19)}]}})
 
 
+def test_a_budget_or_a_cost_says_when_a_transaction_alerts(tmp_path: Path) -> None:
+    """Fails when a budget that was turned off leaves a champion that never alerts, or `true` is a review cost of 1."""
+    assert _load(tmp_path, {"alerts": {"cards_a_day": None, "review_cost": 12.5}}).alerts.cards_a_day is None
+    with pytest.raises(SettingsError, match=r"cards_a_day and alerts\.review_cost are both null.*; set one of them"):
+        _load(tmp_path, {"alerts": {"cards_a_day": None}})
+    for name, value in (("review_cost", True), ("review_cost", 0), ("loss_share", 0), ("cards_a_day", 0)):
+        with pytest.raises(SettingsError, match=f"alerts.{name}"):
+            _load(tmp_path, {"alerts": {name: value}})
+
+
 def test_the_sequential_rule_is_that_of_the_settings() -> None:
     """Fails when the rule that compares is not the one that the settings and the documents describe."""
     assert SequentialRule.of(ComparisonSettings()) == SequentialRule()
