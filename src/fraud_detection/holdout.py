@@ -57,12 +57,8 @@ def collect_scored(
 
 def collect_first_seen(transactions: "Transactions", since: datetime, end: datetime) -> "pd.Series[Any]":
     """The first transaction before `end` of each card that has none before `since`, by card."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    known = F.col("customer_id").isNotNull()  # an unknown card is neither new nor old
-    cards = transactions.table.where(known & (F.col("transaction_time") < F.lit(end))).groupBy("customer_id")
-    first = cards.agg(F.min("transaction_time").alias("first_seen")).where(F.col("first_seen") >= F.lit(since))
-    return first.toPandas().set_index("customer_id")["first_seen"]
+    first = transactions.first_seen(since, end).set_index("customer_id")["first_seen"]
+    return first.astype("datetime64[us]").astype("datetime64[ns]")
 
 
 class EverFrauds:

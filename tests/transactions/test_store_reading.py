@@ -199,6 +199,53 @@ def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path:
     assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
 
 
+def first_seen(transactions: Transactions, since: int) -> dict[int, int]:
+    """The new cards of ten days that begin on a day of March."""
+    start = datetime(2025, 3, since, 7, tzinfo=UTC)
+    found = transactions.first_seen(start, start + timedelta(days=10))
+    assert found.columns.tolist() == ["customer_id", "first_seen"]
+    return dict(zip(found["customer_id"].tolist(), found["first_seen"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("form", ["clean", "refunds left out"])
+def test_cards_are_as_new_as_in_all_files(spark: SparkSession, tmp_path: Path, form: str) -> None:
+    """Fails when a card that a look compares as new depends on which looks came before, or on when its rows came."""
+    chance, dirty, data = random.Random(7), FORMS[form].dirty, FORMS[form].data(tmp_path)
+    folder = tmp_path / "in"
+
+    def write_day(day: int, name: int) -> None:
+        rows = rows_of_day(day, chance, dirty=dirty)
+        write_parquet(folder / f"{name:02}.parquet", [one | {"customer_id": chance.randrange(60)} for one in rows])
+
+    for day in range(9):
+        write_day(day, day)
+    for as_of, since, change in ((12, 3, (9, 9)), (14, 6, (1, 10)), (15, 7, (2, 2)), (13, 4, (10, 11)), (20, 9, None)):
+        moment = datetime(2025, 3, as_of, 5, tzinfo=UTC)
+        found = first_seen(stored(spark, data, tmp_path, moment), since)
+        assert found == first_seen(read_transactions(spark, data, str(folder), CLOCK, moment), since)
+        assert found
+        if change is not None:  # a day comes, rows come late, a file is corrected
+            write_day(*change)
+
+
+def test_settled_days_are_read_once_for_their_cards(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when each look reads the cards of all history again."""
+    data, chance = settings.Data(columns=ALL), random.Random(5)
+    for day in range(12):
+        rows = rows_of_day(day, chance, dirty=False)
+        cards = [one | {"customer_id": chance.randrange(60), "label_available_at": None} for one in rows]
+        write_parquet(tmp_path / "in" / f"{day}.parquet", cards)
+    found = stored(spark, data, tmp_path, CLOCK)
+    expected = [first_seen(found, since) for since in (8, 9)]
+    [kept] = (tmp_path / "out").rglob("cards/*")
+    kept.write_bytes(b"damaged")
+    assert first_seen(found, 9) == expected[1], "it is made anew"
+    for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
+        if path.parent.name < "2025-03-08":
+            path.unlink()
+    assert [first_seen(found, since) for since in (8, 9)] == expected
+
+
 def test_bad_rows_are_looked_up_in_the_files_that_have_them(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when one bad row makes each run read years of its input's files again for the quarantine."""
     data, chance = settings.Data(columns=ALL), random.Random(5)

@@ -1,6 +1,6 @@
 """Read the input into checked transactions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from fraud_detection.transactions.label_table import known_by, one_label_each, w
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
 from fraud_detection.transactions.remedies import MOST_GOOD, remedies
 from fraud_detection.transactions.rules import REFUND, is_rejected, order_of_copies, reasons, with_duplicates
+from fraud_detection.transactions.store.cards import CARD, FIRST, NONE, KeptCards
 from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, SourceFile
 from fraud_detection.transactions.store.profiles import MeasuredDays, is_settled, to_micros
 from fraud_detection.transactions.store.rows import Snapshot, StoreInput
@@ -52,6 +53,21 @@ class Transactions:
     """The table without files that have no row of a span; None where nothing is known of the files."""
     store_errors: Callable[[], AbstractContextManager[None]] = nullcontext
     """A context that turns an engine's failure over a file of the store into a `DamagedStoreError`."""
+    cards: Callable[[datetime, datetime], pd.DataFrame] | None = None
+    """As `first_seen`, from a store; None without one."""
+
+    def first_seen(self, since: datetime, end: datetime) -> pd.DataFrame:
+        """The first transaction before `end` of each card that has none before `since`.
+
+        From a store, days that no later moment can change are read for it once.
+
+        Returns:
+            customer_id, and first_seen in microseconds since 1970.
+        """
+        if self.cards is not None:
+            return self.cards(since, end)
+        found = _first_of_cards(self.table, end)
+        return found[found[FIRST] >= to_micros(since)]
 
     def between(self, start: datetime, end: datetime) -> DataFrame:
         """The rows of [start, end) of `table`; from a store, only the files of these days are read."""
@@ -294,7 +310,7 @@ def _checked_from_store(
     shared = snapshot.days_with_repeats()
     labels = _profile_labels(spark, source.with_stored(tuple(map(snapshot.file, every_day))), view)
 
-    def plan(days: tuple[Day, ...]) -> _Plan:
+    def plan(days: Sequence[Day]) -> _Plan:
         repeating = tuple(snapshot.file(day) for day in days if day.repeats or day.day in shared)
         ids = _ids(spark, source.with_stored(repeating)) if repeating else None
         return _Plan(
@@ -320,13 +336,63 @@ def _checked_from_store(
     measured = pd.concat(parts, ignore_index=True)
     checked = _judged(replace(plan(days), bad_days=_bad_days(measured, shared)), measured, labels)
 
-    def pruned(start: datetime, end: datetime) -> DataFrame:
-        near = {day.day for day in snapshot.days_between(start, end)}
+    def rows_of(chosen: Sequence[Day]) -> DataFrame:
         some_left_out = checked.rejected is not None or checked.profile.refunds > 0 or checked.profile.future > 0
-        chosen = tuple(day for day in days if day.day in near or day.day in shared)
         return plan(chosen or days[:1]).good_rows(some_left_out=some_left_out)
 
-    return replace(checked, pruned=pruned, store_errors=partial(_translate_store_errors, source, snapshot))
+    def pruned(start: datetime, end: datetime) -> DataFrame:
+        near = {day.day for day in snapshot.days_between(start, end)}
+        return rows_of([day for day in days if day.day in near or day.day in shared])
+
+    def cards(since: datetime, end: datetime) -> pd.DataFrame:
+        kept = KeptCards(measured_days.storage, measured_days.folder, measured_days.data)
+        return _first_seen(since, end, days, {day.file for day in days if settled(day)}, rows_of, kept)
+
+    errors = partial(_translate_store_errors, source, snapshot)
+    return replace(checked, pruned=pruned, store_errors=errors, cards=cards)
+
+
+def _first_seen(
+    since: datetime,
+    end: datetime,
+    days: Sequence[Day],
+    settled: set[str],
+    rows_of: Callable[[Sequence[Day]], DataFrame],
+    kept: KeptCards,
+) -> pd.DataFrame:
+    """See `Transactions.first_seen`.
+
+    Args:
+        since: from then on cards are new.
+        end: until then rows count.
+        days: that the view has rows of.
+        settled: the files of those of which no later moment changes which rows are good; they share no id with others.
+        rows_of: the good rows of some days, or of more.
+        kept: what earlier looks have found.
+    """
+    start = to_micros(since)
+    before = [day for day in days if day.first is not None and day.first < start]
+    fixed = {day.file for day in before} & settled
+    seen = kept.read()
+    if not seen.files <= fixed | {day.file for day in days if day.first is not None and day.first >= start}:
+        seen = NONE  # days were changed since, or the view is of an earlier moment
+    fresh = [day for day in before if day.file in fixed - seen.files]
+    if fresh:
+        seen = seen.with_days({day.file for day in fresh}, _first_of_cards(rows_of(fresh)))
+        kept.keep(seen)
+    # A card is new by its rows since then; those of the other days before may still become good or bad.
+    rest = [day for day in days if day.file not in fixed or (day.newest is not None and day.newest >= start)]
+    found = _first_of_cards(rows_of(rest), end)
+    found = found[found[FIRST] >= start]
+    return found[~seen.seen_before(start, found[CARD])].reset_index(drop=True)
+
+
+def _first_of_cards(rows: DataFrame, end: datetime | None = None) -> pd.DataFrame:
+    """When each card is first seen, before `end`; an unknown card is neither new nor old."""
+    rows = rows.where(F.col(CARD).isNotNull())
+    rows = rows if end is None else rows.where(F.col("transaction_time") < F.lit(end))
+    firsts = rows.groupBy(CARD).agg(F.min("transaction_time").alias(FIRST))
+    return firsts.select(CARD, F.unix_micros(FIRST).alias(FIRST)).toPandas()
 
 
 def _may_count(day: Day, view: View) -> bool:
