@@ -278,7 +278,7 @@ def test_files_that_were_replaced_go_after_a_day(tmp_path: Path) -> None:
     killed = "store/key/rows/2025-03-04/20260109T230000Z-killed.parquet"
     open_folder(str(tmp_path / "out")).write_atomic(killed, b"half")
     read = [run(hours) for hours in (0, 10, 20)]
-    open_folder(str(tmp_path / "out")).write_atomic("store/key/manifest/00000001.json", b"damaged")
+    open_folder(str(tmp_path / "out")).write_atomic("store/key/manifest/00000001.json.gz", b"damaged")
     assert names() >= set.union(*(snapshot.manifest.names() for snapshot in read))
     last = [run(hours) for hours in (30, 40, 50)]
     assert killed not in names()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fraud_detection.storage.base import Storage
 
 _DIGITS = 8
+_ENDING = ".json.gz"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Manifests:
     def numbers(self) -> list[int]:
         """Of all manifests that are kept, rising."""
         names = (name.removeprefix(self.folder) for name in self.storage.names(self.folder))
-        return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+        return sorted(int(name.removesuffix(_ENDING)) for name in names if name.removesuffix(_ENDING).isdigit())
 
     def name(self, number: int) -> str:
         """The name of a manifest."""
-        return f"{self.folder}{number:0{_DIGITS}d}.json"
+        return f"{self.folder}{number:0{_DIGITS}d}{_ENDING}"

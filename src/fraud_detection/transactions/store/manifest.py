@@ -1,5 +1,7 @@
-"""What a store holds at one moment: input files, days and their files; as a JSON object."""
+"""What a store holds at one moment: input files, days and their files; as a compressed JSON object."""
 
+import gzip
+import zlib
 from datetime import datetime
 
 from fraud_detection.errors import ServiceUnavailableError
@@ -68,6 +70,23 @@ class Manifest(Stored):
     next_file: int  # the number of the next input file
     segments: tuple[Segment, ...]
     repeats: str | None  # the file that names ids which rows of several days have; None where there are none
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Manifest":
+        """The manifest that `content` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            text = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"the manifest cannot be decompressed: {error}") from error
+        return cls.model_validate_json(text)
+
+    def content(self) -> bytes:
+        """As it is stored: some 60 bytes for each input file, and 800 for each day."""
+        return gzip.compress(self.model_dump_json().encode(), compresslevel=6, mtime=0)
 
     def day(self, number: int) -> Day | None:
         """One day, or None where it has no rows."""

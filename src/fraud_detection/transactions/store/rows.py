@@ -1,6 +1,6 @@
 """The store of typed rows: brought up to date with its input, and read.
 
-Layout below the store's folder: `rows/<day>/…parquet`, `ids/…` (see `repeats`), `manifest/<number>.json`. Files are
+Layout below the store's folder: `rows/<day>/…parquet`, `ids/…` (see `repeats`), `manifest/<number>.json.gz`. Files are
 written once under new names; the manifest that names them comes last (`storage.Manifests`).
 """
 
@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from fraud_detection import settings
 from fraud_detection.errors import DataError, FraudDetectionError, ServiceUnavailableError
@@ -170,7 +169,7 @@ class RowStore:
         manifest = manifest.model_copy(update={"ids": ids})
         by_path = {file.path: file for file in opened}
         following = _Writer(self._storage, self._folder, source, self._clock()).apply(manifest, changes, by_path)
-        if not self._manifests.publish(following.number, following.model_dump_json().encode()):
+        if not self._manifests.publish(following.number, following.content()):
             return None
         if manifest.published_at.date() != following.published_at.date():  # once a day: it lists all files
             self._discard_unused(following)
@@ -178,8 +177,8 @@ class RowStore:
 
     def _parse(self, number: int, content: bytes) -> Manifest:
         try:
-            return Manifest.model_validate_json(content)
-        except ValidationError as error:
+            return Manifest.parse(content)
+        except ValueError as error:
             raise DamagedStoreError(self._storage.url(self._manifests.name(number))) from error
 
     def _require_files(self, manifest: Manifest) -> None:
