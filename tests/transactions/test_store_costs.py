@@ -98,4 +98,4 @@ def test_what_an_hour_reads_does_not_grow_with_history(monkeypatch: pytest.Monke
     assert long["ids"] == short["ids"]
     # The list of files and days, and the counts by hour, are compact: for three years of days 3 MB.
     assert (long["manifest"] - short["manifest"]) / 72 < 1_000
-    assert (long["profiles"] - short["profiles"]) / 72 < 2_000
+    assert (long["profiles"] - short["profiles"]) / 72 < 1_000

@@ -331,7 +331,7 @@ def _checked_from_store(
     parts = list(known.values())
     if fresh:
         found = measure(plan(fresh).rows(), source.all_fields, view, by_day=True)
-        measured_days.keep({day.file: found[found["day"] == day.day] for day in fresh if settled(day)})
+        measured_days.keep({day.file: found[found["day"] == day.day] for day in fresh if settled(day)}, every_day)
         parts.append(found)
     measured = pd.concat(parts, ignore_index=True)
     checked = _judged(replace(plan(days), bad_days=_bad_days(measured, shared)), measured, labels)

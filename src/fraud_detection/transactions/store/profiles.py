@@ -3,7 +3,8 @@
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -45,6 +46,8 @@ class MeasuredDays:
     storage: Storage
     folder: str  # of the store
     data: settings.Data
+    _cache: list[pd.DataFrame] = field(default_factory=list, repr=False, compare=False)
+    """What was read, or written since: a run asks several times."""
 
     def known(self, days: Iterable[Day], view: View) -> dict[str, pd.DataFrame]:
         """By file, what was measured of those of these days that were measured before.
@@ -62,24 +65,47 @@ class MeasuredDays:
         chosen = chosen.assign(earlier_content=earlier)
         return {str(file): rows.drop(columns=_FILE) for file, rows in chosen.groupby(_FILE)}
 
-    def keep(self, measured: Mapping[str, pd.DataFrame]) -> None:
-        """Keep what was measured of settled days, by their files."""
-        added = [rows.assign(**{_FILE: file}) for file, rows in measured.items() if len(rows)]
+    def keep(self, measured: Mapping[str, pd.DataFrame], days: Iterable[Day]) -> None:
+        """Keep what was measured of settled days.
+
+        Args:
+            measured: by the files of the days.
+            days: all that the store has; what was measured of others is dropped.
+        """
+        added = [compact(rows).assign(**{_FILE: file}) for file, rows in measured.items() if len(rows)]
         if not added:
             return
         kept = self._read()
-        text = io.BytesIO()
-        pd.concat([*([] if kept is None else [kept]), *added], ignore_index=True).to_parquet(text)
+        old = [] if kept is None else [kept[kept[_FILE].isin({day.file for day in days})]]
+        together, text = pd.concat([*old, *added], ignore_index=True), io.BytesIO()
+        together.to_parquet(text, compression="zstd")
         self.storage.write_atomic(self._name, text.getvalue())
+        self._cache[:] = [together]
 
     def _read(self) -> pd.DataFrame | None:
-        content = self.storage.read(self._name)
-        try:
-            return None if content is None else pd.read_parquet(io.BytesIO(content))
-        except (pa.ArrowException, OSError):  # damaged: all days are measured again, and it is replaced
-            return None
+        if not self._cache and (content := self.storage.read(self._name)) is not None:
+            with suppress(pa.ArrowException, OSError):  # damaged: all days are measured again, and it is replaced
+                self._cache.append(pd.read_parquet(io.BytesIO(content)))
+        return self._cache[0] if self._cache else None
 
     @property
     def _name(self) -> str:
         said = f"{MEASURE_VERSION} {self.data.model_dump_json()}"
         return f"{self.folder}profiles/{hashlib.sha256(said.encode()).hexdigest()[:16]}.parquet"
+
+
+def compact(measured: pd.DataFrame) -> pd.DataFrame:
+    """A result of `profile.measure` that says the same in fewer bytes.
+
+    Of each hour one row has the hash sum of all its good rows, and all have the same times; the rest compresses.
+    """
+    measured = measured.drop(columns="earlier_content").astype({"latest_label": "float64"})
+    good = measured["reason"].isna()
+    rows, hours = measured[good], measured[good].groupby("hour")
+    changed = rows.assign(
+        content=hours["content"].transform("sum").where(~rows.duplicated("hour"), 0),
+        first=hours["first"].transform("min"),
+        newest=hours["newest"].transform("max"),
+        latest_label=hours["latest_label"].transform("max"),
+    )
+    return pd.concat([changed, measured[~good]], ignore_index=True)
