@@ -136,7 +136,7 @@ def _shortened(
     short = settings.model_copy(update={"windows": windows})
     days = timedelta(days=SHORT_DAYS) + (as_of - _training_end(as_of, settings))
     kept = transactions.table.where(F.col("transaction_time") >= F.lit(as_of - days))
-    return replace(transactions, table=kept), as_of, short
+    return replace(transactions, make_table=lambda: kept), as_of, short
 
 
 def _training_end(as_of: datetime, settings: Settings) -> datetime:

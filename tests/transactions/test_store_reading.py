@@ -16,6 +16,7 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.features import features_between, with_features
 from fraud_detection.storage import open_folder
+from fraud_detection.transactions import reader
 from fraud_detection.transactions.files import open_files
 from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
 from fraud_detection.transactions.store.manifest import DamagedStoreError
@@ -182,8 +183,10 @@ def test_a_span_reads_only_its_days(spark: SparkSession, tmp_path: Path) -> None
     assert found.between(start, end).count() == plain.count()
 
 
-def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when each hourly run reads all history again for its profile."""
+def test_settled_days_are_not_read_to_be_measured(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when each hourly run reads all history again for its profile, or looks for each of its files."""
     chance = random.Random(5)
     data = settings.Data(columns=ALL)
     for day in range(8):
@@ -195,7 +198,10 @@ def test_settled_days_are_not_read_to_be_measured(spark: SparkSession, tmp_path:
     measured = MeasuredDays(output, f"store/{source.key}/", data)
     for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
         path.unlink()
+    named: list[object] = []
+    monkeypatch.setattr(reader, "typed_rows", lambda *given, **_: named.append(given))
     again = read_stored(spark, data, str(tmp_path / "in"), snapshot, measured, CLOCK, as_of, as_of).profile
+    assert not named
     assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, cached_property, partial
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
@@ -42,11 +42,10 @@ from fraud_detection.transactions.view import View
 class Transactions:
     """The input, split into what can be used and what cannot. Both tables are lazy: each action reads the files again.
 
-    `table` has the canonical columns in the order of `docs/data.md`. `rejected` has `reason`, all of the row, and the
-    source columns as text; it is None when no row was bad.
+    `rejected` has `reason`, all of the row, and the source columns as text; it is None when no row was bad.
     """
 
-    table: DataFrame
+    make_table: Callable[[], DataFrame]
     rejected: DataFrame | None
     profile: Profile
     pruned: Callable[[datetime, datetime], DataFrame] | None = None
@@ -55,6 +54,14 @@ class Transactions:
     """A context that turns an engine's failure over a file of the store into a `DamagedStoreError`."""
     cards: Callable[[datetime, datetime], pd.DataFrame] | None = None
     """As `first_seen`, from a store; None without one."""
+
+    @cached_property
+    def table(self) -> DataFrame:
+        """All rows that can be used, with the canonical columns in the order of `docs/data.md`.
+
+        It is made where it is asked for: Apache Spark looks for each file as soon as a table names it.
+        """
+        return self.make_table()
 
     def first_seen(self, since: datetime, end: datetime) -> pd.DataFrame:
         """The first transaction before `end` of each card that has none before `since`.
@@ -162,7 +169,7 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
         spark,
         source,
         view,
-        repeated=_repeated_ids(spark, ids) if again else None,
+        repeated=cache(partial(_repeated_ids, spark, ids)) if again else None,
         labels_repeated=labels is not None and labels.superseded > 0,
     )
     return _judged(plan, measure(plan.rows(), source.all_fields, view), labels)
@@ -184,7 +191,7 @@ def _judged(plan: "_Plan", measured: pd.DataFrame, labels: LabelTableProfile | N
             " give earlier data, or a later --as-of"
         )
     return Transactions(
-        table=plan.good_rows(some_left_out=len(left_out) > 0),
+        make_table=partial(plan.good_rows, some_left_out=len(left_out) > 0),
         rejected=plan.rejected() if some_bad else None,
         profile=found,
     )
@@ -312,12 +319,16 @@ def _checked_from_store(
 
     def plan(days: Sequence[Day]) -> _Plan:
         repeating = tuple(snapshot.file(day) for day in days if day.repeats or day.day in shared)
-        ids = _ids(spark, source.with_stored(repeating)) if repeating else None
+
+        @cache
+        def repeated() -> DataFrame:
+            return _repeated_ids(spark, _ids(spark, source.with_stored(repeating)))
+
         return _Plan(
             spark,
             source,
             view,
-            repeated=None if ids is None else _repeated_ids(spark, ids),
+            repeated=repeated if repeating else None,
             labels_repeated=labels is not None and labels.superseded > 0,
             stored=tuple(map(snapshot.file, days)),
             originals=originals,
@@ -452,8 +463,8 @@ class _Plan:
     spark: SparkSession
     source: _Source
     view: View
-    repeated: DataFrame | None
-    """Transaction ids that more than one row has; None where there are none."""
+    repeated: Callable[[], DataFrame] | None
+    """Transaction ids that more than one row has, found when asked for; None where there are none."""
     labels_repeated: bool
     stored: tuple[InputFile, ...] | None = None
     """Files of the store, from which rows are read that need no source texts; None without a store."""
@@ -500,8 +511,8 @@ class _Plan:
         if self.repeated is None:
             return rows
         if source.derives_ids:
-            return with_occurrences(rows, order_of_copies(source.fields), self.repeated)
-        return with_duplicates(rows, source.all_fields, self.repeated)
+            return with_occurrences(rows, order_of_copies(source.fields), self.repeated())
+        return with_duplicates(rows, source.all_fields, self.repeated())
 
     def _labels(self, *, with_source: bool) -> DataFrame:
         """The label table as the view shows it, one row for each id."""
