@@ -222,6 +222,56 @@ def _decide(request: "Request", results: "Results", run_name: str | None, *, as_
     return results.decision
 
 
+@main.command()
+@_CONFIG
+@_INPUT
+@_OUTPUT
+@_TRACKING_URI
+@click.option(
+    "--as-of",
+    callback=_moment,
+    help="Score earlier transactions, as they are known at this time, ISO 8601, floored to the hour."
+    "  [default: the first hour after the newest transaction]",
+)
+@_ENGINE
+@_JSON
+def score(
+    config: Path,
+    input_path: str,
+    output: str,
+    tracking_uri: str | None,
+    as_of: datetime | None,
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Score the transactions that are new since the last batch with the champion, each exactly once.
+
+    Scores go to OUTPUT/scores/MODEL/days/, the lists of alerts to OUTPUT/scores/MODEL/alerts/.
+    """
+    clock = datetime.now(UTC)
+    settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
+    check_paths(settings, input_path, output, address)
+    require_past(as_of, clock)
+    from fraud_detection.runs.progress import Stopwatch
+    from fraud_detection.runs.request import Request
+    from fraud_detection.runs.score import score
+
+    request = Request(
+        settings=settings,
+        config=str(config),
+        input_path=input_path,
+        output=output,
+        tracking_uri=address,
+        as_of=as_of,
+        engine=Engine(engine),
+        clock=clock,
+    )
+    with Watchdog(settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
+        result = score(request, partial(print_step, err=as_json), Stopwatch(watchdog.progress))
+    if as_json:
+        print_json(result.model_dump_json(indent=2))
+
+
 def _given_columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """NAME=COLUMN pairs as a mapping."""
     pairs = [text.partition("=") for text in given]

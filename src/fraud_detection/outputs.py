@@ -5,7 +5,7 @@ read; `tests/dags/test_reading_outputs.py` compares them with these.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 DATABASE = "mlflow.db"
 """Of the embedded MLflow, on disk only."""
@@ -119,6 +119,31 @@ def quarantine_file(clock: datetime) -> str:
 def store_folder(key: str) -> str:
     """The store of rows with a key; an input folder that holds it leaves out names that begin like this."""
     return f"_store/{key}/"
+
+
+def scores_folder(model_name: str) -> str:
+    """Folder of the scores of one model."""
+    return f"scores/{model_name}/"
+
+
+def score_manifests_folder(model_name: str) -> str:
+    """Folder of the manifests of the batches of one model."""
+    return f"{scores_folder(model_name)}manifest/"
+
+
+def score_manifest_file(model_name: str, number: int) -> str:
+    """What had been scored after a batch."""
+    return f"{score_manifests_folder(model_name)}{number:08d}.json"
+
+
+def scores_file(model_name: str, day: date, number: int, token: str) -> str:
+    """The transactions of a day that a batch has scored; `token` is of the try."""
+    return f"{scores_folder(model_name)}days/{day}/{number:08d}-{token}.parquet"
+
+
+def alerts_file(model_name: str, day: date) -> str:
+    """The alerts among the scored transactions of a day."""
+    return f"{scores_folder(model_name)}alerts/{day}.csv"
 
 
 def _second(moment: datetime) -> str:

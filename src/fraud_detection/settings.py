@@ -430,6 +430,15 @@ class Alerts(_Section):
         return self
 
 
+class Scoring(_Section):
+    """What `fraud-detection score` does."""
+
+    first_days: Days = 1
+    """Days before the as-of time whose transactions the first batch scores; later ones score all since."""
+    reasons: Annotated[int, Field(ge=1, le=100)] = 3
+    """Inputs that an alert names: at most so many of those that raised its score, the largest SHAP value first."""
+
+
 class HealthCheck(StrEnum):
     """A check of the data, by its name in decisions."""
 
@@ -534,11 +543,21 @@ class Settings(_Section):
     comparison: ComparisonSettings = ComparisonSettings()
     promotion: Promotion = Promotion()
     alerts: Alerts = Alerts()
+    scoring: Scoring = Scoring()
     data_health: DataHealth = DataHealth()
     retention: Retention = Retention()
 
     @field_validator(
-        "data", "windows", "training", "comparison", "promotion", "alerts", "data_health", "retention", mode="before"
+        "data",
+        "windows",
+        "training",
+        "comparison",
+        "promotion",
+        "alerts",
+        "scoring",
+        "data_health",
+        "retention",
+        mode="before",
     )
     @classmethod
     def _empty_section_is_defaults(cls, value: object) -> object:

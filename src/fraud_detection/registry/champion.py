@@ -27,6 +27,8 @@ class Champion:
     """The winner whose refit it is; None where it was evaluated itself."""
     threshold: Threshold | None = None
     """From which score on its transactions alert; versions of earlier releases, and overrides, may have none."""
+    sha256: str | None = None
+    """Of its file, which was checked when it was loaded."""
 
 
 def load_version(context: Context, version: int, serving: int | None) -> Champion:
@@ -83,4 +85,5 @@ def _loaded(connection: Connection, name: str, version: int) -> Champion:
     if tags.refit_of is not None and tags.recipe is not None:
         winner = CandidateKey(tags.refit_of, tags.recipe)
     run_id = str(found.run_id)
-    return Champion(version, run_id, model, tags.as_of, tags.training, tags.recipe, winner, tags.threshold)
+    trained = tags.as_of, tags.training, tags.recipe, winner
+    return Champion(version, run_id, model, *trained, tags.threshold, tags.sha256)

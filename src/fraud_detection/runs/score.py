@@ -1,0 +1,251 @@
+"""One batch of scoring, top to bottom: resolve the champion, read, find what is new, score it, publish."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.outputs import quarantine_file
+from fraud_detection.registry import Champion, Leases, Registry
+from fraud_detection.registry.decision_log import DecisionLog
+from fraud_detection.revision import code_revision
+from fraud_detection.runs.preflight import require_past
+from fraud_detection.runs.progress import Progress, Stopwatch
+from fraud_detection.runs.publication import publish
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
+from fraud_detection.schema import Stored, Unbounded
+from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
+from fraud_detection.scores.increments import Increment
+from fraud_detection.spark_session import session
+from fraud_detection.storage import open_folder
+from fraud_detection.time_windows import whole_hour
+from fraud_detection.transactions.profile import Profile
+from fraud_detection.transactions.quarantine import write_quarantine
+from fraud_detection.transactions.reader import Transactions, read_transactions
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_DAY = timedelta(days=1)
+
+
+class ScoringResult(Stored):
+    """What a batch has scored."""
+
+    batch: int | None  # None where transactions up to a later time have been scored already
+    model_name: str
+    as_of: datetime
+    version: int  # of the champion, for the whole batch
+    threshold: Unbounded | None
+    rows: int
+    alerts: int
+    late: int
+    rejected_rows: int  # of the input; they have no score
+    files: tuple[str, ...]  # one for each day that has new scores
+    alert_lists: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    request: Request
+    store: ScoreStore
+    champion: Champion
+    previous: ScoreManifest | None
+    progress: Progress
+    watch: Stopwatch
+
+    @property
+    def threshold(self) -> float | None:
+        return None if self.champion.threshold is None else self.champion.threshold.probability
+
+
+def score(request: Request, progress: Progress, watch: Stopwatch | None = None) -> ScoringResult:
+    """Score the transactions that are new since the last batch, each exactly once.
+
+    Args:
+        request: what to score; its as-of time is that of the batch.
+        progress: takes the steps.
+        watch: measures them.
+
+    Raises:
+        FraudDetectionError: no champion is in service, or see `fraud_detection.errors`; nothing was published then.
+    """
+    watch, as_of = watch or Stopwatch(), request.as_of and whole_hour(request.as_of)
+    require_past(as_of, request.clock)
+    with watch("load champion"):
+        champion = _champion(request)
+    store = ScoreStore(open_folder(request.output), request.settings.model_name)
+    previous = store.newest()
+    run = _Run(request, store, champion, previous, progress, watch)
+    if previous is not None:
+        store.write_alerts(previous)  # which a killed batch may have left undone
+    progress("champion", _champion_line(champion))
+    if previous is not None and as_of is not None and as_of < previous.as_of:
+        return _scored_already(run, previous, as_of)
+    with watch("start engine"), session(request.engine) as spark:
+        with watch("read and check"):
+            transactions, as_of = _read(spark, request, as_of)
+        if previous is not None and as_of < previous.as_of:
+            return _scored_already(run, previous, as_of)
+        batch, warnings = _batch(run, transactions, as_of)
+    with watch("publish"):
+        return _publish(run, batch, transactions.profile, warnings)
+
+
+def _champion(request: Request) -> Champion:
+    """The version in service, its file checked by its digest."""
+    name, output, commands = request.settings.model_name, open_folder(request.output), request.commands
+    registry = Registry(
+        request.tracking_uri,
+        name,
+        DecisionLog(output, name, commands.accept_log),
+        leases=Leases(output, name),
+        publish=partial(publish, output),
+        config=request.config,
+        output=request.output,
+    )
+    champion = registry.champion()
+    if champion is None:
+        raise FraudDetectionError(
+            f"no version of {name} is in service, so nothing was scored; expected a champion; next:"
+            f" {commands.retrain}, which promotes the first one"
+        )
+    return champion
+
+
+def _champion_line(champion: Champion) -> str:
+    if champion.threshold is None:
+        return f"v{champion.version}; it has no threshold, so nothing alerts"
+    return f"v{champion.version}; alerts from a probability of {champion.threshold.probability:.4g} on"
+
+
+def _read(spark: "SparkSession", request: Request, as_of: datetime | None) -> tuple[Transactions, datetime]:
+    """The input as it is known at the as-of time; without one, at the first whole hour after its newest transaction."""
+    settings = request.settings
+    read = partial(read_transactions, spark, settings.data, request.input_path, request.clock)
+    transactions = read(as_of)
+    quarantine = write_quarantine(transactions, open_folder(request.output), quarantine_file(request.clock))
+    transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
+    if as_of is None:
+        as_of = transactions.profile.default_as_of
+        if transactions.profile.reaches(as_of):
+            transactions = read(as_of)
+            transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
+    return transactions, as_of
+
+
+def _batch(run: _Run, transactions: Transactions, as_of: datetime) -> tuple[Batch, tuple[str, ...]]:
+    """The new transactions with their scores, and warnings."""
+    settings, previous = run.request.settings, run.previous
+    since = as_of - settings.scoring.first_days * _DAY if previous is None else previous.since
+    contents = _contents(transactions.profile, since, as_of)
+    with run.watch("find new"):
+        read = partial(read_keys, transactions, since, as_of)
+        increment = run.store.increment(previous, contents, transactions.profile.first.date(), read)
+    with run.watch("score"):
+        commands = run.request.commands
+        scored = score_rows(transactions, increment.new, as_of, run.champion, settings, commands)
+    batch = Batch(
+        rows=_with_late(scored.table, previous),
+        increment=increment,
+        contents=contents,
+        as_of=as_of,
+        since=since,
+        scored_at=run.request.clock,
+        version=run.champion.version,
+        sha256=run.champion.sha256,
+        threshold=run.threshold,
+        code_revision=code_revision(),
+    )
+    return batch, _warnings(run, scored, increment, transactions.profile)
+
+
+def _contents(profile: Profile, since: datetime, as_of: datetime) -> dict[date, str]:
+    """The fingerprint of each day of [since, as_of) that has transactions."""
+    contents = {}
+    for midnight in pd.date_range(since.date(), as_of.date(), freq="D", tz=UTC).to_pydatetime():
+        start, end = max(midnight, since), min(midnight + _DAY, as_of)
+        if profile.transactions_by_hour[profile.hours_between(start, end)].any():
+            contents[midnight.date()] = profile.fingerprint(start, end)
+    return contents
+
+
+def _with_late(rows: pa.Table, previous: ScoreManifest | None) -> pa.Table:
+    """Late is what an earlier batch would have scored, had it been there."""
+    if previous is None:
+        return rows.append_column("late", pa.array([False] * rows.num_rows, pa.bool_()))
+    time = pa.scalar(previous.as_of.astimezone(UTC), rows["transaction_time"].type)
+    return rows.append_column("late", pc.less(rows["transaction_time"], time))
+
+
+def _warnings(run: _Run, scored: ScoredRows, increment: Increment, profile: Profile) -> tuple[str, ...]:
+    found = [f"the champion scores without the retired column {name}" for name in scored.retired_columns]
+    if run.champion.threshold is None:
+        found.append(
+            f"version {run.champion.version} has no threshold, so no transaction alerts; expected one, which a look"
+            " stores since this release; next: the next promotion brings one"
+        )
+    if profile.rejected_rows:
+        found.append(f"{profile.rejected_rows:,} rejected row(s) of the input have no score; next: see the quarantine")
+    if gone := sum(increment.gone.values()):
+        found.append(f"{gone:,} scored transaction(s) are no longer in the input, or on another day; their scores stay")
+    return tuple(found)
+
+
+def _publish(run: _Run, batch: Batch, profile: Profile, warnings: tuple[str, ...]) -> ScoringResult:
+    manifest = run.store.publish(run.previous, batch)
+    lists = run.store.write_alerts(manifest)
+    days, late = len(manifest.new_files), f"; {manifest.late:,} of them late" if manifest.late else ""
+    run.progress("scored", f"{manifest.rows:,} new transaction(s) of {days} day(s) up to {_minute(batch.as_of)}{late}")
+    if batch.threshold is not None:
+        run.progress("alerts", f"{manifest.alerts:,}")
+    for path in lists.values():
+        run.progress("list", path)
+    for warning in warnings:
+        run.progress("warning", warning)
+    return ScoringResult(
+        batch=manifest.number,
+        model_name=run.request.settings.model_name,
+        as_of=batch.as_of,
+        version=batch.version,
+        threshold=batch.threshold,
+        rows=manifest.rows,
+        alerts=manifest.alerts,
+        late=manifest.late,
+        rejected_rows=profile.rejected_rows,
+        files=tuple(run.store.url(name) for name in manifest.new_files.values()),
+        alert_lists=tuple(lists.values()),
+        warnings=warnings,
+    )
+
+
+def _scored_already(run: _Run, previous: ScoreManifest, as_of: datetime) -> ScoringResult:
+    """Scores of a later time are there: this one would find nothing, and know less."""
+    run.progress(
+        "scored", f"transactions up to {_minute(previous.as_of)} before; nothing is scored as of {_minute(as_of)}"
+    )
+    return ScoringResult(
+        batch=None,
+        model_name=run.request.settings.model_name,
+        as_of=as_of,
+        version=run.champion.version,
+        threshold=run.threshold,
+        rows=0,
+        alerts=0,
+        late=0,
+        rejected_rows=0,
+        files=(),
+        alert_lists=(),
+        warnings=(),
+    )
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
