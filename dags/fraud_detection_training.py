@@ -19,6 +19,7 @@ tasks are skipped, and the first one's log and XCom say what the next run waits 
 The training requests the deletion of the cluster at its end, so that none is left if the DAG is paused meanwhile.
 A failed training is a failed run, and its cluster is deleted. To try again, clear the whole run, not a single task.
 To run although nothing is due, trigger the DAG with `force`. An hour that is already decided is refused even then.
+The first job of a day that decides also removes old results, unless the setting `retain` is false.
 After `max_failed_runs` runs without a decision scheduled runs are skipped; a run with `force` ends that.
 
 Settings are in the Airflow variable `fraud_detection` (`variables.json`), secrets in the connection and in Lockbox.
@@ -116,7 +117,7 @@ with DAG(
     catchup=False,  # the newest labels include those of all missed hours
     max_active_runs=1,  # two runs at once would compare with the same champion
     params={"force": Param(False, type="boolean", description="Run although nothing is due")},
-    user_defined_macros={"as_of": as_of, "run_label": run_label},
+    user_defined_macros={"as_of": as_of, "is_true": is_true, "run_label": run_label},
     default_args={
         "owner": "fraud-detection",
         "retry_delay": schedule.retry_delay,
@@ -239,6 +240,8 @@ with DAG(
             *("--as-of", "{{ as_of(dag_run) }}"),
             *("--run-name", name),
             *("--engine", "spark"),
+            # Once a day: the cluster is there, and its account may do all that the removal needs.
+            "{{ '--retain' if is_true(var.json.fraud_detection.get('retain', true)) else '--no-retain' }}",
             "--debug",  # a defect's stack trace belongs into the log: a cluster does not fail twice for nothing
         ],
         properties={

@@ -123,6 +123,7 @@ output "variables" {
       model_name                 = var.retraining.model_name
       max_hours_without_decision = var.retraining.max_hours_without_decision
       max_failed_runs            = var.retraining.max_failed_runs
+      retain                     = var.retraining.retain
 
       image_version    = var.dataproc.image_version
       master_preset    = var.dataproc.master_preset

@@ -359,6 +359,7 @@ variable "retraining" {
     max_hours_without_decision = optional(number, 24)
     max_failed_runs            = optional(number, 3)
     check_mlflow               = optional(bool, true)
+    retain                     = optional(bool, true)
     webhook_connection         = optional(string, "")
     heartbeat_connection       = optional(string, "")
   })

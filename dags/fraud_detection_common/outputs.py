@@ -130,7 +130,8 @@ def summary(outcome: Mapping[str, Any]) -> str:
 
 
 def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
-    """What a notification says; empty unless a person has to know: a new model, one to approve, or a new alarm.
+    """What a notification says; empty unless a person has to know: a new model, one to approve, a new alarm, or old
+    results that could not be removed.
 
     An alarm lasts for many runs, and is told by the one that raised it. What the job has completed for a run that was
     killed, it tells in that run's place.
@@ -143,7 +144,9 @@ def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
         if one["decision"] in _TOLD and _since(one["completed_at"], dag_run)
         if not (own and one["as_of"] == outcome["as_of"])
     ]
-    return "\n".join([*completed, *([_line(outcome, raised)] if own else [])])
+    kept = (outcome.get("retention") or {}).get("error")  # once a day; earlier releases had none
+    failure = f"{outcome['as_of']}: old results were not removed: {kept}"
+    return "\n".join([*completed, *([_line(outcome, raised)] if own else []), *([failure] if kept else [])])
 
 
 def _since(time: str, dag_run: Any) -> bool:

@@ -36,7 +36,8 @@ from fraud_detection.tracking_address import checked_address, require_driver
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
-    from fraud_detection.runs.outcome import Results
+    from fraud_detection.runs.outcome import Results, RetentionResult
+    from fraud_detection.runs.progress import Progress
     from fraud_detection.runs.request import Request
     from fraud_detection.schema import Decision
 
@@ -156,6 +157,10 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
     callback=_file_name,
     help="Record the outcome of the run in OUTPUT/outcomes/NAME.json, for the scheduler.",
 )
+@click.option(
+    "--retain/--no-retain",
+    help="After the first decision of a day remove old results, as `retain --yes` does.",
+)
 @_JSON
 def retrain(
     config: Path,
@@ -166,6 +171,7 @@ def retrain(
     as_of: datetime | None,
     engine: str,
     run_name: str | None,
+    retain: bool,
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
@@ -192,7 +198,7 @@ def retrain(
             clock=clock,
             store=store,
         )
-        decision = _decide(request, results, run_name, as_json=as_json)
+        decision = _decide(request, results, run_name, retain=retain, as_json=as_json)
     if as_json:
         print_json(decision.model_dump_json(indent=2))
 
@@ -205,7 +211,7 @@ def _record_early(output: str, run_name: str | None, error: FraudDetectionError)
             record_failure(output, run_name, error)
 
 
-def _decide(request: "Request", results: "Results", run_name: str | None, *, as_json: bool) -> "Decision":
+def _decide(request: "Request", results: "Results", run_name: str | None, *, retain: bool, as_json: bool) -> "Decision":
     """Run, which imports the engines and MLflow: for seconds."""
     from fraud_detection.runs.outcome import record_failure
     from fraud_detection.runs.progress import Stopwatch
@@ -219,7 +225,21 @@ def _decide(request: "Request", results: "Results", run_name: str | None, *, as_
     with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
         watch = Stopwatch(watchdog.progress)
         results.decision = retrain(request, partial(print_step, err=as_json), watch, results.complete)
+        if retain:
+            results.retention = _retain_after(request, partial(print_step, err=as_json))
     return results.decision
+
+
+def _retain_after(request: "Request", progress: "Progress") -> "RetentionResult | None":
+    from fraud_detection.registry.decision_log import DecisionLog
+    from fraud_detection.runs.retention import retain_daily
+    from fraud_detection.runs.retrain import open_registry
+    from fraud_detection.storage import open_folder
+
+    storage = open_folder(request.output)
+    log = DecisionLog(storage, request.settings.model_name, request.commands.accept_log)
+    registry = open_registry(request, storage, log)
+    return retain_daily(storage, registry, request.settings, request.clock, progress)
 
 
 @main.command()

@@ -516,7 +516,7 @@ class DataHealth(_Section):
 
 
 class Retention(_Section):
-    """What `fraud-detection retain` removes, by its age. No run removes anything for its age."""
+    """What `fraud-detection retain` removes, by its age; so does, once a day, a run with `--retain`."""
 
     reports_days: Days = 365
     """Reports, since they were written."""

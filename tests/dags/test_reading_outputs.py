@@ -170,6 +170,15 @@ NEW, OLD = (
             {"decision": "refused", "alarms": [NEW], "decided_at": "2026-05-24T10:05:00Z"},
             "ALARM: b; T: refused; why; report r",
         ),
+        ({"decision": "refused", "retention": {"removed": ["3 reports removed"], "error": None}}, ""),
+        (
+            {"decision": "refused", "retention": {"removed": [], "error": "access is denied"}},
+            "T: old results were not removed: access is denied",
+        ),
+        (
+            {"decision": "promoted", "version": 3, "retention": {"removed": [], "error": "it is denied"}},
+            "T: promoted as v3; why; report r\nT: old results were not removed: it is denied",
+        ),
     ],
 )
 def test_a_notification_is_of_what_is_new(outputs: Any, outcome: dict[str, Any], said: str) -> None:

@@ -12,21 +12,26 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from fraud_detection.errors import FraudDetectionError
 from fraud_detection.outputs import decision_file, report_file
 from fraud_detection.registry import Registry
+from fraud_detection.registry.log_chain import LogMismatchError
 from fraud_detection.registry.retention import OldRun, Removable
+from fraud_detection.runs import retention
 from fraud_detection.runs.progress import history_table
 from fraud_detection.runs.retention import (
     Kind,
     Plan,
     plan_removal,
+    read_removals,
     removal_table,
     removal_text,
     remove,
     removed_reports,
+    retain_daily,
 )
 from fraud_detection.schema import Outcome
-from fraud_detection.settings import Retention
+from fraud_detection.settings import Retention, Settings
 from fraud_detection.storage import Storage, open_folder
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -58,8 +63,10 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.removable = Removable((1,), (OldRun("run", 7),))
         self.removed: list[object] = []
+        self.most: int | None = None
 
-    def find_removable(self, versions_before: datetime, runs_before: datetime) -> Removable:
+    def find_removable(self, versions_before: datetime, runs_before: datetime, most: int | None = None) -> Removable:
+        self.most = most
         assert (versions_before, runs_before) == (NOW - 300 * DAY, NOW - 200 * DAY)
         return self.removable
 
@@ -138,14 +145,14 @@ def test_a_killed_removal_is_explained_and_can_be_repeated(
     for name in NAMES:
         _write(tmp_path, name, 500)
     output, left = open_folder(str(tmp_path)), iter(range(deleted))
-    delete = output.delete
+    discard = output.discard
 
     def mortal(name: str) -> None:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        delete(name)
+        discard(name)
 
-    monkeypatch.setattr(output, "delete", mortal)
+    monkeypatch.setattr(output, "discard", mortal)
     with pytest.raises(KeyboardInterrupt):
         _remove(output, _Mortal(), _plan(output, _Mortal()))
     monkeypatch.undo()
@@ -196,3 +203,83 @@ def test_a_removal_without_anything_old_keeps_what_an_earlier_one_said(tmp_path:
     for _ in range(2):
         _remove(output, FakeRegistry(), _plan(output, FakeRegistry()))
     assert list(removed_reports(output, MODEL_NAME, [_decided(as_of, NOW - 500 * DAY)])) == [as_of]
+
+
+def _after_a_run(output: Storage, registry: FakeRegistry, now: datetime = NOW) -> tuple[Any, list[tuple[str, str]]]:
+    said: list[tuple[str, str]] = []
+    settings = Settings.model_validate({"retention": AGES.model_dump()})
+    result = retain_daily(output, cast(Registry, registry), settings, now, lambda step, line: said.append((step, line)))
+    return result, said
+
+
+def test_the_first_run_of_a_day_removes_and_the_others_do_not(tmp_path: Path) -> None:
+    """Fails when nothing bounds what hourly runs leave, or each of them pays for the search."""
+    for name in NAMES:
+        _write(tmp_path, name, 500)
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+    result, said = _after_a_run(output, registry)
+    assert result.error is None
+    assert result.removed[0] == "2 reports removed"
+    assert said == [("retain", line) for line in result.removed]
+    assert len(output.names()) == 9 + 1
+    assert _after_a_run(output, registry, NOW + timedelta(hours=23)) == (None, [])
+    next_day, _ = _after_a_run(output, registry_that_finds_nothing(), NOW + DAY)
+    assert next_day.removed[0] == "0 reports removed"
+
+
+def registry_that_finds_nothing() -> FakeRegistry:
+    """An MLflow without anything old, at any time."""
+
+    class Nothing(FakeRegistry):
+        def find_removable(self, *_: object) -> Removable:
+            return Removable((), ())
+
+        def remove_versions(self, before: datetime) -> tuple[int, ...]:
+            return ()
+
+    return Nothing()
+
+
+def test_a_run_removes_the_oldest_and_leaves_the_rest_to_the_next_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the first removal after years keeps a cluster for hours, or takes young results before old ones."""
+    for number in range(5):
+        _write(tmp_path, f"outcomes/{number}.json", 500 - number)
+    monkeypatch.setattr(retention, "MOST_A_DAY", 2)
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+    _after_a_run(output, registry)
+    assert output.names("outcomes/") == [f"outcomes/{number}.json" for number in (2, 3, 4)]
+    assert registry.most == 2
+
+
+@pytest.mark.parametrize("error", [LogMismatchError("an entry is missing"), FraudDetectionError("it is denied")])
+def test_a_removal_that_fails_changes_no_decision_and_is_said_once_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FraudDetectionError
+) -> None:
+    """Fails when a promotion looks like a failure because of old files, or nobody learns that nothing is removed."""
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+
+    def fail(*_: object) -> Removable:
+        raise error
+
+    monkeypatch.setattr(registry, "find_removable", fail)
+    result, said = _after_a_run(output, registry)
+    assert (result.removed, result.error) == ((), str(error))
+    assert said == [("warning", f"old results were not removed, which changes no decision: {error}")]
+    assert _after_a_run(output, registry) == (None, [])
+    assert read_removals(output, MODEL_NAME).checked_at == NOW
+
+
+def test_an_emptied_report_counts_as_removed(tmp_path: Path) -> None:
+    """Fails when an account that may replace and not delete empties the same report each night, or calls it there."""
+    as_of = datetime(2026, 3, 1, tzinfo=UTC)
+    _write(tmp_path, report_file(MODEL_NAME, as_of), 500)
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+    _remove(output, registry, _plan(output, registry))
+    (tmp_path / report_file(MODEL_NAME, as_of)).parent.mkdir(parents=True)
+    _write(tmp_path, report_file(MODEL_NAME, as_of), 500)
+    (tmp_path / report_file(MODEL_NAME, as_of)).write_bytes(b"")
+    os.utime(tmp_path / report_file(MODEL_NAME, as_of), (0, 0))
+    assert list(removed_reports(output, MODEL_NAME, [_decided(as_of, NOW - 500 * DAY)])) == [as_of]
+    assert _plan(output, registry).files[Kind.REPORTS] == ()

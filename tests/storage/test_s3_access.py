@@ -202,11 +202,15 @@ def test_a_small_file_costs_two_requests(server: Server, monkeypatch: pytest.Mon
     assert [entry.split()[0] for entry in server.requests()[before:]] == ["HEAD", "GET"]
 
 
-def test_an_object_is_emptied_where_nothing_may_be_deleted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a run on the cluster, whose account deletes nothing, fails or keeps all old files of its store."""
+@pytest.mark.parametrize("content", [b"1", None])
+def test_an_object_that_may_not_be_deleted_is_emptied(
+    server: Server, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """Fails when old files stay for good where the account deletes nothing, or empty ones appear."""
     use_keys(monkeypatch, server.endpoint)
     output = storage.open_folder(ROOT)
-    output.write_atomic("a", b"1")
+    if content is not None:
+        output.write_atomic("old", content)
     server.outage(status=403, times=1, method="DELETE", code="AccessDenied")
-    output.discard("a")
-    assert [(found.name, found.size) for found in output.objects()] == [("a", 0)]
+    output.discard("old")
+    assert [(one.name, one.size) for one in output.objects("old")] == ([("old", 0)] if content else [])

@@ -156,10 +156,10 @@ def test_a_deleted_object_is_gone_and_can_be_written_again(output: Storage) -> N
     """Fails when a report that was removed is still shown, or when its neighbour is lost with it."""
     output.write_atomic("reports/a/report.html", b"1")
     output.write_atomic("reports/b/report.html", b"2")
-    output.delete("reports/a/report.html")
+    output.discard("reports/a/report.html")
     assert output.read("reports/a/report.html") is None
     assert output.names() == ["reports/b/report.html"]
-    output.delete("reports/b/report.html")
+    output.discard("reports/b/report.html")
     assert output.names() == []
     assert output.write_once("reports/a/report.html", b"3") is True
     assert output.read("reports/a/report.html") == b"3"
@@ -167,9 +167,9 @@ def test_a_deleted_object_is_gone_and_can_be_written_again(output: Storage) -> N
 
 def test_deleting_an_absent_object_does_nothing(output: Storage) -> None:
     """Fails when a clean-up that was killed cannot be repeated."""
-    output.delete("reports/a.html")
+    output.discard("reports/a.html")
     output.write_atomic("reports/b.html", b"1")
-    output.delete("reports/a.html")
+    output.discard("reports/a.html")
     assert output.names() == ["reports/b.html"]
 
 
@@ -177,7 +177,7 @@ def test_deleting_an_absent_object_does_nothing(output: Storage) -> None:
 def test_nothing_outside_is_deleted(output: Storage, name: str) -> None:
     """Fails when a name in a listing can lead a clean-up out of the output folder."""
     with pytest.raises(ValueError, match="is not a name inside"):
-        output.delete(name)
+        output.discard(name)
 
 
 def test_objects_have_their_size_and_the_time_they_were_written(output: Storage) -> None:
@@ -196,7 +196,7 @@ def test_a_writer_survives_that_its_empty_folder_is_removed(output: Storage) -> 
 
     def keep_deleting() -> None:
         while not stop.is_set():
-            output.delete("outcomes/old.json")
+            output.discard("outcomes/old.json")
             stop.wait(0.001)
 
     with ThreadPoolExecutor(1) as pool:
@@ -205,7 +205,7 @@ def test_a_writer_survives_that_its_empty_folder_is_removed(output: Storage) -> 
             for _ in range(10):
                 output.write_atomic("outcomes/old.json", b"1")
                 output.write_atomic("outcomes/new.json", b"2")
-                output.delete("outcomes/new.json")
+                output.discard("outcomes/new.json")
         finally:
             stop.set()
         deleting.result()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from fraud_detection.registry.aliases import Service, registered_model, service
@@ -70,7 +71,9 @@ class Needed:
     settled: frozenset[str]  # candidates that are neither
 
 
-def find_removable(context: Context, versions_before: datetime, runs_before: datetime) -> Removable:
+def find_removable(
+    context: Context, versions_before: datetime, runs_before: datetime, most: int | None = None
+) -> Removable:
     """What can be removed of MLflow; see `Registry.find_removable`."""
     entries = verify_chain(context).entries
     versions = _removable_versions(context, entries, versions_before)
@@ -78,7 +81,8 @@ def find_removable(context: Context, versions_before: datetime, runs_before: dat
     needed = _needed(entries, kept)
     old = [run for run in _runs(context) if is_removable(_logged_run(run), needed, runs_before)]
     old.sort(key=lambda run: (run.info.start_time, run.info.run_id))
-    return Removable(versions, tuple(_measured(context, run) for run in old if not _holds(context, run, kept)))
+    found = islice((run for run in old if not _holds(context, run, kept)), most)
+    return Removable(versions, tuple(_measured(context, run) for run in found))
 
 
 def removable_versions(

@@ -281,14 +281,18 @@ class Registry:
         with self._context.connection.translate_errors():
             candidates.delete(self._context, key)
 
-    def find_removable(self, versions_before: datetime, runs_before: datetime) -> retention.Removable:
+    def find_removable(
+        self, versions_before: datetime, runs_before: datetime, most: int | None = None
+    ) -> retention.Removable:
         """The versions that served last before a time, and the runs that ended before one, that nothing needs.
+
+        `most` is the number of runs, oldest first; None is all of them.
 
         Raises:
             LogMismatchError: the log, which says what is needed, is not the one that was written.
         """
         with self._context.connection.translate_errors():
-            return retention.find_removable(self._context, versions_before, runs_before)
+            return retention.find_removable(self._context, versions_before, runs_before, most)
 
     def remove_versions(self, before: datetime) -> tuple[int, ...]:
         """Delete the versions that served last before a time and that nothing needs; which, is decided anew.

@@ -32,6 +32,13 @@ from fraud_detection.storage import open_folder
 _WORTH_RETRYING = {ServiceUnavailableError.exit_code, InterruptedRunError.exit_code}
 
 
+class RetentionResult(Stored):
+    """What a run has removed for its age after its decision, or why it could not."""
+
+    removed: tuple[str, ...]  # one line for each kind
+    error: str | None  # its decision stands nevertheless
+
+
 class CompletedDecision(Stored):
     """A decision that this run brought into force, or made, for a run that was killed."""
 
@@ -64,6 +71,8 @@ class RunOutcome(Stored):
     # Before this run began if it found the hour decided. Missing in files of earlier releases.
     decided_at: datetime | None = None
     completed: tuple[CompletedDecision, ...] = ()  # for runs that were killed, before this one decided
+    # None without --retain, after the first run of a day, and in files of earlier releases.
+    retention: RetentionResult | None = None
 
 
 @dataclass
@@ -73,6 +82,7 @@ class Results:
     decision: Decision | None = None
     """Its own."""
     completed: list[CompletedDecision] = field(default_factory=list)
+    retention: RetentionResult | None = None
 
     def complete(self, decision: Decision) -> None:
         """Note a decision of a run that was killed."""
@@ -102,7 +112,7 @@ def record_run_outcome(output: str, run_name: str | None) -> Iterator[Results]:
             _write(output, run_name, _failed(InterruptedRunError() if is_interruption(error) else error))
         raise
     if results.decision is not None:
-        _write(output, run_name, _ended(results.decision, results.completed))
+        _write(output, run_name, _ended(results.decision, results))
 
 
 def record_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
@@ -111,7 +121,7 @@ def record_failure(output: str, run_name: str | None, error: FraudDetectionError
         _write(output, run_name, _failed(error))
 
 
-def _ended(decision: Decision, completed: list[CompletedDecision]) -> RunOutcome:
+def _ended(decision: Decision, results: Results) -> RunOutcome:
     return RunOutcome(
         schema_version=decision.schema_version,
         decision=decision.outcome,
@@ -125,7 +135,8 @@ def _ended(decision: Decision, completed: list[CompletedDecision]) -> RunOutcome
         drift=decision.drift,
         report=decision.report,
         decided_at=decision.decided_at,
-        completed=tuple(completed),
+        completed=tuple(results.completed),
+        retention=results.retention,
         code_revision=decision.code_revision,
         exit_code=0,
         error=None,

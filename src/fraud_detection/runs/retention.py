@@ -5,6 +5,8 @@ removed: the decision log is in none of them. `registry.retention` says what of 
 
 Before anything is removed, `retention/MODEL.json` says what is going to be: a process that is killed leaves nothing
 unexplained, and the same command goes on where it ended.
+
+`retrain --retain` does the same once a day, after its decision.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +21,15 @@ from fraud_detection.outputs import OUTCOMES, QUARANTINE, report_file, reports_f
 from fraud_detection.registry import Registry
 from fraud_detection.registry.decision_log import Entry, entry_time
 from fraud_detection.registry.retention import Removable
-from fraud_detection.runs.progress import aligned
+from fraud_detection.runs.outcome import RetentionResult
+from fraud_detection.runs.progress import Progress, aligned
 from fraud_detection.schema import Decision, Stored
-from fraud_detection.settings import Retention
+from fraud_detection.settings import Retention, Settings
 from fraud_detection.storage import Storage, StoredObject
+
+MOST_A_DAY = 500
+"""Of each kind, what a run removes: it keeps a cluster for minutes, and after years without it some days catch up."""
+_BY_A_RUN = "retrain --retain"
 
 
 class Kind(StrEnum):
@@ -60,6 +67,7 @@ class RemovalRecord(Stored):
 
     model_name: str
     removals: tuple[Removal, ...] = ()
+    checked_at: datetime | None = None  # when something was last to be removed, by a run or a person
 
     def newest(self, what: Kind) -> Removal | None:
         """The newest removal of a kind; of none is None."""
@@ -97,16 +105,20 @@ class Plan:
         )
 
 
-def plan_removal(storage: Storage, registry: Registry, model_name: str, ages: Retention, now: datetime) -> Plan:
+def plan_removal(
+    storage: Storage, registry: Registry, model_name: str, ages: Retention, now: datetime, *, most: int | None = None
+) -> Plan:
     """Find what is older than its age; nothing is removed.
+
+    `most` is the number of files of a kind and of MLflow runs, oldest first; None is all of them.
 
     Raises:
         LogMismatchError: the decision log, which says what is needed, is not the one that was written.
     """
     days = {what: int(getattr(ages, f"{what}_days")) for what in Kind}
     before = {what: now - timedelta(days=days[what]) for what in Kind}
-    files = {what: _older(storage, folder, before[what]) for what, folder in _folders(model_name).items()}
-    mlflow = registry.find_removable(before[Kind.VERSIONS], before[Kind.RUNS])
+    files = {what: _older(storage, folder, before[what])[:most] for what, folder in _folders(model_name).items()}
+    mlflow = registry.find_removable(before[Kind.VERSIONS], before[Kind.RUNS], most)
     return Plan(files, mlflow, days, now)
 
 
@@ -121,12 +133,38 @@ def remove(
     _record(plan, storage, model_name, who)
     for what, files in plan.files.items():
         for one in files:
-            storage.delete(one.name)
+            storage.discard(one.name)
         done(f"{len(files)} {_words(what)} removed")
     versions = registry.remove_versions(plan.before(Kind.VERSIONS))
     done(f"{len(versions)} {_words(Kind.VERSIONS)} removed")
     runs = sum(1 for _ in registry.remove_runs(plan.mlflow.runs))
     done(f"{runs} {_words(Kind.RUNS)} removed")
+
+
+def retain_daily(
+    storage: Storage, registry: Registry, settings: Settings, now: datetime, progress: Progress
+) -> RetentionResult | None:
+    """Remove what is older than its age after a run's decision; None where that was tried since midnight, UTC.
+
+    The decision stands whatever happens here, so a failure is reported and not raised; the next day tries again.
+    """
+    name, removed = settings.model_name, list[str]()
+
+    def done(line: str) -> None:
+        progress("retain", line)
+        removed.append(line)
+
+    try:
+        record = read_removals(storage, name)
+        if record.checked_at is not None and record.checked_at.date() >= now.date():
+            return None
+        _write(storage, record.model_copy(update={"checked_at": now}))
+        plan = plan_removal(storage, registry, name, settings.retention, now, most=MOST_A_DAY)
+        remove(plan, storage, registry, name, _BY_A_RUN, done)
+    except FraudDetectionError as error:
+        progress("warning", f"old results were not removed, which changes no decision: {error}")
+        return RetentionResult(removed=tuple(removed), error=str(error))
+    return RetentionResult(removed=tuple(removed), error=None)
 
 
 def removal_table(rows: Iterable[RemovalRow]) -> list[str]:
@@ -159,7 +197,7 @@ def removed_reports(storage: Storage, model_name: str, history: Sequence[Entry])
     removal = read_removals(storage, model_name).newest(Kind.REPORTS)
     if removal is None:
         return {}
-    left = set(storage.names(reports_folder(model_name)))
+    left = {one.name for one in storage.objects(reports_folder(model_name)) if one.size}
     return {
         entry.as_of: removal
         for entry in history
@@ -180,7 +218,9 @@ def _folders(model_name: str) -> dict[Kind, str]:
 
 
 def _older(storage: Storage, folder: str, before: datetime) -> tuple[StoredObject, ...]:
-    return tuple(one for one in storage.objects(folder) if one.written_at < before)
+    """Oldest first; emptied ones are gone."""
+    found = (one for one in storage.objects(folder) if one.size and one.written_at < before)
+    return tuple(sorted(found, key=lambda one: (one.written_at, one.name)))
 
 
 def _record(plan: Plan, storage: Storage, model_name: str, who: str) -> None:
@@ -191,8 +231,12 @@ def _record(plan: Plan, storage: Storage, model_name: str, who: str) -> None:
             known[row.what] = Removal(
                 what=row.what, before=row.before, older_than_days=row.older_than_days, at=plan.now, who=who
             )
-    record = RemovalRecord(model_name=model_name, removals=tuple(known[what] for what in Kind if what in known))
-    storage.write_atomic(retention_file(model_name), record.model_dump_json(indent=2).encode())
+    removals = tuple(known[what] for what in Kind if what in known)
+    _write(storage, RemovalRecord(model_name=model_name, removals=removals, checked_at=plan.now))
+
+
+def _write(storage: Storage, record: RemovalRecord) -> None:
+    storage.write_atomic(retention_file(record.model_name), record.model_dump_json(indent=2).encode())
 
 
 def _words(what: Kind) -> str:

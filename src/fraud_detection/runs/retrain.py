@@ -103,7 +103,7 @@ def retrain(
     """
     output, watch = open_folder(request.output), watch or Stopwatch()
     log = DecisionLog(output, request.settings.model_name, request.commands.accept_log)
-    run = Run(request, output, log, _registry(request, output, log), progress, watch)
+    run = Run(request, output, log, open_registry(request, output, log), progress, watch)
     as_of = request.as_of and whole_hour(request.as_of)
     _require_past(run, as_of)
     # Before the engine starts, not beside it: Python's import locks can deadlock when two threads import at once.
@@ -273,7 +273,8 @@ def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None
         return run.registry.write_opening(opening, head)
 
 
-def _registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
+def open_registry(request: Request, output: Storage, log: DecisionLog) -> Registry:
+    """The registry of a run's model; MLflow is asked nothing yet."""
     return Registry(
         request.tracking_uri,
         request.settings.model_name,

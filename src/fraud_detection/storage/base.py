@@ -45,13 +45,9 @@ class Storage(ABC):
     def write_once(self, name: str, content: bytes) -> bool:
         """Write one object unless it exists; True for the one writer that made it, also among concurrent writers."""
 
+    @abstractmethod
     def objects(self, prefix: str = "") -> list[StoredObject]:
         """All objects whose names begin with `prefix`, sorted by name; those that vanish meanwhile are left out."""
-        raise NotImplementedError
-
-    def delete(self, name: str) -> None:
-        """Delete one object; nothing where there is none. It is gone at once, for every reader."""
-        raise NotImplementedError
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -65,7 +61,8 @@ class Storage(ABC):
     def discard(self, name: str) -> None:
         """Delete one object, or empty it where the account may replace and not delete; nothing where there is none.
 
-        Only for objects that any run can make again: see `transactions.store`. Nothing else below an output is deleted.
+        Readers that list objects take one without bytes for discarded. Never for an object that is written once and
+        says what happened, such as a decision.
         """
 
 

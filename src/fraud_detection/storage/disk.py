@@ -67,7 +67,7 @@ class DiskFolder(Storage):
                 found.append(StoredObject(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
         return found
 
-    def delete(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """See `Storage`. A folder that it leaves empty goes as well, so that listing does not walk through it."""
         path = self._path(name)
         with _translate_errors("delete", path):
@@ -97,9 +97,6 @@ class DiskFolder(Storage):
                 inside = Path(folder).relative_to(self._root).parts  # once a folder: a log has some 20,000 files a year
                 found += ["/".join((*inside, name)) for name in files if _TEMPORARY not in name]
         return sorted(name for name in found if name.startswith(prefix))
-
-    def discard(self, name: str) -> None:
-        self.delete(name)
 
     def _path(self, name: str) -> Path:
         return self._root.joinpath(*parts_of(name, self._root))
@@ -174,14 +171,14 @@ def _new_file(path: Path) -> tuple[int, str]:
         except FileExistsError:
             if path.parent.exists():  # a file
                 raise
-            continue  # `delete` has removed the folder after it was found
-        with suppress(FileNotFoundError):  # `delete` has just removed the folder, which was empty
+            continue  # `discard` has removed the folder after it was found
+        with suppress(FileNotFoundError):  # `discard` has just removed the folder, which was empty
             return tempfile.mkstemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut; nothing where `delete` has removed the folder since."""
+    """Make a rename inside the folder survive a power cut; nothing where `discard` has removed the folder since."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:

@@ -90,10 +90,17 @@ class BucketFolder(Storage):
         )
         return sorted(objects, key=lambda one: one.name)
 
-    def delete(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """See `Storage`. A versioned bucket keeps the content as an old version, until its own rule removes it."""
+        from botocore.exceptions import ClientError
+
         with translate_errors("delete", self.url(name)):
-            client().delete_object(Bucket=self._address.bucket, Key=self._key(name))
+            try:
+                client().delete_object(Bucket=self._address.bucket, Key=self._key(name))
+            except ClientError as error:
+                if _code(error) not in _DENIED:
+                    raise
+                self._empty(name)
 
     def read(self, name: str) -> bytes | None:
         from botocore.exceptions import ClientError
@@ -112,16 +119,10 @@ class BucketFolder(Storage):
         keys = _keys(self._address.bucket, f"{self._address.prefix}{prefix}")
         return sorted(self._address.inside(key) for key in keys)
 
-    def discard(self, name: str) -> None:
-        from botocore.exceptions import ClientError
-
-        with translate_errors("delete", self.url(name)):
-            try:
-                client().delete_object(Bucket=self._address.bucket, Key=self._key(name))
-            except ClientError as error:
-                if _code(error) not in _DENIED:
-                    raise
-                client().put_object(**self._object(name, b""))
+    def _empty(self, name: str) -> None:
+        """Replace an object by one without bytes; nothing where there is none."""
+        if any(found.name == name and found.size for found in self.objects(name)):
+            client().put_object(**self._object(name, b""))
 
     def _put_once(self, name: str, content: bytes) -> bool:
         """Put it, or find that it is there.
