@@ -282,7 +282,7 @@ def waits(output: Path, config: Path) -> dict[str, float]:
     found = {what: min(_seconds(read) for _ in range(2)) for what, read in readers.items()}
     base = ["--config", str(config), "--output", str(output)]
     for words in (["decisions", "--last", "20"], ["decisions"], ["candidates"]):
-        command = [sys.executable, "-m", "fraud_detection_command", *words, *base]
+        command = [str(Path(sys.executable).with_name("fraud-detection")), *words, *base]
         found[f"`{' '.join(words)}`, the whole command"] = _seconds(partial(_succeed, command))
     return found
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
-from fraud_detection.storage import Storage
+from fraud_detection.storage import Storage, StoredObject
 
 NAME = "fraud_detection"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -51,6 +51,9 @@ class MemoryStorage(Storage):
 
     def names(self, prefix: str = "") -> list[str]:
         return sorted(name for name in self._objects if name.startswith(prefix))
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        return [StoredObject(name, len(self._objects[name]), START) for name in self.names(prefix)]
 
     def discard(self, name: str) -> None:
         raise AssertionError("no score is discarded")

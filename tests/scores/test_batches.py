@@ -18,7 +18,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.outputs import score_manifest_file
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
 from fraud_detection.scores.batches import alert_list
-from fraud_detection.storage import Storage, open_folder
+from fraud_detection.storage import Storage, StoredObject, open_folder
 
 EARLIER = {f"t{number}": Row(number) for number in range(20, 28)}
 LATER = EARLIER | {f"t{number}": Row(number) for number in (3, *range(28, 52))}
@@ -79,6 +79,9 @@ class Mortal(Storage):
 
     def names(self, prefix: str = "") -> list[str]:
         return self._storage.names(prefix)
+
+    def objects(self, prefix: str = "") -> list[StoredObject]:
+        return self._storage.objects(prefix)
 
     def discard(self, name: str) -> None:
         raise AssertionError("no score is discarded")
@@ -232,7 +235,7 @@ def test_lost_scores_are_named(tmp_path: Path, name: str, message: str) -> None:
     score_input(storage, EARLIER, T1)
     for lost in storage.names(f"scores/{NAME}/{name}"):
         if name == "days/":
-            storage.delete(lost)
+            storage.discard(lost)
         else:
             storage.write_atomic(lost, b"{")
     with pytest.raises(FraudDetectionError, match=message):
