@@ -16,6 +16,8 @@ EXAMPLES = {
     "intervention_file": outputs.intervention_file("MODEL", "rollback", PINNED_AT),
     "lease_file": outputs.lease_file("MODEL", 12),
     "report_file": outputs.report_file("MODEL", AS_OF),
+    "dashboard_file": outputs.dashboard_file("MODEL"),
+    "dashboard_history_file": outputs.dashboard_history_file("MODEL"),
     "known_labels_file": outputs.known_labels_file("MODEL"),
     "retention_file": outputs.retention_file("MODEL"),
     "score_manifest_file": outputs.score_manifest_file("MODEL", 12),

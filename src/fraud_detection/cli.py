@@ -61,7 +61,7 @@ _OUTPUT = click.option(
     type=Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
-    help="Folder of the results: decisions, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
+    help="Folder of the results: decisions, dashboards, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
 )
 _STORE = click.option(
     "--store",
@@ -421,7 +421,7 @@ def _with_note(entry: "Entry", notes: dict[datetime, str]) -> dict[str, object]:
 
 
 def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, as_json: bool) -> None:
-    from fraud_detection.runs.listing import served_between
+    from fraud_detection.registry.listing import served_between
 
     periods = served_between(history, start, end)
     if as_json:
@@ -439,7 +439,8 @@ def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, 
 @_JSON
 def candidates(config: Path, output: str, as_json: bool) -> None:
     """Show the candidates in shadow, oldest first, with their looks, and those that wait for approval."""
-    from fraud_detection.runs.listing import candidate_table, shadow_candidates
+    from fraud_detection.registry.listing import shadow_candidates
+    from fraud_detection.runs.progress import candidate_table
 
     settings = load_settings(config)
     log = _existing_log(config, output)
@@ -451,6 +452,20 @@ def candidates(config: Path, output: str, as_json: bool) -> None:
             click.echo(line)
     if not found:
         click.echo(mask(f"no candidates in {output}; a run opens them"), err=as_json)
+
+
+@main.command()
+@_CONFIG
+@_OUTPUT
+def dashboard(config: Path, output: str) -> None:
+    """Make the dashboard anew from the whole decision log; every run does from its newest part."""
+    from fraud_detection.monitoring import write_dashboard
+    from fraud_detection.storage import open_folder
+
+    settings = load_settings(config)
+    log = _existing_log(config, output)
+    page = write_dashboard(open_folder(output), log.entries(), settings, datetime.now(UTC), anew=True)
+    print_step("dashboard", mask(page))
 
 
 _CANDIDATE = click.argument("candidate", type=Given("candidate", "the name of a candidate"))

@@ -96,6 +96,16 @@ def retention_file(model_name: str) -> str:
     return f"retention/{model_name}.json"
 
 
+def dashboard_file(model_name: str) -> str:
+    """The page of a model: what serves, how well, and what happened; every run replaces it."""
+    return f"dashboards/{model_name}.html"
+
+
+def dashboard_history_file(model_name: str) -> str:
+    """What the page shows of times before those that a run reads in the log."""
+    return f"dashboards/{model_name}.json"
+
+
 def schedule_file(model_name: str) -> str:
     """What is due next for a model, for the schedule."""
     return f"schedule/{model_name}.json"

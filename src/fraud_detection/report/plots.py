@@ -176,7 +176,7 @@ def forest(difference: Difference, minimum_effect: float | None) -> Forest:
 
 def value_ticks(axis: Axis) -> tuple[Tick, ...]:
     """Round signed values on a linear axis, at their place in [0, 1]."""
-    step = _round_step((axis.high - axis.low) / 5)
+    step = round_step((axis.high - axis.low) / 5)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(axis.low / step), math.floor(axis.high / step)
     return tuple(Tick(axis(k * step), signed(k * step, decimals) if k else "0") for k in range(first, last + 1))
@@ -265,7 +265,7 @@ def card_precision(daily: DailyPrecision) -> Plot | None:
     scores = {role: values for role in ("champion", "challenger") if (values := getattr(daily, role)) is not None}
     if not len(daily.day):
         return None
-    top = _round_step(max(float(np.max(values)) for values in scores.values()) or 0.01, _TOPS)
+    top = round_step(max(float(np.max(values)) for values in scores.values()) or 0.01, TOPS)
     days = len(daily.day)
     at = (np.arange(days) + 0.5) / days
     step = math.ceil(days / 7)
@@ -298,7 +298,7 @@ def count_band(band: CountBand) -> Plot | None:
     shown = slice(int(judged[0]), None)
     days, count = band.days[shown], band.count[shown].astype(np.float64)
     low, high, expected = band.low[shown], band.high[shown], band.expected[shown]
-    top = _round_step(2 * max(float(count.max()), float(np.nanmax(expected))) or 1.0, _TOPS)
+    top = round_step(2 * max(float(count.max()), float(np.nanmax(expected))) or 1.0, TOPS)
     at = (np.arange(len(days)) + 0.5) / len(days)
     known = ~np.isnan(expected)
     beyond = known & ((count < low) | (count > high))
@@ -354,7 +354,7 @@ def timeline(decision: Decision, daily: DailyCounts | None) -> Timeline | None:
     names = (("training", "training"), ("gap", "gap"), ("holdout", "hold-out"), ("delay", "delay"))
     spans = zip(names, moments, moments[1:], strict=False)
     bands = tuple(_band(role, label, begin, end, axis) for (role, label), begin, end in spans if end > begin)
-    return Timeline(bands, _day_ticks(axis), _day_rows(daily, axis, moments[3]) if daily is not None else ())
+    return Timeline(bands, day_ticks(axis), _day_rows(daily, axis, moments[3]) if daily is not None else ())
 
 
 def _band(role: str, label: str, begin: float, end: float, axis: Axis) -> Band:
@@ -364,7 +364,8 @@ def _band(role: str, label: str, begin: float, end: float, axis: Axis) -> Band:
     return Band(role, label, across(axis(begin)), across(width), width < 0.18)
 
 
-def _day_ticks(axis: Axis) -> tuple[Tick, ...]:
+def day_ticks(axis: Axis) -> tuple[Tick, ...]:
+    """Days of an axis in seconds since 1970, at most seven."""
     days = (axis.high - axis.low) / 86_400
     step = next((step for step in (1, 2, 7, 14, 28, 56, 91, 182) if days / step <= 6), 365 * math.ceil(days / 2190))
     first = math.ceil(axis.low / 86_400)
@@ -406,7 +407,7 @@ def _bars(
     text: Callable[[float], str],
     matured: float,
 ) -> Bars:
-    top = _round_step(float(values.max()) or 1.0, _TOPS)
+    top = round_step(float(values.max()) or 1.0, TOPS)
     bars = []
     for value, (begin, end) in zip(values.tolist(), spans, strict=True):
         tall = down(value / top, ROW_HEIGHT)
@@ -422,10 +423,10 @@ def _seconds(moment: datetime) -> float:
 
 
 _STEPS = (1, 2, 5, 10)
-_TOPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+TOPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
-def _round_step(rough: float, rounds: tuple[float, ...] = _STEPS) -> float:
+def round_step(rough: float, rounds: tuple[float, ...] = _STEPS) -> float:
     """The smallest round number, times a power of ten, that is not below `rough`."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in rounds if step * power >= rough * (1 - 1e-9))

@@ -1,6 +1,6 @@
 """Progress of a run: one short line per step, the same on a terminal, in a log and in the demo."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
@@ -14,6 +14,7 @@ from fraud_detection.promotion.checks import told_apart
 from fraud_detection.promotion.sequential import LookState, NextLook, SequentialRule
 from fraud_detection.registry.candidate_names import candidate_name as short_name
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
+from fraud_detection.registry.listing import ShadowCandidate
 from fraud_detection.schema import (
     CandidateKey,
     CandidateRecord,
@@ -183,6 +184,13 @@ def history_table(history: tuple[Entry, ...], notes: Mapping[datetime, str] = Ma
     head = ("as of", "outcome", "champion", "AP", "challenger AP", "difference", "reason")
     rows = [head, *(tuple(map(one_line, _row(entry, notes))) for entry in history)]
     return aligned(rows)
+
+
+def candidate_table(candidates: Iterable[ShadowCandidate]) -> list[str]:
+    """The candidates in shadow as aligned lines, the head first."""
+    return aligned(
+        [("candidate", "trained to", "looks", "difference", "last look", "state"), *(one.row for one in candidates)]
+    )
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

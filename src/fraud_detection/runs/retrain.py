@@ -10,6 +10,7 @@ from fraud_detection.data_health.examination import Health
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
+from fraud_detection.monitoring import write_dashboard
 from fraud_detection.outputs import DECISIONS, quarantine_file, store_folder
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
@@ -190,6 +191,7 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     publication = Publication(drawing=drawing, schedule=schedule, known_labels=labels)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
+    _show_dashboard(run, evidence, decision)
     for warning in proposed.warnings:
         run.progress("warning", warning)
     for alarm in proposed.alarms:
@@ -241,6 +243,16 @@ def _gather(
         taken = shadow.with_looks(look.key for look in measured.looks)
         end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
         return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
+
+
+def _show_dashboard(run: Run, evidence: Evidence, decision: Decision) -> None:
+    """Make the dashboard anew. The decision is in force: what fails here is mended by the next run, and warned of."""
+    opening = run.log.find_opening(decision.as_of)
+    entries = (*evidence.log, *([opening] if opening else []), decision)
+    try:
+        write_dashboard(run.output, entries, run.settings, run.request.clock)
+    except FraudDetectionError as error:
+        run.progress("warning", f"the dashboard is not up to date: {error}; the next run makes it anew")
 
 
 def _examine_drift(

@@ -1,6 +1,6 @@
 """What the decision log says for people: the candidates in shadow, and what served on a date and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from fraud_detection.registry.aliases import Pin
@@ -15,7 +15,6 @@ from fraud_detection.registry.decision_log import (
 )
 from fraud_detection.registry.restoration import logged_service
 from fraud_detection.registry.reviews import open_reviews, opened_candidates, settled_candidates
-from fraud_detection.runs.progress import aligned
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, LookRecord, Stored
 
 
@@ -75,13 +74,6 @@ def shadow_candidates(entries: Sequence[LogEntry], now: datetime, approval_days:
             )
         )
     return tuple(found)
-
-
-def candidate_table(candidates: Iterable[ShadowCandidate]) -> list[str]:
-    """The candidates as aligned lines, the head first."""
-    return aligned(
-        [("candidate", "trained to", "looks", "difference", "last look", "state"), *(one.row for one in candidates)]
-    )
 
 
 def served_between(history: Sequence[Entry], start: datetime, end: datetime) -> tuple[ServicePeriod, ...]:

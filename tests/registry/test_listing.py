@@ -14,10 +14,11 @@ from fraud_detection.promotion.sequential import Champion, SequentialRule, due_r
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name, find_candidate
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
+from fraud_detection.registry.listing import served_between, shadow_candidates
 from fraud_detection.registry.log_view import sequential_entries
 from fraud_detection.registry.reviews import settled_candidates, waiting_candidates
 from fraud_detection.runs.blocks import find_block
-from fraud_detection.runs.listing import candidate_table, served_between, shadow_candidates
+from fraud_detection.runs.progress import candidate_table
 from fraud_detection.schema import CandidateKey, Outcome, RefitRecord, RetirementReason
 from fraud_detection.settings import Freeze, Promotion
 

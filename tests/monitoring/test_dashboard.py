@@ -1,0 +1,138 @@
+"""The dashboard: self-contained, complete in every state, and made anew from what is there."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from factories import MODEL_NAME, candidate_record, decision, look_record, opening
+
+from fraud_detection.monitoring import write_dashboard
+from fraud_detection.outputs import dashboard_file, dashboard_history_file, report_file
+from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
+from fraud_detection.schema import (
+    Alarm,
+    AlarmName,
+    CandidateKey,
+    DriftRecord,
+    LookKey,
+    Outcome,
+    Shift,
+    ShiftedSample,
+)
+from fraud_detection.settings import Settings
+from fraud_detection.storage import Storage, open_folder
+
+T = datetime(2026, 4, 20, tzinfo=UTC)
+DAY = timedelta(days=1)
+CANDIDATE = candidate_record(T)
+SAMPLE = ShiftedSample(start=T - 7 * DAY, end=T, transactions=4321, independent=400.0)
+DRIFT = DriftRecord(
+    reference=SAMPLE,
+    fresh=SAMPLE,
+    inputs=(Shift(name="amount", psi=0.31, drift_limit=0.1, limit=1.0),),
+    score=Shift(name="score", psi=0.02, drift_limit=0.1, limit=1.0),
+)
+LOOK = look_record(CANDIDATE.key, T + 3 * DAY)
+UNSOUND = Alarm(name=AlarmName.UNSOUND_DATA, champion_version=None, text="checks <b>failed</b>", raised_at=T + 3 * DAY)
+LOG: list[LogEntry] = [
+    decision(Outcome.PROMOTED, T, version=1),
+    opening(T + DAY, (CANDIDATE,), (LookKey(candidate=CANDIDATE.key, champion_version=1, number=1),)),
+    decision(Outcome.NO_DECISION, T + DAY, 1, champion=None, challenger=None, difference=None, reason="waits"),
+    decision(Outcome.REFUSED, T + 3 * DAY, 1, looks=(LOOK,), drift=DRIFT, alarms=(UNSOUND,)),
+]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_folder(str(tmp_path))
+
+
+def page_of(storage: Storage, entries: list[LogEntry], *, anew: bool = False) -> str:
+    write_dashboard(storage, entries, Settings(), T + 4 * DAY, anew=anew)
+    return (storage.read(dashboard_file(MODEL_NAME)) or b"").decode()
+
+
+def section(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    assert found, name
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", found[1]))
+
+
+def test_it_tells_what_serves_what_is_compared_and_what_happened(storage: Storage) -> None:
+    """Fails when the page lacks the version in service, evidence, a drift, an alarm or a decision."""
+    page = page_of(storage, LOG)
+    assert " v1 since 2026-04-20 00:00 UTC (promoted)" in section(page, "champion")
+    assert "0.700" in section(page, "measured")
+    candidates = section(page, "candidates")
+    assert "2026-04-20T00:00" in candidates
+    assert "1.10 of 3.90" in candidates
+    assert "needed +0.280" in candidates
+    assert "Drift: drift of amount" in section(page, "drift")
+    assert "checks &lt;b&gt;failed&lt;/b&gt;" in page
+    events = section(page, "events")
+    assert events.index("Refused") < events.index("Promoted as v1")
+    assert "2 runs" not in events
+    for entry in (LOG[0], LOG[3]):
+        assert f'href="../{report_file(MODEL_NAME, entry.as_of)}"' in page  # type: ignore[union-attr]
+
+
+def test_runs_that_wait_are_told_in_one_line(storage: Storage) -> None:
+    """Fails when hundreds of hourly runs that decided nothing push the decisions off the page."""
+    idle = [
+        decision(Outcome.NO_DECISION, T + 4 * DAY + k * DAY / 24, 1, champion=None, challenger=None, difference=None)
+        for k in range(50)
+    ]
+    page = page_of(storage, [*LOG, *idle])
+    assert "No decision in the last 50 runs" in section(page, "events")
+    assert section(page, "events").count("Refused") == 1
+
+
+@pytest.mark.parametrize("entries", [[], LOG[:1], LOG[:2], LOG[:3], LOG], ids=len)
+def test_every_state_has_a_complete_page_that_fetches_nothing(storage: Storage, entries: list[LogEntry]) -> None:
+    """Fails when the page of a new installation breaks, or a page loads something from elsewhere."""
+    page = page_of(storage, entries)
+    assert page.rstrip().endswith("</html>")
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!\.\./reports/|data:)', page)
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_what_a_run_no_longer_reads_stays_on_the_page(storage: Storage) -> None:
+    """Fails when the promotion of the model in service leaves the page once the runs stop reading its entry."""
+    page_of(storage, LOG[:2])
+    assert "v1" in section(page_of(storage, LOG[3:]), "champion")
+    assert "v1" not in section(page_of(storage, LOG[3:], anew=True), "champion")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 99}', b'{"changes": 3}'])
+def test_a_damaged_or_foreign_history_stops_no_run(storage: Storage, content: bytes) -> None:
+    """Fails when a derived file that is damaged, or of another release, stops the page."""
+    storage.write_atomic(dashboard_history_file(MODEL_NAME), content)
+    assert "v1" in section(page_of(storage, LOG), "champion")
+
+
+def test_a_retired_champion_is_not_shown_in_service(storage: Storage) -> None:
+    """Fails when the page says that a version serves that a person has taken out of service."""
+    retired = Intervention(
+        action=Action.RETIRE,
+        model_name=MODEL_NAME,
+        at=T + 4 * DAY,
+        who="anna",
+        reason="<script>alert(1)</script>",
+        from_version=1,
+        to_version=None,
+        pinned_at=T + 4 * DAY,
+    )
+    page = page_of(storage, [*LOG, retired])
+    assert "none since 2026-04-24 00:00 UTC (retire-champion)" in section(page, "champion").replace("  ", " ")
+    assert "<script" not in page
+
+
+def test_candidates_of_the_same_cutoff_are_told_apart(storage: Storage) -> None:
+    """Fails when two candidates have one name on the page, so that nobody can approve the right one."""
+    other = candidate_record(T, recipe="another")
+    page = page_of(storage, [*LOG, opening(T + 4 * DAY, (other,))])
+    names = re.findall(r"2026-04-20T00:00-\w+", section(page, "candidates"))
+    assert len(set(names)) == 2
+    assert CandidateKey(T, "another") == other.key
