@@ -13,6 +13,7 @@ import click
 
 from fraud_detection.cli import default_tracking_uri, print_step
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.outputs import dashboard_file
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.progress import history_table
 from fraud_detection.runs.request import Request
@@ -91,7 +92,9 @@ def _summarise(output: Path, decisions: list[Decision], seconds: float) -> None:
     if missing:
         print_step("error", f"the demo should have shown {', '.join(missing)}; please report this as a bug", err=True)
         sys.exit(1)
-    click.echo(f"\nopen {promotions[-1].report} in a browser to see why v{promotions[-1].version} was promoted")
+    last = promotions[-1]
+    click.echo(f"\nopen {last.report} in a browser to see why v{last.version} was promoted,")
+    click.echo(f"and {output / dashboard_file(last.model_name)} for what serves, how well, and what waits")
 
 
 if __name__ == "__main__":

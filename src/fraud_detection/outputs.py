@@ -143,7 +143,7 @@ def score_manifests_folder(model_name: str) -> str:
 
 def score_manifest_file(model_name: str, number: int) -> str:
     """What had been scored after a batch."""
-    return f"{score_manifests_folder(model_name)}{number:08d}.json"
+    return f"{score_manifests_folder(model_name)}{number:08d}.json.gz"
 
 
 def scores_file(model_name: str, day: date, number: int, token: str) -> str:

@@ -3,7 +3,7 @@
 Layout below `scores/<model>/`:
 
     days/2026-03-01/00000012-1f3a9c20.parquet   the transactions of a day that batch 12 has scored
-    manifest/00000012.json                      all that has been scored since the first batch; written once, and last
+    manifest/00000012.json.gz                   all that has been scored since the first batch; written once, and last
     alerts/2026-03-01.csv                       the alerts of a day, from all batches; written again when it gets more
 
 A batch is what its manifest says. A process that is killed before leaves files that no manifest names, and the next one
