@@ -13,7 +13,7 @@ is what a run costs before its own work. `--against FOLDER` runs the same hours 
 by its own environment (.venv).
 
 CPU: seconds of all processes. Memory and bytes: see `benchmarks.measuring`. Ratios are of CPU seconds, since other
-programs may use the cores. `--check` is the same with small worlds, in a minute and a half of CPU.
+programs may use the cores. `--check` is the same with small worlds.
 """
 
 import argparse
