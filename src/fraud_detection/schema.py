@@ -220,7 +220,7 @@ class Threshold(Stored):
     review_cost: float | None  # of one alert, in the unit of the amounts; None: the budget alone decides
     loss_share: float  # of the amount of a fraud that is not found
     fitted: AlertFigures
-    checked: AlertFigures | None  # on the later part; None where the hold-out is shorter than two days
+    checked: AlertFigures | None  # on the later part; None where the whole hold-out had to be fitted
 
 
 class LookKey(Stored):

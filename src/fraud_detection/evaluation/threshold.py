@@ -39,12 +39,12 @@ def fit_threshold(holdout: Holdout, score: ArrayLike, start: datetime, end: date
     """The threshold of a model, with what it gives on both parts of the hold-out.
 
     With a budget alone it is the lowest score with which at most so many cards a day alert, on average. With costs it
-    is the score at which the amounts saved exceed the cost of the reviews by most, among those that keep the budget if
-    there is one; infinite where no score is worth its reviews. Where more cards than the budget share the highest
+    is the score at which the amounts saved exceed the cost of the reviews by the most, among those that keep the budget
+    if there is one; infinite where no score is worth its reviews. Where more cards than the budget share the highest
     score, it is that score.
 
-    A hold-out shorter than two days, or without frauds or rows in one of its parts, is fitted as a whole, and not
-    checked.
+    A hold-out shorter than two days, without frauds in its earlier part or without rows in its later one is fitted as a
+    whole, and not checked.
 
     Args:
         holdout: the rows; at least one.
