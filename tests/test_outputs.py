@@ -23,6 +23,7 @@ EXAMPLES = {
     "score_manifest_file": outputs.score_manifest_file("MODEL", 12),
     "scores_file": outputs.scores_file("MODEL", AS_OF.date(), 12, "1f3a9c20"),
     "alerts_file": outputs.alerts_file("MODEL", AS_OF.date()),
+    "forgotten_file": outputs.forgotten_file("HASH"),
     "schedule_file": outputs.schedule_file("MODEL"),
     "outcome_file": outputs.outcome_file("NAME"),
     "quarantine_file": outputs.quarantine_file(datetime(2026, 3, 1, 0, 15, tzinfo=UTC)),
@@ -36,8 +37,9 @@ def test_the_table_of_the_documentation_names_every_object() -> None:
     page = (Path(__file__).parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
     [table] = re.findall(r"^\| object \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
     named = {word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    folders = {outputs.store_folder("KEY"), outputs.ARTIFACTS}
     others = {f"-{action.value}" for action in Action if action is not Action.ROLLBACK}
-    assert named == {*EXAMPLES.values(), *others, outputs.DATABASE, outputs.ARTIFACTS, outputs.store_folder("KEY")}
+    assert named == {*EXAMPLES.values(), *others, *folders, outputs.DATABASE, outputs.SALT}
 
 
 def test_a_time_is_named_in_utc() -> None:

@@ -636,6 +636,65 @@ def retain(config: Path, output: str, tracking_uri: str | None, yes: bool, as_js
         print_json(json.dumps({"removed": yes, "model_name": name, "rows": rows}, indent=2))
 
 
+@main.command("forget-card")
+@click.argument("card", metavar="ID")
+@_CONFIG
+@_OUTPUT
+@_STORE
+@click.option(
+    "--reason", callback=_reason, required=True, help="The reason, one line without the id; recorded below --output."
+)
+@click.option("--yes", is_flag=True, help="Erase the rows; without this option nothing is erased.")
+@_JSON
+def forget_card(card: str, config: Path, output: str, store: str | None, reason: str, yes: bool, as_json: bool) -> None:
+    """Show what runs keep of a card's rows, and with --yes erase them, for good: later runs leave the card out.
+
+    ID is the card as in the input, or `-` to read it from standard input, since other users of the machine see
+    arguments.
+    """
+    settings, clock = load_settings(config), datetime.now(UTC)
+    if settings.data.columns.customer_id is None:
+        raise SettingsError(
+            f"data.columns.customer_id is not set in {config}, so no row says which card it is of; next: give the"
+            " settings of the runs that map it: --config FILE"
+        )
+    card = _card(card)
+    from fraud_detection.runs.forget_card import Places, erase_card, erasure_lines, find_card, require_discreet
+    from fraud_detection.storage import open_folder
+    from fraud_detection.transactions.columns import transaction_fields
+
+    require_discreet(reason, card)
+    [field] = [field for field in transaction_fields(settings.data.columns) if field.name == "customer_id"]
+    folder = open_folder(output)
+    stores = tuple(map(open_folder, dict.fromkeys([output, store or output])))
+    search = find_card(Places(folder, stores, (field.source, *field.columns)), card)
+    found = search.result(erased=yes)
+    for step, line in erasure_lines(found):
+        print_step(step, line, err=as_json)
+    if yes:
+        erase_card(search, reason, current_person(), clock, lambda line: print_step("forget", line, err=as_json))
+    else:
+        print_step("next", "nothing was erased; to erase it, give the same command with --yes", err=as_json)
+    if as_json:
+        print_json(found.model_dump_json(indent=2))
+
+
+def _card(given: str) -> str:
+    """The id that was given as an argument, or the first line of standard input.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if given == "-":
+        given = getpass.getpass("card: ") if sys.stdin.isatty() else sys.stdin.readline()
+    card = given.rstrip("\r\n")
+    if not card.strip():
+        raise SettingsError(
+            "found no id of a card; expected one, as an argument or in the first line of standard input"
+        )
+    return card
+
+
 def _decision_log(config: Path, output: str) -> "DecisionLog":
     from fraud_detection.registry.decision_log import DecisionLog
     from fraud_detection.storage import open_folder

@@ -18,6 +18,14 @@ OUTCOMES = "outcomes/"
 QUARANTINE = "quarantine/"
 """Folder of the rejected rows of all models' runs."""
 
+STORES = "_store/"
+"""Folder of the stores of rows; an input folder that holds it leaves out names that begin like this."""
+SCORES = "scores/"
+"""Folder of the scores of all models."""
+FORGOTTEN = "forgotten/"
+"""Folder of the cards that were erased, and of the salt of their hashes."""
+SALT = f"{FORGOTTEN}salt"
+
 _DECISION = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z\.json")
 _OPENING = re.compile(r"decisions/[^/]+/\d{8}T\d{6}Z-opening\.json")
 _INTERVENTION = re.compile(
@@ -127,13 +135,18 @@ def quarantine_file(clock: datetime) -> str:
 
 
 def store_folder(key: str) -> str:
-    """The store of rows with a key; an input folder that holds it leaves out names that begin like this."""
-    return f"_store/{key}/"
+    """The store of rows with a key."""
+    return f"{STORES}{key}/"
+
+
+def forgotten_file(card_hash: str) -> str:
+    """When and why a card was erased, by its salted hash."""
+    return f"{FORGOTTEN}{card_hash}.json"
 
 
 def scores_folder(model_name: str) -> str:
     """Folder of the scores of one model."""
-    return f"scores/{model_name}/"
+    return f"{SCORES}{model_name}/"
 
 
 def score_manifests_folder(model_name: str) -> str:

@@ -55,6 +55,7 @@ from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import run_windows, whole_hour
 from fraud_detection.transactions.coverage import coverage_text, data_counts
+from fraud_detection.transactions.forgotten import read_forgotten
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_stored, store_input
@@ -321,14 +322,15 @@ def _read_transactions(
     request, output, settings = run.request, run.output, run.settings
     stores = open_folder(request.store or request.output)
     source = store_input(settings.data, request.input_path)
-    store = RowStore(stores, store_folder(source.key), source, lambda: request.clock)
+    cards = partial(read_forgotten, output)
+    store = RowStore(stores, store_folder(source.key), source, lambda: request.clock, cards)
     stored = _update(run, store)
     measured = MeasuredDays(stores, store_folder(source.key), settings.data)
 
     def read(as_of: datetime | None) -> Transactions:
         earlier = previous.as_of if previous else None
         moments = request.clock, as_of, earlier
-        return read_stored(spark, settings.data, request.input_path, stored.snapshot, measured, *moments)
+        return read_stored(spark, settings.data, request.input_path, stored.snapshot, measured, *moments, cards())
 
     try:
         transactions = read(as_of)

@@ -25,6 +25,7 @@ from fraud_detection.scores.increments import Increment
 from fraud_detection.spark_session import session
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import whole_hour
+from fraud_detection.transactions.forgotten import read_forgotten
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.quarantine import write_quarantine
 from fraud_detection.transactions.reader import Transactions, read_transactions
@@ -128,8 +129,8 @@ def _champion_line(champion: Champion) -> str:
 
 def _read(spark: "SparkSession", request: Request, as_of: datetime | None) -> tuple[Transactions, datetime]:
     """The input as it is known at the as-of time; without one, at the first whole hour after its newest transaction."""
-    settings = request.settings
-    read = partial(read_transactions, spark, settings.data, request.input_path, request.clock)
+    settings, forgotten = request.settings, read_forgotten(open_folder(request.output))
+    read = partial(read_transactions, spark, settings.data, request.input_path, request.clock, forgotten=forgotten)
     transactions = read(as_of)
     quarantine = write_quarantine(transactions, open_folder(request.output), quarantine_file(request.clock))
     transactions.profile.require_share(settings.data.max_rejected_share, quarantine)

@@ -25,6 +25,7 @@ from fraud_detection.transactions.columns import (
 from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
 from fraud_detection.transactions.files import find_files, first_unreadable, open_files
+from fraud_detection.transactions.forgotten import NO_CARDS, Forgotten
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
 from fraud_detection.transactions.profile import LabelTableProfile, Profile, measure, profile
@@ -90,6 +91,7 @@ def read_transactions(
     clock: datetime,
     as_of: datetime | None = None,
     earlier: datetime | None = None,
+    forgotten: Forgotten | None = None,
 ) -> Transactions:
     """Read, map and check all transactions at `input_path` as they were known at `as_of`.
 
@@ -101,6 +103,7 @@ def read_transactions(
     Args:
         clock: aware, like the other moments.
         earlier: measure also what was known at that moment, for `Profile.earlier_fingerprint`.
+        forgotten: cards whose rows are left out.
 
     Raises:
         DataError: there is no data, columns are missing or of an unexpected type, or a file is damaged.
@@ -111,7 +114,7 @@ def read_transactions(
         translate_read_errors(source.files, source.fields),
         translate_read_errors(source.label_files, source.label_fields),
     ):
-        return _checked(spark, source, View(clock, as_of, earlier))
+        return _checked(spark, source, View(clock, as_of, earlier), forgotten or NO_CARDS)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _source(data: settings.Data, input_path: str) -> _Source:
     return _Source(data, files, fields, label_files, labels)
 
 
-def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
+def _checked(spark: SparkSession, source: _Source, view: View, forgotten: Forgotten) -> Transactions:
     ids = _ids(spark, source)
     rows, again, _ = _count_ids(ids)
     _require_rows(rows, len(source.files))
@@ -171,6 +174,7 @@ def _checked(spark: SparkSession, source: _Source, view: View) -> Transactions:
         view,
         repeated=cache(partial(_repeated_ids, spark, ids)) if again else None,
         labels_repeated=labels is not None and labels.superseded > 0,
+        forgotten=forgotten,
     )
     return _judged(plan, measure(plan.rows(), source.all_fields, view), labels)
 
@@ -260,6 +264,7 @@ def read_stored(
     clock: datetime,
     as_of: datetime | None = None,
     earlier: datetime | None = None,
+    forgotten: Forgotten | None = None,
 ) -> Transactions:
     """As `read_transactions`, from a store that is up to date.
 
@@ -269,6 +274,7 @@ def read_stored(
     Args:
         snapshot: see `store.rows.RowStore.update`.
         measured_days: of the same store and settings.
+        forgotten: cards that the snapshot has no rows of; those of the input's own files are left out.
 
     Raises:
         DataError: as `read_transactions`.
@@ -281,7 +287,7 @@ def read_stored(
         source = replace(source, label_files=files, label_fields=labels)
     view = View(clock, as_of, earlier)
     seen = frozenset(day.day for day in snapshot.manifest.days if _is_over(day, view))
-    originals = _Originals(input_path, snapshot.manifest.files, seen)
+    originals = _Originals(input_path, snapshot.manifest.files, seen, forgotten or NO_CARDS)
     with translate_read_errors(source.label_files, source.label_fields), _translate_store_errors(source, snapshot):
         return _checked_from_store(spark, source, view, snapshot, measured_days, originals)
 
@@ -332,6 +338,7 @@ def _checked_from_store(
             labels_repeated=labels is not None and labels.superseded > 0,
             stored=tuple(map(snapshot.file, days)),
             originals=originals,
+            forgotten=originals.forgotten,
         )
 
     def settled(day: Day) -> bool:
@@ -434,6 +441,8 @@ class _Originals:
     files: tuple[SourceFile, ...]
     seen: frozenset[int]
     """The days of which the view sees all rows."""
+    forgotten: Forgotten
+    """Cards whose rows are left out."""
 
     def open(self, source: _Source, days: frozenset[int], *, with_good: bool) -> tuple[InputFile, ...]:
         """Those with rows of some days; raises DataError where one is gone or has changed its columns.
@@ -472,6 +481,8 @@ class _Plan:
     """The input's own files, where rows come from a store."""
     bad_days: frozenset[int] = frozenset()
     """The days for which the input's own files are read."""
+    forgotten: Forgotten = NO_CARDS
+    """Cards whose rows are left out; a store has none of them."""
     with_good: bool = False
     """Whether also some of the input's own files without bad rows are read."""
 
@@ -494,6 +505,8 @@ class _Plan:
         elif self.stored is not None:
             files, fields = self.stored, source.with_stored(self.stored).fields
         rows = typed_rows(self.spark, files, fields, with_source=with_source)
+        if self.forgotten.hashes and (with_source or self.stored is None):
+            rows = rows.mapInArrow(self.forgotten.keep_out, rows.schema)
         rows = with_content_ids(rows, source.fields) if source.derives_ids else rows
         rows = rows.where(self.view.counts())
         if source.label_files:

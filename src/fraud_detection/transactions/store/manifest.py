@@ -70,6 +70,7 @@ class Manifest(Stored):
     next_file: int  # the number of the next input file
     segments: tuple[Segment, ...]
     repeats: str | None  # the file that names ids which rows of several days have; None where there are none
+    forgotten: tuple[str, ...] = ()  # hashes of cards that have no row in it; see `forgotten`
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":

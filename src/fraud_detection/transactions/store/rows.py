@@ -22,9 +22,11 @@ from fraud_detection.errors import DataError, FraudDetectionError, ServiceUnavai
 from fraud_detection.storage import InputEntry, Manifests, Storage, is_object, open_input
 from fraud_detection.transactions.columns import KEY, Field
 from fraud_detection.transactions.files import first_unreadable, list_entries, open_files
+from fraud_detection.transactions.forgotten import Forgotten
 from fraud_detection.transactions.input_file import FileKind, InputFile
 from fraud_detection.transactions.store.canonical import FILE, canonical_batches, canonical_schema
 from fraud_detection.transactions.store.days import DaySorter, day_content, days_of, describe_day, hashes, in_order
+from fraud_detection.transactions.store.erasure import without_cards
 from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, Manifest, SourceFile
 from fraud_detection.transactions.store.repeats import (
     ENTRY_BYTES,
@@ -112,10 +114,26 @@ class Update:
 class RowStore:
     """The typed rows of one input by day."""
 
-    def __init__(self, storage: Storage, folder: str, source: StoreInput, clock: Callable[[], datetime]) -> None:
-        """`folder`: of this store, its name ending with a slash."""
+    def __init__(
+        self,
+        storage: Storage,
+        folder: str,
+        source: StoreInput,
+        clock: Callable[[], datetime],
+        forgotten: Callable[[], Forgotten] = Forgotten,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            storage: where the store is.
+            folder: of this store, its name ending with a slash.
+            source: what it holds the rows of.
+            clock: gives the time, aware.
+            forgotten: gives the cards to keep out.
+        """
         self._storage, self._folder, self._source, self._clock = storage, folder, source, clock
         self._manifests = Manifests(storage, f"{folder}manifest/")
+        self._forgotten = forgotten
 
     def update(self, damaged: DamagedStoreError | None = None) -> Update:
         """Read the files that are new or changed, and publish what the input holds now.
@@ -152,6 +170,12 @@ class RowStore:
         else:
             manifest = self._parse(*newest)
             self._require_files(manifest)
+        # Read after the manifest, so that they are at least the cards that it is without.
+        forgotten = self._forgotten()
+        if not forgotten.hashes <= {*manifest.forgotten} and manifest.files:
+            manifest = without_cards(self._storage, manifest, forgotten, self._clock())
+            if not self._publish(manifest):
+                return None
         rebuilt = not manifest.number or damaged is not None
         entries = list_entries(self._source.url, self._source.leave_out)
         changes = _Changes.between(manifest, entries)
@@ -168,12 +192,16 @@ class RowStore:
             changes = _Changes.between(manifest, entries)
         manifest = manifest.model_copy(update={"ids": ids})
         by_path = {file.path: file for file in opened}
-        following = _Writer(self._storage, self._folder, source, self._clock()).apply(manifest, changes, by_path)
-        if not self._manifests.publish(following.number, following.content()):
+        writer = _Writer(self._storage, self._folder, source, self._clock(), forgotten)
+        following = writer.apply(manifest, changes, by_path)
+        if not self._publish(following):
             return None
         if manifest.published_at.date() != following.published_at.date():  # once a day: it lists all files
             self._discard_unused(following)
         return Update(self._snapshot(following), len(changes.read), rebuilt, damaged.file if damaged else None)
+
+    def _publish(self, manifest: Manifest) -> bool:
+        return self._manifests.publish(manifest.number, manifest.content())
 
     def _parse(self, number: int, content: bytes) -> Manifest:
         try:
@@ -287,6 +315,7 @@ class _Writer:
     folder: str
     source: StoreInput
     now: datetime
+    forgotten: Forgotten
 
     def apply(self, manifest: Manifest, changes: _Changes, opened: dict[str, InputFile]) -> Manifest:
         """The manifest after the changes; its files are written, and it is not published."""
@@ -313,6 +342,7 @@ class _Writer:
             next_file=manifest.next_file + len(files),
             segments=segments,
             repeats=repeats,
+            forgotten=tuple(sorted(self.forgotten.hashes)),
         )
 
     def _read(self, entry: InputEntry, number: int, file: InputFile, sorter: DaySorter) -> SourceFile:
@@ -322,7 +352,7 @@ class _Writer:
         def sort(file: InputFile) -> None:
             nonlocal rows
             for batch in canonical_batches(file, number, self.source.fields, sorter.schema):
-                table = pa.Table.from_batches([batch])
+                table = self.forgotten.without(pa.Table.from_batches([batch]))
                 rows += table.num_rows
                 days.update(np.unique(days_of(table)).tolist())
                 sorter.add(table)
