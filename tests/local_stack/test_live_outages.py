@@ -4,6 +4,7 @@ Each case has a stack of its own, whose first run is the one that is interrupted
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -65,9 +66,10 @@ def test_down_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
 def test_a_reboot_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
     """Fails when a power cut during a training loses the run, because the next start wastes its last try."""
     run, _ = _first_run(fresh)
-    killed = marked(fresh.stack)
-    for process in killed:
-        process.kill()
-    psutil.wait_procs(killed, timeout=10)
+    while killed := marked(fresh.stack):  # others may be born meanwhile
+        for process in killed:
+            with suppress(psutil.NoSuchProcess):  # it had ended, or its guard was faster
+                process.kill()
+        psutil.wait_procs(killed, timeout=10)
     fresh.command("up", "--no-first-run")
     _require_good_end(fresh, run)
