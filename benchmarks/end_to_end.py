@@ -13,7 +13,6 @@ what a world's log has decided is not decided again.
 import argparse
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -21,9 +20,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import process_time
 
+from benchmarks.revision import revision_of
 from fraud_detection.cli import default_tracking_uri
 from fraud_detection.cores import usable_cores
 from fraud_detection.runs.request import Request
@@ -37,6 +38,7 @@ from fraud_simulation.files import write_days
 from fraud_simulation.world import Regime, World
 
 ROOT = Path(__file__).resolve().parents[1]
+_revision = partial(revision_of, "src", "conf", "benchmarks/*.py")
 CONFIG = ROOT / "conf" / "retraining.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "end_to_end.md"
 FIRST_RUN = datetime(2026, 3, 9, tzinfo=UTC)
@@ -222,16 +224,6 @@ def _line(one: Replay) -> str:
 
 def _title(story: Story) -> str:
     return f"seed {story.seed}, {story.name}"
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "conf", "benchmarks/*.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def _say(line: str) -> None:

@@ -9,18 +9,19 @@ Everything is seeded, and dates are in the past, so the table is the same every 
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.revision import revision_of
 from benchmarks.split import Split, collect_split
 from fraud_detection.cores import usable_cores
 from fraud_detection.evaluation import measure_alone
@@ -42,6 +43,7 @@ from local_stack.settings import DEFAULTS, ROOT
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_revision = partial(revision_of, "src", "emulator", "conf", "benchmarks/first_champion.py")
 FIRST_START = datetime(2025, 1, 1, 0, 30, tzinfo=UTC)
 STEP = timedelta(days=6, hours=5)  # every weekday and every hour of the day comes up within the year
 MODEL, SHUFFLED, RANDOM, AMOUNT = "model", "shuffled labels", "random scores", "amount"
@@ -178,16 +180,6 @@ def _line(start: Start) -> str:
         measured = [*(f"{number:.3f}" for number in numbers), f"{model.difference.low:+.3f}"]
     outcomes = [start.judged[name].outcome.value.replace("_", " ") for name in LEAST]
     return f"| {start.at:%Y-%m-%d %H:%M} | {start.frauds} | {' | '.join([*measured, *outcomes])} |"
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "emulator", "conf", "benchmarks/first_champion.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.revision import revision_of
 from fraud_detection.cores import usable_cores
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.candidates import KEY_TAG
@@ -48,7 +49,7 @@ from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
 from fraud_simulation.world import World
 
-ROOT = Path(__file__).resolve().parents[1]
+_revision = partial(revision_of, "src", "benchmarks/growth.py")
 NAME = "fraud_detection"
 FIRST_DAY, SERVES = date(2026, 1, 1), datetime(2026, 2, 5, tzinfo=UTC)
 TRANSACTIONS_A_DAY = 3_000
@@ -438,16 +439,6 @@ def _recorded(recorded: Recorded) -> Iterator[str]:
         first, last = (sum(getattr(share, what).values()) for share in (recorded.first, recorded.last))
         yield f"| {what} | {first:,.1f} | {last:,.1f} |"
     yield f"| seconds, median | {recorded.first_seconds:.3f} | {recorded.last_seconds:.3f} |"
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks/growth.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -34,6 +35,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from benchmarks.revision import revision_of
 from fraud_detection.cores import usable_cores
 from fraud_detection.promotion.sequential import SequentialRule
 from fraud_detection.recipe import recipe_hash
@@ -49,6 +51,7 @@ from fraud_simulation.files import write_days
 from fraud_simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
+_revision = partial(revision_of, "src", "benchmarks/looks.py")
 ROWS, CARDS, DAYS, FRAUDS = 200_000, 20_000, 28, 1_250
 HIDDEN = 0.17  # of the frauds: no model sees anything suspicious about them
 MOST_SECONDS, MOST_RATIO = 1.0, 1.3
@@ -274,16 +277,6 @@ def _median(own: list[Pair], alive: str, ratio: float | None) -> str:
 
 def _ratio(own: list[Pair], side: str) -> float:
     return float(statistics.median(getattr(pair.many, side) / getattr(pair.few, side) for pair in own))
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks/looks.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ the risk. Seeds are fixed: the same code gives the same figures.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +46,11 @@ from benchmarks.promotion_months import (
     simulate,
 )
 from benchmarks.promotion_scores import POPULATION_DAYS, Model, Population, World
+from benchmarks.revision import revision_of
 from fraud_detection.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
+_revision = partial(revision_of, "src", "benchmarks/*.py")
 RESULTS = ROOT / "benchmarks" / "results" / "promotion.md"
 MEASURED = RESULTS.with_suffix(".json")
 SEED = 2026
@@ -511,16 +512,6 @@ def _verification(found: Found) -> Iterator[str]:
         wrong = sum(month.screened_wrongly for month in months)
         numbers = f"{errors.mean():+.4f} | {errors.std():.4f} | {np.abs(errors).max():.4f}"
         yield f"| {name} | {len(errors)} | {numbers} | {wrong} |"
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks/*.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def _say(line: str) -> None:

@@ -22,14 +22,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
+from benchmarks.revision import revision_of
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
 from fraud_simulation.world import World
 
-ROOT = Path(__file__).resolve().parents[1]
+_revision = partial(revision_of, "src", "benchmarks/starts.py")
 DEADLINE = 300.0
 FIRST_DAY = date(2026, 1, 11)
 SETTINGS = "data: {columns: {label_available_at: label_available_at}}\nwindows: {training_window_days: 14}\n"
@@ -125,16 +127,6 @@ def report(found: list[Start], parallel: int, load: int) -> Iterator[str]:
     late = seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]
     counts = f"| {len(found)} | {well} | {len(found) - well - hung} | {hung} "
     yield f"{counts}| {statistics.median(seconds):.1f} | {late:.1f} | {seconds[-1]:.1f} |"
-
-
-def _revision() -> str:
-    """The commit, and whether the code differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks/starts.py")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 
 
 def main() -> None:
