@@ -175,7 +175,7 @@ def test_no_alert_is_raised_where_none_is_worth_its_review() -> None:
 
 
 @pytest.mark.parametrize("hours", [7, 24, 47])
-def test_a_holdout_of_less_than_two_days_is_fitted_whole(hours: int) -> None:
+def test_a_holdout_of_less_than_two_days_is_not_split(hours: int) -> None:
     """Fails when a run that compares on a few hours ends with an error, or checks a threshold on nothing."""
     rows = Rows(3, days=math.ceil(hours / 24))
     end = START + timedelta(hours=hours)
@@ -184,7 +184,7 @@ def test_a_holdout_of_less_than_two_days_is_fitted_whole(hours: int) -> None:
     assert found.fitted.alerts_a_day <= 20
 
 
-def test_a_holdout_with_all_frauds_in_its_later_part_is_fitted_whole() -> None:
+def test_a_holdout_with_all_frauds_in_its_later_part_is_not_split() -> None:
     """Fails when a few days without frauds make a run say that no alert is worth its review."""
     rows = Rows(4)
     rows.fraud[np.asarray(rows.holdout.day) < 2] = 0

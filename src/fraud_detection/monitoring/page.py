@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.monitoring.charts import quality, runs_by_day, service
@@ -15,6 +12,7 @@ from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, LogEntry
 from fraud_detection.registry.listing import ShadowCandidate, shadow_candidates
 from fraud_detection.report import wording
+from fraud_detection.report.templates import page_template
 from fraud_detection.schema import Alarm, Decision, Opening, Outcome, Shift
 
 _MOST_EVENTS = 20
@@ -41,7 +39,7 @@ def render(model_name: str, history: History, entries: Sequence[LogEntry], appro
     decisions = [one for one in happened if isinstance(one, Decision)]
     newest = decisions[-1] if decisions else None
     end = newest.as_of if newest else now
-    return _template().render(
+    return page_template("dashboard.html.j2", "monitoring").render(
         model_name=model_name,
         now=now,
         newest=newest,
@@ -58,22 +56,6 @@ def render(model_name: str, history: History, entries: Sequence[LogEntry], appro
         events=_events(happened),
         waiting=_waiting(decisions),
     )
-
-
-@cache
-def _template() -> Template:
-    # Reasons are written by people: everything is escaped.
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("fraud_detection", "monitoring"), PackageLoader("fraud_detection", "report")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["w"] = wording
-    return environment.get_template("dashboard.html.j2")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from fraud_detection.model.attribution import FIFTHS, Attribution
 from fraud_detection.promotion import shown_look
@@ -12,6 +9,7 @@ from fraud_detection.report import plots, wording
 from fraud_detection.report.alert_rows import alert_section
 from fraud_detection.report.check_rows import check_tables
 from fraud_detection.report.drawing import Drawing
+from fraud_detection.report.templates import page_template
 from fraud_detection.schema import DataCounts, Decision, LookRecord, Metrics, Outcome
 
 TOP_FEATURES = 15
@@ -24,7 +22,7 @@ def render(decision: Decision, drawing: Drawing) -> str:
     """
     comparison = drawing.comparison
     look = shown_look(decision.looks)
-    return _template().render(
+    return page_template("template.html.j2").render(
         d=decision,
         drawing=drawing,
         comparison=comparison,
@@ -65,20 +63,6 @@ def _needed(decision: Decision, look: LookRecord | None, drawing: Drawing) -> fl
         needed = max(look.limits.difference_for_unseen_cards, look.limits.difference_that_matters)
         return needed if math.isfinite(needed) else None
     return drawing.comparison.minimum_effect if drawing.comparison else None
-
-
-@cache
-def _template() -> Template:
-    # Names of columns, shapes and categories come from data: everything is escaped.
-    environment = Environment(
-        loader=PackageLoader("fraud_detection", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["w"] = wording
-    return environment.get_template("template.html.j2")
 
 
 @dataclass(frozen=True)
