@@ -246,6 +246,7 @@ def _retain_after(request: "Request", progress: "Progress") -> "RetentionResult 
 @_CONFIG
 @_INPUT
 @_OUTPUT
+@_STORE
 @_TRACKING_URI
 @click.option(
     "--as-of",
@@ -259,6 +260,7 @@ def score(
     config: Path,
     input_path: str,
     output: str,
+    store: str | None,
     tracking_uri: str | None,
     as_of: datetime | None,
     engine: str,
@@ -270,7 +272,7 @@ def score(
     """
     clock = datetime.now(UTC)
     settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
-    check_paths(settings, input_path, output, address)
+    check_paths(settings, input_path, output, address, store)
     require_past(as_of, clock)
     from fraud_detection.runs.progress import Stopwatch
     from fraud_detection.runs.request import Request
@@ -285,6 +287,7 @@ def score(
         as_of=as_of,
         engine=Engine(engine),
         clock=clock,
+        store=store,
     )
     with Watchdog(settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
         result = score(request, partial(print_step, err=as_json), Stopwatch(watchdog.progress))

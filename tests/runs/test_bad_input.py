@@ -202,7 +202,7 @@ def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
     def convert(*_: object) -> None:
         raise ValueError(f"could not convert string to float: {card!r}")
 
-    monkeypatch.setattr("fraud_detection.runs.retrain.read_stored", convert)
+    monkeypatch.setattr("fraud_detection.runs.reading.read_stored", convert)
     ran = job(run_name="one", json=True, debug=True)
     assert ran.exit_code == 1
     assert "in convert" in ran.stderr
@@ -214,7 +214,7 @@ def test_a_defect_shows_where_it_is_and_no_value_of_the_data(
 
 def test_a_defect_shows_no_stack_trace_unless_it_is_asked_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a user meets Python's stack trace, or a message that does not say how to get one."""
-    monkeypatch.setattr("fraud_detection.runs.retrain.read_stored", lambda *_: dict[str, int]()["card"])
+    monkeypatch.setattr("fraud_detection.runs.reading.read_stored", lambda *_: dict[str, int]()["card"])
     ran = job()
     assert ran.exit_code == 1
     assert "Traceback" not in ran.stderr
@@ -231,7 +231,7 @@ def test_an_interrupted_run_leaves_an_outcome(job: Job, monkeypatch: pytest.Monk
         finally:
             raise RuntimeError("the engine cannot be closed while it works")
 
-    monkeypatch.setattr("fraud_detection.runs.retrain.read_stored", interrupted)
+    monkeypatch.setattr("fraud_detection.runs.reading.read_stored", interrupted)
     ran = job(run_name="one", json=True)
     assert (ran.exit_code, ran.json["exit_code"]) == (130, 130)
     assert ran.stderr.splitlines()[-1] == "error       interrupted; next: run the same command again"

@@ -63,6 +63,8 @@ def test_each_transaction_of_a_growing_input_is_scored_once(job: Job, feed: Path
     assert first.exit_code == 0, first.stderr
     assert (first.json["batch"], first.json["version"], first.json["late"]) == (1, 1, 0)
     assert first.json["rows"] == _rows(output).num_rows > 1000
+    states = list((output / "_store").glob("*/manifest/*"))
+    assert len(states) == 1, "a batch reads the rows that the run has stored, and no file of the input again"
     _assert_as_the_champion_says(source, output, AS_OF)
     again = _score(job, source, AS_OF)
     assert (again.json["batch"], again.json["rows"]) == (2, 0), "the same time may be scored again: rows may have come"

@@ -11,7 +11,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
 from fraud_detection.monitoring import write_dashboard
-from fraud_detection.outputs import DECISIONS, quarantine_file, store_folder
+from fraud_detection.outputs import DECISIONS, quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.decision_log import DecisionLog, Entry
@@ -37,10 +37,10 @@ from fraud_detection.runs.progress import (
     report_pin,
     report_review,
     resumed_line,
-    stored_line,
 )
 from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
+from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.refit import refit_winner
 from fraud_detection.runs.reporting import report_data
 from fraud_detection.runs.request import Request
@@ -55,16 +55,11 @@ from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.time_windows import run_windows, whole_hour
 from fraud_detection.transactions.coverage import coverage_text, data_counts
-from fraud_detection.transactions.forgotten import read_forgotten
 from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.quarantine import write_quarantine
-from fraud_detection.transactions.reader import Transactions, read_stored, store_input
-from fraud_detection.transactions.store.manifest import DamagedStoreError
-from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore, Update
+from fraud_detection.transactions.reader import Transactions
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    pass
 
 
 @dataclass(frozen=True)
@@ -178,7 +173,8 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     with run.watch("start engine"), session(run.request.engine) as spark:
         with run.watch("read and check"):
             previous = run.log.previous(as_of)
-            transactions, found = _read_transactions(spark, run, as_of, previous)
+            earlier = previous.as_of if previous else None
+            transactions, found = read_input(spark, run.request, as_of, run.progress, earlier)
         if as_of is None and (known := _known(run, found)):
             return known
         data = _input_data(run, transactions.profile, previous, found)
@@ -313,46 +309,6 @@ def _input_data(run: Run, profile: Profile, previous: Decision | None, as_of: da
     run.progress("data", data_line(profile, coverage_text(counts, run.settings.data), windows.holdout_end))
     quarantine = run.output.url(quarantine_file(run.request.clock)) if profile.rejected or profile.future else None
     return InputData(profile, counts, quarantine, previous)
-
-
-def _read_transactions(
-    spark: "SparkSession", run: Run, as_of: datetime | None, previous: Decision | None
-) -> tuple[Transactions, datetime]:
-    """Read the input as it was known at the as-of time, the default one without one, and quarantine bad rows."""
-    request, output, settings = run.request, run.output, run.settings
-    stores = open_folder(request.store or request.output)
-    source = store_input(settings.data, request.input_path)
-    cards = partial(read_forgotten, output)
-    store = RowStore(stores, store_folder(source.key), source, lambda: request.clock, cards)
-    stored = _update(run, store)
-    measured = MeasuredDays(stores, store_folder(source.key), settings.data)
-
-    def read(as_of: datetime | None) -> Transactions:
-        earlier = previous.as_of if previous else None
-        moments = request.clock, as_of, earlier
-        return read_stored(spark, settings.data, request.input_path, stored.snapshot, measured, *moments, cards())
-
-    try:
-        transactions = read(as_of)
-    except DamagedStoreError as error:
-        stored = _update(run, store, error)
-        transactions = read(as_of)
-    quarantine = write_quarantine(transactions, output, quarantine_file(request.clock))
-    transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
-    if as_of is None:
-        as_of = transactions.profile.default_as_of
-        if transactions.profile.reaches(as_of):
-            transactions = read(as_of)
-            transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
-    return transactions, as_of
-
-
-def _update(run: Run, store: RowStore, damaged: DamagedStoreError | None = None) -> Update:
-    """Bring the store up to date; report that all files were read."""
-    found = store.update(damaged)
-    if found.rebuilt:
-        run.progress("store", stored_line(found.read_files, found.damaged))
-    return found
 
 
 def _already_decided(decision: Decision, progress: Progress) -> Decision:

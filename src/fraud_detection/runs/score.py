@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.outputs import quarantine_file
-from fraud_detection.registry import Champion, Leases, Registry
+from fraud_detection.registry import Champion
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.preflight import require_past
 from fraud_detection.runs.progress import Progress, Stopwatch
-from fraud_detection.runs.publication import publish
+from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
+from fraud_detection.runs.retrain import open_registry
 from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
 from fraud_detection.schema import Stored, Unbounded
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
@@ -25,13 +25,11 @@ from fraud_detection.scores.increments import Increment
 from fraud_detection.spark_session import session
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import whole_hour
-from fraud_detection.transactions.forgotten import read_forgotten
 from fraud_detection.transactions.profile import Profile
-from fraud_detection.transactions.quarantine import write_quarantine
-from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.reader import Transactions
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    pass
 
 _DAY = timedelta(days=1)
 
@@ -92,10 +90,11 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
         return _scored_already(run, previous, as_of)
     with watch("start engine"), session(request.engine) as spark:
         with watch("read and check"):
-            transactions, as_of = _read(spark, request, as_of)
+            transactions, as_of = read_input(spark, request, as_of, progress)
         if previous is not None and as_of < previous.as_of:
             return _scored_already(run, previous, as_of)
-        batch, warnings = _batch(run, transactions, as_of)
+        with transactions.store_errors():
+            batch, warnings = _batch(run, transactions, as_of)
     with watch("publish"):
         return _publish(run, batch, transactions.profile, warnings)
 
@@ -103,16 +102,7 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
 def _champion(request: Request) -> Champion:
     """The version in service, its file checked by its digest."""
     name, output, commands = request.settings.model_name, open_folder(request.output), request.commands
-    registry = Registry(
-        request.tracking_uri,
-        name,
-        DecisionLog(output, name, commands.accept_log),
-        leases=Leases(output, name),
-        publish=partial(publish, output),
-        config=request.config,
-        output=request.output,
-    )
-    champion = registry.champion()
+    champion = open_registry(request, output, DecisionLog(output, name, commands.accept_log)).champion()
     if champion is None:
         raise FraudDetectionError(
             f"no version of {name} is in service, so nothing was scored; expected a champion; next:"
@@ -125,21 +115,6 @@ def _champion_line(champion: Champion) -> str:
     if champion.threshold is None:
         return f"v{champion.version}; it has no threshold, so nothing alerts"
     return f"v{champion.version}; alerts from a probability of {champion.threshold.probability:.4g} on"
-
-
-def _read(spark: "SparkSession", request: Request, as_of: datetime | None) -> tuple[Transactions, datetime]:
-    """The input as it is known at the as-of time; without one, at the first whole hour after its newest transaction."""
-    settings, forgotten = request.settings, read_forgotten(open_folder(request.output))
-    read = partial(read_transactions, spark, settings.data, request.input_path, request.clock, forgotten=forgotten)
-    transactions = read(as_of)
-    quarantine = write_quarantine(transactions, open_folder(request.output), quarantine_file(request.clock))
-    transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
-    if as_of is None:
-        as_of = transactions.profile.default_as_of
-        if transactions.profile.reaches(as_of):
-            transactions = read(as_of)
-            transactions.profile.require_share(settings.data.max_rejected_share, quarantine)
-    return transactions, as_of
 
 
 def _batch(run: _Run, transactions: Transactions, as_of: datetime) -> tuple[Batch, tuple[str, ...]]:

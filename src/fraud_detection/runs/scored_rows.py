@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_detection.commands import Commands
-from fraud_detection.features import with_features
+from fraud_detection.features import features_between
 from fraud_detection.model.reasons import ALERT, PROBABILITY, REASONS, AlertRule, with_alerts
 from fraud_detection.registry import Champion
 from fraud_detection.runs.retired_columns import missing_columns
@@ -85,7 +85,7 @@ def score_rows(
     parts: list[pa.Table] = []
     retired: tuple[str, ...] = ()
     for first, last in spans(days, gap=LOOK_BACK_DAYS):
-        features = with_features(transactions.table, settings, first, min(last, end))
+        features = features_between(transactions, settings, first, min(last, end))
         retire = commands.retire_champion(champion.version)
         missing = missing_columns(champion, features.columns, settings.data.retired_columns, retire)
         retired = missing.columns
