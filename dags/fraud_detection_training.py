@@ -48,6 +48,7 @@ from fraud_detection_common.notifications import WebhookNotifier, send_heartbeat
 from fraud_detection_common.operators import CreateCluster, DeleteClusters, Train, is_true
 from fraud_detection_common.outputs import RunOutputs, is_repeated, message, summary
 from fraud_detection_common.schedule import find_due
+from fraud_detection_common.spending import require_budget, settle, spent_by_run
 
 
 def minutes(option: str, default: float) -> timedelta:
@@ -104,6 +105,10 @@ code, output = "{{ ti.xcom_pull(task_ids='check_schedule')['code'] }}", setting(
 venv = "{{ ti.xcom_pull(task_ids='check_schedule')['venv'] }}"
 webhook = setting("webhook_connection", "")
 heartbeat = setting("heartbeat_connection", "")
+master_preset, compute_preset = setting("master_preset", "s3-c4-m16"), setting("compute_preset", "s3-c4-m16")
+compute_count, preemptible = setting("compute_count", 1), setting("preemptible", False)
+host_prices = "{{ var.json.fraud_detection.get('host_prices', {}) | tojson }}"
+currency = setting("currency", "")
 labels = {PROJECT: project, RUN: "{{ run_label(dag_run) }}"}
 # A name can be used again only once its cluster is deleted: a cleared run may find its old cluster still running.
 name = f"{project}-{{{{ run_label(dag_run) }}}}-{{{{ ti.try_number }}}}"
@@ -142,6 +147,7 @@ with DAG(
     def check_schedule(settings: dict[str, str], **context: Any) -> dict[str, Any]:
         """Skip the run if nothing is due, or too many have failed; fail if MLflow does not answer."""
         hook = DataprocHook(yandex_conn_id=settings["connection"])
+        settle(hook, settings["folder_id"], settings["project"])
         outputs = RunOutputs.at(hook, settings["storage"], settings["output"])
         found = find_due(
             outputs.schedule(settings["model_name"]),
@@ -157,6 +163,7 @@ with DAG(
         require_undecided(context, answer)
         if not forced:
             require_few_failures(context, answer, int(settings["max_failed_runs"]))
+        require_budget(context, answer, settings, preemptible=is_true(settings["preemptible"]))
         if is_true(settings["check_mlflow"]):
             require_mlflow(hook, settings["tracking_uri"], settings["mlflow_secret_id"])
         record_attempt(context, forced=forced)
@@ -176,6 +183,15 @@ with DAG(
             "mlflow_secret_id": setting("mlflow_secret_id", ""),
             "heartbeat": heartbeat,
             "as_of": "{{ as_of(dag_run) }}",
+            "folder_id": folder_id,
+            "project": project,
+            "master_preset": master_preset,
+            "compute_preset": compute_preset,
+            "compute_count": compute_count,
+            "preemptible": preemptible,
+            "host_prices": host_prices,
+            "currency": currency,
+            "daily_budget": setting("daily_budget", 0),
         }
     )
 
@@ -203,18 +219,20 @@ with DAG(
         # A lightweight cluster: the data is in the bucket, so there is no HDFS and there are no data nodes.
         services=("YARN", "SPARK"),
         datanode_count=0,
-        masternode_resource_preset=setting("master_preset", "s3-c4-m16"),
+        masternode_resource_preset=master_preset,
         masternode_disk_type=setting("disk_type", "network-ssd"),
         masternode_disk_size=setting("disk_gib", 64),
-        computenode_resource_preset=setting("compute_preset", "s3-c4-m16"),
+        computenode_resource_preset=compute_preset,
         computenode_disk_type=setting("disk_type", "network-ssd"),
         computenode_disk_size=setting("disk_gib", 64),
-        computenode_count=setting("compute_count", 1),
-        computenode_preemptible=setting("preemptible", False),
+        computenode_count=compute_count,
+        computenode_preemptible=preemptible,
         # The last resort if no Airflow is left to delete anything: the nodes shut themselves down.
         shutdown_script="{{ var.json.fraud_detection.get('shutdown_script', "
         "var.json.fraud_detection.code_uri ~ '/shutdown_host.sh') }}",
         shutdown_minutes=setting("shutdown_minutes", 240),
+        host_prices=host_prices,
+        currency=currency,
     )
 
     train = Train(
@@ -279,10 +297,15 @@ with DAG(
         forget_attempts()
         send_heartbeat(settings["heartbeat"])
         told = message(found, context["dag_run"])
-        return {**found, "repeated": repeated, "summary": line, "message": told}
+        spent = spent_by_run(run_label(context["dag_run"]), settings["currency"])
+        print(f"the run's clusters cost {spent.text} so far")
+        if told and spent.currency:
+            told = f"{told}; cost so far {spent.text}"
+        return {**found, "repeated": repeated, "summary": line, "message": told, "cost_so_far": asdict(spent)}
 
     report_outcome = outcome(
-        train.output, {"connection": connection, "storage": storage, "output": output, "heartbeat": heartbeat}
+        train.output,
+        {"connection": connection, "storage": storage, "output": output, "heartbeat": heartbeat, "currency": currency},
     )
 
     # A teardown without setups always runs, even if the creation failed halfway: a failed setup would skip it. Its
@@ -295,6 +318,7 @@ with DAG(
         connection_id=connection,
         folder_id=folder_id,
         labels=labels,
+        currency=currency,
         cluster_id=create.output,
     ).as_teardown(on_failure_fail_dagrun=True)
 

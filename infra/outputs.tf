@@ -124,6 +124,9 @@ output "variables" {
       max_hours_without_decision = var.retraining.max_hours_without_decision
       max_failed_runs            = var.retraining.max_failed_runs
       retain                     = var.retraining.retain
+      daily_budget               = var.retraining.daily_budget
+      currency                   = var.retraining.currency
+      host_prices                = var.retraining.host_prices
 
       image_version    = var.dataproc.image_version
       master_preset    = var.dataproc.master_preset

@@ -358,6 +358,9 @@ variable "retraining" {
     model_name                 = optional(string, "fraud_detection")
     max_hours_without_decision = optional(number, 24)
     max_failed_runs            = optional(number, 3)
+    daily_budget               = optional(number, 0)
+    currency                   = optional(string, "")
+    host_prices                = optional(map(number), {})
     check_mlflow               = optional(bool, true)
     retain                     = optional(bool, true)
     webhook_connection         = optional(string, "")
@@ -368,5 +371,15 @@ variable "retraining" {
   validation {
     condition     = var.retraining.max_hours_without_decision > 0 && var.retraining.max_failed_runs >= 1
     error_message = "retraining: max_hours_without_decision is more than 0, max_failed_runs at least 1."
+  }
+
+  validation {
+    condition     = var.retraining.daily_budget >= 0 && alltrue([for price in values(var.retraining.host_prices) : price > 0])
+    error_message = "retraining: daily_budget is at least 0 (0: no limit), each of host_prices more than 0."
+  }
+
+  validation {
+    condition     = var.retraining.daily_budget == 0 || (var.retraining.currency != "" && length(var.retraining.host_prices) > 0)
+    error_message = "retraining: daily_budget needs currency and host_prices, the price of an hour of one host by host class (docs/orchestration.md)."
   }
 }

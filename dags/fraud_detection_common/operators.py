@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,10 @@ from yandexcloud.operations import OperationError
 
 from fraud_detection_common import clusters
 from fraud_detection_common.clusters import Deletion, delete_clusters, find_clusters, list_jobs, translate_errors
-from fraud_detection_common.naming import IDLE, LIFETIME, RUN, duration_of_label
+from fraud_detection_common.costs import ClusterSpan, hosts_of
+from fraud_detection_common.naming import IDLE, LIFETIME, RUN, as_of, duration_of_label, run_label
 from fraud_detection_common.outputs import RunOutputs
+from fraud_detection_common.spending import change_ledger, prices_of, spent_by_run
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -76,12 +79,24 @@ class CreateCluster(DataprocCreateClusterOperator):
         "labels",
         "shutdown_script",
         "shutdown_minutes",
+        "host_prices",
+        "currency",
     )
 
-    def __init__(self, *, shutdown_script: str = "", shutdown_minutes: str = "240", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        shutdown_script: str = "",
+        shutdown_minutes: str = "240",
+        host_prices: str = "{}",
+        currency: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.shutdown_script = shutdown_script
         self.shutdown_minutes = shutdown_minutes
+        self.host_prices = host_prices
+        self.currency = currency
 
     def execute(self, context: Context) -> str:
         hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
@@ -89,12 +104,37 @@ class CreateCluster(DataprocCreateClusterOperator):
         try:
             with translate_errors():
                 for cluster in find_clusters(hook, self.folder_id, self.labels):
+                    self._record(context, cluster.name, cluster.created_at.ToDatetime(UTC), seen=True)
                     if self._is_up(hook, cluster):
                         self.log.info("Cluster %s of an earlier try is used", cluster.id)
                         return str(cluster.id)
-                return str(super().execute(context))
+                # Before the request: a worker that is lost after it leaves a cluster that costs money.
+                self._record(context, self.cluster_name, datetime.now(UTC), seen=False)
+                cluster_id = str(super().execute(context))
         except AirflowTaskTimeout as error:
             raise AirflowException(f"the cluster was not up within {self.execution_timeout}") from error
+        change_ledger(lambda ledger, _: ledger.seen(self.cluster_name))
+        return cluster_id
+
+    def _record(self, context: Context, name: str, created_at: datetime, *, seen: bool) -> None:
+        """Record a cluster for the run's costs, with the prices of now."""
+        hosts = hosts_of(
+            self.masternode_resource_preset,
+            self.computenode_resource_preset,
+            self.computenode_count,
+            preemptible=self.computenode_preemptible,
+        )
+        span = ClusterSpan(
+            name=name,
+            run=self.labels[RUN],
+            as_of=as_of(context["dag_run"]),
+            created_at=created_at.isoformat(),
+            hosts=hosts,
+            price_per_hour=prices_of(self.host_prices, self.currency).of_an_hour(hosts),
+            currency=self.currency,
+            seen=seen,
+        )
+        change_ledger(lambda ledger, now: ledger.opened(span, now))
 
     def _is_up(self, hook: DataprocHook, cluster: Cluster) -> bool:
         """Whether the cluster is running, after waiting for its creation. The teardown deletes one that failed."""
@@ -126,19 +166,28 @@ class DeleteClusters(DataprocDeleteClusterOperator):
     `cluster_id` is the id that the creation returned. Usually the training has already requested its deletion.
     """
 
-    template_fields: Sequence[str] = ("yandex_conn_id", "folder_id", "labels", "cluster_id")
+    template_fields: Sequence[str] = ("yandex_conn_id", "folder_id", "labels", "cluster_id", "currency")
 
-    def __init__(self, *, labels: dict[str, str], folder_id: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, labels: dict[str, str], folder_id: str = "", currency: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.labels = labels
         self.folder_id = folder_id
+        self.currency = currency
 
-    def execute(self, context: Context) -> list[str]:  # noqa: ARG002  (Airflow's signature)
-        hook = DataprocHook(yandex_conn_id=self.yandex_conn_id)
-        found = [cluster.id for cluster in find_clusters(hook, self.folder_id or hook.default_folder_id, self.labels)]
+    def execute(self, context: Context) -> list[str]:
+        hook, run = DataprocHook(yandex_conn_id=self.yandex_conn_id), self.labels[RUN]
+        found = find_clusters(hook, self.folder_id or hook.default_folder_id, self.labels)
+        try:  # the deletion does not depend on the record of costs
+            deleted = delete_clusters(hook, [cluster.id for cluster in found], _SHARE_OF_TASK * self.execution_timeout)
+        finally:
+            change_ledger(lambda ledger, now: ledger.settled({cluster.name for cluster in found}, now, run))
         if not found and self.cluster_id is None:
             raise AirflowSkipException("the run has no cluster")
-        return delete_clusters(hook, found, _SHARE_OF_TASK * self.execution_timeout) or [str(self.cluster_id)]
+        change_ledger(lambda ledger, now: ledger.closed(run, now))
+        spent = spent_by_run(run, self.currency)
+        self.log.info("The run's clusters cost %s", spent.text)
+        context["ti"].xcom_push(key="cost", value=asdict(spent))
+        return deleted or [str(self.cluster_id)]
 
 
 class DeleteExpiredClusters(BaseOperator):
@@ -252,13 +301,14 @@ class Train(DataprocCreatePysparkJobOperator):
         except Exception as error:
             task = context["ti"]
             if isinstance(error, AirflowFailException) or task.try_number > task.max_tries:
-                self._request_deletion(hook)
+                self._request_deletion(hook, context)
             raise
-        self._request_deletion(hook)
+        self._request_deletion(hook, context)
 
-    def _request_deletion(self, hook: DataprocHook) -> None:
+    def _request_deletion(self, hook: DataprocHook, context: Context) -> None:
         try:
             Deletion(hook, self.cluster_id).request()
+            change_ledger(lambda ledger, now: ledger.deletion_requested(run_label(context["dag_run"]), now))
             self.log.info("Cluster %s is being deleted", self.cluster_id)
         except grpc.RpcError as error:
             self.log.warning("Cluster %s is left to the teardown: %s", self.cluster_id, error.details())

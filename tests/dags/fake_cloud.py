@@ -223,7 +223,8 @@ class Installation:
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            session.query(Variable).filter_by(key="fraud_detection_attempts").delete()
+            for name in ("fraud_detection_attempts", "fraud_detection_clusters"):
+                session.query(Variable).filter_by(key=name).delete()
 
     def configure(self, **variables: object) -> None:
         self.variables |= variables

@@ -156,3 +156,44 @@ def test_a_monitor_that_is_away_fails_no_run(
 def test_an_mlflow_without_a_server_is_not_asked() -> None:
     """Fails when a local installation with an SQLite file cannot run."""
     load("fraud_detection_common.mlflow").require_mlflow(None, "sqlite:////tmp/mlflow.db", "")
+
+
+def test_a_budget_that_is_used_up_stops_clusters_and_is_told_once(installation: Installation, webhook: Service) -> None:
+    """Fails when the money of a day does not stop clusters, failed ones are free, or every hour repeats the message."""
+    installation.configure(currency="RUB", host_prices={"s3-c4-m16": 1e6}, daily_budget=0.01, max_failed_runs=9)
+    installation.jobs_do("65", "0")
+    failed = installation.run(at=MORNING)
+    assert (failed.state, failed.tasks["delete_cluster"]) == ("failed", "success")
+    sent = len(webhook.asked)
+    skipped = [installation.run(at=MORNING + hours * HOUR) for hours in (1, 2)]
+    assert [run.tasks["check_schedule"] for run in skipped] == ["skipped", "skipped"]
+    assert [run.clusters("CREATING") for run in skipped] == [[], []]
+    [said] = texts(webhook)[sent:]
+    assert "daily_budget is used up" in said
+    assert "of 0.01 RUB" in said
+    assert skipped[1].xcom["check_schedule"]["reason"].startswith("daily_budget is used up")
+    forced = installation.run(at=MORNING + 3 * HOUR, conf={"force": True})
+    assert (forced.state, forced.clusters("CREATING")) == ("failed", [])
+    installation.configure(daily_budget=1e9)
+    run = installation.run(at=MORNING + 4 * HOUR)
+    assert run.state == "success", "a higher budget is enough"
+    assert run.xcom["outcome"]["cost_so_far"]["amount"] > 0
+    assert "; cost so far" in texts(webhook)[-1]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"host_prices": {"s2-c2-m8": 5}}, {"host_prices": {"s3-c4-m16": "9,64"}}, {"daily_budget": "100 RUB"}]
+)
+def test_a_budget_without_a_price_costs_no_cluster(installation: Installation, wrong: dict[str, object]) -> None:
+    """Fails when a budget has no effect because a preset has no price, or a number is none."""
+    given: dict[str, object] = {"currency": "RUB", "host_prices": {"s3-c4-m16": 9.64}, "daily_budget": 100}
+    installation.configure(**given | wrong)
+    run = installation.run()
+    assert (run.state, run.clusters("CREATING")) == ("failed", [])
+
+
+def test_a_cluster_that_the_cloud_refused_costs_nothing(installation: Installation) -> None:
+    """Fails when requests that the cloud refuses use the budget up."""
+    installation.emulator.add_fault("create-refused", times=2)
+    assert installation.run(at=MORNING).state == "failed"
+    assert "0.00 cluster hours" in installation.run(at=MORNING + HOUR).xcom["check_schedule"]["spent_today"]

@@ -396,13 +396,16 @@ def test_a_try_whose_cluster_another_one_deletes_takes_over_what_that_one_decide
         task_id="d", connection_id="yandexcloud_default", labels=labels, execution_timeout=timedelta(seconds=20)
     )
 
+    task = SimpleNamespace(try_number=2, max_tries=3, xcom_push=lambda **_: None)
+
     def end_of_the_other(_: float) -> None:
         assert wait_for(lambda: not _job_runs(installation), 60)
         installation.leave(f"outcomes/{name}-1.json", {"decision": "refused"})
-        delete.execute({})
+        delete.execute({"ti": task})
 
     monkeypatch.setattr(operators, "time", SimpleNamespace(sleep=end_of_the_other))  # between two polls of the job
-    assert train.execute({"ti": SimpleNamespace(try_number=2, max_tries=3)}) == f"{name}-1"
+    run = SimpleNamespace(dag_id="d", run_id="r", run_after=datetime(2026, 5, 24, 10, tzinfo=UTC))
+    assert train.execute({"ti": task, "dag_run": run}) == f"{name}-1"
 
 
 def test_the_reaper_takes_a_cluster_that_has_had_no_job_for_too_long(installation: Installation) -> None:
@@ -447,7 +450,7 @@ def test_a_teardown_with_several_clusters_names_those_that_stay(installation: In
     [left] = [cluster["id"] for cluster in installation.emulator.clusters()]
     assert left in made
     assert left in str(raised.value)
-    assert delete.execute({}) == [left]
+    assert delete.execute({"ti": SimpleNamespace(xcom_push=lambda **_: None)}) == [left]
     assert installation.emulator.clusters() == []
 
 
