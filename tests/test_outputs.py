@@ -37,7 +37,8 @@ def test_the_table_of_the_documentation_names_every_object() -> None:
     page = (Path(__file__).parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
     [table] = re.findall(r"^\| object \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
     named = {word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
-    folders = {outputs.store_folder("KEY"), outputs.ARTIFACTS}
+    store = outputs.store_folder("KEY")
+    folders = {store, outputs.features_folder(store, "KEY"), outputs.ARTIFACTS}
     others = {f"-{action.value}" for action in Action if action is not Action.ROLLBACK}
     assert named == {*EXAMPLES.values(), *others, *folders, outputs.DATABASE, outputs.SALT}
 

@@ -17,12 +17,13 @@ from fraud_detection.settings import Columns, Settings
 SOURCE = Path(recipe.__file__).parent
 FEATURE_CODE = (
     *(f"features/{name}.py" for name in ("arrow", "calendar", "cards", "compute", "order_statistics", "terminals")),
+    "features/spans.py",
     "features/timeline.py",
     "labels.py",
     "model/encoding.py",
 )
 FIT_CODE = ("model/fit.py", "model/encoding.py")
-KNOWN_FEATURES = (2, "1354f41d99b68d1f")
+KNOWN_FEATURES = (2, "704d89792dccc40f")
 """The version of the features, and the digest of their names and code at that version."""
 KNOWN_FIT = (2, "deb0451934acbc77")
 """Likewise of the fit."""

@@ -139,6 +139,16 @@ def store_folder(key: str) -> str:
     return f"{STORES}{key}/"
 
 
+def features_folder(store: str, key: str = "") -> str:
+    """The features of the rows of a store by day, of one key or of all.
+
+    Args:
+        store: the folder of the store.
+        key: of the settings that the features depend on.
+    """
+    return f"{store}features/{key}/" if key else f"{store}features/"
+
+
 def forgotten_file(card_hash: str) -> str:
     """When and why a card was erased, by its salted hash."""
     return f"{FORGOTTEN}{card_hash}.json"

@@ -125,6 +125,22 @@ def test_a_card_is_erased_and_stays_out(tmp_path: Path, text: bool) -> None:
     assert json.loads(record.read_text()) == told
 
 
+def test_a_forgotten_card_has_no_features(tmp_path: Path) -> None:
+    """Fails when what was computed from the rows of an erased card stays beside the store."""
+    prepare(tmp_path)
+    [store] = (tmp_path / "out" / "_store").iterdir()
+    features = store / "features" / "key"
+    for name in ("manifest/00000001.json.gz", "days/2026-01-01/a.parquet", "days/2026-01-02/of-a-killed-run.parquet"):
+        (features / name).parent.mkdir(parents=True, exist_ok=True)
+        (features / name).write_bytes(b"features")
+    assert command(tmp_path).exit_code == 0
+    assert len([path for path in features.rglob("*") if path.is_file()]) == 3
+    done = command(tmp_path, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "all features are discarded" in done.output
+    assert not [path for path in features.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("card", ["123456", "Q7qx"])
 def test_an_unknown_card_is_refused_without_its_id(tmp_path: Path, card: str) -> None:
     """Fails when a mistyped id is recorded as forgotten, or shown in a log."""

@@ -4,7 +4,8 @@
 that calls these kernels on whole partitions.
 """
 
-from fraud_detection.features.compute import feature_names, features_between, with_features
+from fraud_detection.features.between import features_between, features_columns
+from fraud_detection.features.compute import feature_names, with_features
 from fraud_detection.features.definitions import BASE_FEATURES, source_columns
 
-__all__ = ["BASE_FEATURES", "feature_names", "features_between", "source_columns", "with_features"]
+__all__ = ["BASE_FEATURES", "feature_names", "features_between", "features_columns", "source_columns", "with_features"]

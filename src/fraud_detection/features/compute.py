@@ -18,18 +18,16 @@ from fraud_detection.features.arrow import codes_of, ids_of, label_times_of, sam
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features, to_cents
 from fraud_detection.features.definitions import CARD_FEATURES, CARD_WINDOW_FEATURES, feature_columns
+from fraud_detection.features.spans import label_delay, read_from, terminal_from
 from fraud_detection.features.terminals import KnownFrauds, terminal_features
 from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
-from fraud_detection.time_windows import LOOK_BACK_DAYS
 from fraud_detection.transactions.columns import feature_table_columns, reserved
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
-
-    from fraud_detection.transactions.reader import Transactions
 
 Stage = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -78,20 +76,12 @@ def with_features(
 
     feature_names(settings)
     columns = settings.data.columns
-    delay = timedelta(days=settings.windows.label_delay_days)
     has_card, has_terminal = columns.customer_id is not None, columns.terminal_id is not None
-    terminal_from, read_from = _terminal_from(settings, start), _read_from(settings, start)
     time = F.col("transaction_time")
     extra = [*columns.extra_numeric, *columns.extra_categorical]
     read = [*feature_table_columns(columns), *_optional(transactions), *extra]
-    rows = transactions.where((time >= F.lit(read_from)) & (time < F.lit(end))).select(*read)
-    work = _Work(
-        start=_microseconds(start),
-        keep_from=_microseconds(terminal_from),
-        # No label is known before its transaction is over, and no window of labels reaches to the row itself.
-        label_delay=max(delay // timedelta(microseconds=1), 1),
-        base_only=base_only,
-    )
+    rows = transactions.where((time >= F.lit(read_from(settings, start))) & (time < F.lit(end))).select(*read)
+    work = Work.since(start, settings, base_only=base_only)
     result = _result_schema(rows, settings, base_only)
     if not has_terminal:
         if not has_card:
@@ -103,35 +93,20 @@ def with_features(
     return _by_key(rows, "terminal_id").mapInArrow(_stage(work.terminals, result), result)
 
 
-def features_between(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> "DataFrame":
-    """As `with_features`; of a store only the days are read that a feature can depend on."""
-    return with_features(transactions.between(_read_from(settings, start), end), settings, start, end)
-
-
-def _terminal_from(settings: Settings, start: datetime) -> datetime:
-    """From when on the terminal features of rows since `start` read rows."""
-    if settings.data.columns.terminal_id is None:
-        return start
-    return start - timedelta(days=settings.windows.label_delay_days) - timedelta(days=LOOK_BACK_DAYS)
-
-
-def _read_from(settings: Settings, start: datetime) -> datetime:
-    """From when on all features of rows since `start` read rows."""
-    terminal_from, look_back = _terminal_from(settings, start), timedelta(days=LOOK_BACK_DAYS)
-    if settings.data.columns.customer_id is None:
-        return terminal_from
-    # An earlier amount was large, or a fraud explained, by what the card had done before: its past once more.
-    return min(terminal_from, start - look_back) - look_back
-
-
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """The work of the engine's workers; times in microseconds since 1970. Each method turns one table into another."""
 
     start: int
     keep_from: int
     label_delay: int
     base_only: bool
+
+    @classmethod
+    def since(cls, start: datetime, settings: Settings, *, base_only: bool = False) -> "Work":
+        """The work for rows since `start`."""
+        keep_from = _microseconds(terminal_from(settings, start))
+        return cls(_microseconds(start), keep_from, label_delay(settings), base_only)
 
     def cards(self, rows: pa.Table) -> pa.Table:
         """Rows since `keep_from` with the card features of those since `start`."""
@@ -229,6 +204,13 @@ def _result_schema(rows: "DataFrame", settings: Settings, base_only: bool) -> "S
     fields += [StructField(name, DoubleType()) for name in added]
     fields += [given[name] for name in (*columns.extra_numeric, *columns.extra_categorical)]
     return StructType(fields)
+
+
+def result_columns(rows: "DataFrame", settings: Settings) -> list[str]:
+    """The columns of the Features table of some rows, in order."""
+    columns = settings.data.columns
+    kept = [*feature_table_columns(columns), *_optional(rows)]
+    return [*kept, "sample_hash", *feature_columns(columns)[1:], *columns.extra_numeric, *columns.extra_categorical]
 
 
 def _between_schema(rows: "DataFrame", base_only: bool) -> "StructType":

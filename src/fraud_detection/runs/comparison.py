@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.commands import Commands
 from fraud_detection.evaluation import SliceMetrics
-from fraud_detection.features import features_between, source_columns
+from fraud_detection.features import features_columns, source_columns
 from fraud_detection.holdout import blocked_scores_text, collect_first_seen, collect_scored
 from fraud_detection.model.model import Model
 from fraud_detection.model.scoring import all_inputs
@@ -147,9 +147,7 @@ def _load(
 
 def _feature_columns(transactions: Transactions, shadow: Shadow) -> Sequence[str]:
     """The columns of the Features rows."""
-    end = shadow.as_of
-    columns: list[str] = features_between(transactions, shadow.settings, end - timedelta(days=1), end).columns
-    return columns
+    return features_columns(transactions, shadow.settings, shadow.as_of)
 
 
 def _score(

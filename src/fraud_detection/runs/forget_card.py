@@ -1,7 +1,7 @@
 """What `fraud-detection forget-card` does: erase a card's rows from what runs keep, and keep the card out.
 
-The record comes first (`transactions.forgotten`), then the stores, then quarantine and scores. Each step can be
-repeated, so the same command finishes what was killed. Manifests of scores stay: they count what was scored.
+The record comes first (`transactions.forgotten`), then the stores with their features, then quarantine and scores. Each
+step can be repeated: the same command finishes what was killed. Manifests of scores stay: they count what was scored.
 """
 
 import csv
@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.features.store.files import discard_features
 from fraud_detection.outputs import QUARANTINE, SALT, SCORES, STORES, store_folder
 from fraud_detection.schema import Stored
 from fraud_detection.shapes import shape
@@ -141,7 +142,11 @@ def erase_card(search: Search, reason: str, who: str, now: datetime, done: Calla
     cards = read_forgotten(places.output)
     for storage, folder, _ in search.stores:
         erase_cards(storage, folder, cards, now)
-    done(f"{found.rows:,} row(s) erased from {len(search.stores)} store(s), and {found.old_files} old file(s)")
+        discard_features(storage, folder)  # after the rows: see `features.between`
+    done(
+        f"{found.rows:,} row(s) erased from {len(search.stores)} store(s), and {found.old_files} old file(s);"
+        " all features are discarded, and computed again"
+    )
     for name in search.quarantine:
         _rewrite(places, name, search.card, numeric=search.numeric)
     done(f"{found.quarantined_rows:,} row(s) erased from {len(search.quarantine)} quarantine file(s)")

@@ -1,8 +1,8 @@
 """Read the input into checked transactions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property, partial
 
@@ -22,9 +22,10 @@ from fraud_detection.transactions.columns import (
     label_fields,
     transaction_fields,
 )
+from fraud_detection.transactions.csv_text import UNREADABLE
 from fraud_detection.transactions.derived_ids import with_content_ids, with_occurrences
 from fraud_detection.transactions.faults import describe
-from fraud_detection.transactions.files import find_files, first_unreadable, open_files
+from fraud_detection.transactions.files import find_files, open_files
 from fraud_detection.transactions.forgotten import NO_CARDS, Forgotten
 from fraud_detection.transactions.input_file import InputFile
 from fraud_detection.transactions.label_table import known_by, one_label_each, with_labels, without_transaction
@@ -37,6 +38,23 @@ from fraud_detection.transactions.store.profiles import MeasuredDays, is_settled
 from fraud_detection.transactions.store.rows import Snapshot, StoreInput
 from fraud_detection.transactions.table import EngineError, read_through, translate_read_errors, typed_rows
 from fraud_detection.transactions.view import View
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Which days of a store the rows of a run come from, and what the run sees of them."""
+
+    spark: SparkSession
+    snapshot: Snapshot
+    folder: str
+    """Of the store, its name ending with a slash."""
+    clock: datetime
+    end: int
+    """In microseconds since 1970: the run sees no row from then on."""
+    labels_end: int | None
+    """Likewise: it sees no label that became known later; None where it sees all."""
+    beside: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """Other files that are read beside the rows, by their names below the storage; each is read through by its call."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,8 @@ class Transactions:
     """A context that turns an engine's failure over a file of the store into a `DamagedStoreError`."""
     cards: Callable[[datetime, datetime], pd.DataFrame] | None = None
     """As `first_seen`, from a store; None without one."""
+    stored: StoredRows | None = None
+    """Where the rows come from; None without a store, and where a label table says which are frauds."""
 
     @cached_property
     def table(self) -> DataFrame:
@@ -293,19 +313,24 @@ def read_stored(
 
 
 @contextmanager
-def _translate_store_errors(source: "_Source", snapshot: Snapshot) -> Iterator[None]:
+def _translate_store_errors(
+    source: "_Source", snapshot: Snapshot, beside: Mapping[str, Callable[[], object]] | None = None
+) -> Iterator[None]:
     """Turn an engine's failure over a file of the store into a `DamagedStoreError`; see `translate_read_errors`.
 
-    The file is discarded, so that the next run finds it missing and reads the input anew.
+    The file is discarded, so that the next run finds it missing and makes it anew.
     """
     try:
         yield
     except EngineError as error:
         read = partial(read_through, fields=source.with_stored(()).fields)
-        for day in snapshot.manifest.days:
-            if first_unreadable((snapshot.file(day),), read):
-                snapshot.storage.discard(day.file)
-                raise DamagedStoreError(snapshot.storage.url(day.file)) from error
+        files = {day.file: partial(read, snapshot.file(day)) for day in snapshot.manifest.days}
+        for name, read_file in (files | dict(beside or {})).items():
+            try:
+                read_file()
+            except (DataError, *UNREADABLE):
+                snapshot.storage.discard(name)
+                raise DamagedStoreError(snapshot.storage.url(name)) from error
         raise
 
 
@@ -366,8 +391,15 @@ def _checked_from_store(
         kept = KeptCards(measured_days.storage, measured_days.folder, measured_days.data)
         return _first_seen(since, end, days, {day.file for day in days if settled(day)}, rows_of, kept)
 
-    errors = partial(_translate_store_errors, source, snapshot)
-    return replace(checked, pruned=pruned, store_errors=errors, cards=cards)
+    stored = None if source.label_files else _stored_rows(spark, source, snapshot, measured_days.folder, view)
+    errors = partial(_translate_store_errors, source, snapshot, stored.beside if stored else None)
+    return replace(checked, pruned=pruned, store_errors=errors, cards=cards, stored=stored)
+
+
+def _stored_rows(spark: SparkSession, source: "_Source", snapshot: Snapshot, folder: str, view: View) -> StoredRows:
+    end = view.clock if view.as_of is None else min(view.clock, view.as_of)
+    labels_end = to_micros(view.as_of) if source.dates_labels and view.as_of is not None else None
+    return StoredRows(spark, snapshot, folder, view.clock, to_micros(end), labels_end)
 
 
 def _first_seen(

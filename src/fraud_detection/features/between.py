@@ -1,0 +1,160 @@
+"""The features of a span of the transactions of a run: of days that are over from the store, of others computed."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial, reduce
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from fraud_detection.errors import ServiceUnavailableError
+from fraud_detection.features.compute import result_columns, with_features
+from fraud_detection.features.definitions import DAY
+from fraud_detection.features.spans import read_from
+from fraud_detection.features.store.computing import read_days, read_file, stored_columns, stored_file, write_days
+from fraud_detection.features.store.files import FeatureDay, FeatureFiles, Missing, discard_features, spans_of
+from fraud_detection.features.store.validity import LookBack, SeenDays, day_of, features_key, groups, midnight
+from fraud_detection.outputs import features_folder
+from fraud_detection.settings import Settings
+from fraud_detection.shapes import without_values
+from fraud_detection.transactions.columns import KEY
+from fraud_detection.transactions.store.erasure import newest_manifest
+from fraud_detection.transactions.store.repeats import read_repeats
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from fraud_detection.transactions.reader import StoredRows, Transactions
+
+
+def features_between(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> "DataFrame":
+    """As `with_features`. Days that are over are computed once, and read from then on.
+
+    Args:
+        transactions: of a run.
+        settings: of the run.
+        start: aware.
+        end: aware.
+
+    Raises:
+        ServiceUnavailableError: other writers were first each time, or a card was erased meanwhile.
+    """
+    others = [(start, end)]
+    parts = []
+    if (stored := transactions.stored) is not None and start < end:
+        held = _bring_up_to_date(stored, transactions, settings, start, end)
+        others = list(_others(start, end, held.keys()))
+        kept = [day for day in held.values() if not any(_within(day.day, *span) for span in others)]
+        parts = [_stored_part(stored, transactions, settings, start, end, kept)] if kept else []
+    parts += [_computed(transactions, settings, *span) for span in others]
+    return reduce(lambda one, other: one.unionByName(other), parts)
+
+
+def features_columns(transactions: "Transactions", settings: Settings, end: datetime) -> list[str]:
+    """The columns of `features_between`; nothing is computed.
+
+    Args:
+        transactions: of a run.
+        settings: of the run.
+        end: of a span that has rows.
+    """
+    return result_columns(transactions.between(end - timedelta(days=1), end), settings)
+
+
+def _computed(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> "DataFrame":
+    return with_features(transactions.between(read_from(settings, start), end), settings, start, end)
+
+
+def _bring_up_to_date(
+    stored: "StoredRows", transactions: "Transactions", settings: Settings, start: datetime, end: datetime
+) -> dict[int, FeatureDay]:
+    """The days of the span that are in the store of features; those that can be are computed first."""
+    wanted = range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
+    hashes = _seen_days(stored).hashes(wanted, LookBack.of(settings))
+    storage = stored.snapshot.storage
+    folder = features_folder(stored.folder, features_key(settings))
+    files = FeatureFiles(storage, folder, lambda: stored.clock)
+
+    computed = []
+
+    def compute(missing: Missing) -> list[tuple[int, int, int]]:
+        computed.append(missing)
+        span = midnight(missing.first), midnight(missing.last + 1)
+        names = {day: name.removeprefix(folder) for day, name in missing.names.items()}
+        features = _computed(transactions, settings, *span)
+        return write_days(features, settings.data.columns, storage.url(folder.rstrip("/")), names)
+
+    held = files.bring_up_to_date(hashes, compute)
+    if computed:
+        _require_no_erasure(stored)
+    return held
+
+
+def _require_no_erasure(stored: "StoredRows") -> None:
+    """Discard features that were computed from rows which are erased by now: whoever comes last sees the other."""
+    now = newest_manifest(stored.snapshot.storage, stored.folder)
+    if now is not None and now.forgotten != stored.snapshot.manifest.forgotten:
+        discard_features(stored.snapshot.storage, stored.folder)
+        raise ServiceUnavailableError(
+            f"a card was erased from {stored.snapshot.storage.url(stored.folder)} while its features were computed;"
+            " expected the same rows to the end; next: run this again"
+        )
+
+
+def _seen_days(stored: "StoredRows") -> SeenDays:
+    manifest = stored.snapshot.manifest
+    repeats = read_repeats(stored.snapshot.storage, manifest)
+    sharing = groups(zip(repeats.hashes.tolist(), repeats.days.tolist(), strict=True))
+    return SeenDays.of(manifest.days, sharing, stored.end, stored.labels_end)
+
+
+def _others(start: datetime, end: datetime, held: Iterable[int]) -> Iterator[tuple[datetime, datetime]]:
+    """Spans that hold all days of [start, end) outside of some, each of these only if others are near on both sides."""
+    missing = range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
+    for first, last in spans_of(sorted({*missing} - {*held})):
+        yield max(midnight(first), start), min(midnight(last + 1), end)
+
+
+def _within(day: int, start: datetime, end: datetime) -> bool:
+    return start < midnight(day + 1) and midnight(day) < end
+
+
+def _stored_part(
+    stored: "StoredRows",
+    transactions: "Transactions",
+    settings: Settings,
+    start: datetime,
+    end: datetime,
+    held: Sequence[FeatureDay],
+) -> "DataFrame":
+    """The rows of these days that lie in [start, end), with their features."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    columns, snapshot = settings.data.columns, stored.snapshot
+    days = sorted(day.day for day in held)
+    time = F.col("transaction_time")
+    rows = transactions.between(midnight(days[0]), midnight(days[-1] + 1))
+    rows = rows.where((time >= F.lit(start)) & (time < F.lit(end)))
+    if len(days) <= days[-1] - days[0]:
+        rows = rows.where(F.floor(F.unix_micros("transaction_time") / F.lit(DAY)).cast("int").isin(days))
+    id_type = dict(rows.dtypes)[KEY]
+    files = {day.file: stored_file(snapshot.storage, day, columns, id_type) for day in held if day.rows}
+    stored.beside.update({name: partial(read_file, file, columns) for name, file in files.items()})
+    features = read_days(stored.spark, list(files.values()), columns)
+    # Aliased: some engines resolve the columns of both sides by name.
+    joined = rows.join(features, on=KEY, how="left")
+    wanted = result_columns(rows, settings)
+    joined = joined.select(*wanted)
+    return joined.mapInArrow(_complete(stored_columns(columns)[0]), joined.schema)
+
+
+def _complete(column: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A function for `mapInArrow` that fails where a row found no features."""
+
+    def check(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.column(column).null_count:
+                raise ValueError("rows of the store have no features in the store of features")
+            yield batch
+
+    return without_values(check)
