@@ -175,7 +175,7 @@ test-library: setup .venv-airflow/.synced
 
 .PHONY: test-slow
 test-slow: setup .venv-airflow/.synced ## Run the slow tests of the library and the emulator: whole jobs, real Spark, many dates
-	@$(RUN)pytest -n 2 -m "slow and not stack and not needs"
+	@$(RUN)pytest -n 2 -m "slow and not stack and not needs and not proof"
 
 .PHONY: test-dags
 test-dags: ## Run the DAGs on Airflow 3, 3.1 and 2, against the emulator with a stub for a job
@@ -219,7 +219,7 @@ test-extra: setup ## Run the tests that make test may skip (needs shellcheck, ps
 
 .PHONY: test-stack
 test-stack: setup .venv-airflow/.synced .venv-mlflow/.synced ## Test the whole local stack with faults (some minutes)
-	@$(RUN)pytest -n 2 --dist loadfile -m stack tests/local_stack
+	@$(RUN)pytest -n 2 --dist loadfile -m "stack and not proof" tests/local_stack
 
 .PHONY: lock
 lock: | $(if $(findstring .uv/,$(UV)),.uv/bin/uv) ## Update uv.lock and the requirements of MLflow's machine from pyproject.toml
@@ -313,7 +313,11 @@ prove: setup ## Measure the promotion rule, real retraining, few frauds, first c
 	@$(RUN)python -m benchmarks.few_frauds --output benchmarks/results/few_frauds.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
-	@$(MAKE) prove-grants
+	@$(MAKE) prove-grants prove-tests
+
+.PHONY: prove-tests
+prove-tests: setup .venv-airflow/.synced .venv-mlflow/.synced ## Run the long tests that CI leaves out: further faults of the whole stack, further cases of whole jobs
+	@$(RUN)pytest -n 2 --dist loadfile -m proof
 
 .PHONY: fuzz
 fuzz: setup ## Read generated and damaged files, and load damaged settings, for MINUTES (30): no stack trace, no hang

@@ -43,6 +43,7 @@ def _require_good_end(live: Live, run: Run) -> None:
     assert live.champion() == "1"
 
 
+@pytest.mark.proof
 def test_the_api_server_is_killed_during_training(fresh: Live) -> None:
     """Fails when a crash of the API server, which supervisord restarts, costs the run one of its tries."""
     run, job = _first_run(fresh)
@@ -53,6 +54,7 @@ def test_the_api_server_is_killed_during_training(fresh: Live) -> None:
     assert run.jobs() == [job]
 
 
+@pytest.mark.proof
 def test_down_in_the_middle_of_a_job_costs_no_run(fresh: Live) -> None:
     """Fails when `make down` during a training loses the run, and there is no champion the next morning."""
     run, job = _first_run(fresh)

@@ -48,6 +48,7 @@ def test_a_run_paused_before_its_training_gives_its_cluster_back(pausable: Live)
     run.require_no_leak()
 
 
+@pytest.mark.proof
 def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(pausable: Live) -> None:
     """Fails when a DAG that is paused during a training keeps the cluster until somebody unpauses it."""
     run = Run(pausable, "paused_during").start()
@@ -62,6 +63,7 @@ def test_a_run_paused_during_its_training_gives_its_cluster_back_and_ends_well(p
     run.require_one_decision()
 
 
+@pytest.mark.proof
 def test_the_runbook_of_an_upgrade_does_what_it_says(pausable: Live) -> None:
     """Fails when the upgrade runbook pauses a run half-way, or its test run trains nothing and looks successful."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ pytest_plugins = ["live_fixtures"]
 pytestmark = pytest.mark.stack
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("at", ["2025-07-15T16:30"])  # many dates, without Airflow: benchmarks/first_champion.py
 def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_path: Path, at: str) -> None:
     """Fails when `make up` brings a champion only on some start dates."""
@@ -29,6 +30,7 @@ def test_the_first_run_on_another_date_ends_with_a_champion(quiet: Live, tmp_pat
     run.require_one_decision()
 
 
+@pytest.mark.proof
 def test_up_ends_well_where_the_first_model_is_refused(tmp_path: Path) -> None:
     """Fails when a correct refusal fails `make up` and hides its addresses, or the hour is trained twice."""
     settings = yaml.safe_load((ROOT / DEFAULTS["TRAINING_SETTINGS"]).read_text())

@@ -48,6 +48,7 @@ def test_a_scheduler_that_hangs_is_restarted(quiet: Live) -> None:
     eventually("another scheduler works", lambda: quiet.is_ready("scheduler") and not psutil.pid_exists(hung))
 
 
+@pytest.mark.proof
 def test_postgresql_is_restarted_during_training(quiet: Live) -> None:
     """Fails when a restart of the database during training fails the run, or loses MLflow's records."""
     run = Run(quiet, "postgres_restarted").start()
@@ -103,6 +104,7 @@ def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
     run.require_one_decision()
 
 
+@pytest.mark.proof
 def test_mlflow_goes_down_during_the_registration(quiet: Live) -> None:
     """Fails when an outage of MLflow during registration makes the next try decide a second time."""
     run = Run(quiet, "mlflow_lost")
