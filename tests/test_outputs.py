@@ -25,6 +25,7 @@ EXAMPLES = {
     "alerts_file": outputs.alerts_file("MODEL", AS_OF.date()),
     "forgotten_file": outputs.forgotten_file("HASH"),
     "schedule_file": outputs.schedule_file("MODEL"),
+    "journal_file": outputs.journal_file("MODEL"),
     "outcome_file": outputs.outcome_file("NAME"),
     "quarantine_file": outputs.quarantine_file(datetime(2026, 3, 1, 0, 15, tzinfo=UTC)),
 }

@@ -24,7 +24,7 @@ from fraud_detection.command_line import Given, Group, print_json, show_error
 from fraud_detection.errors import DataError, FraudDetectionError, SettingsError, StalledError
 from fraud_detection.locations import is_object, local_path
 from fraud_detection.masking import mask
-from fraud_detection.outputs import DATABASE
+from fraud_detection.outputs import DATABASE, journal_file
 from fraud_detection.runs.preflight import check_paths, require_input, require_past
 from fraud_detection.runs.watchdog import Watchdog
 from fraud_detection.settings import Columns, load_settings
@@ -293,6 +293,96 @@ def score(
         result = score(request, partial(print_step, err=as_json), Stopwatch(watchdog.progress))
     if as_json:
         print_json(result.model_dump_json(indent=2))
+
+
+_TOKEN_VARIABLE = "FRAUD_DETECTION_TOKEN"  # noqa: S105 - its name
+_SHORTEST_TOKEN = 16
+
+
+@main.command()
+@_CONFIG
+@_INPUT
+@_OUTPUT
+@_STORE
+@_TRACKING_URI
+@_ENGINE
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; another one needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
+@click.option(
+    "--journal",
+    type=Given("path", "the path of a file", Path),
+    help="File of the transactions that the store does not have yet.  [default: OUTPUT/serving/MODEL.journal]",
+)
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    show_default=True,
+    help="Time between two looks for another champion, and for new rows and labels in the store.",
+)
+def serve(
+    config: Path,
+    input_path: str,
+    output: str,
+    store: str | None,
+    tracking_uri: str | None,
+    engine: str,
+    host: str,
+    port: int,
+    journal: Path | None,
+    poll_seconds: float,
+) -> None:
+    """Score single transactions over HTTP with the champion, with the features that a batch would give.
+
+    The environment variable FRAUD_DETECTION_TOKEN holds the token that requests must carry. It is required unless the
+    host is this machine.
+    """
+    clock, token = datetime.now(UTC), _token(host)
+    settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
+    check_paths(settings, input_path, output, address, store)
+    if settings.data.columns.transaction_id is None:
+        raise SettingsError(
+            "data.columns.transaction_id is null, so the ids of served transactions would not be those of the batch;"
+            " expected a column of ids; next: map it"
+        )
+    journal = journal or _journal(output, settings.model_name)
+    from fraud_detection.runs.request import Request
+    from fraud_detection.serving.run import serve
+
+    request = Request(
+        settings=settings,
+        config=str(config),
+        input_path=input_path,
+        output=output,
+        tracking_uri=address,
+        as_of=None,
+        engine=Engine(engine),
+        clock=clock,
+        store=store,
+    )
+    serve(request, journal, host, port, token, poll_seconds, print_step)
+
+
+def _token(host: str) -> str | None:
+    """What requests must carry; None where nothing is required."""
+    token = os.environ.get(_TOKEN_VARIABLE) or None
+    if token is None and host not in {"127.0.0.1", "::1", "localhost"}:
+        raise SettingsError(
+            f"--host {host} can be reached from other machines, and {_TOKEN_VARIABLE} is not set; expected a token of"
+            f" at least {_SHORTEST_TOKEN} characters in it; next: set it, or leave --host out"
+        )
+    if token is not None and not (len(token) >= _SHORTEST_TOKEN and token.isascii() and token.isprintable()):
+        raise SettingsError(
+            f"{_TOKEN_VARIABLE} holds {len(token)} characters; expected at least {_SHORTEST_TOKEN}, of printable ASCII"
+        )
+    return token
+
+
+def _journal(output: str, model_name: str) -> Path:
+    """The journal below an output on this machine."""
+    if is_object(output):
+        raise SettingsError("the journal cannot be in a bucket; expected a file of this machine; next: give --journal")
+    return local_path(output) / journal_file(model_name)
 
 
 def _given_columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:

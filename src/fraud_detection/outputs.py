@@ -179,6 +179,11 @@ def alerts_file(model_name: str, day: date) -> str:
     return f"{scores_folder(model_name)}alerts/{day}.csv"
 
 
+def journal_file(model_name: str) -> str:
+    """The transactions that a server has scored and the store has not yet."""
+    return f"serving/{model_name}.journal"
+
+
 def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 

@@ -45,10 +45,13 @@ class Model:
             FraudDetectionError: columns that the model reads are missing; all are named.
         """
         require_columns(columns_read(self.inputs, rows), rows)
-        parts = [
-            self.booster.inplace_predict(encode(part, self.inputs), validate_features=False) for part in _chunks(rows)
-        ]
+        parts = [self.predict_inputs(encode(part, self.inputs)) for part in _chunks(rows)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def predict_inputs(self, values: FloatArray) -> FloatArray:
+        """The probability of fraud of each row of inputs, shape (rows, inputs), NaN = missing."""
+        found: FloatArray = self.booster.inplace_predict(values, validate_features=False)
+        return found
 
     def missing_columns(self, rows: "pd.DataFrame") -> tuple[str, ...]:
         """The columns that the model reads and the rows lack, sorted."""

@@ -5,7 +5,7 @@ MLflow is imported when it is first used, which takes seconds: see `connection.i
 
 from fraud_detection.registry.aliases import Retirement
 from fraud_detection.registry.candidates import CandidateChangedError, CandidateLostError, NewCandidate
-from fraud_detection.registry.champion import Champion, load_champion
+from fraud_detection.registry.champion import Champion, ChampionAlias, load_champion
 from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog
 from fraud_detection.registry.recording import RunRecord
@@ -15,6 +15,7 @@ __all__ = [
     "CandidateChangedError",
     "CandidateLostError",
     "Champion",
+    "ChampionAlias",
     "Leases",
     "NewCandidate",
     "Registry",

@@ -77,6 +77,38 @@ def load_champion(tracking_uri: str, name: str) -> Champion:
         return _loaded(connection, name, version)
 
 
+class ChampionAlias:
+    """The alias `champion` of a model, for a process that follows it."""
+
+    def __init__(self, tracking_uri: str, name: str) -> None:
+        """Nothing is asked yet.
+
+        Raises:
+            SettingsError: the address is not one of an MLflow service.
+        """
+        self._connection, self._name = Connection(tracking_uri, name), name
+
+    def version(self) -> int | None:
+        """The version in service; None where there is none.
+
+        Raises:
+            FraudDetectionError: MLflow refuses.
+            ServiceUnavailableError: MLflow does not answer.
+        """
+        with self._connection.translate_errors():
+            return service(self._connection, self._name).champion
+
+    def load(self, version: int) -> Champion:
+        """A version, its file checked by its digest.
+
+        Raises:
+            FraudDetectionError: its file is missing or changed.
+            ServiceUnavailableError: MLflow does not answer.
+        """
+        with self._connection.translate_errors():
+            return _loaded(self._connection, self._name, version)
+
+
 def _loaded(connection: Connection, name: str, version: int) -> Champion:
     found = connection.client.get_model_version(name, str(version))
     tags = ModelVersionTags.from_tags(found.tags)

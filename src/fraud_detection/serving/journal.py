@@ -1,0 +1,146 @@
+"""The journal: the transactions that arrived since the store was read, so that a restart does not forget them.
+
+Each line is a transaction in JSON, and its CRC-32. A line is written before its transaction is answered, so it survives
+the end of the process; `sync` makes all that was written survive the end of the machine. Lines that a crash left
+incomplete at the end are dropped.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import astuple
+from pathlib import Path
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.serving.state import Arrival
+
+
+class Journal:
+    """A journal on a local disk, which one process holds."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal, or begin it.
+
+        Raises:
+            ServiceUnavailableError: another process holds it.
+            FraudDetectionError: it is damaged before its end.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock_file = _locked(path)
+        self._lock = threading.Lock()
+        content = path.read_bytes() if path.exists() else b""
+        self.entries, length = _read(content, path)
+        """What was in it when it was opened, oldest first."""
+        self.dropped_bytes = len(content) - length
+        """Of the incomplete end."""
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if self.dropped_bytes:
+            os.ftruncate(self._file, length)
+        self._unsynced = False
+
+    def append(self, entry: Arrival) -> None:
+        """Write an entry."""
+        with self._lock:
+            _write(self._file, _line(entry))
+            self._unsynced = True
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        with self._lock:
+            file, self._unsynced = (os.dup(self._file), False) if self._unsynced else (None, self._unsynced)
+        if file is not None:
+            try:
+                os.fdatasync(file)
+            finally:
+                os.close(file)
+
+    def replace(self, entries: Iterable[Arrival], later: Callable[[], Iterable[Arrival]]) -> None:
+        """Replace all entries, at once or not at all.
+
+        Args:
+            entries: to keep.
+            later: gives those to keep that arrived meanwhile, while nothing can be appended.
+        """
+        new = self.path.with_name(f"{self.path.name}.new")
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        _write(file, b"".join(map(_line, entries)))
+        os.fsync(file)
+        with self._lock:
+            _write(file, b"".join(map(_line, later())))
+            os.fdatasync(file)
+            new.replace(self.path)
+            os.close(self._file)
+            self._file = file
+        _sync_folder(self.path.parent)
+
+    def close(self) -> None:
+        """Bring everything to the disk, and let another process open it."""
+        self.sync()
+        os.close(self._file)
+        os.close(self._lock_file)
+
+
+def _locked(path: Path) -> int:
+    file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise ServiceUnavailableError(
+            f"another server holds {path}; expected one server for each journal; next: stop it, or give another"
+            " --journal"
+        ) from error
+    return file
+
+
+def _line(entry: Arrival) -> bytes:
+    text = json.dumps(astuple(entry), separators=(",", ":"), ensure_ascii=True).encode()
+    return b"%s %08x\n" % (text, zlib.crc32(text))
+
+
+def _read(content: bytes, path: Path) -> tuple[list[Arrival], int]:
+    """The entries, and the length of what holds them.
+
+    Raises:
+        FraudDetectionError: a damaged line is followed by a good one.
+    """
+    entries: list[Arrival] = []
+    length = end = 0
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
+        end += len(line)
+        entry = _parsed(line)
+        if entry is None:
+            continue
+        if end - len(line) != length:
+            raise FraudDetectionError(
+                f"{path} is damaged before line {number}; expected the transactions that were scored since the store"
+                " was read; next: move it away, and serve without them until the store has them"
+            )
+        entries.append(entry)
+        length = end
+    return entries, length
+
+
+def _parsed(line: bytes) -> Arrival | None:
+    text, _, check = line.rpartition(b" ")
+    if check != b"%08x\n" % zlib.crc32(text):
+        return None
+    return Arrival(*json.loads(text))
+
+
+def _write(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

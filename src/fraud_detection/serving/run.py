@@ -1,0 +1,77 @@
+"""Serve until the process is told to end."""
+
+import os
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.registry import Champion, ChampionAlias
+from fraud_detection.runs.progress import Progress
+from fraud_detection.runs.request import Request
+from fraud_detection.serving.app import make_app
+from fraud_detection.serving.history import History, load_history, newest_manifest
+from fraud_detection.serving.service import Service
+
+_MOST_REQUESTS = 512
+"""At once; further ones are answered with 503."""
+
+
+def serve(
+    request: Request, journal: Path, host: str, port: int, token: str | None, poll_seconds: float, progress: Progress
+) -> None:
+    """Serve scores over HTTP until SIGINT or SIGTERM.
+
+    Args:
+        request: names the model, the input and its store; an as-of time is not looked at.
+        journal: the file of transactions that the store lacks.
+        host: an address of this machine.
+        port: 0: any free one.
+        token: what scores and metrics require.
+        poll_seconds: between two looks at the champion's alias, and at the store.
+        progress: takes a line of what is served, and of changes.
+
+    Raises:
+        FraudDetectionError: the address is not free, no version is in service, or as a batch of scores.
+    """
+    listener = _listener(host, port)
+    service = Service(_RegistryAndStore(request), request.settings, request.commands, journal, progress)
+    app = make_app(service, token, poll_seconds)
+    config = uvicorn.Config(app, log_config=None, access_log=False, limit_concurrency=_MOST_REQUESTS, lifespan="on")
+    shown = f"[{host}]" if ":" in host else host
+    progress("serving", f"http://{shown}:{listener.getsockname()[1]} · {service.line()}")
+    uvicorn.Server(config).run([listener])
+
+
+class _RegistryAndStore:
+    """See `service.Sources`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._alias = ChampionAlias(request.tracking_uri, request.settings.model_name)
+
+    def version(self) -> int | None:
+        return self._alias.version()
+
+    def champion(self, version: int) -> Champion:
+        return self._alias.load(version)
+
+    def manifest(self) -> int:
+        return newest_manifest(self._request)
+
+    def history(self) -> History:
+        return load_history(replace(self._request, clock=datetime.now(UTC)))
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise FraudDetectionError(
+            f"{host}, port {port} cannot be listened on: {os.strerror(error.errno or 0)}; expected a free port of this"
+            " machine; next: give another --host or --port"
+        ) from error

@@ -1,0 +1,84 @@
+"""The journal keeps each transaction that was answered, through any end of the process."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.serving.journal import Journal
+from fraud_detection.serving.state import Arrival
+
+keys = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5))
+arrivals = st.builds(
+    Arrival,
+    keys,
+    st.integers(0, 2**52),
+    st.floats(0, 1e12),
+    st.one_of(st.none(), st.text(max_size=5)),
+    st.one_of(st.none(), st.text(max_size=5)),
+)
+
+
+def written(path: Path, entries: list[Arrival]) -> bytes:
+    """The content of a journal of these entries."""
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for entry in entries:
+        journal.append(entry)
+    journal.close()
+    return path.read_bytes()
+
+
+def read(path: Path) -> list[Arrival]:
+    journal = Journal(path)
+    journal.close()
+    return journal.entries
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(arrivals, min_size=1, max_size=4), st.data())
+def test_a_torn_end_costs_only_what_was_torn(tmp_path: Path, entries: list[Arrival], data: st.DataObject) -> None:
+    """Fails when a server cannot start after a crash, or forgets a transaction that it had written."""
+    path = tmp_path / "journal"
+    content = written(path, entries)
+    left = data.draw(st.integers(0, len(content)))
+    path.write_bytes(content[:left] + data.draw(st.sampled_from([b"", b"\0\0\0", b"[1,2"])))
+    whole = content[:left].count(b"\n")
+    journal = Journal(path)
+    assert journal.entries == entries[:whole]
+    journal.append(entries[0])
+    journal.close()
+    assert read(path) == [*entries[:whole], entries[0]]
+
+
+def test_damage_before_good_lines_is_an_error(tmp_path: Path) -> None:
+    """Fails when a damaged disk silently costs transactions, and features are wrong."""
+    entries = [Arrival(number, number, 1.0, "card") for number in range(3)]
+    content = written(tmp_path / "journal", entries)
+    (tmp_path / "journal").write_bytes(content.replace(b"[1,1", b"[1,7"))
+    with pytest.raises(FraudDetectionError, match="damaged before line 3"):
+        Journal(tmp_path / "journal")
+
+
+def test_only_one_server_holds_a_journal(tmp_path: Path) -> None:
+    """Fails when two servers write into one journal, and each forgets what the other has seen."""
+    first = Journal(tmp_path / "journal")
+    with pytest.raises(ServiceUnavailableError, match="another server holds"):
+        Journal(tmp_path / "journal")
+    first.close()
+    Journal(tmp_path / "journal").close()
+
+
+def test_what_arrives_while_entries_are_replaced_is_kept(tmp_path: Path) -> None:
+    """Fails when a transaction that comes while the store is read is lost at the next start."""
+    entries = [Arrival(number, number, 1.0, "card") for number in range(6)]
+    written(tmp_path / "journal", entries[:3])
+    journal = Journal(tmp_path / "journal")
+    journal.append(entries[3])
+    journal.replace(entries[1:3], lambda: entries[3:4])
+    journal.append(entries[4])
+    journal.sync()
+    journal.close()
+    assert read(tmp_path / "journal") == entries[1:5]
