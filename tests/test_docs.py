@@ -11,6 +11,7 @@ import generate_terraform_reference
 import pytest
 
 from deployment.bucket import CURRENT, SHUTDOWN, code_files, dag_files
+from fraud_detection import __version__
 from local_stack.components import BY_NAME
 from local_stack.seeding import DAYS_OF_NEW_FRAUDS, HISTORY_DAYS
 
@@ -135,6 +136,15 @@ def test_the_stacks_page_counts_right() -> None:
     rows = dict(re.findall(r"^\| ([a-z][a-z-]*) \|.*\| (\d+) \|$", page, flags=re.MULTILINE))
     assert set(rows) == {*BY_NAME, "supervisord"}
     assert f"| all | | | **{sum(map(int, rows.values()))}** |" in text
+
+
+def test_the_newest_version_of_the_changelog_is_the_one_of_the_library() -> None:
+    """Fails when a release has no entry in the changelog, and its users cannot see what an upgrade needs."""
+    versions = re.findall(
+        r"^## \[?(\d+\.\d+\.\d+)\]? - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE
+    )
+    assert versions[0][0] == __version__
+    assert all(re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", date) for _, date in versions)
 
 
 LOCKED = {"Airflow": "apache-airflow", "MLflow": "mlflow", "Spark": "pyspark", "XGBoost": "xgboost"}
