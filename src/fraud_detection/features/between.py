@@ -1,5 +1,6 @@
 """The features of a span of the transactions of a run: of days that are over from the store, of others computed."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial, reduce
@@ -17,6 +18,7 @@ from fraud_detection.features.store.validity import LookBack, SeenDays, day_of, 
 from fraud_detection.outputs import features_folder
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
+from fraud_detection.storage import Storage
 from fraud_detection.transactions.columns import KEY
 from fraud_detection.transactions.store.erasure import newest_manifest
 from fraud_detection.transactions.store.repeats import read_repeats
@@ -61,6 +63,39 @@ def features_columns(transactions: "Transactions", settings: Settings, end: date
     return result_columns(transactions.between(end - timedelta(days=1), end), settings)
 
 
+def features_place(transactions: "Transactions", settings: Settings) -> tuple[Storage, str] | None:
+    """Where the features are kept, and in which folder, its name ending with a slash; None where none are."""
+    if (stored := transactions.stored) is None:
+        return None
+    return stored.snapshot.storage, features_folder(stored.folder, features_key(settings))
+
+
+def features_key_of(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> str | None:
+    """A hash of all that the rows of [start, end) and their features depend on; nothing is read for it.
+
+    Args:
+        transactions: of a run.
+        settings: of the run.
+        start: aware.
+        end: aware.
+
+    Returns:
+        None where later runs may see the same span otherwise, or the rows come from no store.
+    """
+    if (stored := transactions.stored) is None:
+        return None
+    wanted, days = _days(start, end), stored.snapshot.manifest.days
+    hashes = _seen_days(stored).hashes(wanted, LookBack.of(settings))
+    if {day.day for day in days if day.day in wanted} != hashes.keys():
+        return None
+    said = f"{features_key(settings)} {start.isoformat()} {end.isoformat()} {sorted(hashes.items())}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _days(start: datetime, end: datetime) -> range:
+    return range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
+
+
 def _computed(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> "DataFrame":
     return with_features(transactions.between(read_from(settings, start), end), settings, start, end)
 
@@ -69,8 +104,7 @@ def _bring_up_to_date(
     stored: "StoredRows", transactions: "Transactions", settings: Settings, start: datetime, end: datetime
 ) -> dict[int, FeatureDay]:
     """The days of the span that are in the store of features; those that can be are computed first."""
-    wanted = range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
-    hashes = _seen_days(stored).hashes(wanted, LookBack.of(settings))
+    hashes = _seen_days(stored).hashes(_days(start, end), LookBack.of(settings))
     storage = stored.snapshot.storage
     folder = features_folder(stored.folder, features_key(settings))
     files = FeatureFiles(storage, folder, lambda: stored.clock)
@@ -110,8 +144,7 @@ def _seen_days(stored: "StoredRows") -> SeenDays:
 
 def _others(start: datetime, end: datetime, held: Iterable[int]) -> Iterator[tuple[datetime, datetime]]:
     """Spans that hold all days of [start, end) outside of some, each of these only if others are near on both sides."""
-    missing = range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
-    for first, last in spans_of(sorted({*missing} - {*held})):
+    for first, last in spans_of(sorted({*_days(start, end)} - {*held})):
         yield max(midnight(first), start), min(midnight(last + 1), end)
 
 

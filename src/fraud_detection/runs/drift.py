@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
 
 from fraud_detection.data_health.drift import (
     Distributions,
-    DriftSpans,
     FineCounts,
     drift_spans,
     independent_rows,
@@ -19,13 +18,10 @@ from fraud_detection.features import features_between
 from fraud_detection.model.bin_counts import count_bins, counted_columns, is_category
 from fraud_detection.model.model import Model
 from fraud_detection.registry import Champion
-from fraud_detection.sampling import within
+from fraud_detection.runs.reference_counts import Counted, keep_counts
 from fraud_detection.schema import DriftRecord, ShiftedSample
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.reader import Transactions
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column
 
 _CLUSTERS = ("customer_id", "terminal_id")
 
@@ -47,25 +43,32 @@ def find_drift(
     spans = drift_spans(champion.training.end, transactions.profile.first, as_of, settings)
     if spans is None:
         return None
-    reference, fresh = _samples(transactions, spans)
-    if not reference.transactions or not fresh.transactions:
+    fresh = _sample(transactions, spans.start, spans.end)
+    if not fresh.transactions:
         return None
-    counts = [_count(transactions, sample, champion.model, missing, settings) for sample in (reference, fresh)]
-    columns = counted_columns(champion.model, missing)
-    fine = [
-        _fine(name, counts, of_category=is_category(champion.model, places))
-        for name, places in enumerate(columns.values())
-    ]
+    model = champion.model
+    reference_span = spans.reference_start, spans.reference_end
+    count = partial(_count, transactions, model=model, missing=missing, settings=settings)
+    reference = keep_counts(
+        transactions, settings, model, missing, reference_span, lambda: count(_sample(transactions, *reference_span))
+    )
+    if not reference.sample.transactions:
+        return None
+    counts = reference.bins, count(fresh).bins
+    columns = counted_columns(model, missing)
+    fine = [_fine(name, counts, of_category=is_category(model, places)) for name, places in enumerate(columns.values())]
     score = _fine(len(columns), counts, of_category=False)
-    found = Distributions(reference, fresh, dict(zip(columns, fine, strict=True)), score)
+    found = Distributions(reference.sample, fresh, dict(zip(columns, fine, strict=True)), score)
     return measure_drift(found, settings.data_health)
 
 
 def _count(
-    transactions: Transactions, sample: ShiftedSample, model: Model, missing: Sequence[str], settings: Settings
-) -> pd.DataFrame:
+    transactions: Transactions, sample: ShiftedSample, *, model: Model, missing: Sequence[str], settings: Settings
+) -> Counted:
+    if not sample.transactions:
+        return Counted(sample, pd.DataFrame(columns=["name", "bin", "rows"], dtype=np.int64))
     features = features_between(transactions, settings, sample.start, sample.end)
-    return count_bins(features, model.to_bytes(), missing)
+    return Counted(sample, count_bins(features, model.to_bytes(), missing))
 
 
 def _fine(name: int, counts: Sequence[pd.DataFrame], *, of_category: bool) -> FineCounts:
@@ -77,38 +80,21 @@ def _fine(name: int, counts: Sequence[pd.DataFrame], *, of_category: bool) -> Fi
     )
 
 
-def _samples(transactions: Transactions, spans: DriftSpans) -> tuple[ShiftedSample, ShiftedSample]:
-    """Both samples with their rows, and how many independent ones these are worth: by card or by terminal, the fewer.
+def _sample(transactions: Transactions, start: datetime, end: datetime) -> ShiftedSample:
+    """The rows of a span, and how many independent ones they are worth: by card or by terminal, the fewer.
 
     Without card and terminal ids every row counts as independent, and so does one whose card or terminal is unknown.
     """
     from pyspark.sql import functions as F  # noqa: N812
 
-    bounds = (spans.reference_start, spans.reference_end), (spans.start, spans.end)
-    table = transactions.between(min(bounds)[0], max(end for _, end in bounds))
-    fresh = _in(*bounds[1])
-    rows = table.where(_in(*bounds[0]) | fresh)
+    rows = transactions.between(start, end)
     squares = F.when(F.col("cluster").isNull(), F.col("size")).otherwise(F.col("size") ** 2)
-    worth = []
-    for key in (name for name in _CLUSTERS if name in table.columns):
-        sizes = rows.groupBy(F.col(key).alias("cluster"), fresh.alias("fresh")).agg(F.count("*").alias("size"))
-        sums = sizes.groupBy("fresh").agg(F.sum("size").alias("rows"), F.sum(squares).alias("squares"))
-        worth.append(sums.toPandas().set_index("fresh"))
-    if not worth:
-        sums = rows.groupBy(fresh.alias("fresh")).agg(F.count("*").alias("rows"), F.count("*").alias("squares"))
-        worth.append(sums.toPandas().set_index("fresh"))
-
-    def sample(start: datetime, end: datetime, *, fresh: bool) -> ShiftedSample:
-        found = [sums.loc[fresh] for sums in worth if fresh in sums.index]
-        independent = min((independent_rows(float(one["rows"]), float(one["squares"])) for one in found), default=0.0)
-        total = int(found[0]["rows"]) if found else 0
-        return ShiftedSample(start=start, end=end, transactions=total, independent=round(independent, 1))
-
-    return sample(*bounds[0], fresh=False), sample(*bounds[1], fresh=True)
-
-
-def _in(start: datetime, end: datetime) -> "Column":
-    from pyspark.sql import functions as F  # noqa: N812
-
-    column: Column = within(F.col("transaction_time"), F.lit(start), F.lit(end))
-    return column
+    keys = [name for name in _CLUSTERS if name in rows.columns]
+    sizes = [rows.groupBy(F.col(key).alias("cluster")).agg(F.count("*").alias("size")) for key in keys]
+    if not keys:
+        sizes = [rows.agg(F.lit(None).cast("string").alias("cluster"), F.count("*").alias("size"))]
+    sums = [one.agg(F.sum("size").alias("rows"), F.sum(squares.cast("double")).alias("squares")) for one in sizes]
+    found = reduce(lambda one, other: one.unionByName(other), sums).toPandas().fillna(0)
+    worth = [independent_rows(float(one["rows"]), float(one["squares"])) for _, one in found.iterrows()]
+    total = int(found["rows"].iloc[0])
+    return ShiftedSample(start=start, end=end, transactions=total, independent=round(min(worth), 1))
