@@ -19,6 +19,7 @@ tasks are skipped, and the first one's log and XCom say what the next run waits 
 The training requests the deletion of the cluster at its end, so that none is left if the DAG is paused meanwhile.
 A failed training is a failed run, and its cluster is deleted. To try again, clear the whole run, not a single task.
 To run although nothing is due, trigger the DAG with `force`. An hour that is already decided is refused even then.
+After its decision the job scores new transactions with the champion, unless the setting `score` is false.
 The first job of a day that decides also removes old results, unless the setting `retain` is false.
 After `max_failed_runs` runs without a decision scheduled runs are skipped; a run with `force` ends that.
 
@@ -260,6 +261,8 @@ with DAG(
             *("--engine", "spark"),
             # Once a day: the cluster is there, and its account may do all that the removal needs.
             "{{ '--retain' if is_true(var.json.fraud_detection.get('retain', true)) else '--no-retain' }}",
+            # In the same cluster's life: a second one would cost more than the minutes that scoring adds.
+            "{{ '--score' if is_true(var.json.fraud_detection.get('score', true)) else '--no-score' }}",
             "--debug",  # a defect's stack trace belongs into the log: a cluster does not fail twice for nothing
         ],
         properties={

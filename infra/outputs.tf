@@ -124,6 +124,7 @@ output "variables" {
       max_hours_without_decision = var.retraining.max_hours_without_decision
       max_failed_runs            = var.retraining.max_failed_runs
       retain                     = var.retraining.retain
+      score                      = var.retraining.score
       daily_budget               = var.retraining.daily_budget
       currency                   = var.retraining.currency
       host_prices                = var.retraining.host_prices

@@ -363,6 +363,7 @@ variable "retraining" {
     host_prices                = optional(map(number), {})
     check_mlflow               = optional(bool, true)
     retain                     = optional(bool, true)
+    score                      = optional(bool, true)
     webhook_connection         = optional(string, "")
     heartbeat_connection       = optional(string, "")
   })

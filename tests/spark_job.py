@@ -27,7 +27,7 @@ def submit(transactions: Path, output: Path, settings: dict[str, Any]) -> dict[s
     command += ["--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"]
     command += ["--driver-java-options", "-XX:TieredStopAtLevel=1"]  # else Java compiles for half of the run
     command += [str(SOURCE / "fraud_detection_model.py"), "--config", str(config), "--input", str(transactions)]
-    command += ["--output", str(output), "--as-of", AS_OF.isoformat(), "--engine", "spark", "--json"]
+    command += ["--output", str(output), "--as-of", AS_OF.isoformat(), "--engine", "spark", "--json", "--score"]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
     assert ran.returncode == 0, ran.stderr
     # spark-submit joins both streams of a Python program; the JSON object comes last.

@@ -37,7 +37,7 @@ from fraud_detection_common import clusters
 from fraud_detection_common.clusters import Deletion, delete_clusters, find_clusters, list_jobs, translate_errors
 from fraud_detection_common.costs import ClusterSpan, hosts_of
 from fraud_detection_common.naming import IDLE, LIFETIME, RUN, as_of, duration_of_label, run_label
-from fraud_detection_common.outputs import RunOutputs
+from fraud_detection_common.outputs import RunOutputs, failure
 from fraud_detection_common.spending import change_ledger, prices_of, spent_by_run
 
 if TYPE_CHECKING:
@@ -335,8 +335,8 @@ class Train(DataprocCreatePysparkJobOperator):
         try:
             super().execute(context)
         except OperationError as error:
-            require_worth_retrying(self._outputs(hook), self.name)
-            raise AirflowException(f"job {self.name} failed and can be tried again: {error}") from error
+            known = require_worth_retrying(self._outputs(hook), self.name)
+            raise AirflowException(f"job {self.name} failed and can be tried again: {known or error}") from error
         return str(self.name)
 
     def _newest_job(self, hook: DataprocHook) -> Job | None:
@@ -348,7 +348,7 @@ class Train(DataprocCreatePysparkJobOperator):
         run, _, number = self.name.rpartition("-")
         for name in (f"{run}-{tries}" for tries in range(int(number) - 1, 0, -1)):
             outcome = self._outputs(hook).outcome(name)
-            if outcome is not None and outcome["decision"] is not None:
+            if outcome is not None and outcome["decision"] is not None and not outcome.get("exit_code"):
                 return name
         return None
 
@@ -370,14 +370,15 @@ class Train(DataprocCreatePysparkJobOperator):
         return RunOutputs.at(hook, self.storage_endpoint, self.output_uri)
 
 
-def require_worth_retrying(outputs: RunOutputs, job_name: str) -> None:
-    """Fail without a retry if the job's outcome says that another try would end the same way.
+def require_worth_retrying(outputs: RunOutputs, job_name: str) -> str:
+    """How a job failed, empty if that is unknown; fail without a retry if its outcome says that none can help.
 
     A job without an outcome was killed, by a lost node or for lack of memory; another try may succeed.
     """
     outcome = outputs.outcome(job_name)
     if outcome is not None and not outcome["retry"]:
-        raise AirflowFailException(f"the job ended with exit code {outcome['exit_code']}: {outcome['error']}")
+        raise AirflowFailException(failure(outcome))
+    return failure(outcome) if outcome is not None else ""
 
 
 def is_true(value: object) -> bool:

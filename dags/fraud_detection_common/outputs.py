@@ -129,6 +129,14 @@ def summary(outcome: Mapping[str, Any]) -> str:
     return _line(outcome, outcome.get("alarms", ()))  # earlier releases had none
 
 
+def failure(outcome: Mapping[str, Any]) -> str:
+    """How a job failed, and what it had decided by then: that is in force, and no later run reports it."""
+    error = f"exit code {outcome['exit_code']}: {outcome['error']}"
+    if outcome["decision"] is None:
+        return f"the job ended with {error}"
+    return f"the job decided, which stands, and then ended with {error}; {_line(outcome, ())}"
+
+
 def message(outcome: Mapping[str, Any], dag_run: Any) -> str:
     """What a notification says; empty unless a person has to know: a new model, one to approve, a new alarm, or old
     results that could not be removed.
@@ -158,4 +166,11 @@ def _line(outcome: Mapping[str, Any], alarms: Iterable[Mapping[str, Any]]) -> st
         return f"no decision was reached: exit code {outcome['exit_code']}: {outcome['error']}"
     what = f"promoted as v{outcome['version']}" if outcome["version"] else outcome["decision"].replace("_", " ")
     raised = "".join(f"ALARM: {alarm['text']}; " for alarm in alarms)
-    return f"{raised}{outcome['as_of']}: {what}; {outcome['reason']}; report {outcome['report']}"
+    return f"{raised}{outcome['as_of']}: {what}; {outcome['reason']}; {_scored(outcome)}report {outcome['report']}"
+
+
+def _scored(outcome: Mapping[str, Any]) -> str:
+    scores = outcome.get("scores")  # earlier releases had none
+    if not scores:
+        return ""
+    return f"{scores['rows']} transactions scored by v{scores['version']}, {scores['alerts']} of them alerts; "

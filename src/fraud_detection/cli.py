@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,8 +36,8 @@ from fraud_detection.tracking_address import checked_address, require_driver
 if TYPE_CHECKING:
     from fraud_detection.registry import Registry
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
-    from fraud_detection.runs.outcome import Results, RetentionResult
-    from fraud_detection.runs.progress import Progress
+    from fraud_detection.runs.outcome import Results
+    from fraud_detection.runs.progress import Progress, Stopwatch
     from fraud_detection.runs.request import Request
     from fraud_detection.schema import Decision
 
@@ -161,6 +161,11 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
     "--retain/--no-retain",
     help="After the first decision of a day remove old results, as `retain --yes` does.",
 )
+@click.option(
+    "--score/--no-score",
+    "scoring",
+    help="After the decision score the new transactions with the champion, as `score` does.",
+)
 @_JSON
 def retrain(
     config: Path,
@@ -172,6 +177,7 @@ def retrain(
     engine: str,
     run_name: str | None,
     retain: bool,
+    scoring: bool,
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
@@ -198,7 +204,8 @@ def retrain(
             clock=clock,
             store=store,
         )
-        decision = _decide(request, results, run_name, retain=retain, as_json=as_json)
+        follow_ups = [*([_score_after] if scoring else []), *([_retain_after] if retain else [])]
+        decision = _decide(request, results, run_name, follow_ups, as_json=as_json)
     if as_json:
         print_json(decision.model_dump_json(indent=2))
 
@@ -211,8 +218,13 @@ def _record_early(output: str, run_name: str | None, error: FraudDetectionError)
             record_failure(output, run_name, error)
 
 
-def _decide(request: "Request", results: "Results", run_name: str | None, *, retain: bool, as_json: bool) -> "Decision":
-    """Run, which imports the engines and MLflow: for seconds."""
+_FollowUp = Callable[["Request", "Decision", "Results", "Progress", "Stopwatch"], None]
+
+
+def _decide(
+    request: "Request", results: "Results", run_name: str | None, follow_ups: Sequence[_FollowUp], *, as_json: bool
+) -> "Decision":
+    """Run, which imports the engines and MLflow: for seconds. What follows the decision does not change it."""
     from fraud_detection.runs.outcome import record_failure
     from fraud_detection.runs.progress import Stopwatch
     from fraud_detection.runs.retrain import retrain
@@ -220,17 +232,28 @@ def _decide(request: "Request", results: "Results", run_name: str | None, *, ret
     def give_up(error: StalledError) -> None:
         show_error(error, as_json=as_json)
         with suppress(FraudDetectionError):  # the storage may be what hangs
-            record_failure(request.output, run_name, error)
+            record_failure(request.output, run_name, error, results)
 
+    progress = partial(print_step, err=as_json)
     with Watchdog(request.settings.progress_timeout_minutes, give_up) as watchdog:
-        watch = Stopwatch(watchdog.progress)
-        results.decision = retrain(request, partial(print_step, err=as_json), watch, results.complete)
-        if retain:
-            results.retention = _retain_after(request, partial(print_step, err=as_json))
-    return results.decision
+        decision = retrain(request, progress, Stopwatch(watchdog.progress), results.complete)
+        results.decision = decision
+        for follow_up in follow_ups:
+            follow_up(request, decision, results, progress, Stopwatch(watchdog.progress))
+    return decision
 
 
-def _retain_after(request: "Request", progress: "Progress") -> "RetentionResult | None":
+def _score_after(
+    request: "Request", decision: "Decision", results: "Results", progress: "Progress", watch: "Stopwatch"
+) -> None:
+    from fraud_detection.runs.score import score_after
+
+    results.scores = score_after(request, decision.as_of, progress, watch)
+
+
+def _retain_after(
+    request: "Request", _decision: "Decision", results: "Results", progress: "Progress", _watch: "Stopwatch"
+) -> None:
     from fraud_detection.registry.decision_log import DecisionLog
     from fraud_detection.runs.retention import retain_daily
     from fraud_detection.runs.retrain import open_registry
@@ -239,7 +262,7 @@ def _retain_after(request: "Request", progress: "Progress") -> "RetentionResult 
     storage = open_folder(request.output)
     log = DecisionLog(storage, request.settings.model_name, request.commands.accept_log)
     registry = open_registry(request, storage, log)
-    return retain_daily(storage, registry, request.settings, request.clock, progress)
+    results.retention = retain_daily(storage, registry, request.settings, request.clock, progress)
 
 
 @main.command()

@@ -62,7 +62,8 @@ def _preload(engine: Engine) -> None:
 def session(engine: Engine) -> "Iterator[SparkSession]":
     """Open a session in the UTC time zone and close it, with any server it started.
 
-    `spark` under spark-submit takes the submitted session, with the cluster's own master and properties.
+    `spark` under spark-submit takes the submitted session, with the cluster's own master and properties; it stays open
+    until the process ends.
 
     Raises:
         SettingsError: the engine is not installed.
@@ -201,7 +202,8 @@ def _spark_session() -> "Iterator[SparkSession]":
     try:
         yield spark
     finally:
-        spark.stop()
+        if not submitted:  # YARN gives an application one context: a job that scores after its decision opens it again
+            spark.stop()
 
 
 _LOCAL_SPARK = {

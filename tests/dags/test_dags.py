@@ -205,8 +205,9 @@ def rendered(training: Any) -> Iterator[dict[str, dict[str, Any]]]:
 def test_the_job_gets_the_data_and_the_hour_of_its_run(rendered: dict[str, dict[str, Any]]) -> None:
     """Fails when a job reads or writes another folder than the settings say, or decides another hour than its run."""
     settings, train = example_variables(), rendered["train"]
-    *words, retain, last = train["args"]
+    *words, retain, score, last = train["args"]
     assert retain == "--retain", "nothing bounds what runs leave"
+    assert score == "--score", "the champion is at no work"
     assert last == "--debug", "a defect on a cluster leaves its stack trace in the log"
     options = dict(zip(words[::2], words[1::2], strict=True))
     assert options == {
@@ -225,7 +226,13 @@ def test_the_job_gets_the_data_and_the_hour_of_its_run(rendered: dict[str, dict[
 @pytest.mark.parametrize(("value", "said"), [(False, "--no-retain"), ("false", "--no-retain"), (True, "--retain")])
 def test_the_removal_of_old_results_can_be_switched_off(training: Any, value: object, said: str) -> None:
     """Fails when results are removed although the installation keeps all of them, or are kept for good by mistake."""
-    assert _rendered(training, "train", example_variables() | {"retain": value})["args"][-2] == said
+    assert _rendered(training, "train", example_variables() | {"retain": value})["args"][-3] == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(False, "--no-score"), ("false", "--no-score"), (True, "--score")])
+def test_scoring_can_be_switched_off(training: Any, value: object, said: str) -> None:
+    """Fails when an installation that scores elsewhere scores in its jobs, or one that does not has no scores."""
+    assert _rendered(training, "train", example_variables() | {"score": value})["args"][-2] == said
 
 
 def test_a_job_mixes_no_two_revisions(rendered: dict[str, dict[str, Any]]) -> None:

@@ -190,6 +190,31 @@ def test_a_notification_is_of_what_is_new(outputs: Any, outcome: dict[str, Any],
         assert f"ALARM: {alarm['text']}; " in outputs.summary(found), "the run's page shows it while it lasts"
 
 
+SCORED = {
+    "decision": "promoted",
+    "version": 3,
+    "as_of": "T",
+    "reason": "why",
+    "report": "r",
+    "scores": {"rows": 1234, "version": 3, "alerts": 5},
+}
+
+
+def test_a_summary_says_what_was_scored(outputs: Any) -> None:
+    """Fails when a run that scores nothing looks like one that does."""
+    said = "T: promoted as v3; why; 1234 transactions scored by v3, 5 of them alerts; report r"
+    assert outputs.summary(SCORED) == said
+
+
+def test_a_failure_after_the_decision_tells_the_decision(outputs: Any) -> None:
+    """Fails when scoring fails, and nobody learns of the new champion: no later run reports it."""
+    failed = SCORED | {"scores": None, "exit_code": 75, "error": "MLflow is unavailable"}
+    said = "the job decided, which stands, and then ended with exit code 75: MLflow is unavailable; T: promoted as v3"
+    assert outputs.failure(failed).startswith(said)
+    undecided = {"decision": None, "exit_code": 65, "error": "no rows"}
+    assert outputs.failure(undecided) == "the job ended with exit code 65: no rows"
+
+
 def test_a_token_that_is_refused_is_not_taken_for_an_absent_object(
     tmp_path: Path, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -369,6 +369,9 @@ def test_a_try_that_finds_its_cluster_deleted_takes_over_what_the_one_before_dec
     context = {"ti": SimpleNamespace(try_number=3, max_tries=3)}
     with pytest.raises(Exception, match=r"is gone: .*next: clear the whole run"):
         train.execute(context)
+    installation.leave(f"outcomes/{name}-2.json", {"decision": "refused", "exit_code": 75})  # scoring failed
+    with pytest.raises(Exception, match=r"is gone: .*next: clear the whole run"):
+        train.execute(context)
     installation.leave(f"outcomes/{name}-2.json", {"decision": None})
     installation.leave(f"outcomes/{name}-1.json", {"decision": "refused"})
     assert train.execute(context) == f"{name}-1"

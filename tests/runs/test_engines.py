@@ -10,15 +10,17 @@ from pyspark.errors import PySparkException
 from spark_job import submit
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.scores import ScoreStore
 from fraud_detection.spark_session import Engine, session
+from fraud_detection.storage import open_folder
 
 pytestmark = pytest.mark.slow
 
 
 def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Path) -> None:
-    """Fails when a laptop and a cluster give another model or decision for the same data."""
+    """Fails when a laptop and a cluster give another model, decision or scores for the same data."""
     on_spark = submit(transactions, tmp_path / "spark", SETTINGS)
-    on_sail = job(json=True).json
+    on_sail = job(json=True, score=True).json
     for found in (on_spark, on_sail):
         for of_the_run in ("seconds", "run_id", "decided_at", "committed_at", "report", "previous_entry"):
             found.pop(of_the_run)
@@ -26,6 +28,10 @@ def test_sail_and_spark_decide_alike(job: Job, transactions: Path, tmp_path: Pat
     assert on_sail["decision"] == "promoted"
     sail_model, spark_model = (next((tmp_path / name).rglob("model.ubj")) for name in ("output", "spark"))
     assert sail_model.read_bytes() == spark_model.read_bytes()
+    scored = [ScoreStore(open_folder(str(tmp_path / name)), "fraud_detection").newest() for name in ("output", "spark")]
+    [sail, spark] = [(found.rows, found.alerts, found.sha256) for found in scored if found is not None]
+    assert sail == spark
+    assert sail[0] > 1000
 
 
 FAILING_WORKER = """

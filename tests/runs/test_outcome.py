@@ -19,7 +19,7 @@ SHARED = {"schema_version", "decision", "reason", "version", "as_of", "differenc
     "alarms",
     "drift",
 }
-FIELDS = SHARED | {"exit_code", "error", "retry", "completed", "retention"}
+FIELDS = SHARED | {"exit_code", "error", "retry", "completed", "retention", "scores"}
 
 
 def _outcome(folder: Path, name: str = "run-1") -> dict[str, Any]:

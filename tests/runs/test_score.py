@@ -1,10 +1,13 @@
 """Whole batches of scoring: increments, the decision at the threshold, reasons, and a change of the champion."""
 
+import json
 import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import AS_OF, SETTINGS, CommandResult, Job
 
+from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.features import with_features
 from fraud_detection.registry import load_champion
+from fraud_detection.runs.progress import Stopwatch
+from fraud_detection.runs.request import Request
+from fraud_detection.runs.score import score_after
 from fraud_detection.sampling import to_pandas
 from fraud_detection.scores import ScoreStore
 from fraud_detection.settings import Settings
@@ -121,6 +128,77 @@ def test_without_a_champion_the_message_names_the_next_command(job: Job, transac
     assert "no version of fraud_detection is in service" in ran.json["error"]
     assert "next: fraud-detection retrain --config" in ran.json["error"]
     assert not (tmp_path / "output" / "scores").exists()
+
+
+def test_a_submitted_job_opens_its_session_twice_and_stops_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a job on YARN decides and then fails to score: an application gets one context."""
+    spark = MagicMock()
+    spark.builder.appName.return_value.config.return_value.config.return_value.getOrCreate.return_value = spark
+    monkeypatch.setattr("pyspark.sql.SparkSession", spark)
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    for _ in range(2):
+        with session(Engine.SPARK) as found:
+            assert found is spark
+    spark.stop.assert_not_called()
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: it leaves no outcome."""
+
+
+def _outcome(output: Path) -> Any:
+    return json.loads((output / "outcomes" / "run-1.json").read_text())
+
+
+def test_a_run_that_ends_between_decision_and_scores_is_made_up_for(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a failure of scoring loses a promotion or makes it twice, is not seen, or leaves rows unscored."""
+    output = tmp_path / "output"
+    failures: list[BaseException] = [Killed(), ServiceUnavailableError("MLflow is unavailable")]
+
+    def fail(*_: object) -> None:
+        raise failures.pop(0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fraud_detection.runs.score.score", fail)
+        with pytest.raises(Killed):
+            job(run_name="run-1", score=True)
+        assert not (output / "outcomes").exists()
+        log = sorted((output / "decisions" / NAME).iterdir())
+        failed = job(run_name="run-1", score=True)
+    assert failed.exit_code == 75
+    assert "the decision stands, but scoring failed; next: the next run scores again, or: fraud-detection score" in (
+        failed.stdout
+    )
+    found = _outcome(output)
+    assert (found["decision"], found["version"], found["exit_code"], found["retry"]) == ("promoted", 1, 75, True)
+    assert (found["error"], found["scores"]) == ("MLflow is unavailable", None)
+
+    ran = job(run_name="run-1", score=True, json=True)
+    assert (ran.exit_code, ran.json["decision"]) == (0, "promoted")
+    assert sorted((output / "decisions" / NAME).iterdir()) == log
+    found, rows = _outcome(output), _rows(output)
+    assert (found["exit_code"], found["error"], found["scores"]["version"]) == (0, None, 1)
+    ids = rows["transaction_id"].to_pylist()
+    assert found["scores"]["rows"] == len(ids) == len({*ids}) > 1000
+
+
+def test_a_run_without_a_champion_scores_nothing_and_is_no_failure(transactions: Path, tmp_path: Path) -> None:
+    """Fails when runs before the first promotion are red, and are paid for until `max_failed_runs` stops them."""
+    output, said = tmp_path / "output", list[tuple[str, str]]()
+    request = Request(
+        settings=Settings.model_validate(SETTINGS),
+        config="retraining.yaml",
+        input_path=str(transactions),
+        output=str(output),
+        tracking_uri=f"sqlite:///{output}/mlflow.db",
+        as_of=None,
+        engine=Engine.SAIL,
+        clock=datetime.now(UTC),
+    )
+    assert score_after(request, AS_OF, lambda step, line: said.append((step, line)), Stopwatch()) is None
+    assert said == [("scored", "nothing: no version is in service")]
 
 
 PROGRAM = """

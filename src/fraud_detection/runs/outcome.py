@@ -26,6 +26,7 @@ from fraud_detection.schema import (
     LookRecord,
     Outcome,
     Stored,
+    Unbounded,
 )
 from fraud_detection.storage import open_folder
 
@@ -37,6 +38,23 @@ class RetentionResult(Stored):
 
     removed: tuple[str, ...]  # one line for each kind
     error: str | None  # its decision stands nevertheless
+
+
+class ScoringResult(Stored):
+    """What a batch has scored."""
+
+    batch: int | None  # None where transactions up to a later time have been scored already
+    model_name: str
+    as_of: datetime
+    version: int  # of the champion, for the whole batch
+    threshold: Unbounded | None
+    rows: int
+    alerts: int
+    late: int
+    rejected_rows: int  # of the input; they have no score
+    files: tuple[str, ...]  # one for each day that has new scores
+    alert_lists: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class CompletedDecision(Stored):
@@ -51,7 +69,10 @@ class CompletedDecision(Stored):
 
 
 class RunOutcome(Stored):
-    """How one run ended: with a decision, or with an error. What it decided is as in the decision log."""
+    """How one run ended: with a decision, with an error, or with an error after its decision, which stands.
+
+    What it decided is as in the decision log.
+    """
 
     schema_version: int = 1  # of the decision; 1 in files of earlier releases
     decision: Outcome | None
@@ -73,6 +94,7 @@ class RunOutcome(Stored):
     completed: tuple[CompletedDecision, ...] = ()  # for runs that were killed, before this one decided
     # None without --retain, after the first run of a day, and in files of earlier releases.
     retention: RetentionResult | None = None
+    scores: ScoringResult | None = None  # None without --score, without a champion, and in files of earlier releases
 
 
 @dataclass
@@ -83,6 +105,7 @@ class Results:
     """Its own."""
     completed: list[CompletedDecision] = field(default_factory=list)
     retention: RetentionResult | None = None
+    scores: ScoringResult | None = None
 
     def complete(self, decision: Decision) -> None:
         """Note a decision of a run that was killed."""
@@ -109,16 +132,18 @@ def record_run_outcome(output: str, run_name: str | None) -> Iterator[Results]:
         yield results
     except (Exception, KeyboardInterrupt) as error:  # a defect and an interrupt end the job as well
         with suppress(FraudDetectionError):  # the first error is the one to report
-            _write(output, run_name, _failed(InterruptedRunError() if is_interruption(error) else error))
+            _write(output, run_name, _failed(InterruptedRunError() if is_interruption(error) else error, results))
         raise
     if results.decision is not None:
         _write(output, run_name, _ended(results.decision, results))
 
 
-def record_failure(output: str, run_name: str | None, error: FraudDetectionError) -> None:
-    """Record that a run ends with this error. Without a name record nothing."""
+def record_failure(
+    output: str, run_name: str | None, error: FraudDetectionError, results: Results | None = None
+) -> None:
+    """Record that a run ends with this error, after what it has decided. Without a name record nothing."""
     if run_name is not None:
-        _write(output, run_name, _failed(error))
+        _write(output, run_name, _failed(error, results or Results()))
 
 
 def _ended(decision: Decision, results: Results) -> RunOutcome:
@@ -137,6 +162,7 @@ def _ended(decision: Decision, results: Results) -> RunOutcome:
         decided_at=decision.decided_at,
         completed=tuple(results.completed),
         retention=results.retention,
+        scores=results.scores,
         code_revision=decision.code_revision,
         exit_code=0,
         error=None,
@@ -144,8 +170,22 @@ def _ended(decision: Decision, results: Results) -> RunOutcome:
     )
 
 
-def _failed(error: BaseException) -> RunOutcome:
+def _failed(error: BaseException, results: Results) -> RunOutcome:
     exit_code = error.exit_code if isinstance(error, FraudDetectionError) else FraudDetectionError.exit_code
+    reached = _undecided() if results.decision is None else _ended(results.decision, results)
+    return reached.model_copy(
+        update={
+            "exit_code": exit_code,
+            # The message of a defect may contain anything, a password too: it stays in the log.
+            "error": str(error)
+            if isinstance(error, FraudDetectionError)
+            else f"{type(error).__name__}; see the log of the job",
+            "retry": exit_code in _WORTH_RETRYING,
+        }
+    )
+
+
+def _undecided() -> RunOutcome:
     return RunOutcome(
         schema_version=SCHEMA_VERSION,
         decision=None,
@@ -154,12 +194,9 @@ def _failed(error: BaseException) -> RunOutcome:
         as_of=None,
         difference=None,
         report=None,
-        exit_code=exit_code,
-        # The message of a defect may contain anything, a password too: it stays in the log.
-        error=str(error)
-        if isinstance(error, FraudDetectionError)
-        else f"{type(error).__name__}; see the log of the job",
-        retry=exit_code in _WORTH_RETRYING,
+        exit_code=0,
+        error=None,
+        retry=False,
         code_revision=code_revision(),
     )
 

@@ -1,6 +1,6 @@
 """One batch of scoring, top to bottom: resolve the champion, read, find what is new, score it, publish."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry import Champion
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.revision import code_revision
+from fraud_detection.runs.outcome import ScoringResult
 from fraud_detection.runs.preflight import require_past
 from fraud_detection.runs.progress import Progress, Stopwatch
 from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.retrain import open_registry
 from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
-from fraud_detection.schema import Stored, Unbounded
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
 from fraud_detection.scores.increments import Increment
 from fraud_detection.spark_session import session
@@ -34,21 +34,8 @@ if TYPE_CHECKING:
 _DAY = timedelta(days=1)
 
 
-class ScoringResult(Stored):
-    """What a batch has scored."""
-
-    batch: int | None  # None where transactions up to a later time have been scored already
-    model_name: str
-    as_of: datetime
-    version: int  # of the champion, for the whole batch
-    threshold: Unbounded | None
-    rows: int
-    alerts: int
-    late: int
-    rejected_rows: int  # of the input; they have no score
-    files: tuple[str, ...]  # one for each day that has new scores
-    alert_lists: tuple[str, ...]
-    warnings: tuple[str, ...]
+class NoChampionError(FraudDetectionError):
+    """No version is in service."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +86,35 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
         return _publish(run, batch, transactions.profile, warnings)
 
 
+def score_after(request: Request, as_of: datetime, progress: Progress, watch: Stopwatch) -> ScoringResult | None:
+    """Score as of a decision that is in force, with the version that serves since; None if none is in service.
+
+    Args:
+        request: of the run that has decided.
+        as_of: that of the decision.
+        progress: takes the steps.
+        watch: measures them.
+
+    Raises:
+        FraudDetectionError: scoring failed. The decision stands, and the next batch scores what this one has not.
+    """
+    try:
+        return score(replace(request, as_of=as_of), progress, watch)
+    except NoChampionError:
+        progress("scored", "nothing: no version is in service")
+        return None
+    except FraudDetectionError:
+        again = request.commands.without_reason("score", "--input", "PATH")
+        progress("warning", f"the decision stands, but scoring failed; next: the next run scores again, or: {again}")
+        raise
+
+
 def _champion(request: Request) -> Champion:
     """The version in service, its file checked by its digest."""
     name, output, commands = request.settings.model_name, open_folder(request.output), request.commands
     champion = open_registry(request, output, DecisionLog(output, name, commands.accept_log)).champion()
     if champion is None:
-        raise FraudDetectionError(
+        raise NoChampionError(
             f"no version of {name} is in service, so nothing was scored; expected a champion; next:"
             f" {commands.retrain}, which promotes the first one"
         )
