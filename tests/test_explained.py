@@ -151,3 +151,41 @@ def _require_program(name: str, words: list[str]) -> None:
     for word in words:
         option = word.split("=")[0]
         assert not re.match(r"--[a-z]", option) or option in text + folder, f"python {name} {option}"
+
+
+def _symptoms() -> list[str]:
+    """The first column of the runbook's tables."""
+    page = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+    return [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| ") and " | " in row]
+
+
+def test_every_notification_and_exit_code_has_a_row_in_the_runbook() -> None:
+    """Fails when a person is called at night by a message or a code of which the runbook says nothing."""
+    symptoms = _symptoms()
+    text = "\n".join(symptoms)
+    dags = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "dags").rglob("*.py")))
+    tasks = re.findall(r"task_id=\"(\w+)\"|^    @task\((?:\n.*?)*?^    def (\w+)", dags, flags=re.MULTILINE)
+    told = re.findall(r"^_TOLD = \((.*)\)$", dags, flags=re.MULTILINE)
+    kinds = {*(max(pair) for pair in tasks), *AlarmName, *re.findall(r"\"(\w+)\"", told[0])}
+    assert len(kinds) >= 11, "the tasks or the decisions that are told are not found"
+    assert {kind for kind in kinds if f"`{kind}" not in text} == set()
+    skipped = {path.stem for path in (ROOT / "dags").rglob("*.py") if '"announce": not' in path.read_text()}
+    assert skipped == {"gate", "spending"}, "another notification of skipped runs: give it a row in docs/runbook.md"
+    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
+    assert {int(found[1]) for row in symptoms if (found := re.match(r"\| (\d+)\b", row))} == {0, *codes}
+
+
+def test_every_message_that_the_runbook_quotes_is_sent() -> None:
+    """Fails when a message was reworded, and its row in the runbook cannot be found by it."""
+    folders = ("src", "dags")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    sent = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(sources))
+    quoted = [text for row in _symptoms() for text in re.findall(r"`([^`]+)`", row) if " " in text]
+    pieces = {
+        piece.strip()
+        for text in quoted
+        if "of 40" not in text and not text.startswith("yc ")
+        for piece in text.split("…")
+    }
+    assert len(pieces) > 12, "the messages are not found"
+    assert {piece for piece in pieces if piece not in sent} == set()
