@@ -20,7 +20,6 @@ from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
 from fraud_detection.storage import Storage
 from fraud_detection.transactions.columns import KEY
-from fraud_detection.transactions.store.erasure import newest_manifest
 from fraud_detection.transactions.store.repeats import read_repeats
 
 if TYPE_CHECKING:
@@ -125,7 +124,9 @@ def _bring_up_to_date(
 
 
 def _require_no_erasure(stored: "StoredRows") -> None:
-    """Discard features that were computed from rows which are erased by now: whoever comes last sees the other."""
+    """Discard features that were computed from rows which are erased by now: the last one sees the other."""
+    from fraud_detection.transactions.store.erasure import newest_manifest
+
     now = newest_manifest(stored.snapshot.storage, stored.folder)
     if now is not None and now.forgotten != stored.snapshot.manifest.forgotten:
         discard_features(stored.snapshot.storage, stored.folder)
