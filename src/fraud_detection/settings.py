@@ -524,6 +524,8 @@ class Retention(_Section):
     """Outcomes of runs, since they were written."""
     quarantine_days: Days = 90
     """Rejected rows, since they were written."""
+    scores_days: Days = 365
+    """Scores and lists of alerts, since the day of their transactions; later ones of such a day are not scored."""
     mlflow_runs_days: Days = 365
     """MLflow runs with their files, since they ended."""
     model_versions_days: Days = 365

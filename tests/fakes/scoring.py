@@ -67,7 +67,8 @@ def score_input(
     previous = store.newest()
     if previous is not None:
         store.write_alerts(previous)
-    seen = {key: row for key, row in rows.items() if row.time < as_of}
+    since = START if previous is None else previous.since
+    seen = {key: row for key, row in rows.items() if since <= row.time < as_of}
     contents = _contents(seen)
     first = min((row.time.date() for row in seen.values()), default=START.date())
     increment = store.increment(previous, contents, first, lambda days: _keys(seen, days))
@@ -81,7 +82,7 @@ def score_input(
             increment=increment,
             contents=contents,
             as_of=as_of,
-            since=START if previous is None else previous.since,
+            since=since,
             scored_at=as_of + timedelta(minutes=15),
             version=version,
             sha256="0" * 64,

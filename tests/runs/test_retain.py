@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 from factories import MODEL_NAME, decision
+from fakes.scoring import START, Row, score_input, stored_scores
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.outputs import decision_file, report_file
+from fraud_detection.outputs import decision_file, report_file, score_manifest_file
 from fraud_detection.registry import Registry
 from fraud_detection.registry.log_chain import LogMismatchError
 from fraud_detection.registry.retention import OldRun, Removable
@@ -36,7 +37,14 @@ from fraud_detection.storage import Storage, open_folder
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 DAY = timedelta(days=1)
-AGES = Retention(reports_days=100, outcomes_days=50, quarantine_days=20, mlflow_runs_days=200, model_versions_days=300)
+AGES = Retention(
+    reports_days=100,
+    outcomes_days=50,
+    quarantine_days=20,
+    scores_days=250,
+    mlflow_runs_days=200,
+    model_versions_days=300,
+)
 REMOVABLE = {"reports/fraud_detection/": 100, "outcomes/": 50, "quarantine/": 20}
 NAMES = (
     "decisions/fraud_detection/20260301T000000Z.json",
@@ -127,6 +135,7 @@ def test_the_table_says_what_count_bytes_and_age(tmp_path: Path) -> None:
         "reports           2      14     100 days",
         "outcomes          2      14     50 days",
         "quarantine files  2      14     20 days",
+        "files of scores   0      0      250 days",
         "MLflow runs       1      7      200 days",
         "model versions    1      0      300 days",
     ]
@@ -203,6 +212,30 @@ def test_a_removal_without_anything_old_keeps_what_an_earlier_one_said(tmp_path:
     for _ in range(2):
         _remove(output, FakeRegistry(), _plan(output, FakeRegistry()))
     assert list(removed_reports(output, MODEL_NAME, [_decided(as_of, NOW - 500 * DAY)])) == [as_of]
+
+
+def test_old_scores_go_and_their_transactions_are_not_scored_again(tmp_path: Path) -> None:
+    """Fails when scores grow for ever, a removed day is scored a second time, or a day is removed half scored."""
+    output, registry = open_folder(str(tmp_path)), FakeRegistry()
+    rows = {f"t{hour}": Row(hour) for hour in range(20, 60)}
+    as_of = START + timedelta(hours=52)
+    score_input(output, rows, as_of)
+    plan = _plan(output, registry)
+    assert [one.name.split("/")[3][:10] for one in plan.files[Kind.SCORES]] == ["2026-03-01", "2026-03-02"] * 2
+    _remove(output, registry, plan)
+    assert sorted(stored_scores(output)) == [f"t{hour}" for hour in range(48, 52)], (
+        "the day that still gets scores stays"
+    )
+    score_input(output, rows | {"late": Row(1)}, as_of + timedelta(hours=8))
+    assert {key: len(found) for key, found in stored_scores(output).items()} == {
+        f"t{hour}": 1 for hour in range(48, 60)
+    }
+    assert not any("/2026-03-01" in name or "/2026-03-02" in name for name in output.names("scores/"))
+    for name in output.names("scores/"):
+        os.utime(tmp_path / name, (0, 0))
+    assert [one.name for one in _plan(output, registry).files[Kind.SCORES]] == [
+        score_manifest_file(MODEL_NAME, number) for number in (1, 2)
+    ], "all but the manifest in force"
 
 
 def _after_a_run(output: Storage, registry: FakeRegistry, now: datetime = NOW) -> tuple[Any, list[tuple[str, str]]]:

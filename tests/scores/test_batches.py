@@ -164,6 +164,41 @@ def test_a_process_that_is_really_killed_is_made_up_for(root: str) -> None:
         _assert_complete(storage)
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
+def test_forgetting_old_days_can_be_killed_at_any_write(root: str, written: bool) -> None:
+    """Fails when a removal that is killed leaves a manifest of lost files, or an alert without its list."""
+    day = START + timedelta(days=1)
+    for survived in range(2):
+        storage = open_folder(f"{root}/{survived}")
+        score_input(storage, EARLIER, T1)
+        before = stored_scores(storage)
+        with pytest.raises(Killed):
+            ScoreStore(Mortal(storage, survived, written=written), NAME).forget_before(day)
+        assert stored_scores(storage).keys() <= before.keys()
+        store = ScoreStore(storage, NAME)
+        store.forget_before(day)
+        assert stored_scores(storage).keys() == {f"t{hour}" for hour in range(24, 28)}
+        old = [one.name for one in store.older(day)]
+        assert old
+        assert all("2026-03-01" in name for name in old)
+        for name in old:
+            storage.discard(name)
+        assert store.older(day) == ()
+        score_input(storage, LATER, T2)
+        assert stored_scores(storage).keys() == {f"t{hour}" for hour in range(24, 52)}
+
+
+def test_a_batch_meanwhile_keeps_its_scores(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a removal beside a batch publishes a manifest without its scores."""
+    storage = open_folder(root)
+    score_input(storage, EARLIER, T1)
+    store = ScoreStore(storage, NAME)
+    monkeypatch.setattr(store, "write_alerts", lambda _: score_input(storage, LATER, T2))
+    with pytest.raises(ServiceUnavailableError, match="no scores were removed"):
+        store.forget_before(START + timedelta(days=1))
+    assert stored_scores(storage).keys() == LATER.keys()
+
+
 def test_of_two_processes_one_publishes(root: str) -> None:
     """Fails when a batch by hand and one of the schedule score the same transactions twice."""
     storage = open_folder(root)

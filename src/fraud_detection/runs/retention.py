@@ -1,7 +1,7 @@
 """What `fraud-detection retain` removes: results that are older than their age.
 
-Only the folders of reports, outcomes and quarantined rows are listed, so nothing else below the output folder can be
-removed: the decision log is in none of them. `registry.retention` says what of MLflow is protected.
+Only the folders of reports, outcomes, quarantined rows and scores are listed, so nothing else below the output folder
+can be removed: the decision log is in none of them. `registry.retention` says what of MLflow is protected.
 
 Before anything is removed, `retention/MODEL.json` says what is going to be: a process that is killed leaves nothing
 unexplained, and the same command goes on where it ended.
@@ -24,6 +24,7 @@ from fraud_detection.registry.retention import Removable
 from fraud_detection.runs.outcome import RetentionResult
 from fraud_detection.runs.progress import Progress, aligned
 from fraud_detection.schema import Decision, Stored
+from fraud_detection.scores import ScoreStore
 from fraud_detection.settings import Retention, Settings
 from fraud_detection.storage import Storage, StoredObject
 
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     REPORTS = "reports"
     OUTCOMES = "outcomes"
     QUARANTINE = "quarantine"
+    SCORES = "scores"
     RUNS = "mlflow_runs"
     VERSIONS = "model_versions"
 
@@ -118,6 +120,7 @@ def plan_removal(
     days = {what: int(getattr(ages, f"{what}_days")) for what in Kind}
     before = {what: now - timedelta(days=days[what]) for what in Kind}
     files = {what: _older(storage, folder, before[what])[:most] for what, folder in _folders(model_name).items()}
+    files[Kind.SCORES] = ScoreStore(storage, model_name).older(before[Kind.SCORES])[:most]
     mlflow = registry.find_removable(before[Kind.VERSIONS], before[Kind.RUNS], most)
     return Plan(files, mlflow, days, now)
 
@@ -131,6 +134,8 @@ def remove(
         FraudDetectionError: the account may not delete, or the registry refuses; run the same command again.
     """
     _record(plan, storage, model_name, who)
+    if plan.files[Kind.SCORES]:
+        ScoreStore(storage, model_name).forget_before(plan.before(Kind.SCORES))
     for what, files in plan.files.items():
         for one in files:
             storage.discard(one.name)
@@ -240,6 +245,9 @@ def _write(storage: Storage, record: RemovalRecord) -> None:
 
 
 def _words(what: Kind) -> str:
-    return {Kind.RUNS: "MLflow runs", Kind.VERSIONS: "model versions", Kind.QUARANTINE: "quarantine files"}.get(
-        what, what.value
-    )
+    return {
+        Kind.RUNS: "MLflow runs",
+        Kind.VERSIONS: "model versions",
+        Kind.QUARANTINE: "quarantine files",
+        Kind.SCORES: "files of scores",
+    }.get(what, what.value)

@@ -8,14 +8,16 @@ Layout below `scores/<model>/`:
 
 A batch is what its manifest says. A process that is killed before leaves files that no manifest names, and the next one
 scores their transactions. One that is killed after leaves lists that lack its alerts, and the next one writes them.
-Of two processes that score the same transactions, only one publishes the manifest with the next number.
+Of two processes that score the same transactions, only one publishes the manifest with the next number. Before scores
+are removed for their age, a manifest without them is published.
 """
 
 import io
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,11 +30,12 @@ from fraud_detection.outputs import alerts_file, score_manifests_folder, scores_
 from fraud_detection.schema import Unbounded
 from fraud_detection.scores.increments import Increment, changed_days, compare, day_of, days_of, next_days
 from fraud_detection.scores.manifest import ScoredDay, ScoreManifest
-from fraud_detection.storage import Manifests, Storage
+from fraud_detection.storage import Manifests, Storage, StoredObject
 from fraud_detection.transactions.spreadsheets import harmless_texts
 
 _KEYS = ("transaction_id", "transaction_time")
 _SEPARATOR = " "
+_DAY_IN_NAME = re.compile(r"(?:days|alerts)/(\d{4}-\d{2}-\d{2})[/.]")
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,52 @@ class ScoreStore:
                 lists[day] = self._storage.write_atomic(alerts_file(self._model_name, day), alert_list(rows))
         return lists
 
+    def older(self, before: datetime) -> tuple[StoredObject, ...]:
+        """The files of days that were over before a time, and manifests that were written before it, the oldest first.
+
+        Those of the day up to which the newest batch has scored stay, and those of later days; so does its manifest.
+        """
+        scored = self.newest()
+        if scored is None:
+            return ()
+        first, newest = _first_kept(scored, before), self._manifests.name(scored.number)
+
+        def is_old(one: StoredObject) -> bool:
+            if one.name.startswith(self._manifests.folder):
+                return one.name != newest and one.written_at < before
+            day = _DAY_IN_NAME.match(one.name, len(self._folder))
+            return day is not None and date.fromisoformat(day[1]) < first
+
+        found = (one for one in self._storage.objects(self._folder) if one.size and is_old(one))
+        return tuple(sorted(found, key=lambda one: (one.written_at, one.name)))
+
+    def forget_before(self, before: datetime) -> None:
+        """Publish that days which were over before a time have no scores any more, and are not scored again.
+
+        Their files may be removed then. A transaction of such a day that comes late has no score.
+
+        Raises:
+            ServiceUnavailableError: a batch has been published meanwhile; nothing has changed.
+        """
+        scored = self.newest()
+        if scored is None or scored.since.date() >= (first := _first_kept(scored, before)):
+            return
+        self.write_alerts(scored)  # which a killed batch may have left undone, and the next one would not know
+        changes = {
+            "number": scored.number + 1,
+            "since": datetime(first.year, first.month, first.day, tzinfo=UTC),
+            "rows": 0,
+            "alerts": 0,
+            "late": 0,
+            "days": tuple(day for day in scored.days if day.day >= first),
+        }
+        manifest = scored.model_copy(update=changes)
+        if not self._manifests.publish(manifest.number, manifest.model_dump_json().encode()):
+            raise ServiceUnavailableError(
+                f"a batch of {self._storage.url(self._folder)} was published meanwhile, so no scores were removed;"
+                " next: run the same command again"
+            )
+
     def _write_days(self, rows: pa.Table, scored_at: datetime, version: int, number: int) -> dict[date, ScoredDay]:
         rows = rows.append_column("model_version", pa.array([version] * rows.num_rows, pa.int32()))
         rows = rows.append_column("scored_at", pa.array([scored_at] * rows.num_rows, _TIME))
@@ -205,6 +254,11 @@ class ScoreStore:
                 f"{url} is damaged; expected the Parquet file that fraud-detection score wrote; next: restore it from a"
                 " copy or from the bucket's old versions"
             ) from error
+
+
+def _first_kept(scored: ScoreManifest, before: datetime) -> date:
+    """The first day that is not over before a time; no day that still waits for its scores is earlier."""
+    return min(before.astimezone(UTC).date(), scored.as_of.astimezone(UTC).date())
 
 
 def as_keys(rows: pa.Table) -> pa.Table:
