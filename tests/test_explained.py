@@ -61,6 +61,15 @@ def test_every_setting_is_explained() -> None:
     assert {name for name in settings if name not in _words() and name.split(".")[-1] not in _words()} == set()
 
 
+def test_every_name_of_the_environment_file_is_explained() -> None:
+    """Fails when `.env` has a setting of the stack or of the deployment that is on no page."""
+    names = re.findall(
+        r"^(?:# )?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert len(names) > 15, "the names are not found"
+    assert {name for name in names if not name.startswith("AIRFLOW__")} - _words() == set()
+
+
 def test_every_verb_is_explained() -> None:
     """Fails when a command of the command line, the emulator or the stack has no words of a person."""
     text = "\n".join(piece for page in EXPLAINING for piece in _code(page))
