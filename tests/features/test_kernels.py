@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference_features import DAY, Transaction
 
-from fraud_detection.features import timeline
+from fraud_detection.features import order_statistics, timeline
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features
 from fraud_detection.features.definitions import CARD_FEATURES, LOOK_BACK
@@ -219,6 +219,16 @@ def test_blocks_of_keys_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> 
     assert_identical(_of(computed(rows), rows), _of(whole, rows))
     monkeypatch.setattr(timeline, "_CODES", 200 * DAY)
     assert_identical(_of(computed(rows), rows), _of(whole, rows))
+
+
+@settings(max_examples=50, deadline=None)
+@given(transactions())
+def test_few_and_many_rows_have_the_same_order_statistics(rows: list[Transaction]) -> None:
+    """Fails when a transaction that is served with the few rows of its card has other features than in a batch."""
+    alone = computed(rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(order_statistics, "_FEW", -1)
+        assert_identical(alone, computed(rows))
 
 
 def test_no_rows_give_no_features() -> None:

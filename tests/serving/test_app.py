@@ -80,6 +80,19 @@ def test_another_champion_serves_once_it_is_verified(journal: Path) -> None:
         assert server.score(300)[1]["model_version"] == 2
 
 
+def test_a_defect_does_not_end_what_follows_the_champion(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when one odd answer of a service keeps every later champion out until a restart."""
+    sources = Sources()
+    with serving(sources, journal) as server:
+        monkeypatch.setattr(Sources, "version", lambda _: int("odd"))
+        server.wait("champion_failures")
+        monkeypatch.undo()
+        sources.served = 2
+        server.wait("champion_changes")
+        assert server.score(300)[1]["model_version"] == 2
+        assert not any("odd" in line for line in server.lines), "a warning shows no value"
+
+
 def test_a_retired_champion_scores_nothing(journal: Path) -> None:
     """Fails when a version that was taken out of service goes on deciding."""
     sources = Sources()

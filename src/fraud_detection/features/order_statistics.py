@@ -1,10 +1,14 @@
 """Order statistics of any range of a sequence, many ranges at once. Pure numpy."""
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fraud_detection.features.timeline import Floats, Ints, Timeline
 
+_FEW = 1 << 15
+"""Ranges times rows: so few are looked at one by one, which a wavelet matrix only repays for more."""
 _MOST_CENTS = 1 << 47  # above LARGEST_AMOUNT in cents; one for each row of a block still fits in an int64
 
 
@@ -60,13 +64,10 @@ class RangeQuantiles:
         key_change = np.append(True, np.diff(line.base) != 0)
         starts = np.flatnonzero(key_change)
         keys = np.cumsum(key_change) - 1
-        by_amount = np.argsort(keys * _MOST_CENTS + cents)
-        self._sorted = cents[by_amount]
+        self._by_amount = np.argsort(keys * _MOST_CENTS + cents)
+        self._sorted = cents[self._by_amount]
         self._start = starts[keys]
-        rank = np.empty(len(cents), dtype=np.int64)
-        rank[by_amount] = np.arange(len(cents))
-        longest = int(np.diff(np.append(starts, len(cents))).max(initial=0))
-        self._ranks = WaveletMatrix(rank - self._start, longest)
+        self._longest = int(np.diff(np.append(starts, len(cents))).max(initial=0))
 
     def quantile(self, first: Ints, end: Ints, share: int, of: int) -> Ints:
         """The smallest amount in [first, end) that share/of of the amounts do not exceed; -1 where there is none."""
@@ -77,8 +78,24 @@ class RangeQuantiles:
         result = np.full(len(first), -1)
         some = np.flatnonzero(k >= 0)
         first, end, k = first[some], end[some], k[some]
-        result[some] = self._sorted[self._start[first] + self._ranks.kth_smallest(first, end, k)]
+        if len(some) * len(self._sorted) <= _FEW:
+            result[some] = self._sorted[self._places(first, end, k)]
+        else:
+            result[some] = self._sorted[self._start[first] + self._ranks.kth_smallest(first, end, k)]
         return result
+
+    @cached_property
+    def _ranks(self) -> WaveletMatrix:
+        """The ranks of the amounts among those of their card."""
+        rank = np.empty(len(self._sorted), dtype=np.int64)
+        rank[self._by_amount] = np.arange(len(rank))
+        return WaveletMatrix(rank - self._start, self._longest)
+
+    def _places(self, first: Ints, end: Ints, k: Ints) -> Ints:
+        """Where in the order of amounts the k-th smallest of each range is, found by looking at all rows."""
+        inside = (self._by_amount >= first[:, np.newaxis]) & (self._by_amount < end[:, np.newaxis])
+        places: Ints = np.argmax(np.cumsum(inside, axis=1, dtype=np.int32) > k[:, np.newaxis], axis=1)
+        return places
 
 
 def count_by(moments: Ints, first: Ints, end: Ints, now: Ints) -> Ints:

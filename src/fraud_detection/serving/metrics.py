@@ -15,7 +15,7 @@ class Metrics:
         self.requests: Counter[int] = Counter()
         """By HTTP status."""
         self.events: Counter[str] = Counter()
-        """alerts, repeated_transactions, champion_changes, champion_failures, store_loads, store_failures."""
+        """By the names of `EVENTS`."""
         self._within = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
 
@@ -51,6 +51,7 @@ EVENTS = {
     "champion_failures": "Times that the champion could not be read or loaded.",
     "store_loads": "Times that the rows of the store were loaded.",
     "store_failures": "Times that they could not be loaded.",
+    "journal_failures": "Times that the journal could not be brought to the disk.",
 }
 GAUGES = {
     "model_version": "The version that scores; 0 where none does.",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from fraud_detection.errors import FraudDetectionError
 from fraud_detection.registry import Champion, ChampionAlias
@@ -18,6 +19,8 @@ from fraud_detection.serving.service import Service
 
 _MOST_REQUESTS = 512
 """At once; further ones are answered with 503."""
+_IDLE_SECONDS = 75
+"""After which an idle connection is closed: later than clients and proxies do, which would find it closed otherwise."""
 
 
 def serve(
@@ -40,10 +43,22 @@ def serve(
     listener = _listener(host, port)
     service = Service(_RegistryAndStore(request), request.settings, request.commands, journal, progress)
     app = make_app(service, token, poll_seconds)
-    config = uvicorn.Config(app, log_config=None, access_log=False, limit_concurrency=_MOST_REQUESTS, lifespan="on")
     shown = f"[{host}]" if ":" in host else host
     progress("serving", f"http://{shown}:{listener.getsockname()[1]} · {service.line()}")
-    uvicorn.Server(config).run([listener])
+    http_server(app).run([listener])
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """What serves the application."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        limit_concurrency=_MOST_REQUESTS,
+        timeout_keep_alive=_IDLE_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
 class _RegistryAndStore:

@@ -24,6 +24,7 @@ from fraud_detection.serving.metrics import Metrics
 from fraud_detection.serving.scorer import Score, Scorer
 from fraud_detection.serving.state import Arrival, FeatureState, Mapped
 from fraud_detection.settings import Settings
+from fraud_detection.shapes import library_text
 
 _FEW = 50
 """So many transactions are added between two scores, in a few milliseconds."""
@@ -145,9 +146,8 @@ class Service:
             await asyncio.sleep(seconds)
             try:
                 changed, scorer = await asyncio.to_thread(self._changed_scorer)
-            except FraudDetectionError as error:
-                self.metrics.events["champion_failures"] += 1
-                self._progress("warning", f"the champion stays as it is: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is served stays, and the next look may work
+                self._report("champion_failures", "the champion stays as it is", error)
                 continue
             if changed:
                 self._scorer = scorer
@@ -160,15 +160,26 @@ class Service:
             await asyncio.sleep(seconds)
             try:
                 await self._load_newer()
-            except FraudDetectionError as error:
-                self.metrics.events["store_failures"] += 1
-                self._progress("warning", f"rows and labels stay as they are: {error}")
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._report("store_failures", "rows and labels stay as they are", error)
+
+    def _report(self, event: str, effect: str, error: Exception) -> None:
+        self.metrics.events[event] += 1
+        cause = (
+            str(error)
+            if isinstance(error, FraudDetectionError)
+            else f"{type(error).__name__}: {library_text(str(error))}"
+        )
+        self._progress("warning", f"{effect}: {cause}")
 
     async def sync_journal(self, seconds: float) -> None:
         """Bring the journal to the disk in groups; for ever."""
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self._journal.sync)
+            try:
+                await asyncio.to_thread(self._journal.sync)
+            except OSError as error:
+                self._report("journal_failures", "the journal is not on the disk yet", error)
 
     def close(self) -> None:
         """Bring the journal to the disk."""

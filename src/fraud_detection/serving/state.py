@@ -177,9 +177,13 @@ class FeatureState:
 
     def _with_own(self, rows: Ints, transaction: Arrival) -> tuple[Ints, NDArray[np.generic], Ints]:
         """Times, ids and cents of rows, and of the transaction as the last one."""
-        ids = np.empty(len(rows) + 1, object if isinstance(transaction.id, str) else np.int64)
-        ids[:-1], ids[-1] = self._ids(rows), transaction.id
         times = np.append(self._times(rows), transaction.time)
+        in_order = np.sort(times)
+        if (in_order[1:] == in_order[:-1]).any():
+            ids = np.empty(len(times), object if isinstance(transaction.id, str) else np.int64)
+            ids[:-1], ids[-1] = self._ids(rows), transaction.id
+        else:  # without ties no id is looked at
+            ids = np.zeros(len(times), np.int64)
         return times, ids, np.append(self._cents(rows), _cents(transaction.amount))
 
     def _times(self, rows: Ints) -> Ints:
