@@ -22,13 +22,12 @@ import os
 import platform
 import random
 import resource
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -54,7 +53,7 @@ from fraud_detection.model.model import Model
 from fraud_detection.registry import Champion
 from fraud_detection.runs.request import Request
 from fraud_detection.schema import Span, Threshold
-from fraud_detection.serving.history import History, load_history, newest_manifest
+from fraud_detection.serving.history import History, begin_loading, load_history, newest_manifest
 from fraud_detection.serving.state import Arrival, FeatureState, Mapped
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine
@@ -236,6 +235,7 @@ class _Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._first: Callable[[], History] | None = begin_loading(request_of(folder))
 
     def version(self) -> int | None:
         return int((self._folder / "alias").read_text())
@@ -250,6 +250,9 @@ class _Folder:
         return newest_manifest(request_of(self._folder))
 
     def history(self) -> History:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first()
         return load_history(request_of(self._folder))
 
 
@@ -271,14 +274,14 @@ def serve(folder: Path) -> None:
     """The server's process."""
     from fraud_detection.registry.connection import import_mlflow
     from fraud_detection.serving.app import make_app
-    from fraud_detection.serving.run import http_server
+    from fraud_detection.serving.run import http_server, listen
     from fraud_detection.serving.service import Service
 
+    sources = _Folder(folder)
     import_mlflow(f"sqlite:///{folder}/mlflow.db")
     commands = Commands("conf/retraining.yaml", "output", "sqlite:///output/mlflow.db")
-    service = Service(_Folder(folder), Settings(), commands, folder / "journal", lambda _step, _line: None)
-    with socket.create_server(("127.0.0.1", 8123), backlog=1024) as listener:
-        http_server(make_app(service, None, 1.0)).run([listener])
+    service = Service(sources, Settings(), commands, folder / "journal", lambda _step, _line: None)
+    http_server(make_app(service, None, 1.0)).run([listen("127.0.0.1", 8123)])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ They are read in a process of their own: the engine then takes neither memory no
 """
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -60,8 +61,19 @@ def load_history(request: Request) -> History:
     Raises:
         FraudDetectionError: as a batch of scores.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(read_history, request).result()
+    return begin_loading(request)()
+
+
+def begin_loading(request: Request) -> Callable[[], History]:
+    """As `load_history`, without waiting: gives what waits for the rows, once."""
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    rows = pool.submit(read_history, request)
+
+    def wait() -> History:
+        with pool:
+            return rows.result()
+
+    return wait
 
 
 def read_history(request: Request) -> History:

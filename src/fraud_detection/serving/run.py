@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,13 @@ from fraud_detection.registry import Champion, ChampionAlias
 from fraud_detection.runs.progress import Progress
 from fraud_detection.runs.request import Request
 from fraud_detection.serving.app import make_app
-from fraud_detection.serving.history import History, load_history, newest_manifest
+from fraud_detection.serving.history import History, begin_loading, load_history, newest_manifest
 from fraud_detection.serving.service import Service
 
 _MOST_REQUESTS = 512
 """At once; further ones are answered with 503."""
+_WAITING = 1024
+"""Connections that wait to be taken."""
 _IDLE_SECONDS = 75
 """After which an idle connection is closed: later than clients and proxies do, which would find it closed otherwise."""
 
@@ -40,7 +43,7 @@ def serve(
     Raises:
         FraudDetectionError: the address is not free, no version is in service, or as a batch of scores.
     """
-    listener = _listener(host, port)
+    listener = listen(host, port)
     service = Service(_RegistryAndStore(request), request.settings, request.commands, journal, progress)
     app = make_app(service, token, poll_seconds)
     shown = f"[{host}]" if ":" in host else host
@@ -66,6 +69,8 @@ class _RegistryAndStore:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        # The store is read while this process imports MLflow and loads the champion.
+        self._first: Callable[[], History] | None = begin_loading(request)
         self._alias = ChampionAlias(request.tracking_uri, request.settings.model_name)
 
     def version(self) -> int | None:
@@ -78,15 +83,29 @@ class _RegistryAndStore:
         return newest_manifest(self._request)
 
     def history(self) -> History:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first()
         return load_history(replace(self._request, clock=datetime.now(UTC)))
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections.
+
+    Raises:
+        FraudDetectionError: the address is not free, or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Without the protocol asyncio would leave Nagle's algorithm on, and each answer would wait 40 ms for the client.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener.bind((host, port))
+        listener.listen(_WAITING)
     except OSError as error:
+        listener.close()
         raise FraudDetectionError(
             f"{host}, port {port} cannot be listened on: {os.strerror(error.errno or 0)}; expected a free port of this"
             " machine; next: give another --host or --port"
         ) from error
+    return listener
