@@ -752,6 +752,66 @@ def retain(config: Path, output: str, tracking_uri: str | None, yes: bool, as_js
         print_json(json.dumps({"removed": yes, "model_name": name, "rows": rows}, indent=2))
 
 
+@main.command()
+@click.argument("action", type=click.Choice(["materialize", "verify", "rebuild"]))
+@_CONFIG
+@_INPUT
+@_OUTPUT
+@_STORE
+@click.option(
+    "--since", callback=_moment, help="Only from the day of this time on, ISO 8601, UTC.  [default: the first day]"
+)
+@click.option(
+    "--as-of",
+    callback=_moment,
+    help="As-of time, ISO 8601, floored to the hour.  [default: the first hour after the newest transaction]",
+)
+@_ENGINE
+@_JSON
+def features(
+    action: str,
+    config: Path,
+    input_path: str,
+    output: str,
+    store: str | None,
+    since: datetime | None,
+    as_of: datetime | None,
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Compute the features of days that are kept for later runs, check them, or compute them anew.
+
+    ACTION is materialize (the days that are missing), verify (compute all and compare; nothing is written) or rebuild
+    (all days). Runs compute what they need by themselves.
+    """
+    clock = datetime.now(UTC)
+    settings, address = load_settings(config), default_tracking_uri(output)
+    check_paths(settings, input_path, output, address, store)
+    require_past(as_of, clock)
+    from fraud_detection.runs.kept_features import Action, features_line, keep_features, require_equal
+    from fraud_detection.runs.progress import Stopwatch
+    from fraud_detection.runs.request import Request
+
+    request = Request(
+        settings=settings,
+        config=str(config),
+        input_path=input_path,
+        output=output,
+        tracking_uri=address,
+        as_of=as_of,
+        engine=Engine(engine),
+        clock=clock,
+        store=store,
+    )
+    with Watchdog(settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
+        progress, watch = partial(print_step, err=as_json), Stopwatch(watchdog.progress)
+        found = keep_features(request, Action(action), since, progress, watch)
+    print_step("features", features_line(found), err=as_json)
+    if as_json:
+        print_json(found.model_dump_json(indent=2))
+    require_equal(found, "fraud-detection features rebuild, with the same options")
+
+
 @main.command("forget-card")
 @click.argument("card", metavar="ID")
 @_CONFIG

@@ -1,7 +1,8 @@
 """The features of a span of the transactions of a run: of days that are over from the store, of others computed."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial, reduce
 from typing import TYPE_CHECKING
@@ -12,8 +13,15 @@ from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.features.compute import result_columns, with_features
 from fraud_detection.features.definitions import DAY
 from fraud_detection.features.spans import read_from
-from fraud_detection.features.store.computing import read_days, read_file, stored_columns, stored_file, write_days
-from fraud_detection.features.store.files import FeatureDay, FeatureFiles, Missing, discard_features, spans_of
+from fraud_detection.features.store.computing import (
+    equal_days,
+    read_days,
+    read_file,
+    stored_columns,
+    stored_file,
+    write_days,
+)
+from fraud_detection.features.store.files import Compute, FeatureDay, FeatureFiles, Missing, discard_features, spans_of
 from fraud_detection.features.store.validity import LookBack, SeenDays, day_of, features_key, groups, midnight
 from fraud_detection.outputs import features_folder
 from fraud_detection.settings import Settings
@@ -103,24 +111,77 @@ def _bring_up_to_date(
     stored: "StoredRows", transactions: "Transactions", settings: Settings, start: datetime, end: datetime
 ) -> dict[int, FeatureDay]:
     """The days of the span that are in the store of features; those that can be are computed first."""
-    hashes = _seen_days(stored).hashes(_days(start, end), LookBack.of(settings))
-    storage = stored.snapshot.storage
-    folder = features_folder(stored.folder, features_key(settings))
-    files = FeatureFiles(storage, folder, lambda: stored.clock)
+    kept = KeptFeatures(stored, transactions, settings)
+    return kept.bring_up_to_date(kept.wanted(start, end))
 
-    computed = []
 
-    def compute(missing: Missing) -> list[tuple[int, int, int]]:
-        computed.append(missing)
-        span = midnight(missing.first), midnight(missing.last + 1)
-        names = {day: name.removeprefix(folder) for day, name in missing.names.items()}
-        features = _computed(transactions, settings, *span)
-        return write_days(features, settings.data.columns, storage.url(folder.rstrip("/")), names)
+@dataclass(frozen=True)
+class KeptFeatures:
+    """The features that are kept of the input of a run."""
 
-    held = files.bring_up_to_date(hashes, compute)
-    if computed:
-        _require_no_erasure(stored)
-    return held
+    stored: "StoredRows"
+    transactions: "Transactions"
+    settings: Settings
+
+    def wanted(self, start: datetime, end: datetime) -> dict[int, str]:
+        """The days of a span that can be kept, each with the hash of all that its features depend on."""
+        return _seen_days(self.stored).hashes(_days(start, end), LookBack.of(self.settings))
+
+    def held(self, wanted: Mapping[int, str]) -> dict[int, FeatureDay]:
+        """Those days that are there."""
+        return self._files.held(wanted)
+
+    def bring_up_to_date(self, wanted: Mapping[int, str]) -> dict[int, FeatureDay]:
+        """All these days; those that are missing are computed first.
+
+        Raises:
+            ServiceUnavailableError: other writers were first each time, or a card was erased meanwhile.
+        """
+        return self._checked(partial(self._files.bring_up_to_date, wanted))
+
+    def compute(self, wanted: Mapping[int, str]) -> dict[int, FeatureDay]:
+        """All these days, computed whatever was there; raises as `bring_up_to_date`."""
+        return self._checked(partial(self._files.compute_days, wanted))
+
+    def _checked(self, work: Callable[[Compute], dict[int, FeatureDay]]) -> dict[int, FeatureDay]:
+        written = []
+
+        def write(missing: Missing) -> list[tuple[int, int, int]]:
+            written.append(missing)
+            return self._write(missing)
+
+        found = work(write)
+        if written:
+            _require_no_erasure(self.stored)
+        return found
+
+    def different(self, held: Mapping[int, FeatureDay]) -> list[int]:
+        """The days whose files do not hold what is computed now; nothing is written."""
+        found = []
+        for first, last in spans_of(sorted(held)):
+            days = [held[number] for number in sorted(held) if first <= number <= last]
+            names = {day.day: day.file.removeprefix(self._folder) for day in days if day.rows}
+            features = _computed(self.transactions, self.settings, midnight(first), midnight(last + 1))
+            same = equal_days(features, self.settings.data.columns, self._url, names)
+            found += [number for number in names if number not in same]
+        return found
+
+    def _write(self, missing: Missing) -> list[tuple[int, int, int]]:
+        names = {day: name.removeprefix(self._folder) for day, name in missing.names.items()}
+        features = _computed(self.transactions, self.settings, midnight(missing.first), midnight(missing.last + 1))
+        return write_days(features, self.settings.data.columns, self._url, names)
+
+    @property
+    def _files(self) -> FeatureFiles:
+        return FeatureFiles(self.stored.snapshot.storage, self._folder, lambda: self.stored.clock)
+
+    @property
+    def _folder(self) -> str:
+        return features_folder(self.stored.folder, features_key(self.settings))
+
+    @property
+    def _url(self) -> str:
+        return self.stored.snapshot.storage.url(self._folder.rstrip("/"))
 
 
 def _require_no_erasure(stored: "StoredRows") -> None:

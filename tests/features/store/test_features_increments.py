@@ -226,7 +226,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(base_rows, changes, st.lists(moments, min_size=1, max_size=3))
 def test_increments_equal_one_computation(base: list[Row], found: list[Change], at: list[int]) -> None:
     """Fails when a late row, a label, a copy or another as-of time gives features that one computation does not."""

@@ -46,17 +46,33 @@ def write_days(
     Returns:
         day, bytes and rows of each file.
     """
+    written = _by_day(features, columns).mapInArrow(_writer(url, dict(names)), "day bigint, size bigint, rows bigint")
+    found = {int(row["day"]): (int(row["size"]), int(row["rows"])) for row in written.collect()}
+    return [(number, *found[number]) for number in names if number in found]
+
+
+def equal_days(features: "DataFrame", columns: Columns, url: str, names: Mapping[int, str]) -> set[int]:
+    """Compute features; the days whose files hold the same, bit for bit.
+
+    Args:
+        features: as in `write_days`.
+        columns: those that the input has.
+        url: the folder that the names of files are relative to.
+        names: of files, by day.
+    """
+    same = _by_day(features, columns).mapInArrow(_comparer(url, dict(names)), "day bigint")
+    return {int(row["day"]) for row in same.collect()}
+
+
+def _by_day(features: "DataFrame", columns: Columns) -> "DataFrame":
+    """What files of features hold, each day in one partition, with `_DAY`."""
     from pyspark.sql import functions as F  # noqa: N812
 
     day = F.floor(F.unix_micros("transaction_time") / F.lit(DAY)).cast("bigint").alias(_DAY)
     rows = features.select(KEY, *stored_columns(columns), day)
     if type(rows).__module__.startswith("pyspark.sql.connect"):
-        rows = rows.repartition(usable_cores(), _DAY)  # as in `compute`
-    else:
-        rows = rows.repartition(_DAY)
-    written = rows.mapInArrow(_writer(url, dict(names)), "day bigint, size bigint, rows bigint")
-    found = {int(row["day"]): (int(row["size"]), int(row["rows"])) for row in written.collect()}
-    return [(number, *found[number]) for number in names if number in found]
+        return rows.repartition(usable_cores(), _DAY)  # as in `compute`
+    return rows.repartition(_DAY)
 
 
 def stored_file(storage: Storage, day: FeatureDay, columns: Columns, id_type: str) -> InputFile:
@@ -99,23 +115,57 @@ def _writer(url: str, names: Mapping[int, str]) -> Callable[[Iterable[pa.RecordB
     """A function for `mapInArrow` that writes the days of a partition."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        filled = [batch for batch in batches if batch.num_rows]
-        if not filled:
-            return
-        rows = pa.Table.from_batches(filled).combine_chunks()
-        storage = open_folder(url)
-        days = rows[_DAY].to_numpy()
-        order = np.argsort(days, kind="stable")
-        found, starts = np.unique(days[order], return_index=True)
-        rows = rows.drop_columns([_DAY]).take(pa.array(order))
-        written = []
-        for day, start, end in zip(found.tolist(), starts, [*starts[1:], len(days)], strict=True):
+        storage, written = open_folder(url), []
+        for day, rows in _days_of(batches):
             if day in names:
-                content = day_content(rows.slice(start, end - start))
+                content = day_content(rows)
                 storage.write_atomic(names[day], content)
-                written.append({"day": day, "size": len(content), "rows": int(end - start)})
+                written.append({"day": day, "size": len(content), "rows": rows.num_rows})
         if written:
             schema = pa.schema([("day", pa.int64()), ("size", pa.int64()), ("rows", pa.int64())])
             yield from pa.Table.from_pylist(written, schema).to_batches()
 
     return without_values(write)
+
+
+def _comparer(url: str, names: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A function for `mapInArrow` that gives the days of a partition whose files hold the same."""
+
+    def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        storage = open_folder(url)
+        same = [day for day, rows in _days_of(batches) if day in names and _holds(storage.read(names[day]), rows)]
+        if same:
+            yield pa.RecordBatch.from_arrays([pa.array(same, pa.int64())], ["day"])
+
+    return without_values(compare)
+
+
+def _holds(content: bytes | None, rows: pa.Table) -> bool:
+    """Whether a file has these features, bit for bit."""
+    if not content:
+        return False
+    try:
+        kept = pq.read_table(io.BytesIO(content))
+    except (OSError, pa.ArrowException):
+        return False
+    rows = pq.read_table(io.BytesIO(day_content(rows)))
+    if kept.schema != rows.schema or kept.num_rows != rows.num_rows or not kept[KEY].equals(rows[KEY]):
+        return False
+    pairs = (
+        (kept[name].to_numpy(), rows[name].to_numpy()) for name in rows.column_names if name not in {KEY, "defect"}
+    )
+    return all(np.array_equal(one.view(np.int64), other.view(np.int64)) for one, other in pairs)
+
+
+def _days_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each day of a partition, without `_DAY`."""
+    filled = [batch for batch in batches if batch.num_rows]
+    if not filled:
+        return
+    rows = pa.Table.from_batches(filled).combine_chunks()
+    days = rows[_DAY].to_numpy()
+    order = np.argsort(days, kind="stable")
+    found, starts = np.unique(days[order], return_index=True)
+    rows = rows.drop_columns([_DAY]).take(pa.array(order))
+    for day, start, end in zip(found.tolist(), starts, [*starts[1:], len(days)], strict=True):
+        yield day, rows.slice(start, end - start)

@@ -95,8 +95,13 @@ class FeatureFiles:
             ServiceUnavailableError: other writers were first each time.
         """
         found = self.held(wanted)
-        for first, last in spans_of(sorted(wanted.keys() - found.keys())):
-            numbers = [day for day in sorted(wanted) if first <= day <= last and day not in found]
+        return found | self.compute_days({day: wanted[day] for day in wanted.keys() - found.keys()}, compute)
+
+    def compute_days(self, wanted: Mapping[int, str], compute: Compute) -> dict[int, FeatureDay]:
+        """Some days, computed, written and published whatever was there; raises as `bring_up_to_date`."""
+        found: dict[int, FeatureDay] = {}
+        for first, last in spans_of(sorted(wanted)):
+            numbers = [day for day in sorted(wanted) if first <= day <= last]
             missing = Missing(first, last, {day: self._name(day) for day in numbers})
             made = {day: (missing.names[day], size, rows) for day, size, rows in compute(missing)}
             written = []
