@@ -6,12 +6,14 @@ They are read in a process of their own: the engine then takes neither memory no
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.labels import HISTORY
 from fraud_detection.outputs import store_folder
 from fraud_detection.runs.reading import read_input
@@ -60,6 +62,7 @@ def load_history(request: Request) -> History:
 
     Raises:
         FraudDetectionError: as a batch of scores.
+        ServiceUnavailableError: that process was killed.
     """
     return begin_loading(request)()
 
@@ -71,7 +74,13 @@ def begin_loading(request: Request) -> Callable[[], History]:
 
     def wait() -> History:
         with pool:
-            return rows.result()
+            try:
+                return rows.result()
+            except BrokenProcessPool as error:
+                raise ServiceUnavailableError(
+                    "the process that reads the store was killed; expected it to end by itself; next: give this machine"
+                    " more memory, then run this again"
+                ) from error
 
     return wait
 
