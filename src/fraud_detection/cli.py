@@ -584,6 +584,33 @@ def dashboard(config: Path, output: str) -> None:
     print_step("dashboard", mask(page))
 
 
+@main.command()
+@_CONFIG
+@_OUTPUT
+@_TRACKING_URI
+@click.option("--version", type=int, required=True, help="The version; `fraud-detection decisions` shows them.")
+@click.option(
+    "--to",
+    "file",
+    type=Given("path", "the path of a file that does not exist yet", Path),
+    help="The archive to write.  [default: MODEL-vVERSION-evidence.zip]",
+)
+def evidence(config: Path, output: str, tracking_uri: str | None, version: int, file: Path | None) -> None:
+    """Collect all that is recorded of a version in one ZIP archive: its log, looks, reports, settings and model."""
+    from fraud_detection.storage import open_folder
+
+    file = file or Path(f"{load_settings(config).model_name}-v{version}-evidence.zip")
+    if file.exists():
+        raise SettingsError(f"{file} exists; expected a new file; next: name another one with --to")
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"the folder of {file} does not exist; next: create it, or name another file with --to")
+    registry = _registry_in_use(config, output, tracking_uri)
+    found = registry.collect_evidence(open_folder(output), version)
+    open_folder(str(file.absolute().parent)).write_atomic(file.name, found.archive())
+    print_step("evidence", f"{len(found.files)} files on version {version} in {mask(str(file))}")
+    print_step("check", "unpack it and run: sha256sum --check SHA256SUMS")
+
+
 _CANDIDATE = click.argument("candidate", type=Given("candidate", "the name of a candidate"))
 
 

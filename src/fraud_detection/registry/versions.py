@@ -13,12 +13,14 @@ from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.connection import Connection
 from fraud_detection.registry.context import Context, Publish
 from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
+from fraud_detection.registry.evidence import Evidence, collect_evidence
 from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
 from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
 from fraud_detection.settings import Promotion
+from fraud_detection.storage import Storage
 
 
 class Registry:
@@ -307,6 +309,16 @@ class Registry:
         """Delete runs that `find_removable` has found, with their files, and yield each when it is gone."""
         with self._context.connection.translate_errors():
             yield from retention.remove_runs(self._context, runs)
+
+    def collect_evidence(self, storage: Storage, version: int) -> Evidence:
+        """Everything that is recorded of a version; nothing is written.
+
+        Raises:
+            LogMismatchError: the log, which is the evidence, is not the one that was written.
+            FraudDetectionError: nothing in the log has put this version into service, or MLflow has lost it.
+        """
+        with self._context.connection.translate_errors():
+            return collect_evidence(self._context, storage, version)
 
     def accept_log(self, reason: str, who: str) -> Intervention:
         """Go on with a decision log that is not the one that was written: what it holds counts from now on.
