@@ -23,9 +23,9 @@ FEATURE_CODE = (
     "model/encoding.py",
 )
 FIT_CODE = ("model/fit.py", "model/encoding.py")
-KNOWN_FEATURES = (2, "704d89792dccc40f")
+KNOWN_FEATURES = (2, "17792ac5116a1fbe")
 """The version of the features, and the digest of their names and code at that version."""
-KNOWN_FIT = (2, "deb0451934acbc77")
+KNOWN_FIT = (2, "115c31bc27f33e5d")
 """Likewise of the fit."""
 
 
