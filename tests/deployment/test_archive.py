@@ -166,6 +166,7 @@ def test_the_locked_archive_is_for_clusters_small_enough_and_made_once(locked_ar
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_a_second_machine_makes_the_same_archive(locked_archive: Path, tmp_path: Path) -> None:
     """Fails when the archive depends on the machine's umask, locale, time zone or folder."""
     again = tmp_path / "elsewhere" / "venv.tar.gz"

@@ -101,6 +101,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof  # in CI the rehearsal gives a real Airflow its variables
 def test_a_real_airflow_gets_the_variables_whole_also_a_second_time(started: Started, tmp_path: Path) -> None:
     """Fails when the DAGs read outdated settings after an import, or another variable is lost."""
     airflow = Airflow(started.url, USER, PASSWORD)

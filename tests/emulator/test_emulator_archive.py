@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{CLOUD.python}"
 
 
+@pytest.mark.proof  # in CI the rehearsal runs a job from its archive
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or sys.platform != "linux", reason="the archive is for Linux, x86-64"
 )

@@ -74,7 +74,10 @@ def _looks(decision: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", AFTER_OPENING)
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(step, marks=[pytest.mark.proof] if place % 2 else []) for place, step in enumerate(AFTER_OPENING)],
+)
 def test_what_a_killed_run_has_opened_is_finished_as_it_would_have(
     job: Job, output: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
