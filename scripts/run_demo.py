@@ -1,4 +1,4 @@
-"""Replay scheduled retraining over simulated months that drift: a first champion, refusals, a promotion.
+"""Replay scheduled retraining over simulated months that drift, and score the last day with the model that serves.
 
 The dates are fixed and in the past, so the story is the same every time. Everything goes into one folder.
 """
@@ -10,6 +10,9 @@ from pathlib import Path
 from time import perf_counter
 
 import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fraud_detection.cli import default_tracking_uri, print_step
 from fraud_detection.errors import FraudDetectionError
@@ -18,7 +21,9 @@ from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.runs.progress import history_table
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.retrain import retrain
+from fraud_detection.runs.score import score
 from fraud_detection.schema import Decision, Outcome
+from fraud_detection.scores import ScoreStore
 from fraud_detection.settings import load_settings
 from fraud_detection.spark_session import Engine
 from fraud_detection.storage import open_folder
@@ -27,6 +32,7 @@ from fraud_simulation.demo import DEMO, DRIFT_DATE
 from fraud_simulation.files import write_days
 
 CONFIG = Path(__file__).parents[1] / "conf" / "demo.yaml"
+SHOWN_ALERTS = 5
 
 
 @click.command()
@@ -46,6 +52,11 @@ def main(folder: Path, engine: str) -> None:
         except FraudDetectionError as error:
             print_step("error", str(error), err=True)
             sys.exit(error.exit_code)
+    click.secho(
+        f"\nscore the last day with the model that serves, as of {DEMO.as_of[-1]:%Y-%m-%d %H:%M} UTC", bold=True
+    )
+    score(_request(source, output, DEMO.as_of[-1], Engine(engine)), print_step)
+    _show_alerts(source, output, decisions[-1].model_name)
     _summarise(output, decisions, perf_counter() - begun)
 
 
@@ -56,8 +67,8 @@ def _simulate(source: Path) -> None:
     print_step("simulated", f"{sum(counts):,} transactions in {len(counts)} files")
 
 
-def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decision:
-    request = Request(
+def _request(source: Path, output: Path, as_of: datetime, engine: Engine) -> Request:
+    return Request(
         settings=load_settings(CONFIG),
         config=str(CONFIG),
         input_path=str(source),
@@ -67,9 +78,42 @@ def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decisio
         engine=engine,
         clock=datetime.now(UTC),
     )
-    decision = retrain(request, print_step)
+
+
+def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decision:
+    decision = retrain(_request(source, output, as_of, engine), print_step)
     print_step("seconds", f"{sum(decision.seconds.values()):.1f}")
     return decision
+
+
+def _show_alerts(source: Path, output: Path, model_name: str) -> None:
+    """The alerts with the highest scores, beside what the simulation knows and the model did not."""
+    scores = ScoreStore(open_folder(str(output)), model_name)
+    manifest = scores.newest()
+    rows = None if manifest is None else scores.rows(manifest, manifest.days[-1].day)
+    if manifest is None or rows is None:
+        raise FraudDetectionError("nothing was scored; expected the last day; please report this as a bug")
+    frauds = _frauds(source)
+    caught = pc.and_(pc.fill_null(rows["alert"], False), pc.is_in(rows["transaction_id"], frauds["transaction_id"]))
+    alerts = rows.filter(pc.fill_null(rows["alert"], False)).sort_by([("probability", "descending")])
+    taken = frauds.filter(pc.is_in(frauds["transaction_id"], rows["transaction_id"]))
+    click.echo(f"\n{'time':<7}{'score':>7}{'amount':>10}  {'in truth':<10}reasons")
+    for one in alerts.slice(0, SHOWN_ALERTS).to_pylist():
+        truth = "fraud" if one["transaction_id"] in frauds["transaction_id"].to_pylist() else "genuine"
+        time, reasons = f"{one['transaction_time']:%H:%M}", ", ".join(one["reasons"])
+        click.echo(f"{time:<7}{one['probability']:>7.3f}{one['amount']:>10,.2f}  {truth:<10}{reasons}")
+    found = rows.filter(caught)
+    stopped, lost = (pc.sum(some["amount"]).as_py() or 0.0 for some in (found, taken))
+    click.echo(
+        f"\nThe {alerts.num_rows} alerts hold {found.num_rows} of the {taken.num_rows} frauds of that day: stopping"
+        f" them would have saved {stopped:,.0f} of {lost:,.0f}."
+    )
+
+
+def _frauds(source: Path) -> pa.Table:
+    """The frauds of the simulated transactions, also those whose chargeback comes later; ids as text, like scores."""
+    rows = pq.read_table(source, columns=["transaction_id", "amount", "fraud"], filters=[("fraud", "==", 1)])
+    return rows.set_column(0, "transaction_id", rows["transaction_id"].cast(pa.string()))
 
 
 def _summarise(output: Path, decisions: list[Decision], seconds: float) -> None:
