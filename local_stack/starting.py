@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from deployment.airflow import Airflow
 from emulator.client import Emulator
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.outputs import dashboard_file
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.schema import Decision
 from fraud_detection.storage import open_folder
@@ -228,6 +229,9 @@ def _schedule(stack: Stack, api: Airflow, secret: Mapping[str, str], progress: P
         progress.report("champion", f"version {champion} of {MODEL} is in service")
     else:
         _report_verdict(stack, api, progress)
+    page = stack.bucket / "output_data" / dashboard_file(MODEL)
+    if page.is_file():
+        progress.report("dashboard", f"{stack.shown(page)}; every run makes it anew")
 
 
 def _first_run(stack: Stack, api: Airflow) -> str | None:

@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from factories import decision
 
+from fraud_detection.outputs import dashboard_file
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 from local_stack import airflow, bucket, mlflow, postgres, seeding, starting
 from local_stack.cli import main
-from local_stack.settings import MODEL, StackError, load
+from local_stack.settings import MODEL, ROOT, StackError, load
 from local_stack.starting import _locked
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -137,6 +138,17 @@ def test_a_second_up_in_a_decided_hour_repeats_the_verdict_and_runs_nothing(mach
     assert machine.airflow.triggered == 0
     assert _shows_where_everything_is(machine, done.output)
     assert f"refused at {NOW:%Y-%m-%d %H:%M} UTC" in done.output
+
+
+def test_up_shows_where_the_dashboard_is_once_a_run_has_made_it(machine: Machine) -> None:
+    """Fails when nobody finds the page that shows what serves, or a path leads to no file."""
+    machine.log.write(_decision(NOW))
+    assert "dashboard" not in machine.up().output
+    page = machine.stack.bucket / "output_data" / dashboard_file(MODEL)
+    page.parent.mkdir()
+    page.write_text("the page")
+    lines = {line.split()[0]: line for line in machine.up().output.splitlines() if line.strip()}
+    assert Path(ROOT, lines["dashboard"].split()[1].rstrip(";")).read_text() == "the page"
 
 
 def test_a_second_up_in_a_later_hour_tries_again(machine: Machine) -> None:
