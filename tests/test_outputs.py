@@ -17,6 +17,7 @@ EXAMPLES = {
     "lease_file": outputs.lease_file("MODEL", 12),
     "report_file": outputs.report_file("MODEL", AS_OF),
     "dashboard_file": outputs.dashboard_file("MODEL"),
+    "service_weeks_file": outputs.service_weeks_file("MODEL"),
     "dashboard_history_file": outputs.dashboard_history_file("MODEL"),
     "known_labels_file": outputs.known_labels_file("MODEL"),
     "retention_file": outputs.retention_file("MODEL"),

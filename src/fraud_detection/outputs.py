@@ -109,6 +109,11 @@ def dashboard_file(model_name: str) -> str:
     return f"dashboards/{model_name}.html"
 
 
+def service_weeks_file(model_name: str) -> str:
+    """What the versions of a model were worth in each week of their service."""
+    return f"service/{model_name}.json"
+
+
 def dashboard_history_file(model_name: str) -> str:
     """What the page shows of times before those that a run reads in the log."""
     return f"dashboards/{model_name}.json"

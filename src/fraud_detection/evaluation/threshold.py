@@ -76,6 +76,23 @@ def fit_threshold(holdout: Holdout, score: ArrayLike, start: datetime, end: date
     )
 
 
+def measure_alerts(
+    holdout: Holdout, score: ArrayLike, probability: float, start: datetime, end: datetime, alerts: Alerts
+) -> AlertFigures:
+    """What a threshold gives on rows.
+
+    Args:
+        holdout: the rows; at least one.
+        score: the model's probabilities of fraud for them, finite.
+        probability: the threshold; infinite where nothing alerts.
+        start: of the rows, the first moment of day 0.
+        end: of the rows.
+        alerts: the costs.
+    """
+    everything = np.ones(len(np.asarray(holdout.day)), np.bool_)
+    return _figures(_Part.of(holdout, score, everything, (end - start) / _DAY), probability, start, end, alerts)
+
+
 def estimate_total(by_card: Floats, days: float) -> Estimate:
     """A total a day with its interval, from what each card adds to it.
 

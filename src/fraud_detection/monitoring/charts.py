@@ -1,9 +1,11 @@
 """The geometry of the dashboard's charts, on one time axis; see `report.plots` for its units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fraud_detection.monitoring.history import History, Measurement
+from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.report.plots import (
     CHART_HEIGHT,
     TOPS,
@@ -72,6 +74,33 @@ def quality(history: History, end: datetime) -> Plot | None:
         curves=(),
         dots=tuple(dot for one in shown for dot in _dots(one, axis, top)),
         marks=marks,
+    )
+
+
+def service_weeks(weeks: Sequence[ServiceWeek]) -> Plot | None:
+    """Average precision of each version in each week of its service, with its interval; None without any."""
+    measured = [(one, one.average_precision) for one in weeks if one.average_precision is not None]
+    if not measured:
+        return None
+    last = measured[-1][0].end
+    shown = [(one, ap) for one, ap in measured if one.end > last - timedelta(days=SHOWN_DAYS)]
+    margin = timedelta(days=2)
+    axis = Axis((shown[0][0].start - margin).timestamp(), (last + margin).timestamp())
+    top = round_step(max(ap.value if ap.high is None else ap.high for _, ap in shown) or 0.01, TOPS)
+    dots = []
+    for one, ap in shown:
+        middle = one.start + (one.end - one.start) / 2
+        low, high = (ap.value if bound is None else bound for bound in (ap.low, ap.high))
+        title = f"v{one.version}, {one.start:%Y-%m-%d} to {one.end:%Y-%m-%d}: {number(ap.value)}, {one.frauds:,} frauds"
+        place = across(axis(middle.timestamp()))
+        y, highest, lowest = (down(1 - value / top) for value in (ap.value, high, low))
+        dots.append(Dot(place, y, highest, lowest, hollow=False, title=title, role="champion"))
+    return Plot(
+        height=CHART_HEIGHT,
+        x_ticks=day_ticks(axis),
+        y_ticks=tuple(Tick(down(1 - k / 4), number(top * k / 4, 2)) for k in range(5)),
+        curves=(),
+        dots=tuple(dots),
     )
 
 

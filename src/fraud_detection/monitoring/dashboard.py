@@ -1,4 +1,4 @@
-"""The dashboard of a model: one page that every run makes anew, from the decision log alone.
+"""The dashboard of a model: one page that every run makes anew, from the decision log and the measured weeks.
 
 It holds no row of data. What it cannot read of an earlier run it leaves out: the log is the record, not the page.
 """
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fraud_detection.monitoring.history import HISTORY_VERSION, History, with_entries
 from fraud_detection.monitoring.page import render
+from fraud_detection.monitoring.service_weeks import read_service_weeks
 from fraud_detection.outputs import dashboard_file, dashboard_history_file
 from fraud_detection.registry.decision_log import LogEntry
 from fraud_detection.settings import Settings
@@ -38,7 +39,8 @@ def write_dashboard(
     name = settings.model_name
     history = with_entries(History() if anew else _read(storage, name), entries)
     storage.write_atomic(dashboard_history_file(name), history.model_dump_json().encode())
-    page = render(name, history, entries, settings.promotion.approval_days, now)
+    weeks = read_service_weeks(storage, name).weeks
+    page = render(name, history, weeks, entries, settings.promotion.approval_days, now)
     return storage.write_atomic(dashboard_file(name), page.encode())
 
 

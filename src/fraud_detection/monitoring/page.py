@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraud_detection.data_health.drift import drifted_text
-from fraud_detection.monitoring.charts import quality, runs_by_day, service
+from fraud_detection.monitoring.charts import quality, runs_by_day, service, service_weeks
 from fraud_detection.monitoring.history import History, event_time
+from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, LogEntry
@@ -17,6 +18,7 @@ from fraud_detection.schema import Alarm, Decision, Opening, Outcome, Shift
 
 _MOST_EVENTS = 20
 _MOST_DRIFTS = 5
+_MOST_WEEKS = 8
 _ROLES = {
     Outcome.PROMOTED: "promoted",
     Outcome.REFUSED: "refused",
@@ -25,12 +27,20 @@ _ROLES = {
 }
 
 
-def render(model_name: str, history: History, entries: Sequence[LogEntry], approval_days: int, now: datetime) -> str:
+def render(
+    model_name: str,
+    history: History,
+    weeks: Sequence[ServiceWeek],
+    entries: Sequence[LogEntry],
+    approval_days: int,
+    now: datetime,
+) -> str:
     """One HTML page without scripts or anything to fetch; the same input gives the same text.
 
     Args:
         model_name: whose page it is.
         history: up to the newest of the entries.
+        weeks: what the versions were worth, oldest first.
         entries: the newest of the log, oldest first.
         approval_days: `promotion.approval_days`.
         now: when the page is made.
@@ -50,6 +60,8 @@ def render(model_name: str, history: History, entries: Sequence[LogEntry], appro
         service=service(history, end),
         quality=quality(history, end),
         runs=runs_by_day(history),
+        weeks=weeks[: -_MOST_WEEKS - 1 : -1],
+        weekly=service_weeks(weeks),
         candidates=[_candidate(one) for one in shadow_candidates(entries, now, approval_days)],
         drifts=_drifts(newest),
         drifted=drifted_text(newest.drift.drifted) if newest and newest.drift and newest.drift.drifted else "",

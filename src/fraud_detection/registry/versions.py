@@ -1,6 +1,6 @@
 """The registry of one model name: its champion, its runs, its rollbacks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from fraud_detection.commands import Commands
@@ -16,6 +16,7 @@ from fraud_detection.registry.decision_log import DecisionLog, Entry, Interventi
 from fraud_detection.registry.evidence import Evidence, collect_evidence
 from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
+from fraud_detection.registry.mlflow_runs import log_service
 from fraud_detection.registry.opening import write_opening
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
@@ -309,6 +310,11 @@ class Registry:
         """Delete runs that `find_removable` has found, with their files, and yield each when it is gone."""
         with self._context.connection.translate_errors():
             yield from retention.remove_runs(self._context, runs)
+
+    def log_service(self, version: int, values: Mapping[str, float], at: datetime) -> None:
+        """Add what a version was worth in the week that ended at a time to the metrics of its run."""
+        with self._context.connection.translate_errors():
+            log_service(self._context, version, values, at)
 
     def collect_evidence(self, storage: Storage, version: int) -> Evidence:
         """Everything that is recorded of a version; nothing is written.

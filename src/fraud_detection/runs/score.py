@@ -9,8 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_detection.errors import FraudDetectionError
-from fraud_detection.registry import Champion
+from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.monitoring.service_weeks import (
+    read_service_weeks,
+    week_figures,
+    week_text,
+    write_service_weeks,
+)
+from fraud_detection.registry import Champion, Registry
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.outcome import ScoringResult
@@ -20,6 +26,7 @@ from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.retrain import open_registry
 from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
+from fraud_detection.runs.service import measure_service
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
 from fraud_detection.scores.increments import Increment
 from fraud_detection.spark_session import session
@@ -42,6 +49,7 @@ class NoChampionError(FraudDetectionError):
 class _Run:
     request: Request
     store: ScoreStore
+    registry: Registry
     champion: Champion
     previous: ScoreManifest | None
     progress: Progress
@@ -66,10 +74,10 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
     watch, as_of = watch or Stopwatch(), request.as_of and whole_hour(request.as_of)
     require_past(as_of, request.clock)
     with watch("load champion"):
-        champion = _champion(request)
+        registry, champion = _champion(request)
     store = ScoreStore(open_folder(request.output), request.settings.model_name)
     previous = store.newest()
-    run = _Run(request, store, champion, previous, progress, watch)
+    run = _Run(request, store, registry, champion, previous, progress, watch)
     if previous is not None:
         store.write_alerts(previous)  # which a killed batch may have left undone
     progress("champion", _champion_line(champion))
@@ -82,8 +90,11 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
             return _scored_already(run, previous, as_of)
         with transactions.store_errors():
             batch, warnings = _batch(run, transactions, as_of)
-    with watch("publish"):
-        return _publish(run, batch, transactions.profile, warnings)
+            with watch("publish"):
+                result, manifest = _publish(run, batch, transactions.profile, warnings)
+            with watch("measure service"):
+                _measure_service(run, manifest, transactions, as_of)
+    return result
 
 
 def score_after(request: Request, as_of: datetime, progress: Progress, watch: Stopwatch) -> ScoringResult | None:
@@ -109,16 +120,17 @@ def score_after(request: Request, as_of: datetime, progress: Progress, watch: St
         raise
 
 
-def _champion(request: Request) -> Champion:
+def _champion(request: Request) -> tuple[Registry, Champion]:
     """The version in service, its file checked by its digest."""
     name, output, commands = request.settings.model_name, open_folder(request.output), request.commands
-    champion = open_registry(request, output, DecisionLog(output, name, commands.accept_log)).champion()
+    registry = open_registry(request, output, DecisionLog(output, name, commands.accept_log))
+    champion = registry.champion()
     if champion is None:
         raise NoChampionError(
             f"no version of {name} is in service, so nothing was scored; expected a champion; next:"
             f" {commands.retrain}, which promotes the first one"
         )
-    return champion
+    return registry, champion
 
 
 def _champion_line(champion: Champion) -> str:
@@ -185,7 +197,26 @@ def _warnings(run: _Run, scored: ScoredRows, increment: Increment, profile: Prof
     return tuple(found)
 
 
-def _publish(run: _Run, batch: Batch, profile: Profile, warnings: tuple[str, ...]) -> ScoringResult:
+def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transactions, as_of: datetime) -> None:
+    """Measure the weeks of scores whose labels have matured, and tell MLflow. The scores stand, whatever fails here."""
+    output, settings = open_folder(run.request.output), run.request.settings
+    known = read_service_weeks(output, settings.model_name)
+    weeks = measure_service(known, run.store, scored, transactions, as_of, settings)
+    for week in weeks:
+        run.progress("service", week_text(week))
+        try:
+            run.registry.log_service(week.version, week_figures(week), week.end)
+        except ServiceUnavailableError:
+            raise
+        except FraudDetectionError as error:  # such as a version that was removed for its age
+            run.progress("warning", f"MLflow has not got the metrics of v{week.version}'s week: {error}")
+    if weeks:  # last: what was interrupted is measured again
+        write_service_weeks(output, settings.model_name, known.with_weeks(weeks))
+
+
+def _publish(
+    run: _Run, batch: Batch, profile: Profile, warnings: tuple[str, ...]
+) -> tuple[ScoringResult, ScoreManifest]:
     manifest = run.store.publish(run.previous, batch)
     lists = run.store.write_alerts(manifest)
     days, late = len(manifest.new_files), f"; {manifest.late:,} of them late" if manifest.late else ""
@@ -196,7 +227,7 @@ def _publish(run: _Run, batch: Batch, profile: Profile, warnings: tuple[str, ...
         run.progress("list", path)
     for warning in warnings:
         run.progress("warning", warning)
-    return ScoringResult(
+    result = ScoringResult(
         batch=manifest.number,
         model_name=run.request.settings.model_name,
         as_of=batch.as_of,
@@ -210,6 +241,7 @@ def _publish(run: _Run, batch: Batch, profile: Profile, warnings: tuple[str, ...
         alert_lists=tuple(lists.values()),
         warnings=warnings,
     )
+    return result, manifest
 
 
 def _scored_already(run: _Run, previous: ScoreManifest, as_of: datetime) -> ScoringResult:
