@@ -304,6 +304,7 @@ class AlarmName(StrEnum):
     UNSOUND_DATA = "unsound_data"  # the checks of the data stop each run
     CHAMPION_TOO_OLD = "champion_too_old"
     CHAMPION_BELOW_FLOOR = "champion_below_floor"
+    CHAMPION_DECAYED = "champion_decayed"  # it ranks worse in service than at first
 
 
 class Alarm(Stored):

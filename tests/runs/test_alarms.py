@@ -12,10 +12,11 @@ from factories import candidate_record, decision, look_record, metrics, span
 from fraud_detection.commands import Commands
 from fraud_detection.data_health.examination import Verdict
 from fraud_detection.data_health.finding import Finding
+from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.runs.alarms import Alarms
 from fraud_detection.runs.proposal import _alarms
-from fraud_detection.schema import Alarm, AlarmName, Check, Decision, LookRecord, Outcome
+from fraud_detection.schema import Alarm, AlarmName, Check, Decision, Estimate, LookRecord, Outcome
 from fraud_detection.settings import Settings
 
 T = datetime(2026, 5, 1, tzinfo=UTC)
@@ -81,6 +82,44 @@ def test_a_champion_below_its_floor_raises_an_alarm() -> None:
     assert _found().of_floor(first, _rows()) is None
 
 
+def _week(number: int, average_precision: float | None, spread: float = 0.04, version: int = 3) -> ServiceWeek:
+    ap = None
+    if average_precision is not None:
+        bounds = {"low": average_precision - spread, "high": average_precision + spread}
+        ap = Estimate(value=average_precision, **bounds, confidence=0.95)
+    start = T + 7 * number * DAY
+    known = {"version": version, "transactions": 900, "frauds": 40, "alerts": None}
+    return ServiceWeek(start=start, end=start + 7 * DAY, average_precision=ap, **known)
+
+
+def test_a_champion_that_has_decayed_in_service_raises_an_alarm() -> None:
+    """Fails when the champion misses a new fraud for weeks, its own scores show it, and nobody is told."""
+    weeks = (_week(0, 0.62), _week(1, 0.58), _week(2, 0.41))
+    said = _found().of_service(_champion(T), weeks)
+    assert said is not None
+    assert (said.name, said.champion_version) == (AlarmName.CHAMPION_DECAYED, 3)
+    assert "worse in the week of 2026-05-15 (average precision 0.410 [0.370, 0.450]) than in its first" in said.text
+    assert "that of 2026-05-01 (0.620 [0.580, 0.660]); next: fraud-detection candidates" in said.text
+    assert f'fraud-detection rollback {OPTIONS} --to VERSION --reason "…"' in said.text
+
+
+@pytest.mark.parametrize(
+    "weeks",
+    [
+        (),
+        (_week(0, 0.62),),
+        (_week(0, 0.62), _week(1, None)),
+        (_week(0, 0.62), _week(1, 0.41), _week(2, 0.6)),
+        (_week(0, 0.62), _week(1, 0.56)),
+        (_week(0, 0.9, version=2), _week(1, 0.41)),
+    ],
+    ids=["nothing measured", "one week", "no frauds since", "it came back", "they overlap", "another version"],
+)
+def test_no_alarm_is_raised_by_chance_or_of_another_version(weeks: tuple[ServiceWeek, ...]) -> None:
+    """Fails when weeks that differ by chance alarm people, or a new champion is held against the one before it."""
+    assert _found().of_service(_champion(T), weeks) is None
+
+
 def test_data_that_stop_each_run_raise_an_alarm() -> None:
     """Fails when retraining stands still for weeks because of a broken feed, and every run is green and silent."""
     check = Check(name="volume_floor", value=0.2, limit=0.25, passed=False)
@@ -99,7 +138,7 @@ def _run(
     evidence: Any = SimpleNamespace(measured=SimpleNamespace(shown=shown), health=None)
     request: Any = SimpleNamespace(settings=Settings(), commands=COMMANDS, clock=at + timedelta(minutes=7))
     data: Any = SimpleNamespace(previous=previous)
-    serving: Any = SimpleNamespace(champion=champion, pin=None)
+    serving: Any = SimpleNamespace(champion=champion, pin=None, weeks=())
     return decision(outcome, at, champion.version, alarms=_alarms(request, data, serving, evidence, at))
 
 

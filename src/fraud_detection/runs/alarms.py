@@ -1,5 +1,6 @@
 """What needs a person's attention while it lasts: unsound data, and a champion that nothing better replaces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,9 +9,10 @@ import pandas as pd
 from fraud_detection.commands import Commands
 from fraud_detection.data_health.examination import Verdict
 from fraud_detection.evaluation import amount_floor
+from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.registry import Champion
 from fraud_detection.registry.aliases import Pin
-from fraud_detection.schema import Alarm, AlarmName, Decision, LookRecord
+from fraud_detection.schema import Alarm, AlarmName, Decision, Estimate, LookRecord
 from fraud_detection.settings import Settings
 
 
@@ -66,6 +68,27 @@ class Alarms:
         """That the champion was below its floor when it was measured last, for a run that does not measure it."""
         return self._known(AlarmName.CHAMPION_BELOW_FLOOR, champion.version)
 
+    def of_service(self, champion: Champion, weeks: Sequence[ServiceWeek]) -> Alarm | None:
+        """That the champion was surely worse in its last measured week of service than in its first one, or None.
+
+        Surely: the intervals of the average precision do not overlap, which chance does in fewer than one of a hundred
+        pairs of equal weeks.
+        """
+        own = [week for week in weeks if week.version == champion.version and week.average_precision is not None]
+        if not own:
+            return None
+        first, last = own[0], own[-1]
+        at_first, now = first.average_precision, last.average_precision
+        if at_first is None or now is None or at_first.low is None or now.high is None or now.high >= at_first.low:
+            return None
+        text = (
+            f"champion v{champion.version} ranked worse in the week of {last.start:%Y-%m-%d} (average precision"
+            f" {_interval(now)}) than in its first measured week of service, that of {first.start:%Y-%m-%d}"
+            f" ({_interval(at_first)}); next: {self._replacements}; an earlier version serves with:"
+            f" {self.commands.rollback()}"
+        )
+        return self._alarm(AlarmName.CHAMPION_DECAYED, champion.version, text)
+
     def _alarm(self, name: AlarmName, champion_version: int | None, text: str) -> Alarm:
         known = self._known(name, champion_version)
         raised_at = self.decided_at if known is None else known.raised_at
@@ -81,3 +104,7 @@ class Alarms:
             f"{self.commands.candidates} shows what could replace it; as an override a candidate serves with:"
             f" {self.commands.promote('CANDIDATE')}"
         )
+
+
+def _interval(value: Estimate) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fraud_detection.data_health.examination import Health
+from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_checks, explain_floor, explain_measurement, refit_line
 from fraud_detection.registry import Champion, Retirement
@@ -67,6 +68,8 @@ class Serving:
     retirement: Retirement | None
     commands: int
     """Of people, in the log before this was read."""
+    weeks: tuple[ServiceWeek, ...] = ()
+    """What the versions were worth in the weeks of their service, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,7 @@ def _alarms(
     found = [alarms.of_data(evidence.health.verdict)] if evidence.health is not None else []
     if champion is not None:
         found.append(alarms.of_age(champion, as_of, serving.pin))
+        found.append(alarms.of_service(champion, serving.weeks))
         found.append(alarms.of_earlier_look(champion) if shown is None else alarms.of_floor(shown.record, shown.rows))
     return tuple(alarm for alarm in found if alarm is not None)
 

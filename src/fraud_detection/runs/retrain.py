@@ -11,6 +11,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
 from fraud_detection.model.model import Model
 from fraud_detection.monitoring import write_dashboard
+from fraud_detection.monitoring.service_weeks import read_service_weeks
 from fraud_detection.outputs import DECISIONS, quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
@@ -324,7 +325,9 @@ def _already_decided(decision: Decision, progress: Progress) -> Decision:
 def _serving(run: Run) -> Serving:
     commands = count_commands(run.output, run.settings.model_name)
     champion = run.registry.champion()
-    return Serving(champion, run.registry.pinned(), None if champion else run.registry.retirement(), commands)
+    retirement = None if champion else run.registry.retirement()
+    weeks = read_service_weeks(run.output, run.settings.model_name).weeks
+    return Serving(champion, run.registry.pinned(), retirement, commands, weeks)
 
 
 def _winner(run: Run, evidence: Evidence) -> tuple[Model | None, CandidateRecord | None]:
