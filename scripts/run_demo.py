@@ -44,18 +44,17 @@ def main(folder: Path, engine: str) -> None:
     source, output = folder / "input_data", folder / "output_data"
     shutil.rmtree(output, ignore_errors=True)  # the decisions of an earlier demo would be returned, not made again
     _simulate(source)
-    decisions = []
+    decisions: list[Decision] = []
     for number, as_of in enumerate(DEMO.as_of, start=1):
         click.secho(f"\nrun {number} of {len(DEMO.as_of)}, as of {as_of:%A %Y-%m-%d %H:%M} UTC", bold=True)
+        request = _request(source, output, as_of, Engine(engine))
         try:
-            decisions.append(_run(source, output, as_of, Engine(engine)))
+            if decisions:
+                score(request, _show_scoring)
+            decisions.append(_run(request))
         except FraudDetectionError as error:
             print_step("error", str(error), err=True)
             sys.exit(error.exit_code)
-    click.secho(
-        f"\nscore the last day with the model that serves, as of {DEMO.as_of[-1]:%Y-%m-%d %H:%M} UTC", bold=True
-    )
-    score(_request(source, output, DEMO.as_of[-1], Engine(engine)), print_step)
     _show_alerts(source, output, decisions[-1].model_name)
     _summarise(output, decisions, perf_counter() - begun)
 
@@ -80,14 +79,20 @@ def _request(source: Path, output: Path, as_of: datetime, engine: Engine) -> Req
     )
 
 
-def _run(source: Path, output: Path, as_of: datetime, engine: Engine) -> Decision:
-    decision = retrain(_request(source, output, as_of, engine), print_step)
+def _run(request: Request) -> Decision:
+    decision = retrain(request, print_step)
     print_step("seconds", f"{sum(decision.seconds.values()):.1f}")
     return decision
 
 
+def _show_scoring(step: str, text: str) -> None:
+    """What the champion has scored since the last run, and what it was worth in the weeks that have matured."""
+    if step in {"scored", "alerts", "service", "warning"}:
+        print_step(step, text)
+
+
 def _show_alerts(source: Path, output: Path, model_name: str) -> None:
-    """The alerts with the highest scores, beside what the simulation knows and the model did not."""
+    """The last day's alerts with the highest scores, beside what the simulation knows and the model did not."""
     scores = ScoreStore(open_folder(str(output)), model_name)
     manifest = scores.newest()
     rows = None if manifest is None else scores.rows(manifest, manifest.days[-1].day)
@@ -97,7 +102,11 @@ def _show_alerts(source: Path, output: Path, model_name: str) -> None:
     caught = pc.and_(pc.fill_null(rows["alert"], False), pc.is_in(rows["transaction_id"], frauds["transaction_id"]))
     alerts = rows.filter(pc.fill_null(rows["alert"], False)).sort_by([("probability", "descending")])
     taken = frauds.filter(pc.is_in(frauds["transaction_id"], rows["transaction_id"]))
-    click.echo(f"\n{'time':<7}{'score':>7}{'amount':>10}  {'in truth':<10}reasons")
+    click.secho(
+        f"\nthe first {SHOWN_ALERTS} alerts of {manifest.days[-1].day}, with the score of v{manifest.version}",
+        bold=True,
+    )
+    click.echo(f"{'time':<7}{'score':>7}{'amount':>10}  {'in truth':<10}reasons")
     for one in alerts.slice(0, SHOWN_ALERTS).to_pylist():
         truth = "fraud" if one["transaction_id"] in frauds["transaction_id"].to_pylist() else "genuine"
         time, reasons = f"{one['transaction_time']:%H:%M}", ", ".join(one["reasons"])

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import MODEL_NAME, candidate_record, decision, look_record, opening
+from factories import MODEL_NAME, alert_figures, candidate_record, decision, look_record, opening
 
 from fraud_detection.monitoring import write_dashboard
+from fraud_detection.monitoring.service_weeks import ServiceWeek, ServiceWeeks, write_service_weeks
 from fraud_detection.outputs import dashboard_file, dashboard_history_file, report_file
 from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
 from fraud_detection.schema import (
@@ -15,6 +16,7 @@ from fraud_detection.schema import (
     AlarmName,
     CandidateKey,
     DriftRecord,
+    Estimate,
     LookKey,
     Outcome,
     Shift,
@@ -136,3 +138,22 @@ def test_candidates_of_the_same_cutoff_are_told_apart(storage: Storage) -> None:
     names = re.findall(r"2026-04-20T00:00-\w+", section(page, "candidates"))
     assert len(set(names)) == 2
     assert CandidateKey(T, "another") == other.key
+
+
+def test_it_shows_what_each_version_was_worth_week_by_week(storage: Storage) -> None:
+    """Fails when the weeks of a champion that decays, or of one without a threshold, are not on the page."""
+    assert 'id="weeks"' not in page_of(storage, LOG)
+    ap = Estimate(value=0.612, low=0.55, high=0.67, confidence=0.95)
+    known = {"transactions": 900, "frauds": 40, "version": 1}
+    weeks = (
+        ServiceWeek(
+            start=T - 14 * DAY, end=T - 7 * DAY, average_precision=ap, alerts=alert_figures(T, T + DAY), **known
+        ),
+        ServiceWeek(start=T - 7 * DAY, end=T, average_precision=None, alerts=None, **known),
+    )
+    write_service_weeks(storage, MODEL_NAME, ServiceWeeks(weeks=weeks))
+    page = page_of(storage, LOG)
+    shown = section(page, "weeks")
+    assert "2026-04-06 v1 40 0.612 0.550 … 0.670" in shown
+    assert shown.index("2026-04-13") < shown.index("2026-04-06 v1"), "the newest first"
+    assert "v1, 2026-04-06 to 2026-04-13: 0.612, 40 frauds" in page

@@ -87,8 +87,11 @@ def service_weeks(weeks: Sequence[ServiceWeek]) -> Plot | None:
     margin = timedelta(days=2)
     axis = Axis((shown[0][0].start - margin).timestamp(), (last + margin).timestamp())
     top = round_step(max(ap.value if ap.high is None else ap.high for _, ap in shown) or 0.01, TOPS)
-    dots = []
+    dots, marks, before = [], [], None
     for one, ap in shown:
+        if one.version != before:
+            marks.append(Mark(across(axis(one.start.timestamp())), f"v{one.version}"))
+        before = one.version
         middle = one.start + (one.end - one.start) / 2
         low, high = (ap.value if bound is None else bound for bound in (ap.low, ap.high))
         title = f"v{one.version}, {one.start:%Y-%m-%d} to {one.end:%Y-%m-%d}: {number(ap.value)}, {one.frauds:,} frauds"
@@ -101,6 +104,7 @@ def service_weeks(weeks: Sequence[ServiceWeek]) -> Plot | None:
         y_ticks=tuple(Tick(down(1 - k / 4), number(top * k / 4, 2)) for k in range(5)),
         curves=(),
         dots=tuple(dots),
+        marks=tuple(marks),
     )
 
 

@@ -8,6 +8,7 @@ from fraud_detection.model.model import Model
 from fraud_detection.registry import approvals, candidates, commit, retention, rollback
 from fraud_detection.registry.absence import require_no_loss, retirement_in_force
 from fraud_detection.registry.aliases import Pin, Retirement, service
+from fraud_detection.registry.artifacts import ModelVersionTags
 from fraud_detection.registry.candidates import NewCandidate
 from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.connection import Connection
@@ -310,6 +311,17 @@ class Registry:
         """Delete runs that `find_removable` has found, with their files, and yield each when it is gone."""
         with self._context.connection.translate_errors():
             yield from retention.remove_runs(self._context, runs)
+
+    def trained_until(self, version: int) -> datetime:
+        """The end of a version's training.
+
+        Raises:
+            FraudDetectionError: there is no such version, or its tags are missing or changed.
+        """
+        connection = self._context.connection
+        with connection.translate_errors():
+            tags = connection.client.get_model_version(self._context.name, str(version)).tags
+            return ModelVersionTags.from_tags(tags).training.end
 
     def log_service(self, version: int, values: Mapping[str, float], at: datetime) -> None:
         """Add what a version was worth in the week that ended at a time to the metrics of its run."""

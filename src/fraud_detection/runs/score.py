@@ -201,7 +201,7 @@ def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transaction
     """Measure the weeks of scores whose labels have matured, and tell MLflow. The scores stand, whatever fails here."""
     output, settings = open_folder(run.request.output), run.request.settings
     known = read_service_weeks(output, settings.model_name)
-    weeks = measure_service(known, run.store, scored, transactions, as_of, settings)
+    weeks = measure_service(known, run.store, scored, transactions, as_of, settings, run.registry.trained_until)
     for week in weeks:
         run.progress("service", week_text(week))
         try:

@@ -1,5 +1,6 @@
 """What the versions that served were worth, from their stored scores and the labels that have matured since."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pyarrow as pa
 from fraud_detection.holdout import HoldoutSpan, holdout_rows
 from fraud_detection.monitoring.service_quality import ALERT, SCORE, VERSION, measure_service_week
 from fraud_detection.monitoring.service_weeks import ServiceWeek, ServiceWeeks, due_weeks
-from fraud_detection.sampling import collect_frauds, compared_columns, to_pandas
+from fraud_detection.sampling import collect_frauds, compared_columns, naive, to_pandas
 from fraud_detection.scores import ScoreManifest, ScoreStore
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.reader import Transactions
@@ -25,6 +26,7 @@ def measure_service(
     transactions: Transactions,
     as_of: datetime,
     settings: Settings,
+    trained_until: Callable[[int], datetime],
 ) -> tuple[ServiceWeek, ...]:
     """Measure the weeks that have matured since the last time; nothing is read where there is none.
 
@@ -35,6 +37,7 @@ def measure_service(
         transactions: of the run.
         as_of: of the run.
         settings: of the run.
+        trained_until: the end of a version's training: what it was trained on says nothing of its worth.
 
     Raises:
         FraudDetectionError: a file of the scores is lost or damaged.
@@ -48,6 +51,9 @@ def measure_service(
         if not any(start.date() <= day < end.date() for day in days):
             continue  # nothing was scored
         rows = _rows(store, scored, transactions, start, end, as_of, settings)
+        for version in rows[VERSION].unique():
+            known_to_it = (rows[VERSION] == version) & (rows["transaction_time"] < naive(trained_until(int(version))))
+            rows = rows[~known_to_it]
         found += measure_service_week(start, end, rows, settings.alerts)
     return tuple(found)
 
