@@ -13,6 +13,8 @@ from conftest import AS_OF, Job
 
 from fraud_detection.evaluation.metrics import average_precision
 from fraud_detection.monitoring.service_weeks import ServiceWeek, read_service_weeks
+from fraud_detection.outputs import service_weeks_file
+from fraud_detection.registry import Registry
 from fraud_detection.scores import ScoreStore
 from fraud_detection.storage import open_folder
 
@@ -38,7 +40,9 @@ def _scores(output: Path) -> pa.Table:
     return pa.concat_tables([rows for day in days if (rows := store.rows(scored, day)) is not None])
 
 
-def test_a_week_is_measured_once_when_its_labels_have_matured(job: Job, output: Path, transactions: Path) -> None:
+def test_a_week_is_measured_once_when_its_labels_have_matured(
+    job: Job, output: Path, transactions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails when nobody learns what the champion was worth, or a week is measured with labels that are not final."""
     source = output.parent / "growing"
     shutil.copytree(transactions, source)
@@ -73,3 +77,11 @@ def test_a_week_is_measured_once_when_its_labels_have_matured(job: Job, output: 
     [metric] = client.get_metric_history(run_id, "service_average_precision")
     assert metric.value == pytest.approx(week.average_precision.value)
     assert metric.timestamp == END.timestamp() * 1000
+
+    thursday = MONDAY + timedelta(days=3)
+    monkeypatch.setattr(Registry, "trained_until", lambda _registry, _version: thursday)
+    (output / service_weeks_file(NAME)).unlink()
+    score(MATURED + timedelta(hours=2))
+    [again] = _weeks(output)
+    late = pc.sum(pc.greater_equal(scores["transaction_time"], pa.scalar(thursday))).as_py()
+    assert 0.8 * late < again.transactions <= late, "what a version was trained on says nothing of its worth"
