@@ -205,7 +205,8 @@ def test_an_old_schedule_is_not_trusted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a_day", "days"), [(45.0, 5), *(pytest.param(each, 30, marks=pytest.mark.slow) for each in (45.0, 450.0))]
+    ("a_day", "days"),
+    [(45.0, 5), *(pytest.param(each, 30, marks=[pytest.mark.slow, pytest.mark.proof]) for each in (45.0, 450.0))],
 )
 def test_an_hourly_schedule_costs_few_clusters_and_no_look_waits_long(a_day: float, days: int) -> None:
     """Fails when the schedule pays for more than five clusters a day, or a look is more than six hours late."""

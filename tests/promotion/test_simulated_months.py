@@ -36,6 +36,7 @@ def pair() -> Pair:
 
 
 @pytest.mark.slow
+@pytest.mark.proof  # CI runs the benchmark itself
 def test_the_simulated_schedule_is_the_projects(pair: Pair) -> None:
     """Fails when the benchmark takes other looks than a run would, and its risk is not the risk of the rule."""
     assert schedule_agrees(pair, np.random.default_rng(0)) > 50
@@ -50,6 +51,7 @@ def test_the_approximation_leaves_out_no_look_that_passes(pair: Pair) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof  # CI runs the benchmark itself
 def test_a_large_gain_is_promoted_after_a_sudden_drift() -> None:
     """Fails when the benchmark cannot promote at all, and shows no false promotions for that reason."""
     found = react(Drift(World(noise=0.5, fraud_latent=3.9), look_every=24), np.random.default_rng(0))

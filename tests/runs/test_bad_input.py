@@ -267,7 +267,7 @@ def test_a_full_disk_while_writing_the_output(job: Job, tiny_disk: Path, tmp_pat
     assert "no space is left" in ran.json["error"]
     assert "Traceback" not in ran.stderr
     assert not [path for path in tiny_disk.rglob("*") if ".tmp-" in path.name]
-    subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
     again = job(json=True, output=tiny_disk, tracking_uri=database)
     assert (again.exit_code, again.json["decision"], again.json["version"]) == (0, "promoted", 1)
 

@@ -119,6 +119,7 @@ sys.argv[1:] = ["--version"]
     assert "version" in retrain(tmp_path, tmp_path, program=program).stdout
 
 
+@pytest.mark.proof
 def test_starts_under_load_end_in_time() -> None:
     """Fails when one of a few starts hangs on a busy machine; `make prove` starts three hundred."""
     found = list(starts(count=2, parallel=2, deadline=240.0, load=1))
