@@ -31,6 +31,7 @@ def _reaped(live: Live, run: Run) -> bool:
     return bool(run.events("cluster", "DELETED"))
 
 
+@pytest.mark.proof
 def test_a_run_paused_before_its_training_gives_its_cluster_back(pausable: Live) -> None:
     """Fails when a DAG that is paused while its cluster comes up keeps the cluster until somebody unpauses it."""
     run = Run(pausable, "paused_before")

@@ -41,6 +41,7 @@ def test_scheduler_and_its_tasks_are_killed_during_training(quiet: Live) -> None
     run.require_one_decision()
 
 
+@pytest.mark.proof
 def test_a_scheduler_that_hangs_is_restarted(quiet: Live) -> None:
     """Fails when a scheduler that waits for ever, as one without a database, starts no run."""
     hung = quiet.supervisor.state("scheduler").pid
@@ -75,6 +76,7 @@ def test_training_is_marked_failed_by_a_person(quiet: Live) -> None:
     run.require_no_decision()
 
 
+@pytest.mark.proof
 def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     """Fails when a second run, triggered beside the first, creates a cluster or decides again."""
     run = Run(quiet, "two_at_once").start()
@@ -91,6 +93,7 @@ def test_two_runs_are_triggered_at_once(quiet: Live) -> None:
     run.require_one_decision()
 
 
+@pytest.mark.proof
 def test_mlflow_is_down_at_the_start(quiet: Live) -> None:
     """Fails when a run is lost because MLflow was unavailable at its start, or pays for a cluster meanwhile."""
     run = Run(quiet, "mlflow_down")

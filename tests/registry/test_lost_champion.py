@@ -175,7 +175,9 @@ def _accept_another_log(job: Job, loss: Callable[[Path], None]) -> None:
         _run(_commands(ran.json["error"])["accept-log"])
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss", [pytest.param(loss, marks=[pytest.mark.proof] if place % 2 else []) for place, loss in enumerate(LOSSES)]
+)
 def test_a_lost_champion_ends_the_run_and_can_be_retired(
     job: Job, output: Path, loss: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_run_is_ended_though_its_interpreter_is_blocked(tmp_path: Path) -> Non
     assert not (tmp_path / "output").exists(), "as after a kill: such a run is tried again"
 
 
+@pytest.mark.proof
 def test_a_storage_that_stands_still_too_does_not_keep_the_run(tmp_path: Path) -> None:
     """Fails when an outcome that cannot be written keeps a hanging run alive."""
     program = hanging(

@@ -216,6 +216,7 @@ def _relabel(day: date, how: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_unsound_data_promote_nothing_where_sound_data_do(job: Job, changed_world: Path, tmp_path: Path) -> None:
     """Fails when unsound data, with the settings as shipped, promote a model, or keep sound data from it.
 
