@@ -1,13 +1,13 @@
 """Whether the promotion rule keeps its risk, finds real gains, and reacts to drift: simulated months, without training.
 
-    python -m benchmarks.promotion --check    100 months of each kind
+    python -m benchmarks.promotion --check    50 months of each kind
     python -m benchmarks.promotion --full     400 months; writes benchmarks/results/promotion.md and promotion.json
 
 The world is in `promotion_scores`: scores with noise, cards with several frauds, rare patterns that a model has lost.
 Schedule, contributions, statistic, limits and harm tests are the project's own functions. A fast approximation decides
 which looks cannot pass; in some months every look is measured, and the approximation's error is printed.
 
-Exit code 1 names each target that was missed. --full asks that every figure reaches its target; a hundred months cannot
+Exit code 1 names each target that was missed. --full asks that every figure reaches its target; fifty months cannot
 show that, so --check asks that no exact 95 % interval lies wholly on the wrong side, and that all nulls together keep
 the risk. Seeds are fixed: the same code gives the same figures.
 """
@@ -173,7 +173,7 @@ class Size:
 
 _CHECKED_GAINS = tuple(gain for gain in MORE_GAINS if gain.world is DEMO and (gain.gain, gain.kind) in LEAST_IN_A_WEEK)
 SIZES = {
-    "check": Size(100, 60, 40, GAINS + _CHECKED_GAINS, strict=False),
+    "check": Size(50, 30, 20, GAINS + _CHECKED_GAINS, strict=False),
     "full": Size(400, 100, 100, GAINS + MORE_GAINS, strict=True),
 }
 
@@ -523,7 +523,7 @@ def main() -> None:
         description="Measure the promotion rule in simulated months; fail if it misses a target."
     )
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--check", dest="size", action="store_const", const="check", help="100 months, some minutes")
+    size.add_argument("--check", dest="size", action="store_const", const="check", help="50 months, some minutes")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="400 months; writes the table")
     parser.add_argument("--processes", type=int, default=usable_cores())
     wanted = parser.parse_args()
