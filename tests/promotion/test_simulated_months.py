@@ -94,12 +94,12 @@ def _found(size: Size, false_promotions: int, days: float, first: float, guarded
 @pytest.mark.parametrize(
     ("kind", "false_promotions", "days", "first", "guarded", "missed"),
     [
-        ("check", 10, 0.9, 100.0, 60, ""),
-        ("check", 11, 0.9, 100.0, 60, "A/A, pair i: promoted falsely in 11 of 100"),
-        ("check", 0, 20.0, 100.0, 60, "designed: 92 %"),
-        ("check", 0, 8.0, 100.0, 60, "60 of 60 not promoted within a week; allowed: 5%"),
-        ("check", 0, 0.9, 500.0, 60, "drift, maturity 7 days: first promotion after 500.00; at most 300"),
-        ("check", 0, 0.9, 100.0, 50, "guardrails cost 10 of 60"),
+        ("check", 6, 0.9, 100.0, 30, ""),
+        ("check", 7, 0.9, 100.0, 30, "A/A, pair i: promoted falsely in 7 of 50"),
+        ("check", 0, 20.0, 100.0, 30, "designed: 92 %"),
+        ("check", 0, 8.0, 100.0, 30, "30 of 30 not promoted within a week; allowed: 5%"),
+        ("check", 0, 0.9, 500.0, 30, "drift, maturity 7 days: first promotion after 500.00; at most 300"),
+        ("check", 0, 0.9, 100.0, 24, "guardrails cost 6 of 30"),
         ("full", 18, 0.9, 100.0, 95, ""),
         ("full", 20, 0.9, 100.0, 100, "A/A, pair i: 20 of 400 months; the upper bound"),
         ("full", 21, 0.9, 100.0, 100, "A/A, pair i: promoted falsely in 21 of 400"),
@@ -126,16 +126,16 @@ def test_looks_that_cost_too_many_hours_are_named() -> None:
 def test_many_nulls_show_what_one_cannot() -> None:
     """Fails when a rule that promotes falsely a little too often everywhere passes the quick check."""
     size = SIZES["check"]
-    found = _found(size, 7, 0.9, 100.0, size.gain_months)
+    found = _found(size, 4, 0.9, 100.0, size.gain_months)
     found.nulls = dict.fromkeys(found.nulls, found.nulls["A/A, pair i"])
-    assert list(failures(found)) == ["all nulls: promoted falsely in 91 of 1300 months; allowed: 5%, at most 7.5%"]
+    assert list(failures(found)) == ["all nulls: promoted falsely in 52 of 650 months; allowed: 5%, at most 7.5%"]
 
 
 def test_the_data_behind_the_plots_are_what_was_measured() -> None:
     """Fails when the plots of the documentation show other figures than the table beside them."""
-    data = measured(_found(SIZES["check"], 3, 2.0, 100.0, 60))
-    assert data["nulls"]["A/A, pair i"] == {"months": 100} | dict.fromkeys(RULES, 0) | {PROPOSED: 3}
-    assert data["gains"][GAINS[0].name] == {"months": 60, "hours": [48] * 60}
+    data = measured(_found(SIZES["check"], 3, 2.0, 100.0, 30))
+    assert data["nulls"]["A/A, pair i"] == {"months": 50} | dict.fromkeys(RULES, 0) | {PROPOSED: 3}
+    assert data["gains"][GAINS[0].name] == {"months": 30, "hours": [48] * 30}
     assert data["reactions"]["today"] == {"look_every": 6, "served": [0.9] * 100, "best": [1.0] * 100}
     assert json.loads(json.dumps(data)) == data
 
