@@ -1,28 +1,11 @@
 """How many runs may fail before scheduled ones are skipped: the DAG's own rule, without Airflow."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
+from dag_rules import dag_module
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-def rule() -> ModuleType:
-    """The DAG's own module; it needs nothing of Airflow."""
-    path = Path(__file__).parents[1] / "dags" / "fraud_detection_common" / "attempts.py"
-    spec = importlib.util.spec_from_file_location("dag_attempts", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-RULE = rule()
+RULE = dag_module("attempts")
 
 
 @given(limit=st.integers(1, 5), hours=st.integers(0, 40))

@@ -1,30 +1,14 @@
 """What clusters cost and when a budget is used up: the DAG's own rules, without Airflow."""
 
-import importlib.util
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from dag_rules import dag_module
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-def rule() -> ModuleType:
-    """The DAG's own module; it needs nothing of Airflow."""
-    path = Path(__file__).parents[1] / "dags" / "fraud_detection_common" / "costs.py"
-    spec = importlib.util.spec_from_file_location("dag_costs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-RULE = rule()
+RULE = dag_module("costs")
 NOON = datetime(2026, 5, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
     from fraud_detection.runs.outcome import Results
     from fraud_detection.runs.progress import Progress, Stopwatch
-    from fraud_detection.runs.request import Request
     from fraud_detection.schema import Decision
 
 
@@ -111,6 +110,39 @@ def main() -> None:
 main.add_entry_points("fraud_detection.commands")
 
 
+def _request(
+    config: Path,
+    input_path: str,
+    output: str,
+    store: str | None,
+    tracking_uri: str | None,
+    as_of: datetime | None,
+    engine: str,
+) -> "Request":
+    """What a verb is to work on, its settings and places checked before anything slow is imported.
+
+    Raises:
+        FraudDetectionError: see `load_settings`, `check_paths` and `require_past`.
+    """
+    clock = datetime.now(UTC)
+    settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
+    check_paths(settings, input_path, output, address, store)
+    require_past(as_of, clock)
+    from fraud_detection.runs.request import Request
+
+    return Request(
+        settings=settings,
+        config=str(config),
+        input_path=input_path,
+        output=output,
+        tracking_uri=address,
+        as_of=as_of,
+        engine=Engine(engine),
+        clock=clock,
+        store=store,
+    )
+
+
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
     """An ISO moment; without a zone it is UTC."""
     if text is None:
@@ -181,29 +213,14 @@ def retrain(
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
-    clock = datetime.now(UTC)
     try:
-        settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
-        check_paths(settings, input_path, output, address, store)
-        require_past(as_of, clock)
+        request = _request(config, input_path, output, store, tracking_uri, as_of, engine)
     except FraudDetectionError as error:
         _record_early(output, run_name, error)
         raise
     from fraud_detection.runs.outcome import record_run_outcome
-    from fraud_detection.runs.request import Request
 
     with record_run_outcome(output, run_name) as results:
-        request = Request(
-            settings=settings,
-            config=str(config),
-            input_path=input_path,
-            output=output,
-            tracking_uri=address,
-            as_of=as_of,
-            engine=Engine(engine),
-            clock=clock,
-            store=store,
-        )
         follow_ups = [*([_score_after] if scoring else []), *([_retain_after] if retain else [])]
         decision = _decide(request, results, run_name, follow_ups, as_json=as_json)
     if as_json:
@@ -293,26 +310,11 @@ def score(
 
     Scores go to OUTPUT/scores/MODEL/days/, the lists of alerts to OUTPUT/scores/MODEL/alerts/.
     """
-    clock = datetime.now(UTC)
-    settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
-    check_paths(settings, input_path, output, address, store)
-    require_past(as_of, clock)
+    request = _request(config, input_path, output, store, tracking_uri, as_of, engine)
     from fraud_detection.runs.progress import Stopwatch
-    from fraud_detection.runs.request import Request
     from fraud_detection.runs.score import score
 
-    request = Request(
-        settings=settings,
-        config=str(config),
-        input_path=input_path,
-        output=output,
-        tracking_uri=address,
-        as_of=as_of,
-        engine=Engine(engine),
-        clock=clock,
-        store=store,
-    )
-    with Watchdog(settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
+    with Watchdog(request.settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
         result = score(request, partial(print_step, err=as_json), Stopwatch(watchdog.progress))
     if as_json:
         print_json(result.model_dump_json(indent=2))
@@ -360,29 +362,16 @@ def serve(
     The environment variable FRAUD_DETECTION_TOKEN holds the token that requests must carry. It is required unless the
     host is this machine.
     """
-    clock, token = datetime.now(UTC), _token(host)
-    settings, address = load_settings(config), tracking_uri or default_tracking_uri(output)
-    check_paths(settings, input_path, output, address, store)
-    if settings.data.columns.transaction_id is None:
+    token = _token(host)
+    request = _request(config, input_path, output, store, tracking_uri, None, engine)
+    if request.settings.data.columns.transaction_id is None:
         raise SettingsError(
             "data.columns.transaction_id is null, so the ids of served transactions would not be those of the batch;"
             " expected a column of ids; next: map it"
         )
-    journal = journal or _journal(output, settings.model_name)
-    from fraud_detection.runs.request import Request
+    journal = journal or _journal(output, request.settings.model_name)
     from fraud_detection.serving.run import serve
 
-    request = Request(
-        settings=settings,
-        config=str(config),
-        input_path=input_path,
-        output=output,
-        tracking_uri=address,
-        as_of=None,
-        engine=Engine(engine),
-        clock=clock,
-        store=store,
-    )
     serve(request, journal, host, port, token, poll_seconds, print_step)
 
 
@@ -811,26 +800,11 @@ def features(
     ACTION is materialize (the days that are missing), verify (compute all and compare; nothing is written) or rebuild
     (all days). Runs compute what they need by themselves.
     """
-    clock = datetime.now(UTC)
-    settings, address = load_settings(config), default_tracking_uri(output)
-    check_paths(settings, input_path, output, address, store)
-    require_past(as_of, clock)
+    request = _request(config, input_path, output, store, None, as_of, engine)
     from fraud_detection.runs.kept_features import Action, features_line, keep_features, require_equal
     from fraud_detection.runs.progress import Stopwatch
-    from fraud_detection.runs.request import Request
 
-    request = Request(
-        settings=settings,
-        config=str(config),
-        input_path=input_path,
-        output=output,
-        tracking_uri=address,
-        as_of=as_of,
-        engine=Engine(engine),
-        clock=clock,
-        store=store,
-    )
-    with Watchdog(settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
+    with Watchdog(request.settings.progress_timeout_minutes, partial(show_error, as_json=as_json)) as watchdog:
         progress, watch = partial(print_step, err=as_json), Stopwatch(watchdog.progress)
         found = keep_features(request, Action(action), since, progress, watch)
     print_step("features", features_line(found), err=as_json)

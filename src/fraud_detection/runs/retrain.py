@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fraud_detection.data_health.examination import Health
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
@@ -58,9 +57,6 @@ from fraud_detection.time_windows import run_windows, whole_hour
 from fraud_detection.transactions.coverage import coverage_text, data_counts
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.reader import Transactions
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

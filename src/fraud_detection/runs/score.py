@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -34,9 +33,6 @@ from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import whole_hour
 from fraud_detection.transactions.profile import Profile
 from fraud_detection.transactions.reader import Transactions
-
-if TYPE_CHECKING:
-    pass
 
 _DAY = timedelta(days=1)
 
