@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
     from fraud_detection.runs.outcome import Results
     from fraud_detection.runs.progress import Progress, Stopwatch
+    from fraud_detection.runs.request import Request
     from fraud_detection.schema import Decision
 
 
