@@ -1,11 +1,13 @@
 """The HTTP interface, over rows and champions of the test's own."""
 
+import errno
 from pathlib import Path
 
 import pytest
 from fakes.serving import Sources, raw, rows, serving
 
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.serving.journal import Journal
 from fraud_detection.serving.metrics import EVENTS, GAUGES
 from fraud_detection.transactions.forgotten import Forgotten
 
@@ -47,6 +49,25 @@ def test_a_restart_forgets_nothing(journal: Path) -> None:
         assert server.service.gauges()["arrived_rows"] == 46
         assert [server.score(number) for number in range(300, 306)] == before
         assert server.service.metrics.events["repeated_transactions"] == 6
+
+
+def test_what_the_journal_could_not_take_is_no_repetition_when_it_comes_again(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a disk that was full for a moment makes the server forget a transaction at its next start."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serving(Sources(), journal) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "append", full)
+            status, answer = server.score(200)
+            assert (status, answer["detail"]) == (503, "the journal cannot be written: No space left on device")
+        assert server.score(200)[0] == 200
+        assert server.service.metrics.events["repeated_transactions"] == 0
+    with serving(Sources(), journal) as server:
+        assert server.service.gauges()["arrived_rows"] == 1
 
 
 def test_rows_and_labels_of_a_new_manifest_are_taken_over(journal: Path) -> None:

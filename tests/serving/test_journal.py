@@ -1,5 +1,7 @@
 """The journal keeps each transaction that was answered, through any end of the process."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.serving.journal import Journal
 from fraud_detection.serving.state import Arrival
 
+WRITE = os.write
 keys = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5))
 arrivals = st.builds(
     Arrival,
@@ -82,3 +85,52 @@ def test_what_arrives_while_entries_are_replaced_is_kept(tmp_path: Path) -> None
     journal.sync()
     journal.close()
     assert read(tmp_path / "journal") == entries[1:5]
+
+
+class FullDisk:
+    """`os.write` on a disk that takes some bytes more, and then none."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def __call__(self, file: int, content: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = min(self.room, len(content))
+        self.room -= taken
+        return WRITE(file, content[:taken])
+
+
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Fails when a disk that was full for a moment leaves a journal with which no server starts."""
+    journal = Journal(tmp_path / "journal")
+    entries = [Arrival(number, number, 1.0, "card") for number in range(3)]
+    journal.append(entries[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", FullDisk(room))
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(entries[1])
+    journal.append(entries[2])
+    journal.close()
+    assert read(tmp_path / "journal") == [entries[0], entries[2]]
+
+
+def test_a_full_disk_leaves_the_journal_that_was_to_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a full disk costs the journal, or each attempt to replace it keeps a file open."""
+    journal = Journal(tmp_path / "journal")
+    entries = [Arrival(number, number, 1.0, "card") for number in range(3)]
+    journal.append(entries[0])
+    opened = len(list(Path("/dev/fd").iterdir()))
+    for room in (0, 30):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", FullDisk(room))
+            with pytest.raises(OSError, match="No space left"):
+                journal.replace(entries[1:], list)
+    assert len(list(Path("/dev/fd").iterdir())) == opened
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "journal.lock"]
+    journal.append(entries[1])
+    journal.close()
+    assert read(tmp_path / "journal") == entries[:2]

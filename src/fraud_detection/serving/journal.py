@@ -43,9 +43,18 @@ class Journal:
         self._unsynced = False
 
     def append(self, entry: Arrival) -> None:
-        """Write an entry."""
+        """Write an entry, or nothing of it.
+
+        Raises:
+            OSError: it cannot be written, such as to a full disk.
+        """
         with self._lock:
-            _write(self._file, _line(entry))
+            length = os.fstat(self._file).st_size
+            try:
+                _write(self._file, _line(entry))
+            except OSError:  # half a line would spoil the one after it
+                os.ftruncate(self._file, length)
+                raise
             self._unsynced = True
 
     def sync(self) -> None:
@@ -64,17 +73,23 @@ class Journal:
         Args:
             entries: to keep.
             later: gives those to keep that arrived meanwhile, while nothing can be appended.
+
+        Raises:
+            OSError: they cannot be written; the journal is as it was.
         """
         new = self.path.with_name(f"{self.path.name}.new")
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        _write(file, b"".join(map(_line, entries)))
-        os.fsync(file)
-        with self._lock:
-            _write(file, b"".join(map(_line, later())))
-            os.fdatasync(file)
-            new.replace(self.path)
-            os.close(self._file)
-            self._file = file
+        try:
+            _write(file, b"".join(map(_line, entries)))
+            os.fsync(file)
+            with self._lock:
+                _write(file, b"".join(map(_line, later())))
+                os.fdatasync(file)
+                new.replace(self.path)
+                file, self._file = self._file, file
+        finally:
+            os.close(file)  # the one before, or the new one that could not be written
+            new.unlink(missing_ok=True)
         _sync_folder(self.path.parent)
 
     def close(self) -> None:

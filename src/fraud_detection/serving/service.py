@@ -239,11 +239,12 @@ class Service:
         return _Knowledge(history, state, Contract(settings.data, history.types, history.since)), kept
 
     def _remember(self, arrival: Arrival) -> None:
-        if self._known.state.add(arrival):
-            self._journal.append(arrival)
-            self._arrived.append(arrival)
-        else:
+        if self._known.state.holds(arrival):
             self.metrics.events["repeated_transactions"] += 1
+            return
+        self._journal.append(arrival)  # first: what it refuses comes again, and is no repetition then
+        self._known.state.add(arrival)
+        self._arrived.append(arrival)
 
 
 def _add_all(state: FeatureState, arrived: list[Arrival]) -> None:

@@ -124,7 +124,7 @@ class FeatureState:
 
     def add(self, transaction: Arrival) -> bool:
         """Let later transactions see this one; False, and nothing is added, if it is there already."""
-        if transaction.id in self._arrived.ids or self._is_loaded(transaction):
+        if self.holds(transaction):
             return False
         row = self.loaded + self._arrived.add(transaction.id, transaction.time, _cents(transaction.amount))
         if self._mapped.card and transaction.card is not None:
@@ -134,6 +134,10 @@ class FeatureState:
         if self._mapped.terminal and transaction.terminal is not None:
             self._terminals.add(self._terminal_keys.give(transaction.terminal), row)
         return True
+
+    def holds(self, transaction: Arrival) -> bool:
+        """Whether it is there already."""
+        return transaction.id in self._arrived.ids or self._is_loaded(transaction)
 
     def missing(self, ids: Iterable[Key]) -> set[Key]:
         """Those of the ids that no loaded row has."""
