@@ -9,7 +9,8 @@ with the same hourly volume, and ten times the cards. History is one file a day;
 Every run is a process of its own, the command that a scheduler starts. The first one finds no store and no champion:
 it reads everything. The hourly runs after it are told apart by what they did: train candidates (fit), compare one with
 the champion (look), or neither. The last one repeats a decided hour: it imports everything and opens MLflow, and that
-is what a run costs before its own work. `--against FOLDER` runs the same hours with another clone of this repository,
+is what a run costs before its own work. At last `features rebuild` computes the features of all days anew.
+`--against FOLDER` runs the same hours with another clone of this repository,
 by its own environment (.venv).
 
 CPU: seconds of all processes. Memory and bytes: see `benchmarks.measuring`. Ratios are of CPU seconds, since other
@@ -48,10 +49,10 @@ FIRST_RUN = datetime(2026, 3, 9, tzinfo=UTC)
 DAYS, PER_DAY = 183, 9_585
 HOURS = (0, 1, 2, 3)
 """As-of times of the first runs, in hours after the first one."""
-FIRST, BOTH, FIT, LOOK, NEITHER = "first", "hourly, fit and look", "hourly, fit", "hourly, look", "hourly, neither"
+FIRST, BOTH, FIT, LOOK, NEITHER = "first run", "hourly, fit and look", "hourly, fit", "hourly, look", "hourly, neither"
 CATCH_UP = "catches up"
 """A run that finds many hours of new files: it is not hourly."""
-REPEATED = "repeated"
+REPEATED, REBUILD = "repeated", "features of all days"
 LOOK_TRIES = 4
 
 
@@ -190,12 +191,25 @@ class Series:
             if one.kind == LOOK:
                 break
         yield self.run(self.feed.arrived)
+        if self.program.root == ROOT:
+            yield self.rebuild()
+
+    def rebuild(self) -> Measured:
+        """The computation of the features of all days; an earlier release keeps none."""
+        as_of = self.feed.arrived
+        words = [*_command(self.program, self.folder, "features", as_of), "rebuild"]
+        cost = measure(words, self.folder)
+        found = json.loads(cost.output)
+        say(f"{self.program.name}, {self.size.name}: features of {found['computed']} days: {cost.cpu:.1f} CPU-s")
+        return Measured(self.program, self.size, REBUILD, cost, {}, os.getloadavg()[0])
 
     def run(self, as_of: datetime) -> Measured:
         """The run at an as-of time, once the files of the hours before it have arrived."""
         hours = (as_of - self.feed.arrived) // timedelta(hours=1)
         self.feed.deliver(as_of)
-        cost = measure(_command(self.program, self.folder, as_of), self.folder)
+        words = _command(self.program, self.folder, "retrain", as_of)
+        words += ["--tracking-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        cost = measure(words, self.folder)
         decision = json.loads(cost.output)
         kind = FIRST if as_of == FIRST_RUN else (REPEATED, _kind(decision))[hours] if hours < 2 else CATCH_UP
         say(f"{self.program.name}, {self.size.name}, {as_of:%m-%d %H:%M}: {kind}: {cost.cpu:.1f} CPU-s")
@@ -219,10 +233,9 @@ def _due(look: dict[str, Any]) -> datetime | None:
     return None
 
 
-def _command(program: Program, folder: Path, as_of: datetime) -> list[str]:
-    words = [str(program.python), "-c", "from fraud_detection.cli import main; main()", "retrain"]
-    words += ["--config", str(program.config), "--input", str(folder / "input")]
-    words += ["--output", str(folder / "output"), "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]
+def _command(program: Program, folder: Path, verb: str, as_of: datetime) -> list[str]:
+    words = [str(program.python), "-c", "from fraud_detection.cli import main; main()", verb]
+    words += ["--config", str(program.config), "--input", str(folder / "input"), "--output", str(folder / "output")]
     return [*words, "--engine", program.engine.value, "--as-of", as_of.isoformat(), "--json"]
 
 
@@ -293,13 +306,14 @@ class Results:
                 yield Ratio(f"{program}, {kind}, 1x: CPU / {name}", now.cost.cpu / before.cost.cpu, 0.5 * slack)
 
     def _exponents(self, program: str, slack: float) -> Iterator[Ratio]:
-        small = self.typical(program, "1x", FIRST)
-        for name in self._names(lambda one: one.size.name):
-            large = self.typical(program, name, FIRST)
-            if small and large and large.size.rows > small.size.rows:
-                times = large.size.rows / small.size.rows
-                exponent = math.log(large.cost.cpu / small.cost.cpu) / math.log(times)
-                yield Ratio(f"{program}, first run: growth exponent of CPU, 1x to {name}", exponent, 1.1 * slack)
+        for kind in (FIRST, REBUILD):
+            small = self.typical(program, "1x", kind)
+            for name in self._names(lambda one: one.size.name):
+                large = self.typical(program, name, kind)
+                if small and large and large.size.rows > small.size.rows:
+                    times = large.size.rows / small.size.rows
+                    exponent = math.log(large.cost.cpu / small.cost.cpu) / math.log(times)
+                    yield Ratio(f"{program}, {kind}: growth exponent of CPU, 1x to {name}", exponent, 1.1 * slack)
 
     def _names(self, of: Callable[[Measured], str]) -> list[str]:
         return list(dict.fromkeys(map(of, self.found)))

@@ -369,9 +369,9 @@ def _checked_from_store(
     def settled(day: Day) -> bool:
         return labels is None and day.day not in shared and is_settled(day, view)
 
-    known = measured_days.known([day for day in days if settled(day)], view)
+    known, measured_before = measured_days.known([day for day in days if settled(day)], view)
     fresh = tuple(day for day in days if day.file not in known)
-    parts = list(known.values())
+    parts = [measured_before] if known else []
     if fresh:
         found = measure(plan(fresh).rows(), source.all_fields, view, by_day=True)
         measured_days.keep({day.file: found[found["day"] == day.day] for day in fresh if settled(day)}, every_day)

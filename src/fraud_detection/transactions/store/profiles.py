@@ -49,8 +49,8 @@ class MeasuredDays:
     _cache: list[pd.DataFrame] = field(default_factory=list, repr=False, compare=False)
     """What was read, or written since: a run asks several times."""
 
-    def known(self, days: Iterable[Day], view: View) -> dict[str, pd.DataFrame]:
-        """By file, what was measured of those of these days that were measured before.
+    def known(self, days: Iterable[Day], view: View) -> tuple[set[str], pd.DataFrame]:
+        """What was measured of those of these days that were measured before, and the files of these.
 
         Args:
             days: settled in the view.
@@ -58,12 +58,11 @@ class MeasuredDays:
         wanted = {day.file for day in days}
         kept = self._read()
         if kept is None or not wanted:
-            return {}
+            return set(), pd.DataFrame()
         chosen = kept[kept[_FILE].isin(wanted)]
         # All labels were known at the earlier moment, too.
         earlier = chosen["content"] if view.earlier is not None else chosen["content"] * 0
-        chosen = chosen.assign(earlier_content=earlier)
-        return {str(file): rows.drop(columns=_FILE) for file, rows in chosen.groupby(_FILE)}
+        return set(chosen[_FILE].unique()), chosen.assign(earlier_content=earlier).drop(columns=_FILE)
 
     def keep(self, measured: Mapping[str, pd.DataFrame], days: Iterable[Day]) -> None:
         """Keep what was measured of settled days.

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,15 @@ class Snapshot:
 
     def file(self, day: Day) -> InputFile:
         """The file of a day as an input file with canonical columns."""
-        types = {field.name: field.type for field in self.schema if field.name != FILE}
-        return InputFile(self.storage.url(day.file), FileKind.PARQUET, settings.Format(), types, stored=True)
+        return InputFile(self.storage.url(day.file), FileKind.PARQUET, self._form, self._types, stored=True)
+
+    @cached_property
+    def _types(self) -> dict[str, pa.DataType]:
+        return {field.name: field.type for field in self.schema if field.name != FILE}
+
+    @cached_property
+    def _form(self) -> settings.Format:
+        return settings.Format()
 
     def days_with_repeats(self) -> set[int]:
         """The days that share an id with another day."""
