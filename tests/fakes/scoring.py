@@ -75,7 +75,7 @@ def score_input(
     if previous is not None and not increment.gone and previous.as_of == as_of:
         return None
     chosen: list[str] = increment.new["transaction_id"].to_pylist()
-    return store.publish(
+    manifest = store.publish(
         previous,
         Batch(
             rows=_scored(seen, chosen, threshold, previous),
@@ -90,6 +90,8 @@ def score_input(
             code_revision=None,
         ),
     )
+    store.write_alerts(manifest)
+    return manifest
 
 
 def stored_scores(storage: Storage) -> dict[str, list[dict[str, object]]]:

@@ -64,15 +64,19 @@ def test_weeks_begin_on_monday_and_wait_for_their_labels(weekday: int) -> None:
     assert list(due_weeks(ServiceWeeks(), first, MONDAY + WEEK - timedelta(hours=1))) == []
 
 
-@given(st.integers(0, 40), st.lists(st.integers(0, 12 * 168), max_size=40))
-def test_hourly_runs_measure_each_week_once(offset: int, hours: list[int]) -> None:
-    """Fails when a week is measured twice with different labels, or left out because a run came late."""
+@given(st.integers(0, 40), st.lists(st.integers(0, 12 * 168), max_size=40), st.booleans())
+def test_hourly_runs_look_at_each_week_once(offset: int, hours: list[int], with_rows: bool) -> None:
+    """Fails when a week is measured twice with different labels, or left out because a run came late.
+
+    Also when a week without anything to measure is read again by each run.
+    """
     first = MONDAY.date() + timedelta(days=offset)
     known, seen = ServiceWeeks(), []
     for hour in sorted(hours):
         new = [start for start, _ in due_weeks(known, first, MONDAY + timedelta(hours=hour))]
         seen += new
-        known = known.with_weeks(tuple(map(_week, new)))
+        measured = tuple(map(_week, new)) if with_rows else ()
+        known = known.with_weeks(measured, new[-1] + WEEK if new else known.until)
     assert seen == sorted(set(seen))
     matured = MONDAY + timedelta(hours=max(hours, default=0))
     assert seen == [start for start, _ in due_weeks(ServiceWeeks(), first, matured)]
@@ -155,9 +159,13 @@ def test_weeks_are_kept_and_a_damaged_file_is_measured_anew(tmp_path: Path) -> N
     """Fails when the history of a model's weeks is lost, doubled, or a damaged file stops the runs."""
     storage = open_folder(str(tmp_path))
     assert read_service_weeks(storage, MODEL_NAME) == ServiceWeeks()
-    kept = ServiceWeeks().with_weeks((_week(MONDAY + WEEK), _week(MONDAY))).with_weeks((_week(MONDAY, version=2),))
+    until = MONDAY + 2 * WEEK
+    kept = ServiceWeeks().with_weeks((_week(MONDAY + WEEK), _week(MONDAY)), until)
+    kept = kept.with_weeks((_week(MONDAY, version=2),), until)
     write_service_weeks(storage, MODEL_NAME, kept)
     assert read_service_weeks(storage, MODEL_NAME) == kept
     assert [(week.start, week.version) for week in kept.weeks] == [(MONDAY, 1), (MONDAY, 2), (MONDAY + WEEK, 1)]
+    earlier = ServiceWeeks(weeks=kept.weeks)
+    assert earlier.looked_until == kept.looked_until == until, "a file of an earlier release goes on where it ended"
     storage.write_atomic(service_weeks_file(MODEL_NAME), b"{")
     assert read_service_weeks(storage, MODEL_NAME) == ServiceWeeks()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import AS_OF, Job
 
+from fraud_detection.errors import FraudDetectionError
 from fraud_detection.evaluation.metrics import average_precision
 from fraud_detection.monitoring.service_weeks import ServiceWeek, read_service_weeks
 from fraud_detection.outputs import service_weeks_file
@@ -85,3 +86,12 @@ def test_a_week_is_measured_once_when_its_labels_have_matured(
     [again] = _weeks(output)
     late = pc.sum(pc.greater_equal(scores["transaction_time"], pa.scalar(thursday))).as_py()
     assert 0.8 * late < again.transactions <= late, "what a version was trained on says nothing of its worth"
+
+    def is_gone(_registry: Registry, version: int) -> datetime:
+        raise FraudDetectionError(f"version {version} was removed for its age")
+
+    monkeypatch.setattr(Registry, "trained_until", is_gone)
+    (output / service_weeks_file(NAME)).unlink()
+    assert "what v1 was worth in service is not measured: version 1 was" in score(MATURED + timedelta(hours=3))
+    assert _weeks(output) == ()
+    assert "in service" not in score(MATURED + timedelta(hours=4)), "the week is read once"

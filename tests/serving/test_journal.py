@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -80,11 +81,66 @@ def test_what_arrives_while_entries_are_replaced_is_kept(tmp_path: Path) -> None
     written(tmp_path / "journal", entries[:3])
     journal = Journal(tmp_path / "journal")
     journal.append(entries[3])
-    journal.replace(entries[1:3], lambda: entries[3:4])
+    journal.replace(entries[1:3], 3)
     journal.append(entries[4])
     journal.sync()
     journal.close()
     assert read(tmp_path / "journal") == entries[1:5]
+
+
+def test_an_entry_is_in_the_journal_as_soon_as_its_line_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a transaction that is answered just before the journal is replaced is lost at the next start."""
+    journal = Journal(tmp_path / "journal")
+    entries = [Arrival(number, number, 1.0, "card") for number in range(3)]
+    journal.append(entries[0])
+    replacing = Thread(target=journal.replace, args=([], 1))
+
+    def write_and_wait(file: int, content: bytes) -> int:
+        written = WRITE(file, content)
+        if file == journal_file and not replacing.ident:
+            replacing.start()
+            replacing.join(0.05)  # it waits for the lock, and goes on as soon as that is free
+        return written
+
+    journal_file = max(int(path.name) for path in Path("/dev/fd").iterdir() if path.resolve() == tmp_path / "journal")
+    monkeypatch.setattr(os, "write", write_and_wait)
+    journal.append(entries[1])
+    replacing.join()
+    journal.append(entries[2])
+    journal.close()
+    assert journal.entries == read(tmp_path / "journal") == entries[1:]
+
+
+def test_a_closed_journal_is_left_to_the_next_server(tmp_path: Path) -> None:
+    """Fails when a server that ends while it reads the store replaces the journal of the one that follows."""
+    first, entry = Journal(tmp_path / "journal"), Arrival(1, 1, 1.0, "card")
+    first.close()
+    second = Journal(tmp_path / "journal")
+    second.append(entry)
+    with pytest.raises(OSError, match="closed"):
+        first.replace([], 0)
+    second.close()
+    assert read(tmp_path / "journal") == [entry]
+
+
+def test_what_did_not_reach_the_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when one error of the disk leaves answered transactions in memory alone."""
+    journal = Journal(tmp_path / "journal")
+    journal.append(Arrival(1, 1, 1.0, "card"))
+    synced = []
+
+    def sync(file: int) -> None:
+        synced.append(file)
+        if len(synced) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync()
+    journal.sync()
+    journal.sync()
+    assert len(synced) == 2
+    journal.close()
 
 
 class FullDisk:
@@ -128,7 +184,7 @@ def test_a_full_disk_leaves_the_journal_that_was_to_be_replaced(
         with monkeypatch.context() as patched:
             patched.setattr(os, "write", FullDisk(room))
             with pytest.raises(OSError, match="No space left"):
-                journal.replace(entries[1:], list)
+                journal.replace(entries[1:], 1)
     assert len(list(Path("/dev/fd").iterdir())) == opened
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "journal.lock"]
     journal.append(entries[1])

@@ -2,7 +2,7 @@
 
 A look compares a candidate with the champion; a week in service says what the champion was worth where it worked. Weeks
 begin on Monday, UTC. A week is measured once, when its labels have matured, for each version that has scored
-transactions of it; see `service_quality`.
+transactions of it; see `service_quality`. A week without anything to measure is looked at once, too.
 """
 
 from collections.abc import Iterator
@@ -34,11 +34,17 @@ class ServiceWeeks(Stored):
 
     schema_version: int = 1
     weeks: tuple[ServiceWeek, ...] = ()
+    until: datetime | None = None  # the end of the last week that was looked at, also where nothing was measured
 
-    def with_weeks(self, new: tuple[ServiceWeek, ...]) -> "ServiceWeeks":
+    def with_weeks(self, new: tuple[ServiceWeek, ...], until: datetime | None) -> "ServiceWeeks":
         """With further weeks; one that is there already is replaced."""
         known = {(week.start, week.version): week for week in (*self.weeks, *new)}
-        return ServiceWeeks(weeks=tuple(known[key] for key in sorted(known)))
+        return ServiceWeeks(weeks=tuple(known[key] for key in sorted(known)), until=until)
+
+    @property
+    def looked_until(self) -> datetime | None:
+        """The end of the last week that was looked at; None before the first one."""
+        return self.until or (self.weeks[-1].end if self.weeks else None)
 
 
 def read_service_weeks(storage: Storage, model_name: str) -> ServiceWeeks:
@@ -58,16 +64,15 @@ def write_service_weeks(storage: Storage, model_name: str, weeks: ServiceWeeks) 
 
 
 def due_weeks(known: ServiceWeeks, first: date, matured: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The weeks that have matured and are not measured, oldest first.
+    """The weeks that have matured and were not looked at, oldest first.
 
     Args:
-        known: what was measured.
+        known: what was looked at.
         first: the first day with scores.
         matured: labels of earlier transactions are final.
     """
     start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=first.weekday())
-    if known.weeks:
-        start = max(start, known.weeks[-1].start + WEEK)
+    start = max(start, known.looked_until or start)
     while start + WEEK <= matured:
         yield start, start + WEEK
         start += WEEK

@@ -65,7 +65,8 @@ def score(request: Request, progress: Progress, watch: Stopwatch | None = None) 
         watch: measures them.
 
     Raises:
-        FraudDetectionError: no champion is in service, or see `fraud_detection.errors`; nothing was published then.
+        FraudDetectionError: no champion is in service, or see `fraud_detection.errors`. Nothing was published then, or
+            the batch is whole and only the worth of versions in service was not measured; the next batch goes on.
     """
     watch, as_of = watch or Stopwatch(), request.as_of and whole_hour(request.as_of)
     require_past(as_of, request.clock)
@@ -197,7 +198,8 @@ def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transaction
     """Measure the weeks of scores whose labels have matured, and tell MLflow. The scores stand, whatever fails here."""
     output, settings = open_folder(run.request.output), run.request.settings
     known = read_service_weeks(output, settings.model_name)
-    weeks = measure_service(known, run.store, scored, transactions, as_of, settings, run.registry.trained_until)
+    trained_until = partial(_trained_until, run)
+    weeks, until = measure_service(known, run.store, scored, transactions, as_of, settings, trained_until)
     for week in weeks:
         run.progress("service", week_text(week))
         try:
@@ -206,8 +208,19 @@ def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transaction
             raise
         except FraudDetectionError as error:  # such as a version that was removed for its age
             run.progress("warning", f"MLflow has not got the metrics of v{week.version}'s week: {error}")
-    if weeks:  # last: what was interrupted is measured again
-        write_service_weeks(output, settings.model_name, known.with_weeks(weeks))
+    if until != known.until:  # last: what was interrupted is measured again
+        write_service_weeks(output, settings.model_name, known.with_weeks(weeks, until))
+
+
+def _trained_until(run: _Run, version: int) -> datetime | None:
+    """The end of a version's training; None, with a warning, where MLflow does not know it any more."""
+    try:
+        return run.registry.trained_until(version)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:  # such as a version that was removed for its age
+        run.progress("warning", f"what v{version} was worth in service is not measured: {error}")
+        return None
 
 
 def _publish(

@@ -16,7 +16,7 @@ from fraud_detection.transactions.reader import Transactions
 
 _ID = "transaction_id"
 _MOST_WEEKS = 8
-"""Measured by one run, so that a first one after a long time stays short; the next runs go on."""
+"""Read by one run, so that a first one after a long time stays short; the next runs go on."""
 
 
 def measure_service(
@@ -26,8 +26,8 @@ def measure_service(
     transactions: Transactions,
     as_of: datetime,
     settings: Settings,
-    trained_until: Callable[[int], datetime],
-) -> tuple[ServiceWeek, ...]:
+    trained_until: Callable[[int], datetime | None],
+) -> tuple[tuple[ServiceWeek, ...], datetime | None]:
     """Measure the weeks that have matured since the last time; nothing is read where there is none.
 
     Args:
@@ -37,25 +37,39 @@ def measure_service(
         transactions: of the run.
         as_of: of the run.
         settings: of the run.
-        trained_until: the end of a version's training: what it was trained on says nothing of its worth.
+        trained_until: the end of a version's training: what it was trained on says nothing of its worth. None where
+            that is not known: nothing of the version is measured then.
+
+    Returns:
+        the weeks, and the end of the last one that was looked at, now or before; see `ServiceWeeks.until`.
 
     Raises:
         FraudDetectionError: a file of the scores is lost or damaged.
     """
     days = [day.day for day in scored.days if day.files]
+    until = known.looked_until
     if not days:
-        return ()
+        return (), until
     matured = as_of - timedelta(days=settings.windows.maturity_days)
     found: list[ServiceWeek] = []
-    for start, end in [*due_weeks(known, days[0], matured)][:_MOST_WEEKS]:
-        if not any(start.date() <= day < end.date() for day in days):
-            continue  # nothing was scored
-        rows = _rows(store, scored, transactions, start, end, as_of, settings)
-        for version in rows[VERSION].unique():
-            known_to_it = (rows[VERSION] == version) & (rows["transaction_time"] < naive(trained_until(int(version))))
-            rows = rows[~known_to_it]
-        found += measure_service_week(start, end, rows, settings.alerts)
-    return tuple(found)
+    read = 0
+    for start, end in due_weeks(known, days[0], matured):
+        if any(start.date() <= day < end.date() for day in days):
+            if read == _MOST_WEEKS:
+                break
+            read += 1
+            rows = _rows(store, scored, transactions, start, end, as_of, settings)
+            found += measure_service_week(start, end, _later(rows, trained_until), settings.alerts)
+        until = end
+    return tuple(found), until
+
+
+def _later(rows: pd.DataFrame, trained_until: Callable[[int], datetime | None]) -> pd.DataFrame:
+    """The rows that the version which scored them was not trained on."""
+    for version in rows[VERSION].unique():
+        own, end = rows[VERSION] == version, trained_until(int(version))
+        rows = rows[~own] if end is None else rows[~(own & (rows["transaction_time"] < naive(end)))]
+    return rows
 
 
 def _rows(

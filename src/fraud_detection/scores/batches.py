@@ -125,7 +125,7 @@ class ScoreStore:
         return compare(read(days) if days else known.slice(0, 0), known, days)
 
     def publish(self, previous: ScoreManifest | None, batch: Batch) -> ScoreManifest:
-        """Write the files of a batch, then its manifest, then the lists of alerts.
+        """Write the files of a batch, then its manifest. `write_alerts` comes next.
 
         Args:
             previous: what had been scored when the batch began.
@@ -156,7 +156,6 @@ class ScoreStore:
                 f"another process has published batch {number} of {self._storage.url(self._folder)} meanwhile; this one"
                 " has no effect; next: run the same command again, which scores what is left"
             )
-        self.write_alerts(manifest)
         return manifest
 
     def write_alerts(self, scored: ScoreManifest) -> dict[date, str]:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fraud_detection.errors import ServiceUnavailableError
+from fraud_detection.features.spans import read_from
 from fraud_detection.labels import HISTORY
 from fraud_detection.outputs import store_folder
 from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
-from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
 from fraud_detection.storage import Manifests, open_folder
-from fraud_detection.time_windows import LOOK_BACK_DAYS
 from fraud_detection.transactions.forgotten import Forgotten, read_forgotten
 from fraud_detection.transactions.reader import store_input
 
@@ -93,14 +92,9 @@ def read_history(request: Request) -> History:
         newest = transactions.profile.newest
         since = newest - LATE
         with transactions.store_errors():
-            rows = transactions.between(since - _look_back(settings), request.clock)
+            rows = transactions.between(read_from(settings, since), request.clock)
             types = {name: kind for name, kind in rows.dtypes if name.endswith("_id")}
             return History(_to_arrow(rows, types), types, since, manifest, read_forgotten(open_folder(request.output)))
-
-
-def _look_back(settings: Settings) -> timedelta:
-    """How far features read back: a terminal to the label delay and one look-back, each fraud's card to another one."""
-    return timedelta(days=settings.windows.label_delay_days) + 2 * timedelta(days=LOOK_BACK_DAYS)
 
 
 def _to_arrow(rows: "DataFrame", types: dict[str, str]) -> pa.Table:

@@ -5,12 +5,13 @@ the end of the process; `sync` makes all that was written survive the end of the
 incomplete at the end are dropped.
 """
 
+import errno
 import fcntl
 import json
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -34,13 +35,13 @@ class Journal:
         self._lock = threading.Lock()
         content = path.read_bytes() if path.exists() else b""
         self.entries, length = _read(content, path)
-        """What was in it when it was opened, oldest first."""
+        """All that is in it, oldest first."""
         self.dropped_bytes = len(content) - length
         """Of the incomplete end."""
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if self.dropped_bytes:
             os.ftruncate(self._file, length)
-        self._unsynced = False
+        self._unsynced = self._closed = False
 
     def append(self, entry: Arrival) -> None:
         """Write an entry, or nothing of it.
@@ -55,38 +56,51 @@ class Journal:
             except OSError:  # half a line would spoil the one after it
                 os.ftruncate(self._file, length)
                 raise
+            self.entries.append(entry)  # with its line: `replace` must see both or none
             self._unsynced = True
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
-        with self._lock:
-            file, self._unsynced = (os.dup(self._file), False) if self._unsynced else (None, self._unsynced)
-        if file is not None:
-            try:
-                os.fdatasync(file)
-            finally:
-                os.close(file)
-
-    def replace(self, entries: Iterable[Arrival], later: Callable[[], Iterable[Arrival]]) -> None:
-        """Replace all entries, at once or not at all.
-
-        Args:
-            entries: to keep.
-            later: gives those to keep that arrived meanwhile, while nothing can be appended.
+        """Bring what was written to the disk.
 
         Raises:
-            OSError: they cannot be written; the journal is as it was.
+            OSError: that failed; the next call tries again.
         """
+        with self._lock:
+            if not self._unsynced:
+                return
+            file, self._unsynced = os.dup(self._file), False
+        try:
+            os.fdatasync(file)
+        except OSError:
+            self._unsynced = True
+            raise
+        finally:
+            os.close(file)
+
+    def replace(self, entries: Iterable[Arrival], done: int) -> None:
+        """Replace the first entries, at once or not at all; those after them stay.
+
+        Args:
+            entries: in their place.
+            done: how many are replaced.
+
+        Raises:
+            OSError: they cannot be written, or the journal is closed; it is as it was.
+        """
+        kept = list(entries)
         new = self.path.with_name(f"{self.path.name}.new")
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            _write(file, b"".join(map(_line, entries)))
+            _write(file, b"".join(map(_line, kept)))
             os.fsync(file)
             with self._lock:
-                _write(file, b"".join(map(_line, later())))
+                if self._closed:  # another process may hold it by now
+                    raise OSError(errno.EBADF, "the journal is closed")
+                later = self.entries[done:]
+                _write(file, b"".join(map(_line, later)))
                 os.fdatasync(file)
                 new.replace(self.path)
-                file, self._file = self._file, file
+                file, self._file, self.entries = self._file, file, kept + later
         finally:
             os.close(file)  # the one before, or the new one that could not be written
             new.unlink(missing_ok=True)
@@ -94,9 +108,13 @@ class Journal:
 
     def close(self) -> None:
         """Bring everything to the disk, and let another process open it."""
-        self.sync()
-        os.close(self._file)
-        os.close(self._lock_file)
+        try:
+            self.sync()
+        finally:
+            with self._lock:
+                self._closed = True
+                os.close(self._file)
+                os.close(self._lock_file)
 
 
 def _locked(path: Path) -> int:

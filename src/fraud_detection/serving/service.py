@@ -9,12 +9,13 @@ import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from fraud_detection.commands import Commands
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.features.spans import label_delay
 from fraud_detection.registry import Champion
 from fraud_detection.runs.progress import Progress
 from fraud_detection.serving.contract import Contract, Value
@@ -86,10 +87,9 @@ class Service:
         self._scorer: Scorer | None = self._first_scorer()
         if self._journal.dropped_bytes:
             progress("journal", f"{self._journal.dropped_bytes:,} bytes of an incomplete last line were dropped")
-        self._arrived = self._journal.entries
-        """What the store lacks, oldest first; all of it is in the journal."""
-        self._known, self._arrived = self._prepared(sources.history(), self._arrived)
-        self._journal.replace(self._arrived, list)
+        arrived = self._journal.entries
+        self._known, kept = self._prepared(sources.history(), arrived)
+        self._journal.replace(kept, len(arrived))
         _settle()
         self.started = time.time()
 
@@ -212,26 +212,24 @@ class Service:
 
     async def _take(self, history: History) -> None:
         """Put newer rows in place, without those of the journal that the store has now."""
-        done = len(self._arrived)
-        known, kept = await asyncio.to_thread(self._prepared, history, self._arrived[:done])
-        begin = done
-        while len(self._arrived) - done > _FEW:
-            more = self._arrived[done:]
+        before = len(self._journal.entries)
+        known, kept = await asyncio.to_thread(self._prepared, history, self._journal.entries[:before])
+        done = before
+        while len(self._journal.entries) - done > _FEW:
+            more = self._journal.entries[done:]
             await asyncio.to_thread(_add_all, known.state, more)
             done += len(more)
-        await asyncio.to_thread(self._journal.replace, kept, lambda: self._arrived[begin:])
-        _add_all(known.state, self._arrived[done:])
-        self._known, self._arrived = known, kept + self._arrived[begin:]
+        await asyncio.to_thread(self._journal.replace, kept, before)
+        _add_all(known.state, self._journal.entries[len(kept) + done - before :])
+        self._known = known
         self.metrics.events["store_loads"] += 1
         _settle()
 
     def _prepared(self, history: History, arrived: list[Arrival]) -> tuple[_Knowledge, list[Arrival]]:
         """Rows in memory, and those that arrived and are not in the store."""
         settings = self._settings
-        columns, delay = settings.data.columns, timedelta(days=settings.windows.label_delay_days)
-        mapped = Mapped(
-            columns.customer_id is not None, columns.terminal_id is not None, max(delay // timedelta(microseconds=1), 1)
-        )
+        columns = settings.data.columns
+        mapped = Mapped(columns.customer_id is not None, columns.terminal_id is not None, label_delay(settings))
         state = FeatureState(history.rows, mapped)
         missing, since = state.missing(one.id for one in arrived), history.since.timestamp() * 1e6
         kept = [one for one in arrived if one.id in missing and one.time >= since and not _is_forgotten(history, one)]
@@ -244,7 +242,6 @@ class Service:
             return
         self._journal.append(arrival)  # first: what it refuses comes again, and is no repetition then
         self._known.state.add(arrival)
-        self._arrived.append(arrival)
 
 
 def _add_all(state: FeatureState, arrived: list[Arrival]) -> None:
