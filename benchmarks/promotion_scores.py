@@ -6,7 +6,6 @@ below every fraud that a model sees, and change no difference of two models.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +57,6 @@ class Rows:
         """The rows of [start, end)."""
         low, high = np.searchsorted(self.day, (start, end))
         return slice(int(low), int(high))
-
-    @cached_property
-    def fraud_days(self) -> Floats:
-        return self.day[self.fraud]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from fraud_detection.promotion.sequential import (
     next_opening,
     risk_ledger,
     risk_returns,
-    unfinished_looks,
 )
 from fraud_detection.schema import CandidateKey, RetirementReason
 
@@ -372,15 +371,6 @@ def test_models_are_compared_on_rows_that_neither_was_trained_on() -> None:
     assert holdout_start(CANDIDATE, CHAMPION, recipe_first_seen=T - 90 * DAY) == CANDIDATE.training_end
     assert holdout_start(CANDIDATE, CHAMPION, training_gap=7 * DAY) == CANDIDATE.training_end + 7 * DAY
     assert holdout_start(CANDIDATE, CHAMPION, T, 7 * DAY) == max(T, CANDIDATE.training_end + 7 * DAY)
-
-
-def test_a_look_without_a_result_is_finished() -> None:
-    """Fails when a crash between opening a look and its result loses the look that was charged."""
-    first, second = _look(1, T - DAY), _look(2)
-    closed = ClosedLook(first, LookResult(0.1, 4.0, 40, 20), True)
-    assert unfinished_looks([second, first], T) == (first, second)
-    assert unfinished_looks([second, closed, first], T) == (second,)
-    assert unfinished_looks([second, closed, first], T - DAY) == ()
 
 
 LIMITS = [

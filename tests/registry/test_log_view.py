@@ -40,10 +40,8 @@ def test_a_look_is_charged_when_it_is_opened_and_once() -> None:
     opened: list[LogEntry] = [opening(T, (FIRST, SECOND), (LOOK,))]
     entries = sequential_entries(opened, T)
     assert sequential.risk_ledger(entries, T, RULE).opened == 1
-    assert [look.number for look in sequential.unfinished_looks(entries, T)] == [2]
     entries = sequential_entries([*opened, _decided(TAKEN)], T)
     assert sequential.risk_ledger(entries, T, RULE).opened == 1
-    assert sequential.unfinished_looks(entries, T) == ()
 
 
 def test_candidates_live_until_they_are_retired() -> None:

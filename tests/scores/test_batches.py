@@ -1,5 +1,6 @@
 """A batch has its whole effect or none, also where the process is killed, on disk and on a real S3 server."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -282,3 +283,19 @@ def test_the_manifest_has_its_documented_name(tmp_path: Path) -> None:
     storage = open_folder(str(tmp_path))
     score_input(storage, EARLIER, T1)
     assert storage.names(f"scores/{NAME}/manifest/") == [score_manifest_file(NAME, 1)]
+
+
+def test_a_manifest_is_compressed_and_an_uncompressed_one_is_read(tmp_path: Path) -> None:
+    """Fails when hourly manifests fill the bucket, or the scores of an earlier release are scored again."""
+    storage = open_folder(str(tmp_path))
+    score_input(storage, EARLIER, T1)
+    store, name = ScoreStore(storage, NAME), score_manifest_file(NAME, 1)
+    content, scored = storage.read(name), store.newest()
+    assert content is not None
+    assert scored is not None
+    plain = gzip.decompress(content)
+    storage.write_atomic(name, plain)
+    assert store.newest() == scored == ScoreManifest.model_validate_json(plain)
+    storage.write_atomic(name, content[:-9])
+    with pytest.raises(FraudDetectionError, match="it cannot be decompressed; expected what fraud-detection score"):
+        store.newest()

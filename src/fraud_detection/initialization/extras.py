@@ -16,14 +16,12 @@ from fraud_detection.transactions.columns import RESERVED
 
 MOST_CATEGORIES = 60
 _LEAST_ROWS_EACH = 10
-_FEW_CODES = 20
 _LEAST_FRAUDS = 20
 _LEAST_FILLED = 10
 _ONLY_FRAUDS = 0.9
 _MOST_WRONG = 0.001
 _EXACT = 2**53  # what a float holds without rounding
 _RUNS_WITH_TIME = 0.999
-_MOST_NUMERIC = 300
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ from fraud_detection.settings_errors import broken_rules
 from fraud_detection.storage import open_folder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAPPED = ("transaction_id", "customer_id", "terminal_id")
 _SHOWN = 12
-_FEW_DAYS = 60
 
 
 @dataclass(frozen=True)

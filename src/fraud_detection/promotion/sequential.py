@@ -362,13 +362,6 @@ def next_looks(
     return tuple(replace(one, state=LookState.WAITS_FOR_RISK) if one in due[left:] else one for one in found)
 
 
-def unfinished_looks(entries: Iterable[LogEntry], as_of: datetime) -> tuple[Look, ...]:
-    """Looks that were opened and have no result, oldest first: repeated with their own as-of time they are the same."""
-    log = tuple(entries)
-    closed = {entry.look for entry in log if isinstance(entry, ClosedLook)}
-    return tuple(sorted(_looks(log, as_of) - closed))
-
-
 def measure_look(contributions: CardContributions) -> LookResult:
     """What a look says of the cards' contributions to the difference of AP."""
     return LookResult(

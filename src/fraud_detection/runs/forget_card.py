@@ -38,6 +38,7 @@ KEEPS = (
     "models and MLflow runs: trees that were fitted to rows of the card, among others; no row",
     "reports, decisions, known labels and what was measured of days: counts and metrics",
     "old versions of objects in a versioned bucket, until its rule removes them",
+    "journals of servers, until the server takes over the next state of the store, or starts again",
 )
 """What is not erased."""
 _BROKEN_LINE = "broken_line"
@@ -112,10 +113,10 @@ def find_card(places: Places, text: str) -> Search:
     known = wanted.hashes <= read_forgotten(places.output).hashes
     if not known and not (result.rows or result.old_files or result.quarantined_rows or result.scores):
         expected = "a whole number" if numeric else "an id as the input has it"
+        searched = ", ".join(map(places.output.url, (STORES, QUARANTINE, SCORES)))
         raise SettingsError(
-            f"no row in {places.output.url(STORES)} or {places.output.url(QUARANTINE)} is of this card: found an id of"
-            f" the form {shape(text)}, expected"
-            f" {expected}; next: check the id, --output and --store, or run retrain first if its rows are new"
+            f"no row in {searched} is of this card: found an id of the form {shape(text)}, expected {expected};"
+            " next: check the id, --output and --store, or run retrain first if its rows are new"
         )
     return search
 

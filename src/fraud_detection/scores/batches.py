@@ -15,6 +15,7 @@ are removed for their age, a manifest without them is published.
 import io
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -76,11 +77,12 @@ class ScoreStore:
             return None
         number, content = found
         try:
-            return ScoreManifest.model_validate_json(content)
-        except ValidationError as error:
+            return ScoreManifest.parse(content)
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             name = self._storage.url(self._manifests.name(number))
+            cause = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it cannot be decompressed"
             raise FraudDetectionError(
-                f"{name} is not a readable manifest of scores: {error.errors()[0]['msg']}; expected what"
+                f"{name} is not a readable manifest of scores: {cause}; expected what"
                 " fraud-detection score wrote; next: restore it from a copy, or move away the whole folder"
                 f" {self._storage.url(self._folder)}: then the next batch is a first one"
             ) from error
@@ -151,7 +153,7 @@ class ScoreStore:
             late=sum(day.late for day in added.values()),
             days=next_days(previous, batch.contents, batch.increment, added),
         )
-        if not self._manifests.publish(number, manifest.model_dump_json().encode()):
+        if not self._manifests.publish(number, manifest.content()):
             raise ServiceUnavailableError(
                 f"another process has published batch {number} of {self._storage.url(self._folder)} meanwhile; this one"
                 " has no effect; next: run the same command again, which scores what is left"
@@ -211,7 +213,7 @@ class ScoreStore:
             "days": tuple(day for day in scored.days if day.day >= first),
         }
         manifest = scored.model_copy(update=changes)
-        if not self._manifests.publish(manifest.number, manifest.model_dump_json().encode()):
+        if not self._manifests.publish(manifest.number, manifest.content()):
             raise ServiceUnavailableError(
                 f"a batch of {self._storage.url(self._folder)} was published meanwhile, so no scores were removed;"
                 " next: run the same command again"

@@ -1,8 +1,11 @@
-"""What has been scored of a model's transactions, as a JSON object: the manifest of each batch."""
+"""What has been scored of a model's transactions, as a compressed JSON object: the manifest of each batch."""
 
+import gzip
 from datetime import date, datetime
 
 from fraud_detection.schema import Stored, Unbounded
+
+_GZIP = b"\x1f\x8b"
 
 
 class ScoredDay(Stored):
@@ -32,6 +35,19 @@ class ScoreManifest(Stored):
     alerts: int
     late: int
     days: tuple[ScoredDay, ...]  # rising
+
+    @classmethod
+    def parse(cls, content: bytes) -> "ScoreManifest":
+        """From what is stored; earlier releases stored it uncompressed.
+
+        Raises:
+            ValueError, OSError, EOFError, zlib.error: it is damaged.
+        """
+        return cls.model_validate_json(gzip.decompress(content) if content.startswith(_GZIP) else content)
+
+    def content(self) -> bytes:
+        """As it is stored."""
+        return gzip.compress(self.model_dump_json().encode(), compresslevel=6, mtime=0)
 
     @property
     def new_files(self) -> dict[date, str]:

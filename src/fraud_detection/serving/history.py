@@ -86,10 +86,11 @@ def begin_loading(request: Request) -> Callable[[], History]:
 
 def read_history(request: Request) -> History:
     """As `load_history`, in this process."""
-    manifest, settings = newest_manifest(request), request.settings
+    before, settings = newest_manifest(request), request.settings
     with session(request.engine) as spark:
         transactions, _ = read_input(spark, request, request.clock, lambda _step, _line: None)
-        newest = transactions.profile.newest
+        stored, newest = transactions.stored, transactions.profile.newest
+        manifest = before if stored is None else stored.snapshot.manifest.number
         since = newest - LATE
         with transactions.store_errors():
             rows = transactions.between(read_from(settings, since), request.clock)

@@ -81,11 +81,6 @@ class FeatureState:
         self._judge_all(cards[order])
 
     @property
-    def ids_are_text(self) -> bool:
-        """Whether ids of transactions are text; otherwise they are integers, and order differently."""
-        return bool(pa.types.is_string(self._loaded.ids.type) or pa.types.is_large_string(self._loaded.ids.type))
-
-    @property
     def loaded(self) -> int:
         """How many rows were loaded."""
         return len(self._loaded.times)
