@@ -134,6 +134,7 @@ def test_a_token_guards_scores_and_metrics(journal: Path) -> None:
         for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
             assert server("POST", "/v1/score", raw(300), headers)[0] == 401
             assert server("GET", "/metrics", headers=headers)[0] == 401
+        assert server.service.metrics.requests[401] == 3
         allowed = {"Authorization": f"Bearer {TOKEN}"}
         assert server("POST", "/v1/score", raw(300), allowed)[0] == 200
         assert server("GET", "/metrics", headers=allowed)[0] == 200
@@ -158,17 +159,22 @@ def test_wrong_requests_are_refused_without_their_values(journal: Path) -> None:
         assert server.score(300)[0] == 200
 
 
-def test_metrics_and_openapi_name_what_there_is(journal: Path) -> None:
-    """Fails when Prometheus cannot read a metric, or a client cannot generate code from the page."""
+def test_metrics_and_openapi_name_what_there_is(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when Prometheus cannot read a metric or misses failures, or a client cannot generate code from the page."""
     with serving(Sources(), journal) as server:
         server.score(300)
         server.score(300, amount=-1)
+        server("POST", "/v1/score", b"[")
+        server("POST", "/v1/score", b" " * 20_000)
+        monkeypatch.setattr(server.service, "score", None)  # a defect
+        assert server.score(301)[0] == 500
         lines = server("GET", "/metrics")[1].splitlines()
         values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         name = "fraud_detection_serving_{}".format
         assert values[name('requests_total{status="200"}')] == "1"
-        assert values[name('requests_total{status="422"}')] == "1"
-        assert values[name('request_seconds_bucket{le="+Inf"}')] == values[name("request_seconds_count")] == "2"
+        assert values[name('requests_total{status="422"}')] == "2"
+        assert [values[name(f'requests_total{{status="{status}"}}')] for status in (413, 500)] == ["1", "1"]
+        assert values[name('request_seconds_bucket{le="+Inf"}')] == values[name("request_seconds_count")] == "5"
         assert {name(f"{event}_total") for event in EVENTS} | {name(gauge) for gauge in GAUGES} <= values.keys()
         paths = server("GET", "/openapi.json")[1]["paths"]
         assert {"/v1/score", "/health", "/ready", "/metrics"} == paths.keys()

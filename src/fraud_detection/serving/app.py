@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from fraud_detection import __version__
 from fraud_detection.serving.contract import ContractError
+from fraud_detection.serving.metrics import Metrics
 from fraud_detection.serving.service import NotReadyError, Service
 
 LARGEST_BODY = 16_384
@@ -59,16 +60,14 @@ def make_app(service: Service, token: str | None, poll_seconds: float) -> FastAP
     """
     app = FastAPI(title="fraud-detection", version=__version__, lifespan=_lifespan(service, poll_seconds))
     app.add_middleware(_BodyLimit)
+    app.add_middleware(_Counting, metrics=service.metrics)  # the outermost, so that it sees what others refuse
     app.add_exception_handler(RequestValidationError, _without_values)
     allowed = [Depends(_require(token))]
 
     @app.post(_SCORE, dependencies=allowed, response_model=Scored, responses=_FAILURES)
     async def score(transaction: Transaction) -> Response:
         """Score a transaction with all that is known of its card and its terminal, and remember it."""
-        began = perf_counter()
-        response = _scored(service, transaction)
-        service.metrics.observe(response.status_code, perf_counter() - began)
-        return response
+        return _scored(service, transaction)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -165,6 +164,39 @@ def _lifespan(service: Service, poll_seconds: float) -> Callable[[FastAPI], Any]
     return lifespan
 
 
+class _Counting:
+    """Counts each answer to a request for a score, whatever gives it, and its time since the body was there."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Any, receive: _Messages, send: Callable[[Any], Awaitable[None]]) -> None:  # noqa: ANN401
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", _SCORE):
+            await self._app(scope, receive, send)
+            return
+        began, status = perf_counter(), None
+
+        async def receive_part() -> Any:  # noqa: ANN401
+            nonlocal began
+            message = await receive()
+            began = perf_counter()  # a slow client is not counted
+            return message
+
+        async def send_part(message: Any) -> None:  # noqa: ANN401
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive_part, send_part)
+        except Exception:
+            status = status or 500  # the framework answers after this
+            raise
+        finally:
+            if status is not None:  # None: the client has gone
+                self._metrics.observe(status, perf_counter() - began)
+
+
 class _BodyLimit:
     """Refuses a body that is too large, also where it does not say its length."""
 
@@ -183,7 +215,9 @@ class _BodyLimit:
                 response = _failure(413, f"the body is larger than {LARGEST_BODY:,} bytes")
                 await response(scope, receive, send)
                 return
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            if message["type"] == "http.disconnect":
+                return
+            if not message.get("more_body", False):
                 break
         parts = iter([{"type": "http.request", "body": body, "more_body": False}])
 
