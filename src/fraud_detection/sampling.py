@@ -115,14 +115,8 @@ def sample(rows: pd.DataFrame, rate: float) -> tuple[pd.DataFrame, NDArray[np.fl
     return rows[kept], np.where(fraud[kept], 1.0, 1.0 / rate)
 
 
-def hours_between(profile: "Profile", start: datetime, end: datetime) -> NDArray[np.bool_]:
-    """Which of the profile's hours lie in [start, end); both on whole hours."""
-    return profile.hours_between(start, end)
-
-
 def collect_frauds(transactions: "Transactions", start: datetime, end: datetime) -> pd.DataFrame:
     """The rows of [start, end) that ever were frauds, without features: looks are counted in them."""
-
     table = transactions.between(start, end)
     return to_pandas(table.where(_ever_fraud(table)).select(*compared_columns(table.columns)))
 
@@ -170,7 +164,7 @@ def _sample_rate(transactions: "Transactions", spans: CandidateSpans, settings: 
     """From what was known at the label cut-off alone, so that a candidate trained later is the same one."""
     known = training_rows(collect_frauds(transactions, spans.training_start, spans.training_end), spans, settings)
     frauds = int(known["fraud"].sum())
-    hours = hours_between(transactions.profile, spans.training_start, spans.training_end)
+    hours = transactions.profile.hours_between(spans.training_start, spans.training_end)
     # Blocked rows with a label, too: how many those are depends on the run.
     let_through = transactions.profile.transactions_by_hour - transactions.profile.flags.blocked
     genuine = max(0, int(let_through[hours].sum()) - frauds)
@@ -178,7 +172,7 @@ def _sample_rate(transactions: "Transactions", spans: CandidateSpans, settings: 
 
 
 def _training_transactions(profile: "Profile", spans: CandidateSpans, settings: Settings) -> int:
-    hours = hours_between(profile, spans.training_start, spans.training_end)
+    hours = profile.hours_between(spans.training_start, spans.training_end)
     return int((profile.transactions_by_hour - profile.left_out_by_hour(settings.data))[hours].sum())
 
 

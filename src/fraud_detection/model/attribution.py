@@ -32,6 +32,20 @@ class Attribution:
     by_fifth: tuple[float | None, ...]
 
 
+def shap_values(model: Model, values: FloatArray) -> NDArray[np.float32]:
+    """What each input adds to the log-odds of each row, shape (rows, inputs); at least one row.
+
+    Args:
+        model: whose scores.
+        values: of the inputs, shape (rows, inputs), NaN = missing; see `encoding.encode`.
+    """
+    import xgboost
+
+    table = xgboost.DMatrix(values, feature_names=list(model.inputs))
+    found: NDArray[np.float32] = model.booster.predict(table, pred_contribs=True)
+    return found[:, :-1]  # the last column is the mean
+
+
 def attributions(model: Model, values: FloatArray) -> tuple[Attribution, ...]:
     """The inputs by their mean |SHAP value|, largest first; those that move no score are left out.
 
@@ -41,10 +55,7 @@ def attributions(model: Model, values: FloatArray) -> tuple[Attribution, ...]:
     """
     if not len(values):
         return ()
-    import xgboost
-
-    table = xgboost.DMatrix(values, feature_names=list(model.inputs))
-    shap = model.booster.predict(table, pred_contribs=True)[:, :-1]  # the last column is the mean
+    shap = shap_values(model, values)
     found = (
         Attribution(name, float(np.mean(np.abs(shap[:, i]))), _by_fifth(values[:, i], shap[:, i]))
         for i, name in enumerate(model.inputs)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from fraud_detection.model.attribution import shap_values
 from fraud_detection.model.encoding import FloatArray, columns_read, encode, require_columns
 from fraud_detection.model.model import Model
 from fraud_detection.model.scoring import loaded
@@ -74,10 +75,7 @@ def top_reasons(model: Model, values: FloatArray, count: int) -> list[list[str]]
     """
     if not len(values):
         return []
-    import xgboost
-
-    table = xgboost.DMatrix(values, feature_names=list(model.inputs))
-    shap = model.booster.predict(table, pred_contribs=True)[:, :-1]  # the last column is the mean
+    shap = shap_values(model, values)
     order = np.argsort(-shap, axis=1, kind="stable")[:, :count]
     return [
         [model.inputs[place] for place in places if row[place] > 0] for row, places in zip(shap, order, strict=True)

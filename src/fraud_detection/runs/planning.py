@@ -19,7 +19,7 @@ from fraud_detection.runs.first_champion import first_holdout, frauds_only
 from fraud_detection.runs.progress import candidate_name, next_look_line
 from fraud_detection.runs.shadow import PlannedCandidate, Shadow
 from fraud_detection.runs.training import Trainer
-from fraud_detection.sampling import TrainingSample, hours_between
+from fraud_detection.sampling import TrainingSample
 from fraud_detection.schema import CandidateRecord, Check, LookKey, Opening, Span
 from fraud_detection.settings import Settings
 from fraud_detection.transactions.profile import Profile
@@ -184,7 +184,7 @@ def _count(trainer: Trainer, span: HoldoutSpan, settings: Settings) -> Span:
 
 def holdout_counts(profile: Profile, start: datetime, end: datetime, frauds: int) -> Span:
     """A hold-out whose rows were not collected: with all its transactions, also those of known compromised cards."""
-    transactions = int(profile.transactions_by_hour[hours_between(profile, start, end)].sum())
+    transactions = int(profile.transactions_by_hour[profile.hours_between(start, end)].sum())
     return Span(start=start, end=end, transactions=transactions, frauds=frauds)
 
 

@@ -17,7 +17,6 @@ from fraud_detection.runs.comparison import Measured
 from fraud_detection.runs.planning import Plan, holdout_counts
 from fraud_detection.runs.refit import Refit
 from fraud_detection.runs.request import Request
-from fraud_detection.sampling import hours_between
 from fraud_detection.schema import (
     SCHEMA_VERSION,
     Alarm,
@@ -292,9 +291,9 @@ def look_back_warnings(profile: Profile, windows: RunWindows, columns: Columns) 
     mapped = {"customer_id": columns.customer_id, "terminal_id": columns.terminal_id}
     settings = [f"data.columns.{name}" for name, source in mapped.items() if source is not None]
     rows = profile.transactions_by_hour
-    training = hours_between(profile, windows.training_start, windows.training_end)
+    training = profile.hours_between(windows.training_start, windows.training_end)
     covered = whole_hour(profile.first) + timedelta(days=LOOK_BACK_DAYS)
-    early = hours_between(profile, windows.training_start, min(covered, windows.training_end))
+    early = profile.hours_between(windows.training_start, min(covered, windows.training_end))
     share = float(rows[early].sum()) / max(1.0, float(rows[training].sum()))
     if not settings or share <= _MOST:
         return ()

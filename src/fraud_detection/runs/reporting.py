@@ -18,7 +18,7 @@ from fraud_detection.report.data import DailyPrecision, LabelDelays, LoggedLook,
 from fraud_detection.runs.comparison import Shown
 from fraud_detection.runs.proposal import Evidence, InputData, windows_of
 from fraud_detection.runs.request import Request
-from fraud_detection.sampling import hours_between, naive
+from fraud_detection.sampling import naive
 from fraud_detection.schema import CandidateKey, Decision
 from fraud_detection.time_windows import RunWindows
 from fraud_detection.transactions.profile import HourlyDelays, Profile
@@ -136,7 +136,7 @@ def label_delays(delays: HourlyDelays, newest: datetime) -> LabelDelays | None:
 
 
 def _daily(profile: Profile, windows: RunWindows) -> DailyCounts:
-    hours = hours_between(profile, windows.training_start, windows.as_of)
+    hours = profile.hours_between(windows.training_start, windows.as_of)
     days, which = np.unique(profile.hours[hours].astype("datetime64[D]"), return_inverse=True)
 
     def by_day(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,7 +16,6 @@ from fraud_detection.registry.log_view import candidate_records, sequential_entr
 from fraud_detection.registry.reviews import waiting_candidates
 from fraud_detection.runs.first_champion import first_holdout
 from fraud_detection.runs.looks import Look, holdout_span
-from fraud_detection.sampling import hours_between
 from fraud_detection.schema import CandidateKey, CandidateRecord, LookKey, RetirementRecord
 from fraud_detection.settings import Settings
 from fraud_detection.time_windows import CandidateSpans, candidate_spans, first_champion_cutoff, matured_until
@@ -178,7 +177,7 @@ class Shadow:
     def growth(self, profile: Profile) -> float:
         """Of a candidate that is opened now: from the frauds that matured in the last `shadow_days`."""
         end = matured_until(self.as_of, self.settings.windows)
-        hours = hours_between(profile, end - self.rule.shadow, end)
+        hours = profile.hours_between(end - self.rule.shadow, end)
         seen = max(1.0, float(np.count_nonzero(profile.transactions_by_hour[hours])))
         frauds = float(profile.frauds_by_hour[hours].sum())
         return self.rule.growth(frauds * (self.rule.shadow / timedelta(hours=1)) / seen)
