@@ -61,7 +61,8 @@ _OUTPUT = click.option(
     type=Given("path", "the path of a folder, or its file:/// or s3a:// URL"),
     default="data/output_data",
     show_default=True,
-    help="Folder of the results: decisions, dashboards, reports, quarantine, outcomes, schedule, leases, mlflow.db.",
+    help="Folder of the results: decisions, dashboards, reports, scores, quarantine, outcomes, schedule, leases,"
+    " mlflow.db.",
 )
 _STORE = click.option(
     "--store",

@@ -45,6 +45,8 @@ def test_extra_columns_are_those_of_the_settings() -> None:
     assert mapped.check(GOOD, NOW).extra == {"amount": 12.0, "score": None, "channel": None, "online": None}
     with pytest.raises(ContractError, match="score is not a finite number"):
         mapped.check({**GOOD, "score": "secret"}, NOW)
+    with pytest.raises(ContractError, match="score is not a finite number"):
+        mapped.check({**GOOD, "score": 10**400}, NOW)
     with pytest.raises(ContractError, match=r"1 field\(s\) that the settings do not map"):
         mapped.check({**GOOD, "chanel": "web"}, NOW)
 
@@ -54,9 +56,12 @@ def test_extra_columns_are_those_of_the_settings() -> None:
     [
         ({"transaction_id": None}, "transaction_id is empty"),
         ({"transaction_id": "secret"}, "transaction_id is not a whole number"),
+        ({"transaction_id": "1_000"}, "transaction_id is not a whole number"),
+        ({"transaction_id": 1 << 63}, "transaction_id is not a whole number"),
         ({"amount": -1.0}, "amount is out of range"),
         ({"amount": float("nan")}, "amount is not a finite number"),
         ({"amount": 2e12}, "amount is out of range"),
+        ({"amount": 10**400}, "amount is not a finite number"),
         ({"transaction_time": "secret"}, "transaction_time is not a time"),
         ({"transaction_time": "2026-03-01T13:30:00Z"}, "more than an hour ahead"),
         ({"transaction_time": "2026-01-01T00:00:00Z"}, "next batch"),

@@ -1,6 +1,7 @@
 """A transaction of a request, checked as the data contract checks a row of the input."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from fraud_detection.transactions.rules import MAX_AMOUNT
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_INTEGER = 1 << 63
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,30}")
 Value = str | int | float | bool | None
 
 
@@ -85,7 +87,7 @@ class Contract:
         return number
 
     def _amount(self, value: Value) -> float:
-        if isinstance(value, bool | str) or value is None or not math.isfinite(value):
+        if isinstance(value, bool | str) or value is None or not _is_finite(value):
             raise ContractError("amount is not a finite number; expected one, such as 1234.56")
         amount = abs(value) if self._data.refunds is Refunds.ABSOLUTE else value
         if not 0 <= amount <= MAX_AMOUNT:
@@ -118,7 +120,7 @@ class Contract:
         columns = self._data.columns
         for name in columns.extra_numeric:
             value = given.get(name)
-            if isinstance(value, str) or (value is not None and not math.isfinite(value)):
+            if isinstance(value, str) or (value is not None and not _is_finite(value)):
                 raise ContractError(f"{name} is not a finite number; expected one, or null")
             found[name] = None if value is None else float(value)
         for name in columns.extra_categorical:
@@ -129,11 +131,19 @@ class Contract:
         return found
 
 
-def _integer(value: int | str) -> int | None:
+def _is_finite(value: float) -> bool:
+    """Whether a number is one that a double holds; a whole number may be larger."""
     try:
-        number = int(value)
-    except ValueError:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _integer(value: int | str) -> int | None:
+    """A whole number in decimal; Python itself would also take 1_000 for one."""
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value.strip()):
         return None
+    number = int(value)
     return number if -_MOST_INTEGER <= number < _MOST_INTEGER else None
 
 
