@@ -25,6 +25,7 @@ from fraud_detection.serving.app import make_app
 from fraud_detection.serving.history import History
 from fraud_detection.serving.service import Service
 from fraud_detection.settings import Settings
+from fraud_detection.storage import Storage
 from fraud_detection.transactions.forgotten import NO_CARDS, Forgotten
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -126,12 +127,15 @@ class Server:
 
 
 @contextmanager
-def serving(sources: Sources, journal: Path, token: str | None = None) -> Iterator[Server]:
-    """Serve in a thread."""
+def serving(
+    sources: Sources, journal: Path, token: str | None = None, output: Storage | None = None
+) -> Iterator[Server]:
+    """Serve in a thread; the pages of `output` too."""
     lines: list[str] = []
     commands = Commands("conf/retraining.yaml", "out", "sqlite:///out/mlflow.db")
     service = Service(sources, Settings(), commands, journal, lambda step, line: lines.append(f"{step} {line}"))
-    server = uvicorn.Server(uvicorn.Config(make_app(service, token, 0.05), port=0, log_config=None, lifespan="on"))
+    app = make_app(service, token, 0.05, Settings().model_name, output)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

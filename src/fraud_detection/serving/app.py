@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from fraud_detection import __version__
 from fraud_detection.serving.contract import ContractError
 from fraud_detection.serving.metrics import Metrics
+from fraud_detection.serving.pages import pages
 from fraud_detection.serving.service import NotReadyError, Service
+from fraud_detection.storage import Storage
 
 LARGEST_BODY = 16_384
 """Bytes of a request's body."""
@@ -50,13 +52,17 @@ class Scored(BaseModel):
     reasons: list[str] | None = Field(description="Of an alert the inputs that raised its score most, largest first")
 
 
-def make_app(service: Service, token: str | None, poll_seconds: float) -> FastAPI:
+def make_app(
+    service: Service, token: str | None, poll_seconds: float, model_name: str = "", output: Storage | None = None
+) -> FastAPI:
     """The application.
 
     Args:
         service: what it serves; it is closed when the application ends.
-        token: what scores and metrics require; None: nothing.
+        token: what scores, metrics and pages require; None: nothing.
         poll_seconds: between two looks at the champion's alias, and at the store.
+        model_name: of the model whose pages are served.
+        output: the output folder, with the dashboard and the reports; None: they are not served.
     """
     app = FastAPI(title="fraud-detection", version=__version__, lifespan=_lifespan(service, poll_seconds))
     app.add_middleware(_BodyLimit)
@@ -86,6 +92,8 @@ def make_app(service: Service, token: str | None, poll_seconds: float) -> FastAP
         text = service.metrics.text(service.gauges())
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
+    if output is not None:
+        app.include_router(pages(output, model_name, _require(token)))
     return app
 
 

@@ -17,6 +17,7 @@ from fraud_detection.runs.request import Request
 from fraud_detection.serving.app import make_app
 from fraud_detection.serving.history import History, begin_loading, load_history, newest_manifest
 from fraud_detection.serving.service import Service
+from fraud_detection.storage import open_folder
 
 _MOST_REQUESTS = 512
 """At once; further ones are answered with 503."""
@@ -36,7 +37,7 @@ def serve(
         journal: the file of transactions that the store lacks.
         host: an address of this machine.
         port: 0: any free one.
-        token: what scores and metrics require.
+        token: what scores, metrics and pages require.
         poll_seconds: between two looks at the champion's alias, and at the store.
         progress: takes a line of what is served, and of changes.
 
@@ -45,7 +46,8 @@ def serve(
     """
     listener = listen(host, port)
     service = Service(_RegistryAndStore(request), request.settings, request.commands, journal, progress)
-    app = make_app(service, token, poll_seconds)
+    output = open_folder(request.output)
+    app = make_app(service, token, poll_seconds, request.settings.model_name, output)
     shown = f"[{host}]" if ":" in host else host
     progress("serving", f"http://{shown}:{listener.getsockname()[1]} · {service.line()}")
     http_server(app).run([listener])
