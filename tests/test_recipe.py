@@ -23,7 +23,7 @@ FEATURE_CODE = (
     "model/encoding.py",
 )
 FIT_CODE = ("model/fit.py", "model/encoding.py")
-KNOWN_FEATURES = (2, "17792ac5116a1fbe")
+KNOWN_FEATURES = (2, "eed3173e444dc156")
 """The version of the features, and the digest of their names and code at that version."""
 KNOWN_FIT = (2, "115c31bc27f33e5d")
 """Likewise of the fit."""

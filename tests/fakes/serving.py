@@ -118,10 +118,10 @@ class Server:
     def score(self, number: int, **changes: object) -> tuple[int, Any]:
         return self("POST", "/v1/score", raw(number) | changes)
 
-    def wait(self, event: str) -> None:
+    def wait(self, event: str, times: int = 1) -> None:
         """Until the server has counted an event."""
         end = monotonic() + 30
-        while not self.service.metrics.events[event]:
+        while self.service.metrics.events[event] < times:
             assert monotonic() < end, f"no {event}"
             sleep(0.01)
 

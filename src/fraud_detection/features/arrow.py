@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_detection.features.timeline import ComputedFeatures, Floats, Ints
-from fraud_detection.labels import NEVER
+from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
 
 
 def with_computed(rows: pa.Table, result: ComputedFeatures) -> pa.Table:
@@ -23,8 +23,22 @@ def times_of(column: pa.ChunkedArray) -> Ints:
     return times
 
 
-def label_times_of(column: pa.ChunkedArray) -> Ints:
-    """Likewise; null is NEVER."""
+def labels_of(rows: pa.Table, label_delay: int) -> Labels:
+    """The labels of rows of the canonical table.
+
+    Args:
+        rows: transaction_time, fraud, [label_available_at], [label_history].
+        label_delay: in microseconds.
+    """
+    columns = rows.column_names
+    available = _label_times(rows["label_available_at"]) if "label_available_at" in columns else None
+    history = rows[HISTORY].combine_chunks() if HISTORY in columns else None
+    fraud = rows["fraud"].cast(pa.int8()).fill_null(UNKNOWN).to_numpy()
+    return Labels.of(times_of(rows["transaction_time"]), fraud, available, history, label_delay)
+
+
+def _label_times(column: pa.ChunkedArray) -> Ints:
+    """Times as microseconds since 1970; null is NEVER."""
     times: Ints = _as_microseconds(column).fill_null(NEVER).to_numpy()
     return times
 

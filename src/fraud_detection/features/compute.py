@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from fraud_detection.cores import usable_cores
 from fraud_detection.errors import SettingsError
-from fraud_detection.features.arrow import codes_of, ids_of, label_times_of, sample_hashes, times_of, with_computed
+from fraud_detection.features.arrow import codes_of, ids_of, labels_of, sample_hashes, times_of, with_computed
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features, to_cents
 from fraud_detection.features.definitions import CARD_FEATURES, CARD_WINDOW_FEATURES, feature_columns
 from fraud_detection.features.spans import label_delay, read_from, terminal_from
 from fraud_detection.features.terminals import KnownFrauds, terminal_features
-from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
+from fraud_detection.labels import HISTORY, NEVER
 from fraud_detection.settings import Settings
 from fraud_detection.shapes import without_values
 from fraud_detection.transactions.columns import feature_table_columns, reserved
@@ -115,7 +115,7 @@ class Work:
             times_of(rows["transaction_time"]),
             ids_of(rows["transaction_id"]),
             to_cents(rows["amount"].to_numpy()),
-            self._labels(rows).fraud_spans()[0].min(axis=0),
+            labels_of(rows, self.label_delay).fraud_spans()[0].min(axis=0),
             self.start,
             self.keep_from,
             self.label_delay,
@@ -141,19 +141,12 @@ class Work:
         return self.finish(with_computed(rows, result))
 
     def _frauds(self, rows: pa.Table) -> KnownFrauds:
-        known, until = self._labels(rows).fraud_spans()
+        known, until = labels_of(rows, self.label_delay).fraud_spans()
         cents = to_cents(rows["amount"].to_numpy())
         if _UNEXPLAINED in rows.column_names:
             return KnownFrauds(known, until, rows[_UNEXPLAINED].to_numpy(), cents, rows[_TO_MEDIAN].to_numpy())
         # Without card ids nothing can explain a fraud.
         return KnownFrauds(known, until, (known != NEVER).any(axis=0), cents, np.full(len(cents), np.nan))
-
-    def _labels(self, rows: pa.Table) -> Labels:
-        columns = rows.column_names
-        available = label_times_of(rows["label_available_at"]) if "label_available_at" in columns else None
-        history = rows[HISTORY].combine_chunks() if HISTORY in columns else None
-        fraud = rows["fraud"].cast(pa.int8()).fill_null(UNKNOWN).to_numpy()
-        return Labels.of(times_of(rows["transaction_time"]), fraud, available, history, self.label_delay)
 
     def finish(self, rows: pa.Table) -> pa.Table:
         """Add what a row says by itself."""

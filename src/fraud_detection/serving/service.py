@@ -83,6 +83,8 @@ class Service:
         """
         self._sources, self._settings, self._commands, self._progress = sources, settings, commands, progress
         self.metrics = Metrics()
+        self._reported: dict[str, str] = {}
+        """By event, the failure that lasts."""
         self._journal = Journal(journal)
         self._scorer: Scorer | None = self._first_scorer()
         if self._journal.dropped_bytes:
@@ -149,6 +151,7 @@ class Service:
             except Exception as error:  # noqa: BLE001 - whatever it is, what is served stays, and the next look may work
                 self._report("champion_failures", "the champion stays as it is", error)
                 continue
+            self._reported.pop("champion_failures", None)
             if changed:
                 self._scorer = scorer
                 self.metrics.events["champion_changes"] += 1
@@ -160,17 +163,21 @@ class Service:
             await asyncio.sleep(seconds)
             try:
                 await self._load_newer()
+                self._reported.pop("store_failures", None)
             except Exception as error:  # noqa: BLE001 - likewise
                 self._report("store_failures", "rows and labels stay as they are", error)
 
     def _report(self, event: str, effect: str, error: Exception) -> None:
+        """Count a failure; one that lasts is said once, since there is a look every few seconds."""
         self.metrics.events[event] += 1
         cause = (
             str(error)
             if isinstance(error, FraudDetectionError)
             else f"{type(error).__name__}: {library_text(str(error))}"
         )
-        self._progress("warning", f"{effect}: {cause}")
+        if self._reported.get(event) != cause:
+            self._reported[event] = cause
+            self._progress("warning", f"{effect}: {cause}")
 
     async def sync_journal(self, seconds: float) -> None:
         """Bring the journal to the disk in groups; for ever."""
@@ -178,6 +185,7 @@ class Service:
             await asyncio.sleep(seconds)
             try:
                 await asyncio.to_thread(self._journal.sync)
+                self._reported.pop("journal_failures", None)
             except OSError as error:
                 self._report("journal_failures", "the journal is not on the disk yet", error)
 

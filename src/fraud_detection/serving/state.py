@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fraud_detection.features.arrow import label_times_of, times_of
+from fraud_detection.features.arrow import labels_of, times_of
 from fraud_detection.features.calendar import calendar_features
 from fraud_detection.features.cards import card_features, to_cents
 from fraud_detection.features.definitions import LOOK_BACK
 from fraud_detection.features.terminals import KnownFrauds, terminal_features
 from fraud_detection.features.timeline import Bools, ComputedFeatures, Floats, Ints
-from fraud_detection.labels import HISTORY, NEVER, UNKNOWN, Labels
+from fraud_detection.labels import NEVER
 from fraud_detection.serving.rows import ArrivedRows, Key, KeyIndex, Keys, LoadedRows
 
 _BEYOND = int(np.iinfo(np.int64).max // 2)
@@ -77,7 +77,7 @@ class FeatureState:
         terminals = terminals[order]
         by_terminal = np.lexsort((self._loaded.times, terminals))
         self._terminals = KeyIndex(terminals[by_terminal], by_terminal.astype(np.int32))
-        self._frauds = _Judged(_fraud_spans(rows, times, mapped.label_delay, order), len(times))
+        self._frauds = _Judged(_fraud_spans(rows, mapped.label_delay, order), len(times))
         self._judge_all(cards[order])
 
     @property
@@ -307,12 +307,8 @@ def _spread(values: Ints, number: NDArray[np.int32], fraud: Bools) -> Ints:
     return found
 
 
-def _fraud_spans(rows: pa.Table, times: Ints, delay: int, order: NDArray[np.intp]) -> tuple[Ints, Ints | None]:
-    columns = rows.column_names
-    available = label_times_of(rows["label_available_at"]) if "label_available_at" in columns else None
-    history = rows[HISTORY].combine_chunks() if HISTORY in columns else None
-    fraud = rows["fraud"].cast(pa.int8()).fill_null(UNKNOWN).to_numpy()
-    known, until = Labels.of(times, fraud, available, history, delay).fraud_spans()
+def _fraud_spans(rows: pa.Table, delay: int, order: NDArray[np.intp]) -> tuple[Ints, Ints | None]:
+    known, until = labels_of(rows, delay).fraud_spans()
     return known[:, order], None if until is None else until[:, order]
 
 
