@@ -2,9 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+import psutil
 import pytest
 
 from fraud_detection.errors import ServiceUnavailableError
@@ -26,3 +31,38 @@ def test_a_killed_reader_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request(Settings(), "c.yaml", "in", "out", "sqlite:///out/mlflow.db", None, Engine.SAIL, moment)
     with pytest.raises(ServiceUnavailableError, match="was killed"):
         history.load_history(request)
+
+
+_SERVER = """
+import os, sys, time
+from fraud_detection.serving import history
+
+def read(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(60)
+
+if __name__ == "__main__":
+    history.read_history = read
+    history.load_history(sys.argv[1])
+"""
+
+
+def test_a_reader_ends_with_its_server(tmp_path: Path) -> None:
+    """Fails when each server that is killed while it reads the store leaves a process that keeps its memory."""
+    (tmp_path / "server.py").write_text(_SERVER)
+    found = tmp_path / "pid"
+    server = subprocess.Popen([sys.executable, str(tmp_path / "server.py"), str(found)])
+    end = time.monotonic() + 60
+    while not (found.exists() and found.read_text()):
+        assert time.monotonic() < end, "the reader did not start"
+        assert server.poll() is None
+        time.sleep(0.02)
+    reader = psutil.Process(int(found.read_text()))
+    try:
+        server.kill()
+        server.wait()
+        reader.wait(10)
+    finally:
+        if reader.is_running():
+            reader.kill()

@@ -4,6 +4,8 @@ They are read in a process of their own: the engine then takes neither memory no
 """
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +70,7 @@ def load_history(request: Request) -> History:
 
 def begin_loading(request: Request) -> Callable[[], History]:
     """As `load_history`, without waiting: gives what waits for the rows, once."""
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_the_server)
     rows = pool.submit(read_history, request)
 
     def wait() -> History:
@@ -82,6 +84,18 @@ def begin_loading(request: Request) -> Callable[[], History]:
                 ) from error
 
     return wait
+
+
+def _end_with_the_server() -> None:
+    """Let this process end when the server is killed, in whose place it would keep the engine's memory for ever."""
+    server = multiprocessing.parent_process()
+    assert server is not None  # noqa: S101 - only the pool calls this
+
+    def wait() -> None:
+        server.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with the server", daemon=True).start()
 
 
 def read_history(request: Request) -> History:
