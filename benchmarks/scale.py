@@ -331,6 +331,8 @@ def table(found: Sequence[Measured]) -> Iterator[str]:
         )
     yield ""
     for one in found:
+        if one.kind in {REPEATED, REBUILD}:
+            continue  # the one tells the phases of the run before, the other none
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.seconds.items() if seconds >= 0.05)
         rest = one.cost.wall - sum(one.seconds.values())
         yield f"- {one.program.name}, {one.size.name}, {one.kind}: {phases}, start and end {rest:.1f} (wall s)"
@@ -376,7 +378,7 @@ def main() -> None:
         folder = (options.folder or Path(temporary)).resolve()
         if options.check:
             programs = [replace(one, config=_check_settings(folder)) for one in programs]
-            found = list(measured(programs, CHECK_SIZES, folder, (0, 1), look=False))
+            found = list(measured(programs, CHECK_SIZES, folder, (0, 1, 2), look=False))
         else:
             chosen = list(sizes(map(int, options.sizes.split(","))))
             found = list(measured(programs, chosen, folder, HOURS, look=True))
