@@ -304,7 +304,7 @@ benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook'
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Measure the promotion rule, real retraining, few frauds, first champions and starts under load, too slow for a test (some hours)
+prove: setup ## Measure the promotion rule, real retraining, few frauds, first champions, starts under load and growth, too slow for a test (some hours)
 	@$(RUN)python -m benchmarks.promotion --full
 	@$(RUN)python -m benchmarks.promotion_plots
 	@$(RUN)python -m benchmarks.end_to_end --full
@@ -313,6 +313,10 @@ prove: setup ## Measure the promotion rule, real retraining, few frauds, first c
 	@$(RUN)python -m benchmarks.few_frauds --output benchmarks/results/few_frauds.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
+	@$(RUN)python -m benchmarks.scale --sizes 1,10 --output benchmarks/results/scale.md
+	@$(RUN)python -m benchmarks.scale --engine spark --output benchmarks/results/scale_spark.md
+	@$(RUN)python -m benchmarks.skew --output benchmarks/results/skew.md
+	@$(RUN)python -m benchmarks.growth --check --output benchmarks/results/growth.md
 	@$(MAKE) prove-grants prove-tests
 
 .PHONY: prove-tests
