@@ -10,8 +10,8 @@ Every run is a process of its own, the command that a scheduler starts. The firs
 it reads everything. The hourly runs after it are told apart by what they did: train candidates (fit), compare one with
 the champion (look), or neither. The last one repeats a decided hour: it imports everything and opens MLflow, and that
 is what a run costs before its own work. At last `features rebuild` computes the features of all days anew.
-`--against FOLDER` runs the same hours with another clone of this repository,
-by its own environment (.venv).
+`--against FOLDER` runs the same hours on the first world with another clone of this repository, by its own environment
+(.venv). The work proper of a run is what it takes without imports, the start of engine and MLflow, fits and the report.
 
 CPU: seconds of all processes. Memory and bytes: see `benchmarks.measuring`. Ratios are of CPU seconds, since other
 programs may use the cores. `--check` is the same with small worlds.
@@ -26,9 +26,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,9 @@ CATCH_UP = "catches up"
 """A run that finds many hours of new files: it is not hourly."""
 REPEATED, REBUILD = "repeated", "features of all days"
 LOOK_TRIES = 4
+NOT_PROPER = {"open registry", "load champion", "start engine", "train", "report"}
+MOST_SECONDS = 5.0
+"""Of the work proper of an hourly run on Sail, with quiet cores."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ def _kind(decision: dict[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Two figures of this measurement, and the largest ratio that is accepted."""
+    """The ratio of two figures of this measurement, or a figure, and the largest one that is accepted."""
 
     what: str
     value: float
@@ -280,6 +285,15 @@ class Results:
                 yield from self._growth(program, kind, slack)
                 yield from self._against(program, kind, slack)
             yield from self._exponents(program, slack)
+            yield from self._proper(program, slack)
+
+    def _proper(self, program: str, slack: float) -> Iterator[Ratio]:
+        """The seconds of the work proper."""
+        for kind in (NEITHER, LOOK, FIT, BOTH):
+            one = self.typical(program, "1x", kind)
+            if one and program == Engine.SAIL.value:
+                proper = sum(seconds for phase, seconds in one.seconds.items() if phase not in NOT_PROPER)
+                yield Ratio(f"{program}, {kind}, 1x: wall seconds of the work proper", proper, MOST_SECONDS * slack)
 
     def _growth(self, program: str, kind: str, slack: float) -> Iterator[Ratio]:
         small = self.typical(program, "1x", kind)
@@ -357,12 +371,20 @@ def machine() -> str:
 def measured(
     programs: Sequence[Program], chosen: Iterable[Size], folder: Path, hours: Sequence[int], *, look: bool
 ) -> Iterator[Measured]:
-    """Every program on every world."""
-    for size in chosen:
-        history = write_history(size, folder / f"{size.days}x{size.per_day}")
-        for program in programs:
-            with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                yield from Series(program, size, history, Path(temporary)).runs(hours, look=look)
+    """Every program on the first world, this one on the others, too.
+
+    They take turns, run by run, so that what else happens on the machine meets all of them.
+    """
+    with ExitStack() as stack:
+        turns = []
+        for place, size in enumerate(chosen):
+            history = write_history(size, folder / f"{size.days}x{size.per_day}")
+            for program in programs:
+                if place == 0 or program.root == ROOT:
+                    own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+                    turns.append(Series(program, size, history, own).runs(hours, look=look))
+        for together in zip_longest(*turns):
+            yield from (one for one in together if one is not None)
 
 
 def say(line: str) -> None:
@@ -382,6 +404,8 @@ def main() -> None:
         else:
             chosen = list(sizes(map(int, options.sizes.split(","))))
             found = list(measured(programs, chosen, folder, HOURS, look=True))
+    order = {(one.program.name, one.size.name): place for place, one in reversed([*enumerate(found)])}
+    found.sort(key=lambda one: order[one.program.name, one.size.name])
     ratios = list(Results(found).ratios(CHECK_SLACK if options.check else 1.0))
     text = "\n".join([machine(), "", *table(found), "", *ratio_table(ratios)])
     if options.output:

@@ -216,7 +216,8 @@ def _gather(
     elif health.verdict.stops:
         planned = stopped(shadow, health.verdict)
     else:
-        planned = plan(shadow, trainer, block, health.drifted)
+        with run.watch("plan"):
+            planned = plan(shadow, trainer, block, health.drifted)
         opening = _open(run, planned, log.head, as_of)
     for record in opening.candidates if opening else ():
         run.progress("opened", opened_line(record))
