@@ -285,15 +285,15 @@ class Results:
                 yield from self._growth(program, kind, slack)
                 yield from self._against(program, kind, slack)
             yield from self._exponents(program, slack)
-            yield from self._proper(program, slack)
+            yield from self._proper(program)
 
-    def _proper(self, program: str, slack: float) -> Iterator[Ratio]:
-        """The seconds of the work proper."""
+    def _proper(self, program: str) -> Iterator[Ratio]:
+        """The seconds of the work proper; of the small worlds none, since a busy machine is no fault."""
         for kind in (NEITHER, LOOK, FIT, BOTH):
             one = self.typical(program, "1x", kind)
-            if one and program == Engine.SAIL.value:
+            if one and one.size.per_day == PER_DAY and program == Engine.SAIL.value:
                 proper = sum(seconds for phase, seconds in one.seconds.items() if phase not in NOT_PROPER)
-                yield Ratio(f"{program}, {kind}, 1x: wall seconds of the work proper", proper, MOST_SECONDS * slack)
+                yield Ratio(f"{program}, {kind}, 1x: wall seconds of the work proper", proper, MOST_SECONDS)
 
     def _growth(self, program: str, kind: str, slack: float) -> Iterator[Ratio]:
         small = self.typical(program, "1x", kind)
