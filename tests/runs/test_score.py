@@ -75,6 +75,9 @@ def test_each_transaction_of_a_growing_input_is_scored_once(job: Job, feed: Path
     _assert_as_the_champion_says(source, output, AS_OF)
     again = _score(job, source, AS_OF)
     assert (again.json["batch"], again.json["rows"]) == (2, 0), "the same time may be scored again: rows may have come"
+    scored = ScoreStore(open_folder(str(output)), NAME).newest()
+    assert scored is not None
+    assert all(day.content.startswith("rows-") for day in scored.days), "labels of days that are over are not in it"
     assert again.json["threshold"] == first.json["threshold"]
 
     before = _rows(output)

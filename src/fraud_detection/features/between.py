@@ -99,6 +99,25 @@ def features_key_of(transactions: "Transactions", settings: Settings, start: dat
     return hashlib.sha256(said.encode()).hexdigest()
 
 
+def good_rows_keys(transactions: "Transactions", settings: Settings, start: datetime, end: datetime) -> dict[int, str]:
+    """By day since 1970, a hash of its good rows without their labels; nothing is read for it.
+
+    Args:
+        transactions: of a run.
+        settings: of the run.
+        start: aware.
+        end: aware.
+
+    Returns:
+        Days are left out that are not over, and those whose good rows a label can still change; all without a store.
+    """
+    if (stored := transactions.stored) is None:
+        return {}
+    seen, data = _seen_days(stored), settings.data.model_dump_json()
+    said = {day: rows for day in _days(start, end) if (rows := seen.good_rows(day)) is not None}
+    return {day: hashlib.sha256(f"{data} {rows}".encode()).hexdigest() for day, rows in said.items()}
+
+
 def _days(start: datetime, end: datetime) -> range:
     return range(day_of(start), day_of(end - timedelta(microseconds=1)) + 1)
 

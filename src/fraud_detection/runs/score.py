@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
+from fraud_detection.features.between import good_rows_keys
+from fraud_detection.features.store.validity import day_of
 from fraud_detection.monitoring.service_weeks import (
     read_service_weeks,
     week_figures,
@@ -28,6 +30,7 @@ from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
 from fraud_detection.runs.service import measure_service
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
 from fraud_detection.scores.increments import Increment
+from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
 from fraud_detection.storage import open_folder
 from fraud_detection.time_windows import whole_hour
@@ -140,7 +143,7 @@ def _batch(run: _Run, transactions: Transactions, as_of: datetime) -> tuple[Batc
     """The new transactions with their scores, and warnings."""
     settings, previous = run.request.settings, run.previous
     since = as_of - settings.scoring.first_days * _DAY if previous is None else previous.since
-    contents = _contents(transactions.profile, since, as_of)
+    contents = _contents(transactions, settings, since, as_of)
     with run.watch("find new"):
         read = partial(read_keys, transactions, since, as_of)
         increment = run.store.increment(previous, contents, transactions.profile.first.date(), read)
@@ -162,13 +165,17 @@ def _batch(run: _Run, transactions: Transactions, as_of: datetime) -> tuple[Batc
     return batch, _warnings(run, scored, increment, transactions.profile)
 
 
-def _contents(profile: Profile, since: datetime, as_of: datetime) -> dict[date, str]:
-    """The fingerprint of each day of [since, as_of) that has transactions."""
-    contents = {}
+def _contents(transactions: Transactions, settings: Settings, since: datetime, as_of: datetime) -> dict[date, str]:
+    """A fingerprint of each day of [since, as_of) that has transactions.
+
+    Labels arrive for weeks. Where they decide nothing they are not in it, or each batch would read all these ids again.
+    """
+    profile, keys, contents = transactions.profile, good_rows_keys(transactions, settings, since, as_of), {}
     for midnight in pd.date_range(since.date(), as_of.date(), freq="D", tz=UTC).to_pydatetime():
         start, end = max(midnight, since), min(midnight + _DAY, as_of)
         if profile.transactions_by_hour[profile.hours_between(start, end)].any():
-            contents[midnight.date()] = profile.fingerprint(start, end)
+            key = keys.get(day_of(start)) if end - start == _DAY else None
+            contents[midnight.date()] = profile.fingerprint(start, end) if key is None else f"rows-{key}"
     return contents
 
 

@@ -16,7 +16,7 @@ class ScoredDay(Stored):
     alerts: int
     late: int
     gone: int  # scored, and no longer in the input on this day
-    content: str  # of the day in the input as of the batch that last looked at it; see `Profile.fingerprint`
+    content: str  # a fingerprint of the day in the input as of the batch that last looked at it
     files: tuple[str, ...]  # names below the folder of the model's scores, oldest first; each row is in one of them
 
 

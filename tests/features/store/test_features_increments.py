@@ -148,11 +148,21 @@ class World:
         early = pc.fill_null(pc.less(rows["label_available_at"], rows["transaction_time"]), False)
         return one_of_each(rows.filter(pc.invert(pc.or_(bad, early))))
 
-    def wanted(self, snapshot: Snapshot, as_of: int) -> dict[int, str]:
+    def seen_days(self, snapshot: Snapshot, as_of: int) -> SeenDays:
         found = read_repeats(snapshot.storage, snapshot.manifest)
         sharing = groups(zip(found.hashes.tolist(), found.days.tolist(), strict=True))
-        days = SeenDays.of(snapshot.manifest.days, sharing, as_of, as_of)
-        return days.hashes(range(FIRST, LAST), LookBack.of(SETTINGS))
+        return SeenDays.of(snapshot.manifest.days, sharing, as_of, as_of)
+
+    def wanted(self, snapshot: Snapshot, as_of: int) -> dict[int, str]:
+        return self.seen_days(snapshot, as_of).hashes(range(FIRST, LAST), LookBack.of(SETTINGS))
+
+    def good_rows(self, as_of: int) -> dict[int, tuple[str, list[int]]]:
+        """Of each day what `SeenDays.good_rows` says, and the ids of its good rows."""
+        snapshot = self.snapshot()
+        days, rows = self.seen_days(snapshot, as_of), self.seen(snapshot, as_of)
+        number = rows["transaction_time"].cast(pa.int64()).to_numpy() // (2 * HALF_DAY)
+        said = {day: text for day in range(FIRST, LAST) if (text := days.good_rows(day)) is not None}
+        return {day: (text, sorted(rows["transaction_id"].to_numpy()[number == day])) for day, text in said.items()}
 
     def materialize(self, as_of: int, before: Callable[[str], None] = lambda _: None) -> dict[int, pa.Table]:
         """The features of all days that can be kept, through the store."""
@@ -238,6 +248,35 @@ def test_increments_equal_one_computation(base: list[Row], found: list[Change], 
                 require_equal(world.materialize(micros(moment)), world.full(micros(moment)))
             apply(world.input, change)
         require_equal(world.materialize(micros(500)), world.full(micros(500)))
+
+
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(base_rows, changes, st.lists(moments, min_size=1, max_size=3))
+def test_days_that_say_the_same_have_the_same_good_rows(base: list[Row], found: list[Change], at: list[int]) -> None:
+    """Fails when a transaction that came late, or became good by its label, is not looked at and gets no score."""
+    known: dict[tuple[int, str], list[int]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name))
+        write(world.input / "base.parquet", base)
+        for place, change in enumerate([*found, ("c", None)]):
+            for moment in (at[place % len(at)], 2 * (LAST - FIRST) + 400):
+                for day, (text, ids) in world.good_rows(micros(moment)).items():
+                    assert known.setdefault((day, text), ids) == ids
+            apply(world.input, change)
+
+
+def test_a_label_changes_no_good_rows(world: World) -> None:
+    """Fails when each label that arrives makes an hourly batch of scores read the ids of its day again."""
+    rows: list[Row] = [(day, 2 * day, 1.0, None, 0, 0, None) for day in range(20)]
+    write(world.input / "base.parquet", rows)
+    before = world.good_rows(micros(500))
+    write(world.input / "base.parquet", [(*row[:3], 1, *row[4:6], 9) for row in rows])
+    assert world.good_rows(micros(500)) == before
+    assert len(before) == 20
+    write(world.input / "late.parquet", [(100, 20, 1.0, None, 0, 0, None)])
+    after = world.good_rows(micros(500))
+    assert [day - FIRST for day in before if before[day] != after[day]] == [10]
+    assert max(world.good_rows(micros(21))) - FIRST == 9, "the day of the as-of time is not over"
 
 
 @hypothesis_settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -92,6 +92,15 @@ class SeenDays:
                     found[day] = hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]
         return found
 
+    def good_rows(self, day: int) -> str | None:
+        """What decides which rows of a day are good, and what they say beside their labels.
+
+        Returns:
+            None where the day has no rows or is not over, or where a label that is not known yet decides.
+        """
+        is_over = day in self.days and (day + 1) * DAY <= self.end
+        return self._rows[day] if is_over else None
+
     def _dependencies(self, day: int, look_back: LookBack) -> list[str] | None:
         said = [str(day)]
         for number in range(look_back.rows(day), day + 1):
