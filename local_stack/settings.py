@@ -20,6 +20,7 @@ PORTS: dict[str, str] = {
     "MLFLOW_PORT": "MLflow",
     "EMULATOR_PORT": "the emulated cloud",
     "POSTGRES_PORT": "PostgreSQL",
+    "SERVING_PORT": "the server of scores",
 }
 
 DEFAULTS: dict[str, str] = {
@@ -29,6 +30,7 @@ DEFAULTS: dict[str, str] = {
     "MLFLOW_PORT": "5050",
     "EMULATOR_PORT": "8443",
     "POSTGRES_PORT": "15432",
+    "SERVING_PORT": "8000",
     "POSTGRES_OS_USER": "nobody",
     "JOB_MEMORY": "1500m",
     "TRANSACTIONS_PER_DAY": "7200",
@@ -100,6 +102,10 @@ class Stack:
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
 
+    @property
+    def serving_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['SERVING_PORT']}"
+
     def save(self) -> None:
         """Keep the settings with the stack: a component that is started again gets those of its siblings."""
         values = {**vars(self), "folder": str(self.folder)}
@@ -148,7 +154,8 @@ def saved(folder: Path) -> Stack | None:
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
     known = {entry.name: values[entry.name] for entry in fields(Stack) if entry.name in values}
-    return Stack(**{**known, "folder": Path(values["folder"])})
+    ports = {name: int(DEFAULTS[name]) for name in PORTS} | values["ports"]  # an earlier release had fewer
+    return Stack(**{**known, "folder": Path(values["folder"]), "ports": ports})
 
 
 def _read(env_file: Path) -> dict[str, str]:

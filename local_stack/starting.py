@@ -14,11 +14,10 @@ from filelock import FileLock, Timeout
 from deployment.airflow import Airflow
 from emulator.client import Emulator
 from fraud_detection.errors import FraudDetectionError
-from fraud_detection.outputs import dashboard_file
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.schema import Decision
 from fraud_detection.storage import open_folder
-from local_stack import airflow, bucket, mlflow, ports, postgres, runs, seeding
+from local_stack import airflow, bucket, mlflow, ports, postgres, runs, seeding, serving
 from local_stack.components import BY_NAME, COMPONENTS, base_environment
 from local_stack.console import Progress, tail
 from local_stack.passwords import passwords
@@ -34,6 +33,7 @@ _PORT_OF = {
     "emulator": "EMULATOR_PORT",
     "mlflow": "MLFLOW_PORT",
     "airflow-api": "AIRFLOW_PORT",
+    "serving": "SERVING_PORT",
 }
 _BAD_RUN_STATES = ("failed",)
 
@@ -51,10 +51,12 @@ def up(stack: Stack, *, first_run: bool = True) -> None:
             api = airflow.connect(stack, secret)
             configure(stack, api, secret)
             _schedule(stack, api, secret, progress, first_run=first_run)
+            _wait_ready(stack, supervisor, "serving")  # it has waited for the first champion
             for what, text in runs.attention(stack, runs.training(stack)):
                 progress.report(what, text)
         finally:  # whatever failed, what has started can be inspected
             _show_addresses(stack, supervisor, progress)
+        _show_service(stack, progress)
     progress.report("up", f"in {progress.seconds:.0f} s; next: make status, make logs, make down")
 
 
@@ -81,7 +83,7 @@ def _start_all(stack: Stack, supervisor: Supervisor, secret: Mapping[str, str], 
     with progress.step("airflow tables") as line:
         environment = base_environment(stack) | airflow.environment(stack, secret)
         line.text = "created" if airflow.migrate(stack, environment) else "up to date"
-    for name in ("airflow-api", "scheduler", "dag-processor", "feeder", "upkeep"):
+    for name in ("airflow-api", "scheduler", "dag-processor", "feeder", "upkeep", "serving"):
         _start(stack, supervisor, name)
     for component in COMPONENTS[1:]:
         with progress.step(component.name) as line:
@@ -229,9 +231,6 @@ def _schedule(stack: Stack, api: Airflow, secret: Mapping[str, str], progress: P
         progress.report("champion", f"version {champion} of {MODEL} is in service")
     else:
         _report_verdict(stack, api, progress)
-    page = stack.bucket / "output_data" / dashboard_file(MODEL)
-    if page.is_file():
-        progress.report("dashboard", f"{stack.shown(page)}; every run makes it anew")
 
 
 def _first_run(stack: Stack, api: Airflow) -> str | None:
@@ -350,3 +349,12 @@ def _show_addresses(stack: Stack, supervisor: Supervisor, progress: Progress) ->
     ):
         state = "" if component in running else "  (not running)"
         progress.report(name, f"{BY_NAME[component].url(stack)}  {text}{state}")
+
+
+def _show_service(stack: Stack, progress: Progress) -> None:
+    """Report where the champion's dashboard is, and how a transaction is scored."""
+    page = serving.dashboard(stack)
+    if page is not None:
+        progress.report("dashboard", f"{page}  every run makes it anew")
+    if serving.answers(stack):
+        progress.report("score", serving.example(stack, datetime.now(UTC)))

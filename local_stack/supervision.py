@@ -267,5 +267,6 @@ def _wait(condition: Any, deadline: float) -> bool:
 
 
 def wait_gone(stack: Stack, deadline: float = 30.0) -> bool:
-    """Whether supervisord ended in time."""
-    return bool(_wait(lambda: not Supervisor(stack).is_up(), deadline))
+    """Whether supervisord ended in time. While it stops the components it answers no more, and its process is there."""
+    pid = supervisord_pid(stack)
+    return bool(_wait(lambda: not Supervisor(stack).is_up() and (pid is None or not psutil.pid_exists(pid)), deadline))

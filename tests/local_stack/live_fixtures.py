@@ -25,7 +25,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Iter
     """A stack after its first `make up`."""
     found = Live(tmp_path_factory.mktemp("live"))
     try:
-        found.command("up")
+        found.first_up = found.command("up")
         yield found
     finally:
         found.remove()

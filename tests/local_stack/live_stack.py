@@ -58,6 +58,9 @@ def free_ports(count: int) -> list[int]:
 class Live:
     """A stack with its own folder and free ports; it trains with the shipped settings."""
 
+    first_up = ""
+    """What the first `make up` has printed."""
+
     def __init__(self, folder: Path, training: Path | None = None) -> None:
         self.env = folder / ".env"
         self._fixed = {

@@ -1,6 +1,8 @@
 """The whole system on this machine, as `make up` brings it up. Slow: `make test-stack`."""
 
 import json
+import subprocess
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -28,6 +30,18 @@ def test_up_ends_with_a_healthy_stack_and_a_champion(live: Live) -> None:
     assert live.api.import_errors() == ""
     assert live.emulator.clusters() == []
     assert live.emulator.events("job", status="DONE")
+
+
+def test_up_prints_a_command_that_scores_and_the_address_of_the_dashboard(live: Live) -> None:
+    """Fails when the command that `make up` prints scores nothing, or the address of the dashboard shows no page."""
+    printed = {line[:15].strip(): line[15:] for line in live.first_up.splitlines()}
+    scored = subprocess.run(["/bin/sh", "-c", printed["score"]], capture_output=True, text=True, check=True)
+    answer = json.loads(scored.stdout)
+    assert answer["transaction_id"] == "999999999"
+    assert answer["model_version"] == int(live.champion() or 0)
+    assert 0 < answer["probability"] < 1
+    with urlopen(printed["dashboard"].split()[0], timeout=30) as page:  # noqa: S310 - of this machine
+        assert "<title>" in page.read().decode()
 
 
 def test_the_schedule_goes_on_by_itself(live: Live) -> None:
