@@ -103,12 +103,18 @@ def holdout_rows(rows: pd.DataFrame, frauds: pd.DataFrame, span: HoldoutSpan, se
         The columns of `rows`, `fraud` as int8 without nulls, and `day` (int16, 0 for the first block), sorted by
         transaction_id, index 0..n-1.
     """
-    start = naive(span.start)
-    own = labelled(rows[within(rows["transaction_time"], start, naive(span.end))], span.as_of, settings)
-    own = own.assign(day=((own["transaction_time"] - start) // DAY).astype(np.int16))
-    if "customer_id" in own:
-        own = own[~_blocked(own, frauds, span, settings)]
-    return own.reset_index(drop=True)
+    own = labelled(rows[within(rows["transaction_time"], naive(span.start), naive(span.end))], span.as_of, settings)
+    return without_known_cards(own, frauds, span, settings)
+
+
+def without_known_cards(
+    rows: pd.DataFrame, frauds: pd.DataFrame, span: HoldoutSpan, settings: Settings
+) -> pd.DataFrame:
+    """As `holdout_rows`, of rows of the hold-out whatever their labels are; these are not read."""
+    rows = rows.assign(day=((rows["transaction_time"] - naive(span.start)) // DAY).astype(np.int16))
+    if "customer_id" in rows:
+        rows = rows[~_blocked(rows, frauds, span, settings)]
+    return rows.reset_index(drop=True)
 
 
 def count_frauds(holdout: pd.DataFrame) -> HoldoutCounts:

@@ -8,7 +8,7 @@ import pytest
 from factories import MODEL_NAME, alert_figures, candidate_record, decision, look_record, opening
 
 from fraud_detection.monitoring import write_dashboard
-from fraud_detection.monitoring.service_weeks import ServiceWeek, ServiceWeeks, write_service_weeks
+from fraud_detection.monitoring.service_weeks import ServiceEstimate, ServiceWeek, ServiceWeeks, write_service_weeks
 from fraud_detection.outputs import dashboard_file, dashboard_history_file, report_file
 from fraud_detection.registry.decision_log import Action, Intervention, LogEntry
 from fraud_detection.schema import (
@@ -157,3 +157,18 @@ def test_it_shows_what_each_version_was_worth_week_by_week(storage: Storage) -> 
     assert "2026-04-06 v1 40 0.612 0.550 … 0.670" in shown
     assert shown.index("2026-04-13") < shown.index("2026-04-06 v1"), "the newest first"
     assert "v1, 2026-04-06 to 2026-04-13: 0.612, 40 frauds" in page
+
+
+def test_estimates_are_marked_as_such(storage: Storage) -> None:
+    """Fails when an estimate before labels mature is taken for what the champion was worth, or is not shown."""
+    estimate = ServiceEstimate(
+        start=T, end=T + 4 * DAY, version=1, transactions=1234, expected=0.61, provisional=None, known_frauds=0
+    )
+    write_service_weeks(storage, MODEL_NAME, ServiceWeeks(estimate=estimate))
+    shown = section(page_of(storage, LOG), "weeks")
+    assert "Not matured yet" in shown
+    assert "1,234 transactions" in shown
+    assert "0.610 by its own probabilities" in shown
+    assert "Estimates, and no evidence" in shown
+    assert "became known early" not in shown
+    assert "<table" not in shown, "no week has matured"

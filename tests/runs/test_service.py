@@ -57,9 +57,18 @@ def test_a_week_is_measured_once_when_its_labels_have_matured(
     score(MONDAY + timedelta(days=1))
     assert "service " not in score(MATURED - timedelta(hours=1))
     assert _weeks(output) == ()
-    assert "service     v1 in the week of 2026-02-16: " in score(MATURED)
+    told = score(MATURED)
+    assert "service     v1 in the week of 2026-02-16: " in told
+    assert "estimate    v1 since 2026-02-23: " in told
     [week] = _weeks(output)
-    assert "service " not in score(MATURED + timedelta(hours=1))
+    again = score(MATURED + timedelta(hours=1))
+    assert "service " not in again
+    assert "estimate " not in again, "a day is estimated once"
+    estimate = read_service_weeks(open_folder(str(output)), NAME).estimate
+    assert estimate is not None
+    assert estimate.end == MATURED
+    assert estimate.expected is not None
+    assert 0 < estimate.expected < 1
     assert (week.start, week.end, week.version) == (MONDAY, END, 1)
 
     scores = _scores(output).drop_columns(["reasons"])
@@ -83,9 +92,9 @@ def test_a_week_is_measured_once_when_its_labels_have_matured(
     monkeypatch.setattr(Registry, "trained_until", lambda _registry, _version: thursday)
     (output / service_weeks_file(NAME)).unlink()
     score(MATURED + timedelta(hours=2))
-    [again] = _weeks(output)
+    [measured] = _weeks(output)
     late = pc.sum(pc.greater_equal(scores["transaction_time"], pa.scalar(thursday))).as_py()
-    assert 0.8 * late < again.transactions <= late, "what a version was trained on says nothing of its worth"
+    assert 0.8 * late < measured.transactions <= late, "what a version was trained on says nothing of its worth"
 
     def is_gone(_registry: Registry, version: int) -> datetime:
         raise FraudDetectionError(f"version {version} was removed for its age")

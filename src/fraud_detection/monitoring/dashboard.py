@@ -39,8 +39,8 @@ def write_dashboard(
     name = settings.model_name
     history = with_entries(History() if anew else _read(storage, name), entries)
     storage.write_atomic(dashboard_history_file(name), history.model_dump_json().encode())
-    weeks = read_service_weeks(storage, name).weeks
-    page = render(name, history, weeks, entries, settings.promotion.approval_days, now)
+    worth = read_service_weeks(storage, name)
+    page = render(name, history, worth, entries, settings.promotion.approval_days, now)
     return storage.write_atomic(dashboard_file(name), page.encode())
 
 

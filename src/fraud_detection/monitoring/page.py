@@ -7,7 +7,7 @@ from datetime import datetime
 from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.monitoring.charts import quality, runs_by_day, service, service_weeks
 from fraud_detection.monitoring.history import History, event_time
-from fraud_detection.monitoring.service_weeks import ServiceWeek
+from fraud_detection.monitoring.service_weeks import ServiceWeeks
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_decision
 from fraud_detection.registry.decision_log import Entry, LogEntry
@@ -30,7 +30,7 @@ _ROLES = {
 def render(
     model_name: str,
     history: History,
-    weeks: Sequence[ServiceWeek],
+    worth: ServiceWeeks,
     entries: Sequence[LogEntry],
     approval_days: int,
     now: datetime,
@@ -40,7 +40,7 @@ def render(
     Args:
         model_name: whose page it is.
         history: up to the newest of the entries.
-        weeks: what the versions were worth, oldest first.
+        worth: what the versions were worth.
         entries: the newest of the log, oldest first.
         approval_days: `promotion.approval_days`.
         now: when the page is made.
@@ -60,8 +60,9 @@ def render(
         service=service(history, end),
         quality=quality(history, end),
         runs=runs_by_day(history),
-        weeks=weeks[: -_MOST_WEEKS - 1 : -1],
-        weekly=service_weeks(weeks),
+        weeks=worth.weeks[: -_MOST_WEEKS - 1 : -1],
+        weekly=service_weeks(worth.weeks),
+        estimate=worth.estimate,
         candidates=[_candidate(one) for one in shadow_candidates(entries, now, approval_days)],
         drifts=_drifts(newest),
         drifted=drifted_text(newest.drift.drifted) if newest and newest.drift and newest.drift.drifted else "",

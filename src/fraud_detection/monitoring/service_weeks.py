@@ -2,7 +2,8 @@
 
 A look compares a candidate with the champion; a week in service says what the champion was worth where it worked. Weeks
 begin on Monday, UTC. A week is measured once, when its labels have matured, for each version that has scored
-transactions of it; see `service_quality`. A week without anything to measure is looked at once, too.
+transactions of it; see `service_quality`. A week without anything to measure is looked at once, too. What has not
+matured is estimated once a day; see `estimates`.
 """
 
 from collections.abc import Iterator
@@ -29,17 +30,30 @@ class ServiceWeek(Stored):
     alerts: AlertFigures | None  # None where the version has no threshold
 
 
+class ServiceEstimate(Stored):
+    """What the version in service may be worth on its transactions of [start, end), whose labels have not matured."""
+
+    start: datetime
+    end: datetime
+    version: int
+    transactions: int
+    expected: float | None  # AP; see `estimates.expected_average_precision`
+    provisional: float | None  # AP; see `estimates.provisional_average_precision`
+    known_frauds: int  # by then
+
+
 class ServiceWeeks(Stored):
     """All measured weeks of a model, by their start and version."""
 
     schema_version: int = 1
     weeks: tuple[ServiceWeek, ...] = ()
     until: datetime | None = None  # the end of the last week that was looked at, also where nothing was measured
+    estimate: ServiceEstimate | None = None  # the newest one
 
     def with_weeks(self, new: tuple[ServiceWeek, ...], until: datetime | None) -> "ServiceWeeks":
         """With further weeks; one that is there already is replaced."""
         known = {(week.start, week.version): week for week in (*self.weeks, *new)}
-        return ServiceWeeks(weeks=tuple(known[key] for key in sorted(known)), until=until)
+        return ServiceWeeks(weeks=tuple(known[key] for key in sorted(known)), until=until, estimate=self.estimate)
 
     @property
     def looked_until(self) -> datetime | None:
@@ -91,6 +105,25 @@ def week_figures(week: ServiceWeek) -> dict[str, float]:
             "value_a_day": alerts.value_a_day.value,
         }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def estimate_figures(estimate: ServiceEstimate) -> dict[str, float]:
+    """The figures of an estimate that become metrics, by name; those that are not known are left out."""
+    found = {
+        "expected_average_precision": estimate.expected,
+        "provisional_average_precision": estimate.provisional,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def estimate_text(estimate: ServiceEstimate) -> str:
+    """An estimate in one line."""
+    found = [f"v{estimate.version} since {estimate.start:%Y-%m-%d}: {estimate.transactions:,} transactions"]
+    if estimate.expected is not None:
+        found.append(f"AP {estimate.expected:.3f} by its own probabilities")
+    if estimate.provisional is not None:
+        found.append(f"AP {estimate.provisional:.3f} by {estimate.known_frauds:,} early frauds")
+    return " · ".join(found)
 
 
 def week_text(week: ServiceWeek) -> str:

@@ -12,6 +12,8 @@ from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.features.between import good_rows_keys
 from fraud_detection.features.store.validity import day_of
 from fraud_detection.monitoring.service_weeks import (
+    estimate_figures,
+    estimate_text,
     read_service_weeks,
     week_figures,
     week_text,
@@ -27,7 +29,7 @@ from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
 from fraud_detection.runs.retrain import open_registry
 from fraud_detection.runs.scored_rows import ScoredRows, read_keys, score_rows
-from fraud_detection.runs.service import measure_service
+from fraud_detection.runs.service import estimate_service, measure_service
 from fraud_detection.scores import Batch, ScoreManifest, ScoreStore
 from fraud_detection.scores.increments import Increment
 from fraud_detection.settings import Settings
@@ -202,21 +204,34 @@ def _warnings(run: _Run, scored: ScoredRows, increment: Increment, profile: Prof
 
 
 def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transactions, as_of: datetime) -> None:
-    """Measure the weeks of scores whose labels have matured, and tell MLflow. The scores stand, whatever fails here."""
+    """Measure the weeks of scores whose labels have matured, estimate the rest, and tell MLflow.
+
+    The scores stand, whatever fails here.
+    """
     output, settings = open_folder(run.request.output), run.request.settings
     known = read_service_weeks(output, settings.model_name)
     trained_until = partial(_trained_until, run)
     weeks, until = measure_service(known, run.store, scored, transactions, as_of, settings, trained_until)
     for week in weeks:
         run.progress("service", week_text(week))
-        try:
-            run.registry.log_service(week.version, week_figures(week), week.end)
-        except ServiceUnavailableError:
-            raise
-        except FraudDetectionError as error:  # such as a version that was removed for its age
-            run.progress("warning", f"MLflow has not got the metrics of v{week.version}'s week: {error}")
-    if until != known.until:  # last: what was interrupted is measured again
-        write_service_weeks(output, settings.model_name, known.with_weeks(weeks, until))
+        _log_service(run, week.version, week_figures(week), week.end)
+    estimate = estimate_service(known, run.store, scored, transactions, as_of, settings, run.champion.version)
+    if estimate is not None:
+        run.progress("estimate", estimate_text(estimate))
+        _log_service(run, estimate.version, estimate_figures(estimate), estimate.end)
+    if until != known.until or estimate is not None:  # last: what was interrupted is measured again
+        following = known.with_weeks(weeks, until)
+        following = following if estimate is None else following.model_copy(update={"estimate": estimate})
+        write_service_weeks(output, settings.model_name, following)
+
+
+def _log_service(run: _Run, version: int, figures: dict[str, float], end: datetime) -> None:
+    try:
+        run.registry.log_service(version, figures, end)
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:  # such as a version that was removed for its age
+        run.progress("warning", f"MLflow has not got the metrics of v{version} in service: {error}")
 
 
 def _trained_until(run: _Run, version: int) -> datetime | None:
