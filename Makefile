@@ -313,7 +313,7 @@ prove: setup ## Measure the promotion rule, real retraining, few frauds, first c
 	@$(RUN)python -m benchmarks.few_frauds --output benchmarks/results/few_frauds.md
 	@$(RUN)python -m benchmarks.first_champion --check --output benchmarks/results/first_champion.md
 	@$(RUN)python -m benchmarks.starts --check --output benchmarks/results/starts.md
-	@$(RUN)python -m benchmarks.scale --sizes 1,10 --output benchmarks/results/scale.md
+	@$(RUN)python -m benchmarks.scale --sizes 1,10h,10c --output benchmarks/results/scale.md
 	@$(RUN)python -m benchmarks.scale --engine spark --output benchmarks/results/scale_spark.md
 	@$(RUN)python -m benchmarks.skew --output benchmarks/results/skew.md
 	@$(RUN)python -m benchmarks.growth --check --output benchmarks/results/growth.md

@@ -1,6 +1,6 @@
 """What an hourly run costs, and a full one, as history and cards grow tenfold.
 
-    python -m benchmarks.scale --sizes 1,10 --engine sail,spark --output benchmarks/results/scale.md
+    python -m benchmarks.scale --sizes 1,10h,10c --output benchmarks/results/scale.md
     python -m benchmarks.scale --check
 
 1x is 1.75 million simulated transactions: 183 days with 9,585 a day. Tenfold is made in two ways: ten times the days,
@@ -125,18 +125,20 @@ CHECK_SETTINGS = (("trees: 200\n", "trees: 40\n"), ("minimum_holdout_frauds: 200
 """What a small world needs to have a champion soon."""
 
 
-def sizes(chosen: Iterable[int]) -> Iterator[Size]:
-    """The worlds of the factors 1, 10 and 100."""
-    for factor in chosen:
-        if factor == 1:
-            yield Size("1x")
-        elif factor == 10:
-            yield Size("10x history", days=10 * DAYS)
-            yield Size("10x cards", per_day=10 * PER_DAY)
-        elif factor == 100:
-            yield Size("100x (10x history, 10x cards)", days=10 * DAYS, per_day=10 * PER_DAY)
-        else:
-            raise SystemExit(f"size {factor}: expected 1, 10 or 100")
+SIZES = {
+    "1": Size("1x"),
+    "10h": Size("10x history", days=10 * DAYS),
+    "10c": Size("10x cards", per_day=10 * PER_DAY),
+    "100": Size("100x (10x history, 10x cards)", days=10 * DAYS, per_day=10 * PER_DAY),
+}
+
+
+def sizes(chosen: Iterable[str]) -> Iterator[Size]:
+    """The worlds of these names."""
+    for name in chosen:
+        if name not in SIZES:
+            raise SystemExit(f"size {name!r}: expected one of {', '.join(SIZES)}")
+        yield SIZES[name]
 
 
 def write_history(size: Size, folder: Path) -> Path:
@@ -402,7 +404,7 @@ def main() -> None:
             programs = [replace(one, config=_check_settings(folder)) for one in programs]
             found = list(measured(programs, CHECK_SIZES, folder, (0, 1, 2), look=False))
         else:
-            chosen = list(sizes(map(int, options.sizes.split(","))))
+            chosen = list(sizes(options.sizes.split(",")))
             found = list(measured(programs, chosen, folder, HOURS, look=True))
     order = {(one.program.name, one.size.name): place for place, one in reversed([*enumerate(found)])}
     found.sort(key=lambda one: order[one.program.name, one.size.name])
@@ -430,7 +432,9 @@ def _check_settings(folder: Path) -> Path:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="small worlds; fail where a ratio is exceeded")
-    parser.add_argument("--sizes", default="1", help="factors of 1.75 million rows: 1,10,100")
+    parser.add_argument(
+        "--sizes", default="1", help="with commas: 1; 10h, ten times the history; 10c, ten times the cards; 100, both"
+    )
     parser.add_argument("--engine", default="sail", help="sail, spark, or both: sail,spark")
     parser.add_argument("--against", type=Path, help="a clone of another revision, with its environment in .venv")
     parser.add_argument("--folder", type=Path, help="keep the worlds there; the default is a temporary folder")
