@@ -18,6 +18,7 @@ from fraud_detection.schema import (
     Metrics,
     Opening,
     Outcome,
+    RollbackLook,
     Span,
     Threshold,
 )
@@ -102,6 +103,24 @@ def look_record(key: CandidateKey, as_of: datetime, number: int = 1, **changes: 
         "passed": False,
     }
     return LookRecord.model_validate(known | changes)
+
+
+def rollback_look(as_of: datetime, **changes: Any) -> RollbackLook:
+    """A look at version 1, the predecessor of champion 2, which passed."""
+    known: dict[str, Any] = {
+        "key": {"champion_version": 2, "predecessor_version": 1, "number": 1},
+        "holdout": span(as_of - timedelta(days=14), as_of - timedelta(days=7)),
+        "fraud_cards": 60,
+        "champion": metrics(),
+        "predecessor": metrics(0.8),
+        "difference": Difference(value=0.1, low=0.05, high=0.15, confidence=0.95),
+        "root": 4.2,
+        "limits": LookLimitsRecord(root=2.7, difference_for_unseen_cards=0.09, difference_that_matters=0.01),
+        "risk": 0.005,
+        "checks": (Check(name="minimum_effect", value=0.1, limit=0.01, passed=True),),
+        "passed": True,
+    }
+    return RollbackLook.model_validate(known | changes)
 
 
 def alert_figures(start: datetime, end: datetime, **changes: Any) -> AlertFigures:

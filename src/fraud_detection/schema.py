@@ -266,6 +266,30 @@ class LookRecord(Stored):
         return LookKey(candidate=self.candidate, champion_version=self.champion_version, number=self.number)
 
 
+class RollbackLookKey(Stored):
+    """What identifies a look that asks whether the champion has to make room for its predecessor."""
+
+    champion_version: int
+    predecessor_version: int
+    number: int  # from 1, over the life of the champion
+
+
+class RollbackLook(Stored):
+    """What such a look measured on matured rows later than those that promoted the champion."""
+
+    key: RollbackLookKey
+    holdout: Span
+    fraud_cards: int  # of the hold-out; without cards its frauds
+    champion: Metrics | None
+    predecessor: Metrics | None
+    difference: Difference | None  # predecessor minus champion; None where there was nothing to measure
+    root: Unbounded | None  # signed, of the empirical likelihood ratio
+    limits: LookLimitsRecord | None
+    risk: float
+    checks: tuple[Check, ...]
+    passed: bool  # every check: the predecessor is the better one
+
+
 class RetirementReason(StrEnum):
     """Why a candidate is no longer looked at."""
 
@@ -305,6 +329,7 @@ class AlarmName(StrEnum):
     CHAMPION_TOO_OLD = "champion_too_old"
     CHAMPION_BELOW_FLOOR = "champion_below_floor"
     CHAMPION_DECAYED = "champion_decayed"  # it ranks worse in service than at first
+    CHAMPION_ROLLED_BACK = "champion_rolled_back"  # by the rule, since its predecessor is the better one
 
 
 class Alarm(Stored):
@@ -330,6 +355,8 @@ class Opening(Stored):
     candidates: tuple[CandidateRecord, ...]
     looks: tuple[LookKey, ...]
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
+    rollback_look: Annotated[RollbackLookKey | None, Field(exclude_if=lambda look: look is None)] = None
+    """Charged to `automatic_rollback.risk`; None where that is off, or no look is due."""
 
 
 class KnownLabels(Stored):
@@ -421,6 +448,8 @@ class Decision(Stored):
     previous_entry: str | None = None  # SHA-256 of the log's entry before this one; the log fills it in
     drift: DriftRecord | None = None  # None where it was not measured, and in decisions of earlier releases
     data_counts: DataCounts | None = None  # None in decisions of earlier releases
+    rollback_look: Annotated[RollbackLook | None, Field(exclude_if=lambda look: look is None)] = None
+    """Whether the champion's predecessor is the better one; None where the run did not ask."""
 
     @property
     def served_training(self) -> Span:

@@ -410,6 +410,15 @@ class Promotion(_Section):
     """Whether a new recipe is also judged on rows from before its settings were first seen."""
 
 
+class AutomaticRollback(_Section):
+    """The return to the previous champion, and a pin, where later transactions say that it was the better one."""
+
+    enabled: bool = False
+    """Whether the champion is compared with the one that it replaced; `false`: only people roll back."""
+    risk: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
+    """Probability that a champion which is no worse than its predecessor is ever rolled back."""
+
+
 class Alerts(_Section):
     """From which score on a transaction alerts: an alert budget, or what reviews and frauds cost, or both."""
 
@@ -544,6 +553,7 @@ class Settings(_Section):
     training: Training = Training()
     comparison: ComparisonSettings = ComparisonSettings()
     promotion: Promotion = Promotion()
+    automatic_rollback: AutomaticRollback = AutomaticRollback()
     alerts: Alerts = Alerts()
     scoring: Scoring = Scoring()
     data_health: DataHealth = DataHealth()
@@ -555,6 +565,7 @@ class Settings(_Section):
         "training",
         "comparison",
         "promotion",
+        "automatic_rollback",
         "alerts",
         "scoring",
         "data_health",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.registry import T1, T2, lease_records
+from factories import decision, rollback_look
+from fakes.registry import T0, T1, T2, lease_records
 from fakes.registry_processes import ALL, CHANGES, Process, Stage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from fraud_detection.registry.aliases import service
 from fraud_detection.registry.decision_log import PROMOTIONS, Action, Intervention
 from fraud_detection.registry.log_chain import HEAD_TAG, restore_head
 from fraud_detection.registry.restoration import LoggedService, exclusive, logged_service, restore_service
-from fraud_detection.schema import Decision
+from fraud_detection.schema import Decision, Outcome
 from fraud_detection.storage import open_folder
 
 pytest_plugins = ["registry_fixtures"]
@@ -65,6 +66,15 @@ def override_after_retirement(stage: Stage) -> Work:
 def rollback(stage: Stage) -> Work:
     registry = stage.registry()
     return lambda: registry.rollback(1, "alerts doubled", "anna")
+
+
+def automatic_rollback(stage: Stage) -> Work:
+    """The newest decision has found version 1, the predecessor, better."""
+    at, look = T0 + timedelta(minutes=30), rollback_look(T0)
+    given = decision(Outcome.REFUSED, at, 2, decided_at=stage.clock.now(), schema_version=2, rollback_look=look)
+    assert stage.log.write(given)
+    registry = stage.registry()
+    return registry.roll_back_automatically
 
 
 def rollback_after_retirement(stage: Stage) -> Work:
@@ -112,6 +122,7 @@ REQUESTS: dict[Callable[[Stage], Work], list[str]] = {
         RELEASE,
     ],
     rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
+    automatic_rollback: [LEASE, TAG, ALIAS, ALIAS, TAG, LOG, TAG, RELEASE],
     rollback_after_retirement: [LEASE, TAG, ALIAS, NO_ALIAS, LOG, TAG, RELEASE],
     pin: [LEASE, TAG, ALIAS, TAG, LOG, TAG, RELEASE],
     unpin: [LEASE, LOG, TAG, NO_TAG, RELEASE],

@@ -135,7 +135,7 @@ def _run(
 ) -> Decision:
     """A run's decision, with the alarms that it proposes."""
     shown = None if look is None else SimpleNamespace(record=look, rows=_rows())
-    evidence: Any = SimpleNamespace(measured=SimpleNamespace(shown=shown), health=None)
+    evidence: Any = SimpleNamespace(measured=SimpleNamespace(shown=shown), health=None, rollback=None)
     request: Any = SimpleNamespace(settings=Settings(), commands=COMMANDS, clock=at + timedelta(minutes=7))
     data: Any = SimpleNamespace(previous=previous)
     serving: Any = SimpleNamespace(champion=champion, pin=None, weeks=())

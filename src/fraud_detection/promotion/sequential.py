@@ -377,7 +377,11 @@ def look_limits(fraud_cards: int, rule: SequentialRule) -> LookLimits:
 
     A look can err in two ways, which share its risk: by chance in what the cards have shown, and by what none has.
     """
-    risk = rule.risk_per_look
+    return limits_at_risk(rule.risk_per_look, fraud_cards, rule)
+
+
+def limits_at_risk(risk: float, fraud_cards: int, rule: SequentialRule) -> LookLimits:
+    """What a look has to reach at a risk of its own; see `look_limits`."""
     if not rule.unseen_card_bound:
         return LookLimits(required_root(risk, fraud_cards), 0.0, rule.minimum_effect)
     root = required_root((1 - UNSEEN_SHARE) * risk, fraud_cards)

@@ -21,7 +21,7 @@ from fraud_detection.registry.aliases import (
     service,
     set_change,
 )
-from fraud_detection.registry.champion import load_version
+from fraud_detection.registry.champion import Champion, load_version
 from fraud_detection.registry.context import Context
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.registry.lease import Lease
@@ -32,8 +32,10 @@ from fraud_detection.registry.log_chain import (
     verify_chain,
     write_and_tag,
 )
+from fraud_detection.registry.predecessor import AUTOMATIC_ROLLBACK, rollback_due, rollback_reason
 from fraud_detection.registry.recording import end_abandoned_runs, resume_open_intents
 from fraud_detection.registry.restoration import exclusive, is_superseded, restore_service
+from fraud_detection.schema import Decision
 
 
 def rollback(context: Context, to: int | None, reason: str, who: str) -> Intervention:
@@ -51,6 +53,44 @@ def rollback(context: Context, to: int | None, reason: str, who: str) -> Interve
         lease.require_held()
         set_change(context.connection, context.name, pin)
         return _finish(context, pin, lease)
+
+
+def roll_back_automatically(context: Context) -> Intervention | None:
+    """Roll back as the newest decision has found; see `Registry.roll_back_automatically`."""
+    with context.connection.translate_errors():
+        if _due(context) is None:
+            return None
+        with exclusive(context, AUTOMATIC_ROLLBACK) as lease:
+            decision = _due(context)  # a person may have acted meanwhile
+            now = service(context.connection, context.name)
+            now.require_readable_tag(context.commands)
+            if decision is None or decision.rollback_look is None or now.pin or now.retirement:
+                return None
+            look = decision.rollback_look
+            if now.champion != look.key.champion_version:
+                return None
+            load_existing(context, look.key.predecessor_version)
+            change = Pin(
+                at=lease.now(),
+                who=AUTOMATIC_ROLLBACK,
+                reason=rollback_reason(look, decision.as_of),
+                from_version=look.key.champion_version,
+                to_version=look.key.predecessor_version,
+            )
+            lease.require_held()
+            set_change(context.connection, context.name, change)
+            return _finish(context, change, lease)
+
+
+def load_existing(context: Context, version: int) -> Champion:
+    """Load a version that is not in service; see `Registry.load_version`."""
+    now = service(context.connection, context.name)
+    if version not in now.versions:
+        raise FraudDetectionError(
+            f"{context.name} has no version {version}; existing versions: {listed(now.versions)}; to put one of them"
+            f" into service: {context.commands.rollback()}"
+        )
+    return load_version(context, version, now.champion)
 
 
 def pin(context: Context, reason: str, who: str) -> Intervention:
@@ -187,6 +227,11 @@ def finish_what_is_possible(context: Context) -> Intervention | None:
     with suppress(FraudDetectionError):
         resume_all(context)
     return finished
+
+
+def _due(context: Context) -> Decision | None:
+    newest = context.log.newest(1)
+    return rollback_due(newest[-1] if newest else None)
 
 
 def _unfinished_change(context: Context) -> Pin | Retirement | None:

@@ -19,6 +19,7 @@ from fraud_detection.registry.lease import Leases
 from fraud_detection.registry.log_chain import VerifiedLog, verify_chain
 from fraud_detection.registry.mlflow_runs import log_service
 from fraud_detection.registry.opening import write_opening
+from fraud_detection.registry.predecessor import Predecessor, find_predecessor
 from fraud_detection.registry.recording import RunRecord, end_abandoned_runs, record_decision
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, Opening
 from fraud_detection.settings import Promotion
@@ -158,6 +159,37 @@ class Registry:
                 previous champion has been made (once more would undo it).
         """
         return rollback.rollback(self._context, to, reason, who)
+
+    def roll_back_automatically(self) -> Intervention | None:
+        """Put the champion's predecessor into service, and pin it, if the newest decision found it better.
+
+        Nothing is done once a person has done anything since that decision. Repeated after a kill, it does what is
+        left.
+
+        Returns:
+            What came into force; None where nothing was due.
+
+        Raises:
+            FraudDetectionError: the predecessor cannot be loaded.
+        """
+        return rollback.roll_back_automatically(self._context)
+
+    def predecessor(self, champion_version: int) -> Predecessor | str:
+        """The version that the champion replaced, or why no automatic rollback returns to it.
+
+        Raises:
+            FraudDetectionError: an entry of the log is broken.
+        """
+        return find_predecessor(self._context.log.history(), champion_version)
+
+    def load_version(self, version: int) -> Champion:
+        """Any version, loaded from its native file.
+
+        Raises:
+            FraudDetectionError: it does not exist, or cannot be loaded.
+        """
+        with self._context.connection.translate_errors():
+            return rollback.load_existing(self._context, version)
 
     def pin(self, reason: str, who: str) -> Intervention:
         """Keep the champion in service: nothing is promoted until an unpin.

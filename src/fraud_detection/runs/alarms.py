@@ -12,7 +12,8 @@ from fraud_detection.evaluation import amount_floor
 from fraud_detection.monitoring.service_weeks import ServiceWeek
 from fraud_detection.registry import Champion
 from fraud_detection.registry.aliases import Pin
-from fraud_detection.schema import Alarm, AlarmName, Decision, Estimate, LookRecord
+from fraud_detection.registry.predecessor import AUTOMATIC_ROLLBACK, rollback_reason
+from fraud_detection.schema import Alarm, AlarmName, Decision, Estimate, LookRecord, RollbackLook
 from fraud_detection.settings import Settings
 
 
@@ -88,6 +89,20 @@ class Alarms:
             f" {self.commands.rollback()}"
         )
         return self._alarm(AlarmName.CHAMPION_DECAYED, champion.version, text)
+
+    def of_rollback(self, look: RollbackLook | None, as_of: datetime, pin: Pin | None) -> Alarm | None:
+        """That the rule rolls the champion back in this run, or has done so under the pin that lasts, or None."""
+        if pin is not None and pin.who == AUTOMATIC_ROLLBACK and pin.rolls_back:
+            left, serves, why = pin.from_version, pin.to_version, pin.reason
+        elif look is not None and look.passed:
+            left, serves, why = look.key.champion_version, look.key.predecessor_version, rollback_reason(look, as_of)
+        else:
+            return None
+        text = (
+            f"champion v{left} was rolled back to v{serves} by the rule (automatic_rollback), and v{serves} is pinned:"
+            f" {why}; next: find out what changed; promotions resume with: {self.commands.unpin}"
+        )
+        return self._alarm(AlarmName.CHAMPION_ROLLED_BACK, left, text)
 
     def _alarm(self, name: AlarmName, champion_version: int | None, text: str) -> Alarm:
         known = self._known(name, champion_version)

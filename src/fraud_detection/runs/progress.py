@@ -24,6 +24,7 @@ from fraud_detection.schema import (
     LookRecord,
     Metrics,
     Outcome,
+    RollbackLook,
     Span,
 )
 from fraud_detection.shapes import one_line
@@ -120,6 +121,24 @@ def report_look(look: LookRecord, progress: Progress) -> None:
     progress("look", f"{look.number} at {candidate_name(look.candidate)} against {against} · {_evidence(look)}")
     rows = f"{_counts(look.holdout)} on {look.fraud_cards:,} cards" if look.by_card else _counts(look.holdout)
     progress("", f"hold-out {_day(look.holdout.start)} … {_day(look.holdout.end)} · {rows}")
+
+
+def rollback_look_line(look: RollbackLook) -> str:
+    """What a look at the champion's predecessor has measured and what it had to reach."""
+    key = look.key
+    head = f"look {key.number} at v{key.predecessor_version} against champion v{key.champion_version}"
+    if look.difference is None or look.root is None or look.limits is None:
+        return f"{head} · nothing measured"
+    found = f"AP {look.difference.value:+.3f} · R_EL {look.root:.2f}, needed {look.limits.root:.2f}"
+    return f"{head} · {found} · {'the champion is rolled back' if look.passed else 'the champion stays'}"
+
+
+def rolled_back_line(done: Intervention, commands: Commands) -> str:
+    """That the rule has put the predecessor into service."""
+    return (
+        f"{_version(done.from_version)} → {_version(done.to_version)}, which is pinned: {done.reason}; promotions"
+        f" resume with: {commands.unpin}"
+    )
 
 
 def next_look_line(one: NextLook, rule: SequentialRule) -> str:

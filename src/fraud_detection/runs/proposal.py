@@ -11,6 +11,7 @@ from fraud_detection.registry import Champion, Retirement
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import LogEntry
+from fraud_detection.registry.predecessor import rollback_reason
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.alarms import Alarms
 from fraud_detection.runs.comparison import Measured
@@ -28,6 +29,7 @@ from fraud_detection.schema import (
     Outcome,
     RetirementReason,
     RetirementRecord,
+    RollbackLook,
     Span,
 )
 from fraud_detection.settings import Columns, Mode, Settings
@@ -84,6 +86,7 @@ class Evidence:
     health: Health | None = None
     """For the report."""
     refit: Refit | None = None
+    rollback: RollbackLook | None = None
 
 
 def propose(
@@ -103,7 +106,7 @@ def propose(
     return Decision(
         schema_version=SCHEMA_VERSION,
         outcome=outcome,
-        reason=f"{reason}; {retirement.text}" if retirement else reason,
+        reason=_reason(reason, outcome, retirement, evidence, as_of),
         version=None,
         champion_version=champion.version if champion else None,
         model_name=settings.model_name,
@@ -131,6 +134,7 @@ def propose(
         refit=evidence.refit.record if evidence.refit else None,
         drift=evidence.health.drift if evidence.health else None,
         data_counts=data.counts,
+        rollback_look=evidence.rollback,
     )
 
 
@@ -256,11 +260,20 @@ def _alarms(
     alarms = Alarms(request.settings, request.commands, request.clock, data.previous)
     champion, shown = serving.champion, evidence.measured.shown
     found = [alarms.of_data(evidence.health.verdict)] if evidence.health is not None else []
+    found.append(alarms.of_rollback(evidence.rollback, as_of, serving.pin))
     if champion is not None:
         found.append(alarms.of_age(champion, as_of, serving.pin))
         found.append(alarms.of_service(champion, serving.weeks))
         found.append(alarms.of_earlier_look(champion) if shown is None else alarms.of_floor(shown.record, shown.rows))
     return tuple(alarm for alarm in found if alarm is not None)
+
+
+def _reason(reason: str, outcome: Outcome, retirement: Retirement | None, evidence: Evidence, as_of: datetime) -> str:
+    """Of the decision: what the looks have shown, and what else has happened to the champion."""
+    found = [reason] if retirement is None else [reason, retirement.text]
+    if evidence.rollback is not None and evidence.rollback.passed and outcome is not Outcome.PROMOTED:
+        found.append(f"automatic rollback: {rollback_reason(evidence.rollback, as_of)}")
+    return "; ".join(found)
 
 
 def _warnings(data: InputData, windows: RunWindows, settings: Settings) -> tuple[str, ...]:

@@ -14,10 +14,12 @@ from fraud_detection.monitoring.service_weeks import read_service_weeks
 from fraud_detection.outputs import DECISIONS, quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
-from fraud_detection.registry.decision_log import DecisionLog, Entry
+from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
 from fraud_detection.registry.log_view import recent_since
+from fraud_detection.registry.predecessor import Predecessor
 from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
+from fraud_detection.runs.automatic_rollback import RollbackWatch, unmeasured
 from fraud_detection.runs.blocks import find_block
 from fraud_detection.runs.comparison import Measured, check_columns, take_looks, void_looks
 from fraud_detection.runs.drift import find_drift
@@ -37,6 +39,8 @@ from fraud_detection.runs.progress import (
     report_pin,
     report_review,
     resumed_line,
+    rollback_look_line,
+    rolled_back_line,
 )
 from fraud_detection.runs.proposal import Evidence, InputData, Serving, late_decision, propose
 from fraud_detection.runs.publication import Publication, publish
@@ -49,7 +53,7 @@ from fraud_detection.runs.scheduling import RunEnd, find_holdouts, make_schedule
 from fraud_detection.runs.shadow import Shadow
 from fraud_detection.runs.training import Trainer
 from fraud_detection.schedule import Schedule, count_commands, is_written
-from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome
+from fraud_detection.schema import CandidateRecord, Decision, Opening, Outcome, RollbackLook, RollbackLookKey
 from fraud_detection.settings import Settings
 from fraud_detection.spark_session import session
 from fraud_detection.storage import Storage, open_folder
@@ -106,6 +110,7 @@ def retrain(
             progress("completed", resumed_line(resumed))
             if isinstance(resumed, Decision):
                 complete(resumed)
+    _roll_back(run)  # as a run has found that was killed before it did so
     for opening in log.unfinished_openings():
         progress("completed", f"what the run of {opening.as_of:%Y-%m-%d %H:%M} has opened, which was interrupted")
         finished = _decide(run, opening.as_of)
@@ -185,7 +190,8 @@ def _decide(run: Run, as_of: datetime | None) -> Decision:
     publication = Publication(drawing=drawing, schedule=schedule, known_labels=labels)
     with run.watch("register"):
         decision = run.registry.record(proposed, _run_record(run, proposed, evidence, publication))
-    _show_dashboard(run, evidence, decision)
+    rolled_back = _roll_back(run)
+    _show_dashboard(run, evidence, decision, rolled_back)
     for warning in proposed.warnings:
         run.progress("warning", warning)
     for alarm in proposed.alarms:
@@ -202,13 +208,15 @@ def _gather(
 ) -> tuple[Evidence, Schedule]:
     """Open candidates and looks in the log, then take the looks; what is due after them."""
     settings, recipe = run.settings, recipe_hash(run.settings)
-    log = run.registry.verified_log(recent_since(as_of, settings))
+    predecessor = _find_predecessor(run, serving)
+    log = run.registry.verified_log(_since(as_of, predecessor, settings))
     shadow = Shadow.of(log.entries, serving.champion, as_of, recipe, settings)
     trainer = Trainer(
         run.registry, transactions, EverFrauds(transactions, settings, as_of), recipe, settings, run.watch
     )
     missing = check_columns(shadow, transactions, run.registry.commands)
     health = _examine_drift(run, transactions, shadow, missing, health)
+    rollback = _rollback_watch(serving, predecessor, shadow, trainer)
     opening = run.log.find_opening(as_of)
     block = find_block(serving.pin, log.entries, as_of, settings.promotion)
     if opening is not None:
@@ -218,7 +226,8 @@ def _gather(
     else:
         with run.watch("plan"):
             planned = plan(shadow, trainer, block, health.drifted)
-        opening = _open(run, planned, log.head, as_of)
+            rollback_look = rollback.due(log.entries) if rollback else None
+        opening = _open(run, planned, rollback_look, log.head, as_of)
     for record in opening.candidates if opening else ():
         run.progress("opened", opened_line(record))
     opened = opening.candidates if opening else ()
@@ -230,20 +239,40 @@ def _gather(
         measured = take_looks(looks, shadow, trainer, missing) if looks else Measured()
     for look in measured.looks:
         report_look(look, run.progress)
+    compared = _take_rollback_look(run, opening, rollback, shadow, missing, health)
     refit = refit_winner(measured.shown, shadow, trainer)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
     warnings += health.verdict.warnings + planned.warnings + measured.warnings + (refit.warnings if refit else ())
-    evidence = Evidence(replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit)
+    evidence = Evidence(
+        replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit, compared
+    )
     with run.watch("schedule"):
         taken = shadow.with_looks(look.key for look in measured.looks)
         end = RunEnd(taken, block, planned.checks, run.request.clock, serving.commands)
         return evidence, make_schedule(end, find_holdouts(taken, trainer.frauds))
 
 
-def _show_dashboard(run: Run, evidence: Evidence, decision: Decision) -> None:
+def _roll_back(run: Run) -> Intervention | None:
+    """Put the champion's predecessor into service, if the newest decision found it better and the rule is on."""
+    if not run.settings.automatic_rollback.enabled:
+        return None
+    try:
+        with run.watch("register"):
+            done = run.registry.roll_back_automatically()
+    except ServiceUnavailableError:
+        raise
+    except FraudDetectionError as error:  # the decision stands, and the next run tries again
+        run.progress("warning", f"the champion is not rolled back, though its predecessor is better: {error}")
+        return None
+    if done is not None:
+        run.progress("rollback", rolled_back_line(done, run.registry.commands))
+    return done
+
+
+def _show_dashboard(run: Run, evidence: Evidence, decision: Decision, rolled_back: Intervention | None) -> None:
     """Make the dashboard anew. The decision is in force: what fails here is mended by the next run, and warned of."""
     opening = run.log.find_opening(decision.as_of)
-    entries = (*evidence.log, *([opening] if opening else []), decision)
+    entries = (*evidence.log, *([opening] if opening else []), decision, *([rolled_back] if rolled_back else []))
     try:
         write_dashboard(run.output, entries, run.settings, run.request.clock)
     except FraudDetectionError as error:
@@ -264,9 +293,61 @@ def _examine_drift(
     return health
 
 
-def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None:
+def _find_predecessor(run: Run, serving: Serving) -> Predecessor | None:
+    """The version that the champion replaced; None where the rule is off, or leaves this champion alone."""
+    if not run.settings.automatic_rollback.enabled or serving.champion is None:
+        return None
+    if serving.pin is not None:
+        found: Predecessor | str = serving.pin.text
+    else:
+        found = run.registry.predecessor(serving.champion.version)
+    if isinstance(found, str):
+        run.progress("rollback", f"the champion is not compared with its predecessor: {found}")
+        return None
+    return found
+
+
+def _since(as_of: datetime, predecessor: Predecessor | None, settings: Settings) -> datetime:
+    """From when on the log is read: looks at the predecessor are counted since the promotion."""
+    recent = recent_since(as_of, settings)
+    return recent if predecessor is None else min(recent, predecessor.promoted_as_of)
+
+
+def _rollback_watch(
+    serving: Serving, predecessor: Predecessor | None, shadow: Shadow, trainer: Trainer
+) -> RollbackWatch | None:
+    if predecessor is None or serving.champion is None:
+        return None
+    return RollbackWatch(serving.champion, predecessor, shadow, trainer)
+
+
+def _take_rollback_look(
+    run: Run,
+    opening: Opening | None,
+    watch: RollbackWatch | None,
+    shadow: Shadow,
+    missing: MissingColumns,
+    health: Health,
+) -> RollbackLook | None:
+    """Take the look at the predecessor that the log has opened, or record that it cannot be taken any more."""
+    key = opening.rollback_look if opening else None
+    if key is None:
+        return None
+    look = unmeasured(key, shadow)
+    if watch is not None and watch.is_of(key) and not health.verdict.stops:
+        predecessor = watch.load(missing)
+        if isinstance(predecessor, str):
+            run.progress("warning", f"the champion is not compared with its predecessor: {predecessor}")
+        else:
+            with run.watch("compare"):
+                look = watch.take(key, predecessor, missing)
+    run.progress("rollback", rollback_look_line(look))
+    return look
+
+
+def _open(run: Run, planned: Plan, rollback_look: RollbackLookKey | None, head: str, as_of: datetime) -> Opening | None:
     """Write into the log what is opened; None where it is nothing."""
-    if not planned.candidates and not planned.looks:
+    if not planned.candidates and not planned.looks and rollback_look is None:
         return None
     opening = Opening(
         model_name=run.settings.model_name,
@@ -275,6 +356,7 @@ def _open(run: Run, planned: Plan, head: str, as_of: datetime) -> Opening | None
         code_revision=code_revision(),
         candidates=planned.candidates,
         looks=planned.looks,
+        rollback_look=rollback_look,
     )
     with run.watch("register"):
         return run.registry.write_opening(opening, head)
