@@ -142,3 +142,14 @@ def test_the_reason_says_what_was_spent_and_what_to_do() -> None:
     unpriced = ledger(span(price_per_hour=None)).spent_on(NOON, NOON + HOUR, "RUB")
     assert unpriced.text.endswith("without 1 cluster(s) that have no price)")
     assert ledger(span()).spent_on(NOON, NOON + HOUR, "").text == "1.00 cluster hours, 2.00 host hours"
+
+
+def test_the_job_is_told_the_price_of_its_newest_cluster() -> None:
+    """Fails when a decision records the cost of another run's cluster, or of one that has failed, or has no price."""
+    told = ["--cost-per-hour", "20.0", "--currency", "RUB", "--cost-since", (NOON + MINUTE).isoformat()]
+    failed = span("a-1", deleted_at=(NOON + MINUTE).isoformat())
+    found = ledger(failed, span("a-2", NOON + MINUTE), span("b-1", NOON + HOUR))
+    assert found.job_options("a") == told
+    assert found.job_options("c") == []
+    assert ledger(failed).job_options("a") == []
+    assert ledger(span(price_per_hour=None)).job_options("a") == []

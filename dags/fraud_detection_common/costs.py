@@ -178,6 +178,14 @@ class Ledger:
                 changed = changed._with(one.name, deleted_at=now.isoformat())
         return changed
 
+    def job_options(self, run: str) -> list[str]:
+        """Options by which the job of a run records what its cluster costs; none if that has no price."""
+        own = [one for one in self.open if one.run == run]
+        if not own or own[-1].price_per_hour is None:
+            return []
+        price, newest = own[-1].price_per_hour, own[-1]
+        return ["--cost-per-hour", str(price), "--currency", newest.currency, "--cost-since", newest.created_at]
+
     @property
     def open(self) -> tuple[ClusterSpan, ...]:
         """The clusters that may exist."""

@@ -38,7 +38,7 @@ from fraud_detection_common.clusters import Deletion, delete_clusters, find_clus
 from fraud_detection_common.costs import ClusterSpan, hosts_of
 from fraud_detection_common.naming import IDLE, LIFETIME, RUN, as_of, duration_of_label, run_label
 from fraud_detection_common.outputs import RunOutputs, failure
-from fraud_detection_common.spending import change_ledger, prices_of, spent_by_run
+from fraud_detection_common.spending import change_ledger, prices_of, read_ledger, spent_by_run
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -332,6 +332,7 @@ class Train(DataprocCreatePysparkJobOperator):
             if ended_well:
                 return str(earlier.name)
             require_worth_retrying(self._outputs(hook), earlier.name)
+        self.args = [*(self.args or ()), *read_ledger().job_options(run_label(context["dag_run"]))]
         try:
             super().execute(context)
         except OperationError as error:

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
     from fraud_detection.runs.outcome import Results
     from fraud_detection.runs.progress import Progress, Stopwatch
-    from fraud_detection.runs.request import Request
+    from fraud_detection.runs.request import ClusterPrice, Request
     from fraud_detection.schema import Decision
 
 
@@ -200,6 +201,13 @@ def _file_name(_context: click.Context, _option: click.Parameter, text: str | No
     "scoring",
     help="After the decision score the new transactions with the champion, as `score` does.",
 )
+@click.option(
+    "--cost-per-hour",
+    type=click.FloatRange(0, min_open=True),
+    help="Price of an hour of the cluster, to record what it has cost; needs --currency and --cost-since.",
+)
+@click.option("--currency", help="Of --cost-per-hour, such as RUB.")
+@click.option("--cost-since", callback=_moment, help="When the cluster was created, ISO 8601.")
 @_JSON
 def retrain(
     config: Path,
@@ -212,11 +220,16 @@ def retrain(
     run_name: str | None,
     retain: bool,
     scoring: bool,
+    cost_per_hour: float | None,
+    currency: str | None,
+    cost_since: datetime | None,
     as_json: bool,
 ) -> None:
     """Train a challenger, compare it with the champion on fresh transactions, and decide."""
+    price = _price(cost_per_hour, currency, cost_since)
     try:
         request = _request(config, input_path, output, store, tracking_uri, as_of, engine)
+        request = replace(request, cluster_price=price)
     except FraudDetectionError as error:
         _record_early(output, run_name, error)
         raise
@@ -227,6 +240,17 @@ def retrain(
         decision = _decide(request, results, run_name, follow_ups, as_json=as_json)
     if as_json:
         print_json(decision.model_dump_json(indent=2))
+
+
+def _price(per_hour: float | None, currency: str | None, since: datetime | None) -> "ClusterPrice | None":
+    """The price of the cluster; None if it was not given."""
+    if per_hour is None and currency is None and since is None:
+        return None
+    if per_hour is None or not currency or since is None:
+        raise click.UsageError("--cost-per-hour, --currency and --cost-since go together; give all three, or none")
+    from fraud_detection.runs.request import ClusterPrice
+
+    return ClusterPrice(per_hour, currency, since)
 
 
 def _record_early(output: str, run_name: str | None, error: FraudDetectionError) -> None:

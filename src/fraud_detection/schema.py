@@ -407,6 +407,18 @@ Reason = Annotated[str, BeforeValidator(_stated)]
 """Why a decision came out as it did; never empty, also where an earlier release recorded none."""
 
 
+class RunCost(Stored):
+    """What the run's cluster cost from its creation to the decision.
+
+    What comes later is not in it: scoring, the removal of old results, the deletion. Clusters of failed tries neither.
+    """
+
+    amount: float
+    currency: str
+    seconds: float  # from the creation of the cluster to the decision
+    price_per_hour: float  # of all its hosts
+
+
 class Decision(Stored):
     """The recorded result of one run, for one model name and one as-of time.
 
@@ -450,6 +462,8 @@ class Decision(Stored):
     data_counts: DataCounts | None = None  # None in decisions of earlier releases
     rollback_look: Annotated[RollbackLook | None, Field(exclude_if=lambda look: look is None)] = None
     """Whether the champion's predecessor is the better one; None where the run did not ask."""
+    cost: Annotated[RunCost | None, Field(exclude_if=lambda cost: cost is None)] = None
+    """Absent where the run was not told prices."""
 
     @property
     def served_training(self) -> Span:

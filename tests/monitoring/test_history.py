@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from factories import MODEL_NAME, decision, opening
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.monitoring.history import KEPT, History, with_entries
+from fraud_detection.monitoring.history import KEPT, History, costs_by_week, with_entries
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
-from fraud_detection.schema import Outcome
+from fraud_detection.runs.request import ClusterPrice
+from fraud_detection.schema import Decision, Outcome
 
 T = datetime(2026, 4, 20, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -17,7 +19,8 @@ HOUR = timedelta(hours=1)
 def run(hour: int, outcome: Outcome) -> Entry:
     version = hour if outcome is Outcome.PROMOTED else None
     measured = {} if outcome is not Outcome.NO_DECISION else {"champion": None, "challenger": None, "difference": None}
-    return decision(outcome, T + hour * HOUR, champion_version=1, version=version, **measured)
+    cost = ClusterPrice(20.0, "RUB", T).cost_until(T + (hour % 7) * HOUR) if hour % 3 else None
+    return decision(outcome, T + hour * HOUR, champion_version=1, version=version, **measured, cost=cost)
 
 
 def by_hand(hour: int, action: Action, before: int | None, after: int | None) -> Intervention:
@@ -55,6 +58,23 @@ def test_a_run_that_is_seen_twice_counts_once(entries: list[Entry]) -> None:
     history = with_entries(with_entries(History(), entries), entries)
     assert sum(sum(one.outcomes.values()) for one in history.days) == len(entries)
     assert len(history.measurements) == sum(one.outcome is not Outcome.NO_DECISION for one in entries)  # type: ignore[union-attr]
+
+
+@given(ENTRIES)
+def test_the_weeks_add_up_to_what_the_runs_cost(entries: list[Entry]) -> None:
+    """Fails when the page shows less or more than the decisions say, or adds up money of two currencies."""
+    history = with_entries(History(), entries)
+    paid = [one.cost for one in entries if isinstance(one, Decision) and one.cost is not None]
+    weeks = costs_by_week(history)
+    assert sum(one.cost.get("RUB", 0.0) for one in weeks) == pytest.approx(sum(one.amount for one in paid))
+    assert all(one.start.weekday() == 0 and set(one.cost) == {"RUB"} for one in weeks)
+    if paid:
+        other = paid[0].model_copy(update={"currency": "EUR"})
+        last = entries[-1]
+        assert isinstance(last, Decision)
+        more = last.model_copy(update={"as_of": last.as_of + HOUR, "cost": other})
+        newest = costs_by_week(with_entries(history, [*entries, more]))[0]
+        assert newest.cost["EUR"] == other.amount
 
 
 def test_what_people_did_to_the_model_in_service_is_kept() -> None:

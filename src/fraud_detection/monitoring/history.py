@@ -6,7 +6,10 @@ run brings up to date. It is derived: `fraud-detection dashboard` makes it anew 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+
+from pydantic import Field
 
 from fraud_detection.registry.decision_log import Action, Entry, LogEntry, changes_service
 from fraud_detection.schema import Decision, Opening, Outcome, Stored
@@ -42,6 +45,7 @@ class RunsOfDay(Stored):
 
     day: date
     outcomes: dict[Outcome, int]
+    cost: dict[str, float] = Field(default_factory=dict)  # by currency; of the runs that recorded theirs
 
 
 class History(Stored):
@@ -109,6 +113,39 @@ def _measurements(happened: Iterable[Entry]) -> Iterable[Measurement]:
 
 def _with_runs(days: dict[date, RunsOfDay], runs: Iterable[Decision]) -> dict[date, RunsOfDay]:
     counts = {day: Counter(one.outcomes) for day, one in days.items()}
+    costs = {day: dict(one.cost) for day, one in days.items()}
     for run in runs:
-        counts.setdefault(run.as_of.astimezone(UTC).date(), Counter())[run.outcome] += 1
-    return {day: RunsOfDay(day=day, outcomes=dict(found)) for day, found in counts.items()}
+        day = run.as_of.astimezone(UTC).date()
+        counts.setdefault(day, Counter())[run.outcome] += 1
+        spent = costs.setdefault(day, {})
+        if run.cost is not None:
+            spent[run.cost.currency] = round(spent.get(run.cost.currency, 0.0) + run.cost.amount, 4)
+    return {day: RunsOfDay(day=day, outcomes=dict(found), cost=costs[day]) for day, found in counts.items()}
+
+
+@dataclass(frozen=True)
+class CostOfWeek:
+    """What the runs of a week cost, by their as-of time in UTC."""
+
+    start: date
+    """A Monday."""
+    runs: int
+    cost: dict[str, float]
+    """By currency."""
+
+
+def costs_by_week(history: History) -> list[CostOfWeek]:
+    """Of the weeks in which a run recorded its cost, newest first."""
+    weeks: dict[date, list[RunsOfDay]] = {}
+    for one in history.days:
+        weeks.setdefault(one.day - timedelta(days=one.day.weekday()), []).append(one)
+    return [
+        _week(start, weeks[start]) for start in sorted(weeks, reverse=True) if any(one.cost for one in weeks[start])
+    ]
+
+
+def _week(start: date, days: Sequence[RunsOfDay]) -> CostOfWeek:
+    cost: Counter[str] = Counter()
+    for one in days:
+        cost.update(one.cost)
+    return CostOfWeek(start, sum(sum(one.outcomes.values()) for one in days), dict(cost))

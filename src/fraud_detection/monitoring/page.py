@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fraud_detection.data_health.drift import drifted_text
 from fraud_detection.monitoring.charts import quality, runs_by_day, service, service_weeks
-from fraud_detection.monitoring.history import History, event_time
+from fraud_detection.monitoring.history import History, costs_by_week, event_time
 from fraud_detection.monitoring.service_weeks import ServiceWeeks
 from fraud_detection.outputs import report_file
 from fraud_detection.promotion import explain_decision
@@ -60,6 +60,7 @@ def render(
         service=service(history, end),
         quality=quality(history, end),
         runs=runs_by_day(history),
+        costs=costs_by_week(history)[:_MOST_WEEKS],
         weeks=worth.weeks[: -_MOST_WEEKS - 1 : -1],
         weekly=service_weeks(worth.weeks),
         estimate=worth.estimate,

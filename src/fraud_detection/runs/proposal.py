@@ -1,7 +1,7 @@
 """The decision that a run proposes; the registry brings it into force."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fraud_detection.data_health.examination import Health
 from fraud_detection.monitoring.service_weeks import ServiceWeek
@@ -135,6 +135,7 @@ def propose(
         drift=evidence.health.drift if evidence.health else None,
         data_counts=data.counts,
         rollback_look=evidence.rollback,
+        cost=request.cluster_price.cost_until(datetime.now(UTC)) if request.cluster_price else None,
     )
 
 
