@@ -24,6 +24,7 @@ from fraud_detection.registry.artifacts import delete_artifacts
 from fraud_detection.registry.candidates import key_text
 from fraud_detection.registry.decision_log import Action, Entry, Intervention, LogEntry, entry_time
 from fraud_detection.registry.log_chain import LogMismatchError
+from fraud_detection.registry.mlflow_runs import search_runs
 from fraud_detection.registry.restoration import logged_service
 from fraud_detection.registry.retention import (
     LoggedRun,
@@ -283,6 +284,22 @@ def test_a_run_whose_intent_is_open_stays(served: World) -> None:
     runs = {one.run_id for one in served.registry.find_removable(_later(), _later()).runs}
     assert run.info.run_id not in runs
     assert first.info.run_id not in runs  # its version served last
+
+
+def test_runs_that_are_not_old_are_not_read(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when each nightly `retain` reads the runs of all the months that it keeps, with their parameters."""
+    read: list[Any] = []
+
+    def search(*given: Any) -> list[Any]:
+        found = search_runs(*given)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(retention, "search_runs", search)
+    two.registry.find_removable(_later(-1), _later(-1))
+    assert read == []
+    two.registry.find_removable(_later(), _later())
+    assert read != []
 
 
 def test_the_command_removes_nothing_without_yes(two: World, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def find_removable(
     versions = _removable_versions(context, entries, versions_before)
     kept = _kept_versions(context, versions)
     needed = _needed(entries, kept)
-    old = [run for run in _runs(context) if is_removable(_logged_run(run), needed, runs_before)]
+    old = [run for run in _runs(context, runs_before) if is_removable(_logged_run(run), needed, runs_before)]
     old.sort(key=lambda run: (run.info.start_time, run.info.run_id))
     found = islice((run for run in old if not _holds(context, run, kept)), most)
     return Removable(versions, tuple(_measured(context, run) for run in found))
@@ -216,8 +216,10 @@ def _holds(context: Context, run: Any, kept: Iterable[Any]) -> bool:  # noqa: AN
     )
 
 
-def _runs(context: Context) -> list[Any]:
-    return search_runs(context, "attributes.status != 'RUNNING'")
+def _runs(context: Context, before: datetime) -> list[Any]:
+    """The runs that may have ended before a time: those that started before it, so that newer ones are not read."""
+    milliseconds = int(before.timestamp() * 1000)
+    return search_runs(context, f"attributes.status != 'RUNNING' and attributes.start_time < {milliseconds}")
 
 
 def _logged_run(run: Any) -> LoggedRun:  # noqa: ANN401
