@@ -39,7 +39,7 @@ from fraud_detection.cores import usable_cores
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.candidates import KEY_TAG
 from fraud_detection.registry.decision_log import DecisionLog, entry_name, stored_form
-from fraud_detection.registry.log_chain import HEAD_TAG, sha256
+from fraud_detection.registry.log_chain import HEAD_TAG, RECENT, sha256
 from fraud_detection.registry.mlflow_runs import AS_OF_TAG, search_runs
 from fraud_detection.runs.publication import publish
 from fraud_detection.schema import Decision, Outcome
@@ -47,7 +47,7 @@ from fraud_detection.settings import Settings, load_settings
 from fraud_detection.storage import open_folder
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days
-from fraud_simulation.world import World
+from fraud_simulation.world import FileFormat, World
 
 _revision = partial(revision_of, "src", "benchmarks/growth.py")
 NAME = "fraud_detection"
@@ -97,6 +97,8 @@ class Real:
     kind: str
     share: Share
     log_bytes: int
+    replaced: int
+    """Bytes of objects that it overwrote or removed: a bucket with versioning keeps them for a while."""
 
 
 def _share(now: Counter[str], earlier: Counter[str], runs: int) -> dict[str, float]:
@@ -121,10 +123,18 @@ def left_in(output: Path) -> Left:
     return found
 
 
+def objects_in(output: Path) -> dict[Path, tuple[int, int]]:
+    """Time of change and bytes of each file that is an object of the bucket on a cluster."""
+    files = [path for path in output.rglob("*") if path.is_file() and not path.name.startswith("mlflow.db")]
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
 def real_runs(folder: Path, output: Path, days: int) -> list[Real]:
     """Run the real program at midnight and in the hour after it, for some days."""
     span = (SERVES.date() - FIRST_DAY).days + days
-    for _ in write_days(World(3, TRANSACTIONS_A_DAY, regimes()), folder / "input", FIRST_DAY, span):
+    for _ in write_days(
+        World(3, TRANSACTIONS_A_DAY, regimes()), folder / "input", FIRST_DAY, span, form=FileFormat.CSV
+    ):
         pass
     _spoil(folder / "input")
     (folder / "settings.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
@@ -134,18 +144,18 @@ def real_runs(folder: Path, output: Path, days: int) -> list[Real]:
 
 def _spoil(folder: Path) -> None:
     """Let a few rows of each day be rejected."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".csv":
-            head, *lines = path.read_text(encoding="utf-8").splitlines()
-            column = head.split(",").index("amount")
-            for number in range(REJECTED_A_DAY):
-                cells = lines[number].split(",")
-                lines[number] = ",".join([*cells[:column], "-1", *cells[column + 1 :]])
-            path.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
+    for path in sorted(folder.rglob("*.csv")):
+        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        column = head.replace('"', "").split(",").index("amount")
+        for number in range(REJECTED_A_DAY):
+            cells = lines[number].split(",")
+            lines[number] = ",".join([*cells[:column], "-1", *cells[column + 1 :]])
+        path.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
 
 
 def _real_run(folder: Path, output: Path, as_of: datetime, number: int) -> Real | None:
     before = left_in(output) if number else None
+    objects = objects_in(output)
     words = ["--config", "settings.yaml", "--input", "input", "--output", output.name, "--as-of", as_of.isoformat()]
     command = [sys.executable, "-m", "fraud_detection_model", *words, "--run-name", f"run-{number}"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
@@ -162,7 +172,9 @@ def _real_run(folder: Path, output: Path, as_of: datetime, number: int) -> Real 
     print(f"{as_of:%Y-%m-%d %H:%M} {decided.outcome.value}: {kind}", file=sys.stderr, flush=True)
     if before is None:  # it makes tables and folders as well
         return None
-    return Real(kind, left_in(output).since(before), len(ran.stdout) + len(ran.stderr))
+    now = objects_in(output)
+    replaced = sum(size for path, (changed, size) in objects.items() if now.get(path, (0, 0))[0] != changed)
+    return Real(kind, left_in(output).since(before), len(ran.stdout) + len(ran.stderr), replaced)
 
 
 @dataclass(frozen=True)
@@ -269,6 +281,8 @@ def waits(output: Path, config: Path) -> dict[str, float]:
     now = datetime.now(UTC)
     readers: dict[str, Callable[[], object]] = {
         "run: newest decision": lambda: log.previous(None),
+        "run: the log of 45 days, verified": lambda: registry.verified_log(newest.as_of - RECENT if newest else now),
+        "`retain`: the whole log, verified": registry.verified_log,
         "run: openings of killed runs": log.unfinished_openings,
         "run: open intents in MLflow": lambda: search_runs(context, "tags.`fraud_detection.intent` = 'open'"),
         "run: one candidate in MLflow": lambda: search_runs(context, f"tags.`{KEY_TAG}` = 'none'"),
@@ -393,6 +407,8 @@ def _by_kind(real: list[Real]) -> Iterator[str]:
         yield _row(place, [f"{_mean(own, 'bytes', place):,.0f}" for own in kinds.values()])
     logs = [f"{statistics.mean(one.log_bytes for one in own):,.0f}" for own in kinds.values()]
     yield _row("its log on standard output and error", logs)
+    replaced = [f"{statistics.mean(one.replaced for one in own):,.0f}" for own in kinds.values()]
+    yield _row("objects that it replaced or removed", replaced)
     files = [f"{statistics.mean(sum(one.share.files.values()) for one in own):,.1f}" for own in kinds.values()]
     yield _row("files, of all places", files)
     yield ""
