@@ -296,15 +296,18 @@ test-infra: terraform-is-there setup .venv-airflow/.synced .venv-infra/.synced .
 	@TEST_INFRA=1 UV_PROGRAM="$(UV)" MOTO_SERVER="$(CURDIR)/.venv-infra/bin/moto_server" MLFLOW_MACHINE_PYTHON="$(CURDIR)/.venv-mlflow-machine/bin/python" $(RUN)pytest -m "not stack" tests/infra
 	@.venv-infra/bin/checkov --config-file infra/tests/checkov.yaml
 
+CONTEST = .venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)" --times 10 --rounds 2 --no-job --only "bare,sail,polars,duckdb"
+
 .PHONY: benchmark
 benchmark: .venv-benchmark/.synced ## Measure quality and speed on the Handbook's transactions (HANDBOOK_DATA=FILE)
 	@test -n "$(HANDBOOK_DATA)" || { echo "make benchmark: HANDBOOK_DATA is not set; run: make benchmark HANDBOOK_DATA=path/to/handbook_transactions.parquet"; exit 2; }
 	@.venv-benchmark/bin/python -m benchmarks.handbook --data "$(HANDBOOK_DATA)" --check
 	@.venv-benchmark/bin/python benchmarks/speed.py --data "$(HANDBOOK_DATA)"
+	@$(CONTEST)
 	@.venv-benchmark/bin/python benchmarks/simulation.py --check
 
 .PHONY: prove
-prove: setup ## Measure the promotion rule, real retraining, few frauds, first champions, starts under load and growth, too slow for a test (some hours)
+prove: setup .venv-benchmark/.synced ## Measure the promotion rule, real retraining, few frauds, first champions, starts under load and growth, too slow for a test (some hours)
 	@$(RUN)python -m benchmarks.promotion --full
 	@$(RUN)python -m benchmarks.promotion_plots
 	@$(RUN)python -m benchmarks.end_to_end --full
@@ -317,6 +320,7 @@ prove: setup ## Measure the promotion rule, real retraining, few frauds, first c
 	@$(RUN)python -m benchmarks.scale --engine spark --output benchmarks/results/scale_spark.md
 	@$(RUN)python -m benchmarks.skew --output benchmarks/results/skew.md
 	@$(RUN)python -m benchmarks.growth --check --output benchmarks/results/growth.md
+	@test -z "$(HANDBOOK_DATA)" || $(CONTEST)
 	@$(MAKE) prove-grants prove-tests
 
 .PHONY: prove-tests

@@ -8,9 +8,9 @@ every feature, so that nothing is left lazy and the sums can be compared. The co
 that everyone can express (counts and mean amounts by card, counts and fraud rates by terminal, night, weekend); the
 product's whole feature set has lines of its own.
 
-start: imports and opening the engine; cold: the first computation; warm: the better of two more. CPU: user and system
-seconds of the process and all its children during the best warm computation. Memory: the highest proportional set size
-of them all together, from start to end. Where others use the cores meanwhile, the figures are worth little.
+start: imports and opening the engine; cold: the first computation; warm: the best of the others (`--rounds`). CPU: user
+and system seconds of the process and all its children during the best warm computation. Memory: the highest
+proportional set size of them all together, from start to end. Where others use the cores meanwhile, compare CPU.
 
 `--times 10` makes a table of ten times the rows: copies of the file, each with cards, terminals and ids of its own.
 """
@@ -312,21 +312,21 @@ def main() -> int:
     """Measure every contender and the whole job, print the tables; 1 where a target is missed with `--check`."""
     options = _arguments()
     if options.contender:
-        print(json.dumps(_run(options.contender, options.data)))
+        print(json.dumps(_run(options.contender, options.data, options.rounds)))
         return 0
     print(_machine())
     wanted = options.only.lower().split(",")
     chosen = [name for name in CONTENDERS if any(part in name.lower() for part in wanted)]
     with tempfile.TemporaryDirectory() as folder:
         data = options.data if options.times == 1 else _copies(options.data, options.times, Path(folder))
-        found = _contest(chosen, data)
+        found = _contest(chosen, data, options.rounds)
     jobs = {} if options.no_job else {engine: _whole_job(engine, options.data) for engine in Engine}
     _print_jobs(jobs)
     passed = _print_targets({name: measured.warm for name, measured in found.items()}, jobs)
     return 0 if passed or not options.check else 1
 
 
-def _contest(chosen: list[str], data: str) -> dict[str, Measured]:
+def _contest(chosen: list[str], data: str, rounds: int) -> dict[str, Measured]:
     """Measure these contenders, a line for each as soon as it has ended."""
     import pyarrow.parquet as pq
 
@@ -335,7 +335,7 @@ def _contest(chosen: list[str], data: str) -> dict[str, Measured]:
     print(f"\n| {title} | start s | cold s | warm s | CPU s | memory MB | largest difference |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in chosen:
-        found[name] = _measure(name, data)
+        found[name] = _measure(name, data, rounds)
         _print_line(found[name], found.get(KERNEL))
     if PANDAS in found:
         print(
@@ -370,23 +370,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", default=given, required=given is None, help="handbook_transactions.parquet")
     parser.add_argument("--only", default="", help="only contenders whose name contains one of these, with commas")
     parser.add_argument("--times", type=int, default=1, help="copies of the data in one table; 1 is the file itself")
+    parser.add_argument("--rounds", type=int, default=3, help="computations of each contender; the first one is cold")
     parser.add_argument("--no-job", action="store_true", help="leave the whole job out")
     parser.add_argument("--check", action="store_true", help="fail where a target is missed")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _run(name: str, data: str) -> dict[str, Any]:
-    """In a contender's own process: compute three times."""
+def _run(name: str, data: str, rounds: int) -> dict[str, Any]:
+    """In a contender's own process: compute some times; a single computation is both the cold and the warm one."""
     began = time.perf_counter()
     with CONTENDERS[name](data) as compute:
         start = time.perf_counter() - began
         runs = []
-        for _ in range(3):
+        for _ in range(rounds):
             cpu, began = _cpu_seconds(), time.perf_counter()
             sums = compute()
             runs.append((time.perf_counter() - began, _cpu_seconds() - cpu))
-    cold, (warm, cpu) = runs[0][0], min(runs[1:])
+    cold, (warm, cpu) = runs[0][0], min(runs[1:] or runs)
     return {"start": start, "cold": cold, "warm": warm, "cpu": cpu, "sums": sums}
 
 
@@ -395,8 +396,8 @@ def _cpu_seconds() -> float:
     return sum(sum(process.cpu_times()[:4]) for process in _family(psutil.Process()))
 
 
-def _measure(name: str, data: str) -> Measured:
-    command = [sys.executable, __file__, "--data", data, "--contender", name]
+def _measure(name: str, data: str, rounds: int) -> Measured:
+    command = [sys.executable, __file__, "--data", data, "--contender", name, "--rounds", str(rounds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         memory = _peak_memory(process)
         output = process.communicate()[0]
