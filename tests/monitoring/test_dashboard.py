@@ -172,3 +172,12 @@ def test_estimates_are_marked_as_such(storage: Storage) -> None:
     assert "Estimates, and no evidence" in shown
     assert "became known early" not in shown
     assert "<table" not in shown, "no week has matured"
+
+
+def test_an_alarm_that_is_over_stays_on_the_page(storage: Storage) -> None:
+    """Fails when a person who looks after the weekend does not learn that the feed was broken."""
+    later = decision(Outcome.NO_DECISION, T + 4 * DAY, 1, champion=None, challenger=None, difference=None)
+    shown = section(page_of(storage, [*LOG, later]), "events")
+    told, over = T + 3 * DAY, T + 4 * DAY
+    assert f"{told:%Y-%m-%d %H:%M} {over:%Y-%m-%d %H:%M} Unsound data checks &lt;b&gt;failed&lt;/b&gt;" in shown
+    assert f"{told:%Y-%m-%d %H:%M} lasts Unsound data" in section(page_of(storage, LOG, anew=True), "events")

@@ -1,6 +1,7 @@
 """What the dashboard keeps of the log: the same, whichever parts of the log the runs have read."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from factories import MODEL_NAME, decision, opening
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from fraud_detection.monitoring.history import KEPT, History, costs_by_week, with_entries
 from fraud_detection.registry.decision_log import Action, Entry, Intervention
 from fraud_detection.runs.request import ClusterPrice
-from fraud_detection.schema import Decision, Outcome
+from fraud_detection.schema import Alarm, AlarmName, Decision, Outcome
 
 T = datetime(2026, 4, 20, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -20,7 +21,13 @@ def run(hour: int, outcome: Outcome) -> Entry:
     version = hour if outcome is Outcome.PROMOTED else None
     measured = {} if outcome is not Outcome.NO_DECISION else {"champion": None, "challenger": None, "difference": None}
     cost = ClusterPrice(20.0, "RUB", T).cost_until(T + (hour % 7) * HOUR) if hour % 3 else None
-    return decision(outcome, T + hour * HOUR, champion_version=1, version=version, **measured, cost=cost)
+    alarms = [
+        Alarm(name=name, champion_version=1, text=f"told at {hour}", raised_at=T)
+        for place, name in enumerate(AlarmName)
+        if outcome is not Outcome.PROMOTED and hour * (place + 3) % 7 < 3
+    ]
+    found = decision(outcome, T + hour * HOUR, champion_version=1, version=version, **measured, cost=cost)
+    return found.model_copy(update={"alarms": tuple(alarms)})
 
 
 def by_hand(hour: int, action: Action, before: int | None, after: int | None) -> Intervention:
@@ -106,3 +113,17 @@ def test_it_does_not_grow_for_ever() -> None:
     assert all(one.as_of >= oldest for one in history.measurements)
     assert all(one.day >= oldest.date() for one in history.days)
     assert len(history.days) == 3
+
+
+@given(ENTRIES)
+def test_an_alarm_lasts_from_the_run_that_raised_it_to_the_first_one_without(entries: list[Entry]) -> None:
+    """Fails when the page tells a broken feed twice, or does not say that it is over."""
+    spans = with_entries(History(), entries).alarms
+    runs = [one for one in entries if isinstance(one, Decision)]
+    for name in AlarmName:
+        own = [one for one in spans if one.name is name]
+        lasting = [
+            any(one.since <= run.as_of and (one.until is None or run.as_of < one.until) for one in own) for run in runs
+        ]
+        assert lasting == [any(alarm.name is name for alarm in run.alarms) for run in runs]
+        assert all(one.until is not None and one.until <= later.since for one, later in pairwise(own))

@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import Field
 
 from fraud_detection.registry.decision_log import Action, Entry, LogEntry, changes_service
-from fraud_detection.schema import Decision, Opening, Outcome, Stored
+from fraud_detection.schema import AlarmName, Decision, Opening, Outcome, Stored
 
 HISTORY_VERSION = 1
 KEPT = timedelta(days=400)
-"""Of measurements and days; changes of the model in service are kept for good, since they are few."""
+"""Of measurements, days and alarms; changes of the model in service are kept for good, since they are few."""
 
 
 class ServiceChange(Stored):
@@ -48,6 +48,16 @@ class RunsOfDay(Stored):
     cost: dict[str, float] = Field(default_factory=dict)  # by currency; of the runs that recorded theirs
 
 
+class AlarmSpan(Stored):
+    """An alarm from the run that raised it to the first one without it, by their as-of times."""
+
+    name: AlarmName
+    champion_version: int | None
+    text: str  # of the run that raised it
+    since: datetime
+    until: datetime | None  # None while it lasts
+
+
 class History(Stored):
     """Oldest first."""
 
@@ -56,6 +66,7 @@ class History(Stored):
     changes: tuple[ServiceChange, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     days: tuple[RunsOfDay, ...] = ()
+    alarms: tuple[AlarmSpan, ...] = ()
 
 
 def event_time(entry: Entry) -> datetime:
@@ -84,6 +95,7 @@ def with_entries(history: History, entries: Sequence[LogEntry]) -> History:
         changes=tuple(changes[at] for at in sorted(changes)),
         measurements=tuple(measurements[at] for at in sorted(measurements) if at >= oldest),
         days=tuple(days[day] for day in sorted(days) if day >= oldest.date()),
+        alarms=tuple(one for one in _alarms(history.alarms, new) if one.until is None or one.until >= oldest),
     )
 
 
@@ -109,6 +121,22 @@ def _measurements(happened: Iterable[Entry]) -> Iterable[Measurement]:
                 challenger=entry.challenger.average_precision if entry.challenger else None,
                 outcome=entry.outcome,
             )
+
+
+def _alarms(known: Sequence[AlarmSpan], runs: Iterable[Decision]) -> list[AlarmSpan]:
+    """The spans after further runs, in the order of their begin."""
+    found = list(known)
+    for run in runs:
+        now = {(one.name, one.champion_version): one for one in run.alarms}
+        for place, span in enumerate(found):
+            lasts = now.pop((span.name, span.champion_version), None) if span.until is None else None
+            if span.until is None and lasts is None:
+                found[place] = span.model_copy(update={"until": run.as_of})
+        found += [
+            AlarmSpan(name=one.name, champion_version=one.champion_version, text=one.text, since=run.as_of, until=None)
+            for one in now.values()
+        ]
+    return found
 
 
 def _with_runs(days: dict[date, RunsOfDay], runs: Iterable[Decision]) -> dict[date, RunsOfDay]:

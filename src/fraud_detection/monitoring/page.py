@@ -68,6 +68,7 @@ def render(
         drifts=_drifts(newest),
         drifted=drifted_text(newest.drift.drifted) if newest and newest.drift and newest.drift.drifted else "",
         events=_events(happened),
+        alarm_spans=history.alarms[: -_MOST_EVENTS - 1 : -1],
         waiting=_waiting(decisions),
     )
 
