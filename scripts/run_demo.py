@@ -86,8 +86,8 @@ def _run(request: Request) -> Decision:
 
 
 def _show_scoring(step: str, text: str) -> None:
-    """What the champion has scored since the last run, and what it was worth in the weeks that have matured."""
-    if step in {"scored", "alerts", "service", "warning"}:
+    """What the champion has scored since the last run, what it was worth, and what it may be worth now."""
+    if step in {"scored", "alerts", "service", "estimate", "warning"}:
         print_step(step, text)
 
 

@@ -23,6 +23,11 @@ class Commands:
         return self.without_reason("retrain", "--input", "PATH")
 
     @property
+    def pin(self) -> str:
+        """Keep the version in service."""
+        return self._with_reason("pin")
+
+    @property
     def unpin(self) -> str:
         """Let automatic promotion resume."""
         return self._with_reason("unpin")

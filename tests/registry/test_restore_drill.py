@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from fakes.registry import NAME, T1, World
 
 from fraud_detection.cli import main
-from fraud_detection.registry.restoration import logged_service
+from fraud_detection.registry.restoration import logged_otherwise, logged_service
 from fraud_detection.schema import Outcome
 
 pytest_plugins = ["registry_fixtures"]
@@ -38,9 +38,11 @@ def test_a_restored_mlflow_and_the_log_agree_after_the_documented_commands(serve
     champion = served.registry.champion()
     assert champion is not None
     assert (champion.version, logged_service(served.log.history()).champion) == (1, 2)
+    assert logged_otherwise(served.registry.verified_log().entries, 1) == 2, "each run warns of it"
 
     _command(served, "pin", "--reason", "MLflow was restored to a moment before version 2")
     assert logged_service(served.log.history()).champion == 1
+    assert logged_otherwise(served.registry.verified_log().entries, 1) is None
     _command(served, "unpin", "--reason", "the log names the version that serves")
     assert "MLflow was restored" in _command(served, "decisions")
     assert served.registry.pinned() is None

@@ -26,13 +26,14 @@ from fraud_detection.registry.decision_log import (
     Action,
     Entry,
     Intervention,
+    LogEntry,
     changes_service,
     entry_time,
     logged_change,
 )
 from fraud_detection.registry.lease import CLOCK_SKEW, Lease
 from fraud_detection.registry.log_chain import restore_head
-from fraud_detection.schema import Decision, Outcome
+from fraud_detection.schema import Decision, Opening, Outcome
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ def logged_service(history: Sequence[Entry]) -> LoggedService:
     if logged.change is not None and logged.change.at in unpinned:  # by a machine whose clock is behind
         return replace(logged, change=None)
     return logged
+
+
+def logged_otherwise(entries: Sequence[LogEntry], champion: int | None) -> int | None:
+    """The version that the log says is in service where another one is, or none.
+
+    So it is after MLflow was restored from a backup that is older than the log, or an alias was moved by hand.
+
+    Args:
+        entries: the newest of the log, in the order in which they came into force.
+        champion: the version in service.
+
+    Returns:
+        None where they agree, or where no entry of these has changed the service.
+    """
+    history = [entry for entry in entries if not isinstance(entry, Opening)]
+    if not any(map(changes_service, history)):
+        return None
+    logged = logged_service(history).champion
+    return None if logged == champion else logged
 
 
 def is_superseded(change: Pin | Retirement, history: Sequence[Entry]) -> bool:

@@ -1,10 +1,11 @@
 """One run, top to bottom: read, examine, open candidates and looks, take the looks, decide, record, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from fraud_detection.commands import Commands
 from fraud_detection.data_health.examination import Health
 from fraud_detection.errors import FraudDetectionError, ServiceUnavailableError
 from fraud_detection.holdout import EverFrauds
@@ -14,9 +15,10 @@ from fraud_detection.monitoring.service_weeks import read_service_weeks
 from fraud_detection.outputs import DECISIONS, quarantine_file
 from fraud_detection.recipe import recipe_hash
 from fraud_detection.registry import Leases, Registry, RunRecord
-from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention
+from fraud_detection.registry.decision_log import DecisionLog, Entry, Intervention, LogEntry
 from fraud_detection.registry.log_view import recent_since
 from fraud_detection.registry.predecessor import Predecessor
+from fraud_detection.registry.restoration import logged_otherwise
 from fraud_detection.report import draw
 from fraud_detection.revision import code_revision
 from fraud_detection.runs.automatic_rollback import RollbackWatch, unmeasured
@@ -242,6 +244,7 @@ def _gather(
     compared = _take_rollback_look(run, opening, rollback, shadow, missing, health)
     refit = refit_winner(measured.shown, shadow, trainer)
     warnings = tuple(f"the champion is scored without the retired column {name}" for name in missing.columns)
+    warnings += _service_warnings(log.entries, shadow, run.request.commands)
     warnings += health.verdict.warnings + planned.warnings + measured.warnings + (refit.warnings if refit else ())
     evidence = Evidence(
         replace(planned, shadow=shadow), opened, measured, warnings, log.entries, health, refit, compared
@@ -267,6 +270,19 @@ def _roll_back(run: Run) -> Intervention | None:
     if done is not None:
         run.progress("rollback", rolled_back_line(done, run.registry.commands))
     return done
+
+
+def _service_warnings(entries: Sequence[LogEntry], shadow: Shadow, commands: Commands) -> tuple[str, ...]:
+    """That another version is in service than the log says."""
+    serves = shadow.champion.version if shadow.champion else None
+    logged = logged_otherwise(entries, serves)
+    if logged is None or serves is None:  # without a champion the run has said why
+        return ()
+    return (
+        f"v{serves} is in service, but the decision log says v{logged}: MLflow may have been restored from an older"
+        f" backup, or an alias was moved by hand; expected v{logged}; next: if v{serves} is to serve, run"
+        f" {commands.pin}, then {commands.unpin}",
+    )
 
 
 def _show_dashboard(run: Run, evidence: Evidence, decision: Decision, rolled_back: Intervention | None) -> None:
