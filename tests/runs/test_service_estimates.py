@@ -129,7 +129,11 @@ def test_only_scores_of_the_version_in_service_count(monkeypatch: pytest.MonkeyP
     found = world.estimate(monkeypatch)
     assert found is not None
     assert found.transactions == DAYS * ROWS_A_DAY // 2
-    assert world.estimate(monkeypatch, version=3) is None, "nothing was scored by it yet"
+    none = world.estimate(monkeypatch, version=3)
+    assert none is not None
+    assert (none.transactions, none.expected) == (0, None), "nothing was scored by it yet"
+    monkeypatch.setattr(service, "_scores", None)
+    assert world.estimate(monkeypatch, ServiceWeeks(estimate=none), version=3) is None, "the scores are read once a day"
 
 
 def test_without_label_times_there_is_no_early_fraud(monkeypatch: pytest.MonkeyPatch) -> None:

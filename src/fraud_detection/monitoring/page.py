@@ -63,7 +63,7 @@ def render(
         costs=costs_by_week(history)[:_MOST_WEEKS],
         weeks=worth.weeks[: -_MOST_WEEKS - 1 : -1],
         weekly=service_weeks(worth.weeks),
-        estimate=worth.estimate,
+        estimate=worth.estimate if worth.estimate and worth.estimate.transactions else None,
         candidates=[_candidate(one) for one in shadow_candidates(entries, now, approval_days)],
         drifts=_drifts(newest),
         drifted=drifted_text(newest.drift.drifted) if newest and newest.drift and newest.drift.drifted else "",

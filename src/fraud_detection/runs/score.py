@@ -216,7 +216,7 @@ def _measure_service(run: _Run, scored: ScoreManifest, transactions: Transaction
         run.progress("service", week_text(week))
         _log_service(run, week.version, week_figures(week), week.end)
     estimate = estimate_service(known, run.store, scored, transactions, as_of, settings, run.champion.version)
-    if estimate is not None:
+    if estimate is not None and estimate.transactions:
         run.progress("estimate", estimate_text(estimate))
         _log_service(run, estimate.version, estimate_figures(estimate), estimate.end)
     if until != known.until or estimate is not None:  # last: what was interrupted is measured again

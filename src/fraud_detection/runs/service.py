@@ -111,8 +111,13 @@ def estimate_service(
     if last is not None and (last.end, last.version) == (end, version):
         return None
     scores = _scores(store, scored, start, end)
-    if scores is None or not (own := scores[scores[VERSION] == version]).shape[0]:
+    if scores is None:
         return None
+    own = scores[scores[VERSION] == version]
+    if own.empty:  # it has just come into service; kept, so that no later batch of the day reads the scores again
+        return ServiceEstimate(
+            start=start, end=end, version=version, transactions=0, expected=None, provisional=None, known_frauds=0
+        )
     window = timedelta(days=settings.windows.known_card_window_days)
     frauds = collect_frauds(transactions, start - window, end)
     if "customer_id" in frauds:
