@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from click.testing import CliRunner
 from conftest import AS_OF, Job
-from weak_champion import EASY, NAME, decided, entry, later, opening_of
+from weak_champion import EASY, NAME, decided, entry, first_champion, later, opening_of
 
-from fraud_detection.cli import main
 from fraud_detection.registry import Leases, Registry, RunRecord
 from fraud_detection.registry.decision_log import DecisionLog
 from fraud_detection.schema import Outcome
@@ -53,25 +50,17 @@ def _shelf(output: Path) -> Shelf:
 @pytest.fixture(scope="module")
 def changed_back(tmp_path_factory: pytest.TempPathFactory, transactions: Path, template: Path) -> Path:
     """A good version 1 was replaced by a weak version 2, which was better on the rows of a world that is gone."""
-    folder = tmp_path_factory.mktemp("good-then-weak")
-    config = folder / "retraining.yaml"
-    config.write_text(yaml.safe_dump(EASY), encoding="utf-8")
-    options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": later(-192)}
-    words = [str(word) for option in options.items() for word in option]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
-        assert "PROMOTED as v1" in ran.output, ran.output
-        weak = _shelf(template).registry.champion()
-        here = _shelf(folder / "output")
-        first = here.log.previous(None)
-        assert weak is not None
-        assert first is not None
-        none = {"version": None, "run_id": None, "committed_at": None, "previous_entry": None, "floor": None}
-        at = {"as_of": first.as_of + timedelta(hours=1), "champion_version": 1, "looks": (), "opened": ()}
-        given = first.model_copy(update=none | at)
-        assert here.registry.record(given, RunRecord(challenger=weak.model)).outcome is Outcome.PROMOTED
-    return folder / "output"
+    output = first_champion(tmp_path_factory.mktemp("good-then-weak"), EASY, transactions)
+    weak = _shelf(template).registry.champion()
+    here = _shelf(output)
+    first = here.log.previous(None)
+    assert weak is not None
+    assert first is not None
+    none = {"version": None, "run_id": None, "committed_at": None, "previous_entry": None, "floor": None}
+    at = {"as_of": first.as_of + timedelta(hours=1), "champion_version": 1, "looks": (), "opened": ()}
+    given = first.model_copy(update=none | at)
+    assert here.registry.record(given, RunRecord(challenger=weak.model)).outcome is Outcome.PROMOTED
+    return output
 
 
 @pytest.fixture

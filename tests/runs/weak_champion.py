@@ -29,12 +29,10 @@ def later(hours: int) -> str:
     return (AS_OF + timedelta(hours=hours)).isoformat()
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Path:
-    """An output folder in which a weak version 1 serves; at AS_OF a candidate has frauds for a look, and passes it."""
-    folder = tmp_path_factory.mktemp("weak-champion")
+def first_champion(folder: Path, settings: dict[str, Any], transactions: Path) -> Path:
+    """An output folder in which a version 1 serves that these settings have trained, 192 hours before AS_OF."""
     config = folder / "retraining.yaml"
-    config.write_text(yaml.safe_dump(WEAK), encoding="utf-8")
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     options = {"--config": config, "--output": folder / "output", "--input": transactions, "--as-of": later(-192)}
     words = [str(word) for option in options.items() for word in option]
     with pytest.MonkeyPatch.context() as patched:
@@ -42,6 +40,12 @@ def template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Pa
         ran = CliRunner().invoke(main, ["retrain", *words], catch_exceptions=False)
     assert "PROMOTED as v1" in ran.output, ran.output
     return folder / "output"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, transactions: Path) -> Path:
+    """An output folder in which a weak version 1 serves; at AS_OF a candidate has frauds for a look, and passes it."""
+    return first_champion(tmp_path_factory.mktemp("weak-champion"), WEAK, transactions)
 
 
 @pytest.fixture

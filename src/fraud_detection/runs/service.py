@@ -106,7 +106,7 @@ def estimate_service(
         FraudDetectionError: a file of the scores is lost or damaged.
     """
     end = _midnight(as_of)
-    start = _midnight(as_of - timedelta(days=settings.windows.maturity_days) + _ALMOST_A_DAY)
+    start = _midnight(end - timedelta(days=settings.windows.maturity_days) + _ALMOST_A_DAY)
     last = known.estimate
     if last is not None and (last.end, last.version) == (end, version):
         return None
@@ -122,14 +122,15 @@ def estimate_service(
     frauds = collect_frauds(transactions, start - window, end)
     if "customer_id" in frauds:
         frauds = frauds.assign(customer_id=frauds["customer_id"].astype("string"))
-    span = HoldoutSpan(start=start, end=end, as_of=as_of, training_end=start, label_cutoff=start)
+    # As of the end of the day, not of the hour: the batch that repeats a killed one finds the same.
+    span = HoldoutSpan(start=start, end=end, as_of=end, training_end=start, label_cutoff=start)
     rows = without_known_cards(own.reset_index(drop=True), frauds, span, settings)
     labels = Labels.of_frame(frauds, timedelta(days=settings.windows.label_delay_days))
-    fraud_ids = frauds[_ID].astype("string")[labels.at(int(microseconds(naive(as_of)))) == 1]
+    fraud_ids = frauds[_ID].astype("string")[labels.at(int(microseconds(naive(end)))) == 1]
     known_fraud = rows[_ID].isin(fraud_ids).to_numpy()
     probability = rows[SCORE].to_numpy(np.float64)
-    age_hours = (microseconds(naive(as_of)) - microseconds(rows["transaction_time"])) / 3.6e9
-    share = _share_known(transactions.profile, age_hours, as_of, settings)
+    age_hours = (microseconds(naive(end)) - microseconds(rows["transaction_time"])) / 3.6e9
+    share = _share_known(transactions.profile, age_hours, end, settings)
     return ServiceEstimate(
         start=start,
         end=end,
@@ -141,12 +142,12 @@ def estimate_service(
     )
 
 
-def _share_known(profile: Profile, age_hours: Floats, as_of: datetime, settings: Settings) -> Floats:
+def _share_known(profile: Profile, age_hours: Floats, end: datetime, settings: Settings) -> Floats:
     """The share of the frauds of each age that is known, by the delays of those that have matured lately."""
     delays = profile.delays_by_hour
-    matured = as_of - timedelta(days=settings.windows.maturity_days)
-    start, end = (np.datetime64(naive(moment), "h") for moment in (matured - _DELAYS_SEEN, matured))
-    recent = (start <= delays.hours) & (delays.hours < end)
+    matured = end - timedelta(days=settings.windows.maturity_days)
+    first, last = (np.datetime64(naive(moment), "h") for moment in (matured - _DELAYS_SEEN, matured))
+    recent = (first <= delays.hours) & (delays.hours < last)
     if not recent.any():  # no label says when it became known: none of them is taken as known early
         return np.zeros(len(age_hours))
     return share_known(age_hours, delays.delay_hours[recent], delays.frauds[recent])
