@@ -320,6 +320,7 @@ prove: setup .venv-benchmark/.synced ## Measure the promotion rule, real retrain
 	@$(RUN)python -m benchmarks.scale --engine spark --output benchmarks/results/scale_spark.md
 	@$(RUN)python -m benchmarks.skew --output benchmarks/results/skew.md
 	@$(RUN)python -m benchmarks.growth --check --output benchmarks/results/growth.md
+	@$(RUN)python -m benchmarks.operation --seeds 1,2 --check --output benchmarks/results/operation.md
 	@test -z "$(HANDBOOK_DATA)" || $(CONTEST)
 	@$(MAKE) prove-grants prove-tests
 

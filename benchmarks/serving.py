@@ -17,6 +17,7 @@ served, the others are in a store.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -329,6 +330,7 @@ async def load(bodies: list[bytes], seconds: float, alias: Path) -> Load:
         failed += status != 200
         found.versions.add(content.get("model_version", 0))
 
+    gc.freeze()  # or the client would walk through its own rows while answers wait
     began, due, tasks = time.perf_counter(), 0.0, []
     for body in bodies:
         due += moment.expovariate(RATE)
