@@ -10,6 +10,7 @@ Every run is a process of its own, the command that a scheduler starts. The firs
 it reads everything. The hourly runs after it are told apart by what they did: train candidates (fit), compare one with
 the champion (look), or neither. The last one repeats a decided hour: it imports everything and opens MLflow, and that
 is what a run costs before its own work. At last `features rebuild` computes the features of all days anew.
+With `--label-table` labels come in files of their own, one a day and then one an hour, when they become known.
 `--against FOLDER` runs the same hours on the first world with another clone of this repository, by its own environment
 (.venv). The work proper of a run is what it takes without imports, the start of engine and MLflow, fits and the report.
 
@@ -28,7 +29,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -36,10 +37,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
 
 from benchmarks.measuring import Cost, measure
 from fraud_detection.cores import usable_cores
 from fraud_detection.spark_session import Engine
+from fraud_detection.transactions.columns import OF_LABEL
 from fraud_simulation.demo import regimes
 from fraud_simulation.files import write_days, write_table
 from fraud_simulation.transactions import day_table
@@ -101,6 +105,7 @@ class Program:
     python: Path
     engine: Engine
     config: Path
+    label_table: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,12 +159,21 @@ def write_history(size: Size, folder: Path) -> Path:
 class Feed:
     """The input folder of a series of runs: history as links, and what has arrived since, one file an hour."""
 
-    def __init__(self, size: Size, history: Path, folder: Path) -> None:
-        self.size, self.folder = size, folder
+    def __init__(self, size: Size, history: Path, folder: Path, labels: Path | None) -> None:
+        """`labels`: the folder of the label table; None without one."""
+        self.size, self.folder, self.labels = size, folder, labels
         self.arrived = FIRST_RUN
+        self.unknown = list[pa.Table]()  # labels that become known later
         folder.mkdir(parents=True)
-        for path in history.iterdir():
-            (folder / path.name).hardlink_to(path)
+        if labels is None:
+            for path in history.iterdir():
+                (folder / path.name).hardlink_to(path)
+            return
+        labels.mkdir()
+        for path in sorted(history.iterdir()):
+            write_table(self._without_labels(pq.read_table(path)), folder / path.name)
+            start = datetime.combine(date.fromisoformat(path.stem), time(), UTC)
+            self._bring(start, start + timedelta(days=1), labels / path.name)
 
     def deliver(self, until: datetime) -> None:
         """Write the files of the hours before a moment."""
@@ -167,22 +181,42 @@ class Feed:
             day = day_table(self.size.world(), self.arrived.date())
             while self.arrived < until:
                 start, self.arrived = self.arrived, self.arrived + timedelta(hours=1)
-                write_table(_between(day, start, self.arrived), self.folder / f"{start:%Y-%m-%dT%H}.parquet")
+                name, rows = f"{start:%Y-%m-%dT%H}.parquet", _between(day, "transaction_time", start, self.arrived)
+                if self.labels is not None:
+                    rows = self._without_labels(rows)
+                    self._bring(start, self.arrived, self.labels / name)
+                write_table(rows, self.folder / name)
                 if self.arrived.date() != start.date():
                     break
 
+    def _without_labels(self, rows: pa.Table) -> pa.Table:
+        self.unknown.append(rows.select(["transaction_id", *OF_LABEL]))
+        return rows.drop_columns([*OF_LABEL])
 
-def _between(table: pa.Table, start: datetime, end: datetime) -> pa.Table:
-    time, kind = table["transaction_time"], pa.timestamp("us", "UTC")
-    return table.filter(pc.and_(pc.greater_equal(time, pa.scalar(start, kind)), pc.less(time, pa.scalar(end, kind))))
+    def _bring(self, start: datetime, end: datetime, path: Path) -> None:
+        """Write the labels that become known between two moments."""
+        unknown = pa.concat_tables(self.unknown)
+        known = _between(unknown, "label_available_at", start, end)
+        self.unknown = [_between(unknown, "label_available_at", end, datetime.max.replace(tzinfo=UTC))]
+        if known.num_rows:
+            write_table(known, path)
+
+
+def _between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.Table:
+    moment, kind = table[column], pa.timestamp("us", "UTC")
+    low, high = (pa.scalar(one, kind) for one in (start, end))
+    return table.filter(pc.and_(pc.greater_equal(moment, low), pc.less(moment, high)))
 
 
 class Series:
     """Runs of one program on one world, hour by hour from nothing."""
 
     def __init__(self, program: Program, size: Size, history: Path, folder: Path) -> None:
+        labels = folder / "labels" if program.label_table else None
+        self.feed = Feed(size, history, folder / "input" / "transactions", labels)
+        if labels is not None:
+            program = replace(program, config=_label_table_settings(program.config, labels))
         self.program, self.size, self.folder = program, size, folder
-        self.feed = Feed(size, history, folder / "input" / "transactions")
 
     def runs(self, hours: Sequence[int], *, look: bool) -> Iterator[Measured]:
         """The runs at these hours; on request those up to the hourly one that takes a look and trains nothing."""
@@ -429,6 +463,16 @@ def _check_settings(folder: Path) -> Path:
     return path
 
 
+def _label_table_settings(config: Path, labels: Path) -> Path:
+    """The settings with labels from a table, in a file beside it."""
+    found = yaml.safe_load(config.read_text(encoding="utf-8"))
+    found["data"]["columns"] |= dict.fromkeys(OF_LABEL)
+    found["data"]["labels"] = {"path": str(labels)}
+    path = labels.with_name("settings.yaml")
+    path.write_text(yaml.safe_dump(found), encoding="utf-8")
+    return path
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="small worlds; fail where a ratio is exceeded")
@@ -436,6 +480,7 @@ def _arguments() -> argparse.Namespace:
         "--sizes", default="1", help="with commas: 1; 10h, ten times the history; 10c, ten times the cards; 100, both"
     )
     parser.add_argument("--engine", default="sail", help="sail, spark, or both: sail,spark")
+    parser.add_argument("--label-table", action="store_true", help="labels come in a table of their own")
     parser.add_argument("--against", type=Path, help="a clone of another revision, with its environment in .venv")
     parser.add_argument("--folder", type=Path, help="keep the worlds there; the default is a temporary folder")
     parser.add_argument("--output", type=Path, help="write the tables there")
@@ -444,11 +489,12 @@ def _arguments() -> argparse.Namespace:
 
 def _programs(options: argparse.Namespace) -> Iterator[Program]:
     for engine in map(Engine, options.engine.split(",")):
-        yield Program(engine.value, ROOT, Path(sys.executable), engine, ROOT / CONFIG)
+        label_table = options.label_table
+        yield Program(engine.value, ROOT, Path(sys.executable), engine, ROOT / CONFIG, label_table)
         if options.against:
             root = options.against.resolve()
             name = f"{engine.value}, {_revision(root)}"
-            yield Program(name, root, root / ".venv/bin/python", engine, root / CONFIG)
+            yield Program(name, root, root / ".venv/bin/python", engine, root / CONFIG, label_table)
 
 
 def _revision(root: Path) -> str:

@@ -11,11 +11,12 @@ from pandas.testing import assert_frame_equal
 from pyspark.sql import SparkSession
 
 from fraud_detection.features import features_between, features_columns
-from fraud_detection.settings import Columns, Data, Settings
+from fraud_detection.settings import Columns, Data, LabelTable, Settings
 from fraud_detection.storage import open_folder
-from fraud_detection.transactions.reader import Transactions, read_stored, store_input
+from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START, END = AS_OF - timedelta(days=6), AS_OF
@@ -47,16 +48,61 @@ def made_rows(*, ids: bool = True) -> pa.Table:
     return pa.table(table)
 
 
-def write(url: str, table: pa.Table, name: str = "a") -> None:
+def made_labels(table: pa.Table, part: int) -> pa.Table:
+    """A third of the labels of `made_rows`; some are taken back, some repeated, one is bad, and one has no row."""
+    rows = table.slice(part * 300, 300).sort_by("transaction_time").select(["transaction_id", "fraud", "known"])
+    again = rows.take(list(range(0, 300, 7)))
+    later = [known + timedelta(hours=2) for known in again["known"].to_pylist()]
+    fraud = [one if number % 2 else 1 - one for number, one in enumerate(again["fraud"].to_pylist())]
+    changed = {"transaction_id": again["transaction_id"], "fraud": pa.array(fraud, pa.int8()), "known": later}
+    oldest = rows.slice(1, 1)
+    known = [oldest["known"][0].as_py() + timedelta(days=1)]
+    bad = {"transaction_id": oldest["transaction_id"], "fraud": pa.array([2], pa.int8()), "known": known}
+    lost = {"transaction_id": [10_000 + part], "fraud": pa.array([1], pa.int8()), "known": [AS_OF - timedelta(days=9)]}
+    return pa.concat_tables([rows, *(pa.table(one).cast(rows.schema) for one in (changed, bad, lost))])
+
+
+def with_label_table(url: str) -> Settings:
+    columns = SETTINGS.data.columns.model_copy(update={"fraud": None, "label_available_at": None})
+    table = LabelTable(path=f"{url}/labels", label_available_at="known")
+    data = SETTINGS.data.model_copy(update={"columns": columns, "labels": table})
+    return SETTINGS.model_copy(update={"data": data})
+
+
+def write(url: str, table: pa.Table, name: str = "in/a") -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    open_folder(url).write_atomic(f"in/{name}.parquet", sink.getvalue().to_pybytes())
+    open_folder(url).write_atomic(f"{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def require_same_with_labels(spark: SparkSession, url: str) -> None:
+    """With a label table to which labels come, in two views; labels that change are read several times."""
+    table, settings = made_rows(), with_label_table(url)
+    write(url, table.drop_columns(["fraud", "known"]))
+    write(url, made_labels(table, 0), "labels/0")
+    for part, as_of in ((1, AS_OF - timedelta(days=4, hours=5)), (2, AS_OF)):
+        write(url, made_labels(table, part), f"labels/{part}")
+        transactions = require_same(spark, url, settings, as_of)
+        files = read_transactions(spark, settings.data, f"{url}/in", AS_OF, as_of)
+        start = as_of - timedelta(days=6)
+        found, plain = (table_of(one, start, as_of, settings) for one in (transactions, files))
+        assert_frame_equal(found, plain, check_exact=True)
+
+
+def require_same_with_plain_labels(spark: SparkSession, url: str) -> None:
+    """With a label table of two files whose labels never change."""
+    table, settings = made_rows(), with_label_table(url)
+    write(url, table.drop_columns(["fraud", "known"]))
+    for part, name in enumerate("ab"):
+        labels = table.select(["transaction_id", "fraud", "known"])
+        write(url, labels.slice(450 * part, 449), f"labels/{name}")
+        require_same(spark, url, settings)
 
 
 def read(spark: SparkSession, url: str, settings: Settings = SETTINGS, as_of: datetime = AS_OF) -> Transactions:
     """As a run does."""
-    output, source = open_folder(f"{url}/out"), store_input(settings.data, f"{url}/in")
-    snapshot = RowStore(output, STORE, source, lambda: AS_OF).update().snapshot
+    output, sources = open_folder(f"{url}/out"), store_inputs(settings.data, f"{url}/in")
+    snapshot = JoinedStore(output, STORE, sources, lambda: AS_OF).update().snapshot
     measured = MeasuredDays(output, STORE, settings.data)
     return read_stored(spark, settings.data, f"{url}/in", snapshot, measured, AS_OF, as_of)
 
@@ -73,7 +119,7 @@ def files(url: str) -> list[str]:
     return [one.name for one in open_folder(f"{url}/out").objects(f"{STORE}features/") if "/days/" in one.name]
 
 
-def require_same(spark: SparkSession, url: str, settings: Settings = SETTINGS, as_of: datetime = AS_OF) -> None:
+def require_same(spark: SparkSession, url: str, settings: Settings = SETTINGS, as_of: datetime = AS_OF) -> Transactions:
     """The features without a store, while it is filled, and from it, of a span that ends within a day."""
     transactions = read(spark, url, settings, as_of)
     start, end = as_of - timedelta(days=6), as_of
@@ -82,3 +128,4 @@ def require_same(spark: SparkSession, url: str, settings: Settings = SETTINGS, a
     for _ in range(2):
         assert_frame_equal(table_of(transactions, start, end, settings), plain, check_exact=True)
     assert files(url)
+    return transactions

@@ -4,9 +4,26 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from between_data import AS_OF, END, SETTINGS, START, STORE, files, made_rows, read, require_same, table_of, write
+from between_data import (
+    AS_OF,
+    END,
+    SETTINGS,
+    START,
+    STORE,
+    files,
+    made_labels,
+    made_rows,
+    read,
+    require_same,
+    require_same_with_labels,
+    require_same_with_plain_labels,
+    table_of,
+    with_label_table,
+    write,
+)
 from fakes.object_storage import KEY, serving, use_keys
 from pandas.testing import assert_frame_equal
 from pyspark.sql import DataFrame, SparkSession
@@ -15,7 +32,7 @@ from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.features import between
 from fraud_detection.features.compute import with_features
 from fraud_detection.features.store.files import discard_features
-from fraud_detection.settings import LabelTable, Settings
+from fraud_detection.settings import Settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import open_folder
 from fraud_detection.transactions.store.manifest import DamagedStoreError
@@ -57,6 +74,15 @@ def test_the_store_gives_the_same_in_a_bucket(spark: SparkSession, monkeypatch: 
         use_keys(monkeypatch, server.endpoint)
         write("s3a://bucket", made_rows())
         require_same(spark, "s3a://bucket")
+
+
+@pytest.mark.proof
+@pytest.mark.slow
+def test_a_label_table_gives_the_same_in_a_bucket(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when labels that lie in a bucket reach other transactions than on disk."""
+    with serving("--key", KEY) as server:
+        use_keys(monkeypatch, server.endpoint)
+        require_same_with_plain_labels(spark, "s3a://bucket")
 
 
 def test_a_day_is_computed_once(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,16 +134,36 @@ def test_a_card_that_is_erased_meanwhile_leaves_no_features(
     assert files(str(tmp_path)) == []
 
 
-def test_a_label_table_has_no_stored_features(spark: SparkSession, tmp_path: Path) -> None:
-    """Fails when labels that a table corrects do not reach the features, since they are kept by rows alone."""
-    table = made_rows()
+@pytest.mark.slow
+def test_a_label_table_gives_the_features_that_a_run_computes(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when labels that a table brings or corrects do not reach features that were kept before."""
+    require_same_with_labels(spark, str(tmp_path))
+
+
+def test_a_label_changes_only_the_features_of_days_since(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when each label that a table brings makes a run compute all features again."""
+    table, settings = made_rows(), with_label_table(str(tmp_path))
     write(str(tmp_path), table.drop_columns(["fraud", "known"]))
-    (tmp_path / "labels").mkdir()
-    pq.write_table(table.select(["transaction_id", "fraud", "known"]).slice(0, 800), tmp_path / "labels" / "a.parquet")
-    columns = SETTINGS.data.columns.model_copy(update={"fraud": None, "label_available_at": None})
-    labels = LabelTable(path=str(tmp_path / "labels"), label_available_at="known")
-    data = SETTINGS.data.model_copy(update={"columns": columns, "labels": labels, "max_rejected_share": 0.5})
-    assert read(spark, str(tmp_path), SETTINGS.model_copy(update={"data": data})).stored is None
+    write(str(tmp_path), made_labels(table, 0), "labels/a")
+    table_of(read(spark, str(tmp_path), settings), START, END, settings)
+    times = table["transaction_time"]
+    days = [pa.scalar(AS_OF - timedelta(days=ago)) for ago in (20, 10)]
+    unlabelled = pc.greater_equal(table["transaction_id"], 300)
+    inside = pc.and_(pc.greater(times, days[0]), pc.and_(pc.less(times, days[1]), unlabelled))
+    old = table.filter(pc.and_(inside, table["terminal_id"].is_valid())).slice(0, 1)
+    label = {
+        "transaction_id": old["transaction_id"],
+        "fraud": pa.array([1], pa.int8()),
+        "known": [AS_OF - timedelta(days=2)],
+    }
+    write(str(tmp_path), pa.table(label).cast(made_labels(table, 0).schema), "labels/b")
+    spans: list[tuple[datetime, datetime]] = []
+    counted(monkeypatch, lambda start, end: spans.append((start, end)))
+    table_of(read(spark, str(tmp_path), settings), START, END, settings)
+    today = AS_OF.replace(hour=0)
+    assert spans == [(today - timedelta(days=2), today), (today, END)]
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, before: Callable[[datetime, datetime], None]) -> None:

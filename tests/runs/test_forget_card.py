@@ -23,8 +23,8 @@ from fraud_detection.outputs import FORGOTTEN, alerts_file, quarantine_file, sco
 from fraud_detection.runs.forget_card import Places, erase_card, find_card
 from fraud_detection.storage import Storage, StoredObject, open_folder
 from fraud_detection.transactions.forgotten import read_forgotten
-from fraud_detection.transactions.reader import store_input
-from fraud_detection.transactions.store.rows import RowStore
+from fraud_detection.transactions.store.joined import JoinedStore
+from fraud_detection.transactions.stored_reader import store_inputs
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CARD = "4711000199"
@@ -73,8 +73,8 @@ def write(folder: Path, rows: list[str]) -> None:
 def read(folder: Path) -> int:
     """What a run reads: the number of rows in the store."""
     data, output = settings.load_settings(folder / "settings.yaml").data, open_folder(str(folder / "out"))
-    source = store_input(data, str(folder / "in"))
-    store = RowStore(output, store_folder(source.key), source, lambda: NOW, partial(read_forgotten, output))
+    sources = store_inputs(data, str(folder / "in"))
+    store = JoinedStore(output, store_folder(sources[0].key), sources, lambda: NOW, partial(read_forgotten, output))
     return sum(day.rows for day in store.update().snapshot.manifest.days)
 
 

@@ -17,7 +17,8 @@ DAYS = 6
 LABEL_TABLE = """
 data:
   columns: {fraud: null}
-  labels: {path: labels}
+  labels: {path: labels, label_available_at: null}
+windows: {label_delay_days: 2}
 """
 
 
@@ -83,10 +84,17 @@ def test_days_are_computed_checked_and_computed_anew(tmp_path: Path) -> None:
     assert found("materialize")["computed"] == 3, "from the day of the late rows on"
 
 
-def test_a_label_table_has_no_features_to_keep(tmp_path: Path) -> None:
-    """Fails when the command promises features that no run would read."""
-    write(tmp_path, "a", [0])
-    (tmp_path / "in" / "b.csv").write_text("")
-    result = command(tmp_path, "materialize", LABEL_TABLE.replace("labels}", f"{tmp_path / 'in'}}}"))
-    assert result.exit_code == 2, result.output
-    assert "label table" in result.output
+@pytest.mark.slow
+def test_features_are_kept_with_a_label_table(tmp_path: Path) -> None:
+    """Fails when labels of a table are not part of what the features of a day depend on."""
+    write(tmp_path, "a", [*range(DAYS)])
+    rows = pq.read_table(tmp_path / "in" / "a.parquet")
+    pq.write_table(rows.drop_columns(["fraud"]), tmp_path / "in" / "a.parquet")
+    labels = tmp_path / "labels" / "a.parquet"
+    labels.parent.mkdir()
+    settings = LABEL_TABLE.replace("path: labels", f"path: {labels.parent}")
+    for taken, computed in ((4, DAYS - 1), (6, 1)):
+        pq.write_table(rows.select(["transaction_id", "fraud"]).slice(0, taken), labels)
+        told = json.loads(command(tmp_path, "materialize", settings).stdout.partition("\n}")[0] + "\n}")
+        assert (told["days"], told["computed"]) == (DAYS - 1, computed)
+    assert json.loads(command(tmp_path, "verify", settings).stdout.partition("\n}")[0] + "\n}")["different"] == []

@@ -23,9 +23,11 @@ from fraud_detection.schema import ShiftedSample, Span
 from fraud_detection.settings import Columns, Data, Settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import open_folder
-from fraud_detection.transactions.reader import StoredRows, Transactions, read_stored, store_input
+from fraud_detection.transactions.reader import StoredRows, Transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.profiles import MeasuredDays, to_micros
-from fraud_detection.transactions.store.rows import RowStore, Snapshot
+from fraud_detection.transactions.store.rows import Snapshot
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPAN = AS_OF - timedelta(days=20, hours=1), AS_OF - timedelta(days=13)
@@ -55,8 +57,8 @@ def hours(first: int, count: int) -> list[datetime]:
 
 
 def snapshot_of(folder: Path) -> Snapshot:
-    source = store_input(SETTINGS.data, str(folder / "in"))
-    return RowStore(open_folder(str(folder / "out")), STORE, source, lambda: AS_OF).update().snapshot
+    sources = store_inputs(SETTINGS.data, str(folder / "in"))
+    return JoinedStore(open_folder(str(folder / "out")), STORE, sources, lambda: AS_OF).update().snapshot
 
 
 def transactions(folder: Path, as_of: datetime = AS_OF) -> Transactions:

@@ -38,9 +38,10 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import open_folder
-from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
+from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 pytest_plugins = ["reader_data"]
 
@@ -106,8 +107,8 @@ def told(transactions: Transactions) -> dict[str, Any]:
 def from_store(spark: SparkSession, data: settings.Data, path: str) -> Iterator[Transactions]:
     """As `read_transactions`, through a store that is made for it."""
     with tempfile.TemporaryDirectory() as folder:
-        output, source = open_folder(folder), store_input(data, path)
-        snapshot = RowStore(output, "store/", source, lambda: CLOCK).update().snapshot
+        output, sources = open_folder(folder), store_inputs(data, path)
+        snapshot = JoinedStore(output, "store/", sources, lambda: CLOCK).update().snapshot
         yield read_stored(spark, data, path, snapshot, MeasuredDays(output, "store/", data), CLOCK)
 
 

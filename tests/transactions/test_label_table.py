@@ -44,8 +44,6 @@ def test_of_several_labels_the_one_available_last_counts(spark: SparkSession, tm
     found = read(spark, tmp_path, **data)
     assert [r["fraud"] for r in rows_of(found)] == [0, 1, 1]
     assert found.profile.rows == 3
-    assert found.profile.labels is not None
-    assert found.profile.labels.superseded == 3
 
 
 def test_a_label_table_keeps_what_was_known_before_a_correction(spark: SparkSession, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from fraud_detection.storage import open_folder
 from fraud_detection.transactions.columns import transaction_fields
 from fraud_detection.transactions.files import find_files
 from fraud_detection.transactions.store.canonical import FILE
-from fraud_detection.transactions.store.rows import RowStore, StoreInput
+from fraud_detection.transactions.store.inputs import StoreInput
+from fraud_detection.transactions.store.rows import RowStore
 from fraud_detection.transactions.table import typed_rows
 
 pytest_plugins = ["reader_data"]

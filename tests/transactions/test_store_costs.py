@@ -14,9 +14,10 @@ from reader_data import ALL, Row, row
 from fraud_detection import settings
 from fraud_detection.spark_session import Engine, session
 from fraud_detection.storage import Storage, open_folder
-from fraud_detection.transactions.reader import Transactions, read_stored, store_input
+from fraud_detection.transactions.reader import Transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 NOW = datetime(2026, 3, 10, 2, tzinfo=UTC)
 DATA = settings.Data(columns=ALL)
@@ -45,8 +46,8 @@ def put(bucket: Storage, name: str, rows: list[Row]) -> None:
 def read(spark: SparkSession, clock: datetime) -> Transactions:
     """As a run does."""
     output, path = open_folder("s3a://bucket/output"), "s3a://bucket/input"
-    source = store_input(DATA, path)
-    snapshot = RowStore(output, "_store/key/", source, lambda: clock).update().snapshot
+    sources = store_inputs(DATA, path)
+    snapshot = JoinedStore(output, "_store/key/", sources, lambda: clock).update().snapshot
     measured = MeasuredDays(output, "_store/key/", DATA)
     return read_stored(spark, DATA, path, snapshot, measured, clock, clock, clock - timedelta(hours=1))
 

@@ -16,8 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from reader_data import ALL, row, write_parquet
-from test_store_increments import COLUMNS as CSV_COLUMNS
-from test_store_increments import KilledError, Row, Watched, changes, content, expected_repeats, rows, write
+from store_data import COLUMNS as CSV_COLUMNS
+from store_data import KilledError, Row, Watched, changes, rows, write
+from test_store_increments import content, expected_repeats
 from test_store_reading import CLOCK, START, assert_equal, rows_of_day
 
 from fraud_detection import settings
@@ -27,11 +28,13 @@ from fraud_detection.outputs import SALT
 from fraud_detection.storage import Storage, open_folder
 from fraud_detection.transactions.columns import transaction_fields
 from fraud_detection.transactions.forgotten import Forgotten, ForgottenCard, new_salt, plain_id, read_forgotten, record
-from fraud_detection.transactions.reader import read_stored, read_transactions, store_input
+from fraud_detection.transactions.reader import read_transactions
 from fraud_detection.transactions.store.erasure import erase_cards, find_cards
+from fraud_detection.transactions.store.inputs import StoreInput
 from fraud_detection.transactions.store.profiles import MeasuredDays
 from fraud_detection.transactions.store.repeats import read_repeats
-from fraud_detection.transactions.store.rows import RowStore, Snapshot, StoreInput
+from fraud_detection.transactions.store.rows import RowStore, Snapshot
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 pytest_plugins = ["reader_data"]
 
@@ -220,7 +223,7 @@ def test_rows_profile_features_and_quarantine_are_those_without_the_card(
 ) -> None:
     """Fails when a count, a feature, a first-seen time or a rejected row still knows the forgotten card."""
     data, output = settings.Data(columns=ALL), open_folder(str(tmp_path / "out"))
-    path, source = str(tmp_path / "in"), store_input(data, str(tmp_path / "in"))
+    path, (source, _) = str(tmp_path / "in"), store_inputs(data, str(tmp_path / "in"))
     rows_store = RowStore(output, STORE, source, lambda: CLOCK, partial(read_forgotten, output))
     chance = random.Random(3)
     for day in range(5):

@@ -16,12 +16,13 @@ from fraud_detection import settings
 from fraud_detection.errors import DataError
 from fraud_detection.features import features_between, with_features
 from fraud_detection.storage import open_folder
-from fraud_detection.transactions import reader
+from fraud_detection.transactions import plan
 from fraud_detection.transactions.files import open_files
-from fraud_detection.transactions.reader import Transactions, read_stored, read_transactions, store_input
+from fraud_detection.transactions.reader import Transactions, read_transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 pytest_plugins = ["reader_data"]
 
@@ -94,9 +95,9 @@ def stored(
 ) -> Transactions:
     """What the store in `out` gives of the input in `in`."""
     output, path = open_folder(str(folder / "out")), str(folder / "in")
-    source = store_input(data, path)
-    snapshot = RowStore(output, f"store/{source.key}/", source, lambda: clock).update().snapshot
-    measured = MeasuredDays(output, f"store/{source.key}/", data)
+    sources = store_inputs(data, path)
+    snapshot = JoinedStore(output, f"store/{sources[0].key}/", sources, lambda: clock).update().snapshot
+    measured = MeasuredDays(output, f"store/{sources[0].key}/", data)
     return read_stored(spark, data, path, snapshot, measured, clock, as_of, earlier)
 
 
@@ -136,8 +137,6 @@ def test_the_store_gives_what_the_files_give(spark: SparkSession, tmp_path: Path
     views = [(None, None, CLOCK), (moments[0], None, moments[0]), (moments[1], moments[0], moments[1])]
     views += [(moments[1], moments[0], CLOCK), (moments[3], moments[2], CLOCK)]
     for number, (as_of, earlier, clock) in enumerate(views):
-        if data.labels is not None and number < 2:  # its joins are slow here
-            continue
         found = stored(spark, data, tmp_path, as_of, earlier, clock)
         assert_equal(found, read_transactions(spark, data, str(folder), clock, as_of, earlier))
         if number == 2:  # a day comes, rows come late, a file is corrected, and one goes
@@ -193,13 +192,13 @@ def test_settled_days_are_not_read_to_be_measured(
         write_parquet(tmp_path / "in" / f"{day}.parquet", rows_of_day(day, chance, dirty=False))
     as_of = datetime(2025, 3, 20, tzinfo=UTC)
     first = stored(spark, data, tmp_path, as_of, as_of).profile
-    output, source = open_folder(str(tmp_path / "out")), store_input(data, str(tmp_path / "in"))
-    snapshot = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK).update().snapshot
-    measured = MeasuredDays(output, f"store/{source.key}/", data)
+    output, sources = open_folder(str(tmp_path / "out")), store_inputs(data, str(tmp_path / "in"))
+    snapshot = JoinedStore(output, f"store/{sources[0].key}/", sources, lambda: CLOCK).update().snapshot
+    measured = MeasuredDays(output, f"store/{sources[0].key}/", data)
     for path in (tmp_path / "out").rglob("rows/*/*.parquet"):
         path.unlink()
     named: list[object] = []
-    monkeypatch.setattr(reader, "typed_rows", lambda *given, **_: named.append(given))
+    monkeypatch.setattr(plan, "typed_rows", lambda *given, **_: named.append(given))
     again = read_stored(spark, data, str(tmp_path / "in"), snapshot, measured, CLOCK, as_of, as_of).profile
     assert not named
     assert again.fingerprint(CLOCK - timedelta(days=30), CLOCK) == first.fingerprint(CLOCK - timedelta(days=30), CLOCK)
@@ -278,8 +277,8 @@ def test_a_file_of_the_store_that_cannot_be_read_is_named(spark: SparkSession, t
     with pytest.raises(DamagedStoreError) as found:
         stored(spark, data, tmp_path)
     assert found.value.file == str(path)
-    output, source = open_folder(str(tmp_path / "out")), store_input(data, str(tmp_path / "in"))
-    store = RowStore(output, f"store/{source.key}/", source, lambda: CLOCK)
+    output, sources = open_folder(str(tmp_path / "out")), store_inputs(data, str(tmp_path / "in"))
+    store = JoinedStore(output, f"store/{sources[0].key}/", sources, lambda: CLOCK)
     assert store.update(found.value).damaged == str(path)
     again = stored(spark, data, tmp_path)
     assert_equal(again, read_transactions(spark, data, str(tmp_path / "in"), CLOCK))
@@ -325,8 +324,8 @@ def test_remedies_read_no_more_good_rows_than_they_look_at(
         opened.append([Path(path).name for path in paths])
         return open_files(url, paths, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fraud_detection.transactions.reader.MOST_GOOD", 15)
-    monkeypatch.setattr("fraud_detection.transactions.reader.open_files", watched)
+    monkeypatch.setattr("fraud_detection.transactions.plan.MOST_GOOD", 15)
+    monkeypatch.setattr("fraud_detection.transactions.plan.open_files", watched)
     found = stored(spark, data, tmp_path)
     assert found.profile.faults == plain.profile.faults
     assert "decimal_mark" in str(found.profile.faults)

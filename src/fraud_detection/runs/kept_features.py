@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
-from fraud_detection.errors import FraudDetectionError, SettingsError
+from fraud_detection.errors import FraudDetectionError
 from fraud_detection.features.between import KeptFeatures
 from fraud_detection.features.store.validity import midnight
 from fraud_detection.runs.progress import Progress, Stopwatch
@@ -50,21 +50,15 @@ def keep_features(
         watch: takes the phases.
 
     Raises:
-        SettingsError: the input has a label table, so that no features are kept.
         DataError: the input cannot be read, or too many of its rows are bad.
         ServiceUnavailableError: a file of the store is damaged, or others were first each time.
     """
-    if request.settings.data.labels is not None:
-        raise SettingsError(
-            "found data.labels in the settings; expected labels in the transactions' own files: with a label table no"
-            " features are kept, and each run computes them; next: retrain needs nothing else"
-        )
     as_of = request.as_of and whole_hour(request.as_of)
     with watch("start engine"), session(request.engine) as spark:
         with watch("read and check"):
             transactions, as_of = read_input(spark, request, as_of, progress)
         stored = transactions.stored
-        assert stored is not None  # noqa: S101 - there is no label table
+        assert stored is not None  # noqa: S101 - it was read from the store
         first = max(filter(None, (transactions.profile.first, since)))
         features = KeptFeatures(stored, transactions, request.settings)
         with watch("features"), transactions.store_errors():

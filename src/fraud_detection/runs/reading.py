@@ -10,10 +10,12 @@ from fraud_detection.runs.request import Request
 from fraud_detection.storage import open_folder
 from fraud_detection.transactions.forgotten import read_forgotten
 from fraud_detection.transactions.quarantine import write_quarantine
-from fraud_detection.transactions.reader import Transactions, read_stored, store_input
+from fraud_detection.transactions.reader import Transactions
+from fraud_detection.transactions.store.joined import JoinedStore
 from fraud_detection.transactions.store.manifest import DamagedStoreError
 from fraud_detection.transactions.store.profiles import MeasuredDays
-from fraud_detection.transactions.store.rows import RowStore, Update
+from fraud_detection.transactions.store.rows import Update
+from fraud_detection.transactions.stored_reader import read_stored, store_inputs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,11 +42,12 @@ def read_input(
         DamagedStoreError: files of the store are lost or damaged time and again.
     """
     output, data = open_folder(request.output), request.settings.data
-    stores, source = open_folder(request.store or request.output), store_input(data, request.input_path)
+    stores, sources = open_folder(request.store or request.output), store_inputs(data, request.input_path)
+    folder = store_folder(sources[0].key)
     cards = partial(read_forgotten, output)
-    store = RowStore(stores, store_folder(source.key), source, lambda: request.clock, cards)
+    store = JoinedStore(stores, folder, sources, lambda: request.clock, cards)
     stored = _update(store, progress)
-    measured = MeasuredDays(stores, store_folder(source.key), data)
+    measured = MeasuredDays(stores, folder, data)
 
     def read(as_of: datetime | None) -> Transactions:
         moments = request.clock, as_of, earlier
@@ -65,7 +68,7 @@ def read_input(
     return transactions, as_of
 
 
-def _update(store: RowStore, progress: Progress, damaged: DamagedStoreError | None = None) -> Update:
+def _update(store: JoinedStore, progress: Progress, damaged: DamagedStoreError | None = None) -> Update:
     """Bring the store up to date; report that all files were read."""
     found = store.update(damaged)
     if found.rebuilt:

@@ -22,9 +22,10 @@ from fraud_detection.outputs import store_folder
 from fraud_detection.runs.reading import read_input
 from fraud_detection.runs.request import Request
 from fraud_detection.spark_session import session
-from fraud_detection.storage import Manifests, open_folder
+from fraud_detection.storage import open_folder
 from fraud_detection.transactions.forgotten import Forgotten, read_forgotten
-from fraud_detection.transactions.reader import store_input
+from fraud_detection.transactions.store.joined import JoinedStore
+from fraud_detection.transactions.stored_reader import store_inputs
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -53,9 +54,9 @@ class History:
 
 def newest_manifest(request: Request) -> int:
     """The number of the newest state of the store; 0 before the first one."""
-    source = store_input(request.settings.data, request.input_path)
-    stores = open_folder(request.store or request.output)
-    return max(Manifests(stores, f"{store_folder(source.key)}manifest/").numbers(), default=0)
+    sources = store_inputs(request.settings.data, request.input_path)
+    stores, folder = open_folder(request.store or request.output), store_folder(sources[0].key)
+    return JoinedStore(stores, folder, sources, lambda: request.clock).number
 
 
 def load_history(request: Request) -> History:
@@ -104,7 +105,7 @@ def read_history(request: Request) -> History:
     with session(request.engine) as spark:
         transactions, _ = read_input(spark, request, request.clock, lambda _step, _line: None)
         stored, newest = transactions.stored, transactions.profile.newest
-        manifest = before if stored is None else stored.snapshot.manifest.number
+        manifest = before if stored is None else stored.snapshot.number
         since = newest - LATE
         with transactions.store_errors():
             rows = transactions.between(read_from(settings, since), request.clock)

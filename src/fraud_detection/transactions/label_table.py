@@ -82,6 +82,17 @@ def with_labels(transactions: DataFrame, labels: DataFrame) -> DataFrame:
     return joined.withColumn("defect", F.coalesce("defect", "label_defect")).drop("join_id", "label_defect")
 
 
+def without_labels(transactions: DataFrame, fields: tuple[Field, ...], *, with_source: bool) -> DataFrame:
+    """As `with_labels` where no transaction has one."""
+    types = {"fraud": "tinyint", _TIME: "timestamp"}
+    absent = {field.name: types[field.name] for field in fields if field.name in types}
+    if _TIME in absent:
+        absent[HISTORY] = "string"
+    if with_source:
+        absent |= {f"source_{name}": "string" for name in absent if name != HISTORY}
+    return transactions.withColumns({name: F.lit(None).cast(kind) for name, kind in absent.items()})
+
+
 def without_transaction(labels: DataFrame, transactions: DataFrame) -> DataFrame:
     """The labels whose id no transaction has."""
     transactions, labels = _same_ids(transactions, labels)

@@ -35,7 +35,6 @@ class LabelTableProfile:
 
     rows: int
     without_id: int  # empty ids and broken lines
-    superseded: int  # another row has the same id and a later label
     without_transaction: int  # ids that no transaction has
 
 

@@ -23,8 +23,9 @@ from fraud_detection.features.store.validity import LookBack, SeenDays, groups, 
 from fraud_detection.settings import Columns, Data, Format, Settings, Windows
 from fraud_detection.storage import Storage, StoredObject, open_folder
 from fraud_detection.transactions.columns import transaction_fields
+from fraud_detection.transactions.store.inputs import StoreInput
 from fraud_detection.transactions.store.repeats import read_repeats
-from fraud_detection.transactions.store.rows import RowStore, Snapshot, StoreInput
+from fraud_detection.transactions.store.rows import RowStore, Snapshot
 
 COLUMNS = Columns(label_available_at="label_available_at")
 SETTINGS = Settings(data=Data(columns=COLUMNS), windows=Windows(label_delay_days=7))

@@ -5,20 +5,17 @@ name; the manifest that names it comes last (`storage.Manifests`). A day may be 
 writer; each reader takes only days under the hashes that it asks for.
 """
 
-import gzip
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-
-from pydantic import ValidationError
 
 from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.features.store.validity import midnight
 from fraud_detection.outputs import features_folder
 from fraud_detection.schema import Stored
 from fraud_detection.storage import Manifests, Storage
+from fraud_detection.transactions.store.compression import compressed, decompressed
 
 _ATTEMPTS = 20
 _GRACE = timedelta(days=1)  # for runs that still read a file that was replaced
@@ -54,7 +51,7 @@ class FeatureManifest(Stored):
 
     def content(self) -> bytes:
         """As it is stored."""
-        return gzip.compress(self.model_dump_json().encode(), compresslevel=6, mtime=0)
+        return compressed(self.model_dump_json().encode())
 
 
 @dataclass(frozen=True)
@@ -137,8 +134,8 @@ class FeatureFiles:
         found = Manifests(self.storage, f"{self.folder}manifest/").newest()
         number, content = found if found else (0, b"")
         try:
-            return FeatureManifest.model_validate_json(gzip.decompress(content))
-        except (ValidationError, OSError, EOFError, zlib.error):
+            return FeatureManifest.model_validate_json(decompressed(content))
+        except ValueError:
             return FeatureManifest(number=number, published_at=self.clock(), days=(), retired=())
 
     def _after(self, before: FeatureManifest, written: Sequence[FeatureDay]) -> FeatureManifest:

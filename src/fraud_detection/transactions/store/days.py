@@ -127,7 +127,7 @@ def describe_day(day: int, name: str, size: int, rows: pa.Table) -> Day:
         size=size,
         rows=rows.num_rows,
         rows_digest=rows_digest(rows),
-        content_digest=_digest(rows, [name for name in rows.column_names if name != FILE]),
+        content_digest=columns_digest(rows, [name for name in rows.column_names if name != FILE]),
         label_events=label_events(rows),
         first=_extreme(pc.min(times.cast(pa.int64()))) if len(times) else None,
         newest=_extreme(pc.max(times.cast(pa.int64()))) if len(times) else None,
@@ -141,7 +141,7 @@ def describe_day(day: int, name: str, size: int, rows: pa.Table) -> Day:
 def rows_digest(rows: pa.Table) -> str:
     """Of all that features read but labels; of these only whether they make a row bad."""
     names = [name for name in rows.column_names if name not in {*OF_LABEL, FILE}]
-    return _digest(rows.append_column("bad_label", _bad_labels(rows)), [*names, "bad_label"])
+    return columns_digest(rows.append_column("bad_label", _bad_labels(rows)), [*names, "bad_label"])
 
 
 def label_events(rows: pa.Table) -> dict[int, str]:
@@ -239,7 +239,7 @@ def _mixed(values: UInts) -> UInts:
     return mixed
 
 
-def _digest(rows: pa.Table, names: Sequence[str]) -> str:
+def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:
     """SHA-256 of columns in their order, equal for equal values however Arrow holds them."""
     found = hashlib.sha256()
     for name in names:

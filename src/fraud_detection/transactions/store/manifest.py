@@ -1,14 +1,17 @@
 """What a store holds at one moment: input files, days and their files; as a compressed JSON object."""
 
-import gzip
-import zlib
 from datetime import datetime
 
 from fraud_detection.errors import ServiceUnavailableError
 from fraud_detection.schema import Stored
+from fraud_detection.transactions.store.compression import compressed, decompressed
 
 NO_DAY = 65_535
 """Stands for the day of rows without a readable time between 1970 and 2149."""
+
+
+ENTRY_BYTES = 10
+"""Of an entry of the index of ids."""
 
 
 class DamagedStoreError(ServiceUnavailableError):
@@ -22,7 +25,7 @@ class DamagedStoreError(ServiceUnavailableError):
         self.file = file
 
 
-class SourceFile(Stored):
+class ReadFile(Stored):
     """An input file as it was read."""
 
     path: str
@@ -31,6 +34,11 @@ class SourceFile(Stored):
     sha256: str | None  # None of objects, whose version changes with their content
     number: int  # in the rows
     rows: int
+
+
+class SourceFile(ReadFile):
+    """A file of transactions."""
+
     days: tuple[int, ...]  # that have rows of it
 
 
@@ -50,13 +58,19 @@ class Day(Stored):
     bad_labels: bool  # whether some label makes its row bad
     repeats: bool  # whether two rows of the day have the same id
     ids: tuple[int, int] | None  # the least and the largest, where ids are integers
+    labels: str = ""  # digest of the labels, where a label table has them: the others are then those of both
+
+    @property
+    def identity(self) -> str:
+        """Names what the day holds, labels included."""
+        return self.file + self.labels
 
 
 class Segment(Stored):
     """A sorted part of the index of ids; see `repeats`."""
 
     file: str
-    rows: int
+    rows: int  # of ENTRY_BYTES each
 
 
 class Manifest(Stored):
@@ -79,15 +93,11 @@ class Manifest(Stored):
         Raises:
             ValueError: it is damaged.
         """
-        try:
-            text = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"the manifest cannot be decompressed: {error}") from error
-        return cls.model_validate_json(text)
+        return cls.model_validate_json(decompressed(content))
 
     def content(self) -> bytes:
         """As it is stored: some 60 bytes for each input file, and 800 for each day."""
-        return gzip.compress(self.model_dump_json().encode(), compresslevel=6, mtime=0)
+        return compressed(self.model_dump_json().encode())
 
     def day(self, number: int) -> Day | None:
         """One day, or None where it has no rows."""
@@ -95,5 +105,10 @@ class Manifest(Stored):
 
     def names(self) -> set[str]:
         """Of all files that it needs."""
-        own = {day.file for day in self.days} | {segment.file for segment in self.segments}
-        return own | ({self.repeats} if self.repeats else set())
+        return {*self.sizes()}
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of all files that it needs; None where it does not say."""
+        found: dict[str, int | None] = {day.file: day.size for day in self.days}
+        found |= {segment.file: ENTRY_BYTES * segment.rows for segment in self.segments}
+        return found | ({self.repeats: None} if self.repeats else {})

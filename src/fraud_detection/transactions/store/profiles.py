@@ -38,7 +38,7 @@ def is_settled(day: Day, view: View) -> bool:
 
 @dataclass(frozen=True)
 class MeasuredDays:
-    """Results of `profile.measure` by the file of a day, which never changes. One object for each set of rules.
+    """Results of `profile.measure` by the identity of a day, which says what it holds. One object for each rule set.
 
     Of two writers at once one loses what it has measured, and measures it again.
     """
@@ -50,12 +50,12 @@ class MeasuredDays:
     """What was read, or written since: a run asks several times."""
 
     def known(self, days: Iterable[Day], view: View) -> tuple[set[str], pd.DataFrame]:
-        """What was measured of those of these days that were measured before, and the files of these.
+        """What was measured of those of these days that were measured before, and their identities.
 
         Args:
             days: settled in the view.
         """
-        wanted = {day.file for day in days}
+        wanted = {day.identity for day in days}
         kept = self._read()
         if kept is None or not wanted:
             return set(), pd.DataFrame()
@@ -68,14 +68,14 @@ class MeasuredDays:
         """Keep what was measured of settled days.
 
         Args:
-            measured: by the files of the days.
+            measured: by the identities of the days.
             days: all that the store has; what was measured of others is dropped.
         """
         added = [compact(rows).assign(**{_FILE: file}) for file, rows in measured.items() if len(rows)]
         if not added:
             return
         kept = self._read()
-        old = [] if kept is None else [kept[kept[_FILE].isin({day.file for day in days})]]
+        old = [] if kept is None else [kept[kept[_FILE].isin({day.identity for day in days})]]
         together, text = pd.concat([*old, *added], ignore_index=True), io.BytesIO()
         together.to_parquet(text, compression="zstd")
         self.storage.write_atomic(self._name, text.getvalue())

@@ -18,7 +18,6 @@ from fraud_detection.locations import is_object
 from fraud_detection.storage import Storage
 from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, Manifest, Segment
 
-ENTRY_BYTES = 10
 _GROWTH = 2  # a segment is merged with a new one that has half of its entries or more
 UInts = NDArray[np.uint64]
 UShorts = NDArray[np.uint16]
