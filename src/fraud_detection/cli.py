@@ -570,12 +570,13 @@ def _show_served(history: "Sequence[Entry]", start: datetime, end: datetime, *, 
 @_JSON
 def candidates(config: Path, output: str, as_json: bool) -> None:
     """Show the candidates in shadow, oldest first, with their looks, and those that wait for approval."""
-    from fraud_detection.registry.listing import shadow_candidates
+    from fraud_detection.registry.listing import entries_of_candidates, shadow_candidates
     from fraud_detection.runs.progress import candidate_table
 
     settings = load_settings(config)
     log = _existing_log(config, output)
-    found = shadow_candidates(log.entries(), datetime.now(UTC), settings.promotion.approval_days)
+    entries = entries_of_candidates(log, settings)
+    found = shadow_candidates(entries, datetime.now(UTC), settings.promotion.approval_days)
     if as_json:
         print_json(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif found:

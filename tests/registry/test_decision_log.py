@@ -20,7 +20,9 @@ from fraud_detection.registry.decision_log import (
     entry_name,
     stored_form,
 )
+from fraud_detection.registry.listing import entries_of_candidates
 from fraud_detection.schema import Decision, Outcome
+from fraud_detection.settings import Settings
 from fraud_detection.storage import open_folder
 
 
@@ -191,6 +193,16 @@ def test_the_newest_entries_are_read_without_the_others(tmp_path: Path) -> None:
         assert log.parsed == 5 + 3
         assert log.last_intervention() == intervention(T1 + timedelta(days=2, minutes=30), Action.PIN)
         assert log.parsed == 5 + 3 + 3
+
+
+def test_the_entries_of_candidates_are_read_without_older_ones(tmp_path: Path) -> None:
+    """Fails when the list of candidates takes longer with every hour, or lacks one that waits for approval."""
+    hours, settings = 24 * 60, Settings()
+    log = _hourly_log(tmp_path, hours)
+    log.parsed = 0
+    found = entries_of_candidates(log, settings)
+    days = 45 + settings.promotion.approval_days
+    assert log.parsed == len(found) == 24 * days + 1 + 3, "of hours, and the interventions"
 
 
 @given(

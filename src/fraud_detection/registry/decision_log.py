@@ -178,13 +178,17 @@ class DecisionLog:
         happened = self._parsed([*decided, *filter(is_intervention, names)])
         return tuple(entry for entry in happened if not isinstance(entry, Opening))[-count:]
 
-    def entries(self) -> tuple[LogEntry, ...]:
+    def entries(self, since: datetime | None = None) -> tuple[LogEntry, ...]:
         """Every entry, in the order in which they came into force.
+
+        Args:
+            since: leaves out decisions and openings of earlier as-of times, which are then not read.
 
         Raises:
             FraudDetectionError: an object is broken; it is named.
         """
-        return self._parsed(self.names())
+        first = "" if since is None else first_name_since(self._model_name, since)
+        return self._parsed(name for name in self.names() if name >= first or is_intervention(name))
 
     def unfinished_openings(self) -> tuple[Opening, ...]:
         """The openings of runs that were killed before they decided, oldest first."""

@@ -1,21 +1,24 @@
 """What the decision log says for people: the candidates in shadow, and what served on a date and why."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fraud_detection.registry.aliases import Pin
 from fraud_detection.registry.candidate_names import candidate_name
 from fraud_detection.registry.decision_log import (
     Action,
+    DecisionLog,
     Entry,
     Intervention,
     LogEntry,
     changes_service,
     entry_time,
 )
+from fraud_detection.registry.log_view import recent_since
 from fraud_detection.registry.restoration import logged_service
 from fraud_detection.registry.reviews import open_reviews, opened_candidates, settled_candidates
 from fraud_detection.schema import CandidateKey, CandidateRecord, Decision, LookRecord, Stored
+from fraud_detection.settings import Settings
 
 
 class ShadowCandidate(Stored):
@@ -52,6 +55,14 @@ class ServicePeriod(Stored):
         until = "now" if self.until is None else f"{self.until:%Y-%m-%d %H:%M}"
         first = f"{version} served from {self.since:%Y-%m-%d %H:%M} to {until} UTC: {_cause(self.entry)}"
         return (first, *(pin.text for pin in self.pins))
+
+
+def entries_of_candidates(log: DecisionLog, settings: Settings) -> tuple[LogEntry, ...]:
+    """The entries of a log that may be about candidates in shadow, or about those that wait for approval."""
+    newest = log.newest_as_of()
+    if newest is None:
+        return log.entries()
+    return log.entries(recent_since(newest, settings) - timedelta(days=settings.promotion.approval_days))
 
 
 def shadow_candidates(entries: Sequence[LogEntry], now: datetime, approval_days: int) -> tuple[ShadowCandidate, ...]:
