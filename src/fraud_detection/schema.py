@@ -369,6 +369,10 @@ class KnownLabels(Stored):
     labels: dict[date, int]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class DataCounts(Stored):
     """What a run found in its input. Matured rows are those whose labels count as final, and that a run can use."""
 
@@ -386,6 +390,12 @@ class DataCounts(Stored):
     matured_control: int = 0  # alerts that were let through on purpose
     matured_control_frauds: int = 0
     matured_control_unlabelled: int = 0
+    last_day: Annotated[int | None, Field(exclude_if=_is_none)] = None
+    """Transactions of the 24 hours before the as-of time; this and the next two: absent in earlier releases."""
+    age_hours: Annotated[float | None, Field(exclude_if=_is_none)] = None
+    """Of the newest transaction at the as-of time."""
+    label_delay_days: Annotated[float | None, Field(exclude_if=_is_none)] = None
+    """90 % of the frauds were known after this time; absent where labels have no times."""
 
     @property
     def unlabelled_share(self) -> float:

@@ -23,7 +23,7 @@ from fakes.registry import (
 from fraud_detection.model.encoding import FloatArray
 from fraud_detection.model.model import Model
 from fraud_detection.registry import RunRecord, commit, registration
-from fraud_detection.schema import Outcome
+from fraud_detection.schema import DataCounts, Outcome
 
 pytest_plugins = ["registry_fixtures"]
 
@@ -51,6 +51,18 @@ def test_a_first_champion_is_registered_logged_and_decided(empty: World) -> None
     assert run.data.tags["fraud_detection.outcome"] == "promoted"
     files = {file.path for file in empty.client.list_artifacts(run.info.run_id)}
     assert {"report.html", "decision.json", "intent.json", "verification.parquet"} <= files
+
+
+def test_mlflow_shows_how_fresh_the_data_of_a_run_were(empty: World) -> None:
+    """Fails when a feed that thins out, or labels that come later each week, are no curve in MLflow."""
+    counts = dict.fromkeys(("rows", "rejected_rows", "refunds", "unknown_cards", "unknown_terminals"), 9)
+    counts |= dict.fromkeys(("matured", "matured_frauds", "matured_unlabelled"), 3)
+    fresh = DataCounts(**counts, last_day=7, age_hours=1.5, label_delay_days=4.25)
+    empty.record(Outcome.REFUSED, T1, data_counts=fresh)
+    empty.record(Outcome.REFUSED, T2, data_counts=DataCounts(**counts))
+    found = [{name: value for name, value in run.data.metrics.items() if name[:5] == "data_"} for run in empty.runs()]
+    metrics = {"data_last_day_transactions": 7, "data_age_hours": 1.5, "data_label_delay_days": 4.25}
+    assert sorted(found, key=len) == [{}, metrics]
 
 
 def test_a_version_says_in_mlflow_why_it_serves(served: World) -> None:

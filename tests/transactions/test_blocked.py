@@ -47,7 +47,7 @@ def test_flags_are_read_and_an_alert_that_was_let_through_was_not_blocked(
     found = read(spark, tmp_path, FLAGGED)
     assert [(r["blocked"], r["control_group"]) for r in rows_of(found)] == [(1, 0), (0, 1), (0, 1), (0, 0)]
     assert dict(found.table.dtypes)["blocked"] == "tinyint"
-    counts = data_counts(found.profile, BEGIN, CLOCK)
+    counts = data_counts(found.profile, BEGIN, CLOCK, CLOCK)
     assert (counts.matured_blocked, counts.matured_blocked_unlabelled, counts.matured_unlabelled) == (1, 1, 1)
     assert (counts.matured_control, counts.matured_control_frauds, counts.matured_control_unlabelled) == (2, 1, 0)
 

@@ -223,10 +223,26 @@ def test_labels_slower_than_the_label_delay_are_warned_of(spark: SparkSession, t
     assert "after 8.0 days or later" in warnings_of(spark, tmp_path)[0]
 
 
+def test_a_run_records_how_fresh_its_data_and_labels_are(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a feed that thins out, or labels later each week, cannot be seen in MLflow and on the dashboard."""
+
+    def available(n: int) -> datetime:
+        return NOON + timedelta(hours=n, days=2)
+
+    hourly(tmp_path, 72, fraud=lambda n: int(n % 12 == 0), label_available_at=available)
+    profile = read(spark, tmp_path).profile
+    as_of = profile.newest + timedelta(hours=6)
+    counts = data_counts(profile, datetime(2000, 1, 1, tzinfo=UTC), as_of, as_of)
+    assert (counts.last_day, counts.age_hours, counts.label_delay_days) == (19, 6.0, 2.0)
+
+
 def counted(spark: SparkSession, folder: Path, **data: Any) -> tuple[DataCounts, tuple[str, ...], tuple[str, ...]]:
     """The counts of all matured rows, the short text of what is missing, and the warnings."""
     profile = read(spark, folder, **data).profile
-    found, chosen = data_counts(profile, datetime(2000, 1, 1, tzinfo=UTC), CLOCK), settings.Data(columns=ALL, **data)
+    found, chosen = (
+        data_counts(profile, datetime(2000, 1, 1, tzinfo=UTC), CLOCK, CLOCK),
+        settings.Data(columns=ALL, **data),
+    )
     return found, coverage_text(found, chosen), coverage_warnings(found, profile, chosen)
 
 

@@ -92,7 +92,7 @@ def _accepted(found: Transactions, settings: Settings, as_of: datetime) -> Check
     evidence = _count(found, spans, settings, as_of)
     failed = [check for check in check_first_champion_possible(evidence, settings) if not check.passed]
     lone = frauds_only(profile, evidence.training, evidence.holdout, settings)
-    counts = data_counts(profile, spans.history_start, run.holdout_end)
+    counts = data_counts(profile, spans.history_start, run.holdout_end, run.as_of)
     warnings = (*profile.warnings(settings.data, run), *coverage_warnings(counts, profile, settings.data))
     facts = {
         "accepted": True,

@@ -175,6 +175,13 @@ def _metrics(decision: Decision) -> dict[str, float]:
         found |= {f"difference_{name}": value for name, value in decision.difference.model_dump().items()}
     for role, span in (("training", decision.training), ("holdout", decision.holdout)):
         found |= {f"{role}_transactions": span.transactions, f"{role}_frauds": span.frauds}
+    if (counts := decision.data_counts) is not None:
+        of_data = {
+            "last_day_transactions": counts.last_day,
+            "age_hours": counts.age_hours,
+            "label_delay_days": counts.label_delay_days,
+        }
+        found |= {f"data_{name}": float(value) for name, value in of_data.items() if value is not None}
     return found
 
 

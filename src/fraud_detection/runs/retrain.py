@@ -401,7 +401,7 @@ def _open_registry(registry: Registry, log: DecisionLog, as_of: datetime | None)
 
 def _input_data(run: Run, profile: Profile, previous: Decision | None, as_of: datetime) -> InputData:
     windows = run_windows(as_of, run.settings.windows)
-    counts = data_counts(profile, windows.history_start, windows.holdout_end)
+    counts = data_counts(profile, windows.history_start, windows.holdout_end, as_of)
     run.progress("data", data_line(profile, coverage_text(counts, run.settings.data), windows.holdout_end))
     quarantine = run.output.url(quarantine_file(run.request.clock)) if profile.rejected or profile.future else None
     return InputData(profile, counts, quarantine, previous)

@@ -13,13 +13,14 @@ from fraud_detection.transactions.profile import Profile
 _Z = 1.959964  # of 95 %, two-sided
 _SHOWN_SHARE = 0.01
 """A smaller share of missing labels, as of frauds that are known late, is not worth a word."""
+_DAY = timedelta(days=1)
 _HOURS_OF_A_DATE = 2
 """Midnights of a time zone with summer time are two hours of the day in UTC."""
 
 
-def data_counts(profile: Profile, start: datetime, matured: datetime) -> DataCounts:
-    """Count the rows read, and the transactions of [start, matured), both on whole hours."""
-    chosen = profile.hours_between(start, matured)
+def data_counts(profile: Profile, start: datetime, matured: datetime, as_of: datetime) -> DataCounts:
+    """Count the rows read, and the transactions of [start, matured) and of the day before `as_of`; on whole hours."""
+    chosen, last_day = profile.hours_between(start, matured), profile.hours_between(as_of - _DAY, as_of)
     return DataCounts(
         rows=profile.rows,
         rejected_rows=profile.rejected_rows,
@@ -35,6 +36,9 @@ def data_counts(profile: Profile, start: datetime, matured: datetime) -> DataCou
         matured_control=int(profile.flags.control[chosen].sum()),
         matured_control_frauds=int(profile.flags.control_frauds[chosen].sum()),
         matured_control_unlabelled=int(profile.flags.control_unlabelled[chosen].sum()),
+        last_day=int(profile.transactions_by_hour[last_day].sum()),
+        age_hours=round((as_of - profile.newest) / timedelta(hours=1), 3),
+        label_delay_days=None if profile.label_delay is None else round(profile.label_delay / _DAY, 3),
     )
 
 
