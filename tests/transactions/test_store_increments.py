@@ -20,8 +20,10 @@ from fraud_detection.transactions.columns import KEY, transaction_fields
 from fraud_detection.transactions.store.canonical import FILE
 from fraud_detection.transactions.store.days import hashes
 from fraud_detection.transactions.store.inputs import StoreInput
+from fraud_detection.transactions.store.manifest import Manifest
 from fraud_detection.transactions.store.repeats import Entries, UInts, read_repeats
 from fraud_detection.transactions.store.rows import RowStore, Snapshot
+from fraud_detection.transactions.store.states import States
 
 
 def apply(folder: Path, change: tuple[str, list[Row] | None]) -> None:
@@ -257,3 +259,29 @@ def test_a_day_that_cannot_be_read_is_built_again(tmp_path: Path) -> None:
     again = store(tmp_path / "in", tmp_path / "out").update()
     assert again.damaged == str(path)
     assert content(again.snapshot) == content(store(tmp_path / "in", tmp_path / "full").update().snapshot)
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"x")]
+)
+def test_an_index_that_is_damaged_during_a_run_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    """Fails when a file that is cut after the run has looked at its size ends the run in a traceback."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.csv", [("1", "2025-03-04", "1", "0", "c", "s", "")])
+    store(tmp_path / "in", tmp_path / "out").update()
+    [path] = (tmp_path / "out").glob("store/key/ids/*.ids")
+    write(tmp_path / "in" / "b.csv", [("1", "2025-03-06", "1", "0", "c", "s", "")])
+    checked = States.newest
+
+    def newest(states: States[Manifest]) -> Manifest | None:
+        found = checked(states)
+        if path.exists() and path.stat().st_size > 1:
+            damage(path)
+        return found
+
+    monkeypatch.setattr(States, "newest", newest)
+    found = store(tmp_path / "in", tmp_path / "out").update()
+    assert found.damaged == str(path)
+    assert content(found.snapshot) == content(store(tmp_path / "in", tmp_path / "full").update().snapshot)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fraud_detection.locations import is_object
 from fraud_detection.storage import Storage
-from fraud_detection.transactions.store.manifest import NO_DAY, DamagedStoreError, Day, Manifest, Segment
+from fraud_detection.transactions.store.manifest import ENTRY_BYTES, NO_DAY, DamagedStoreError, Day, Manifest, Segment
 
 _GROWTH = 2  # a segment is merged with a new one that has half of its entries or more
 UInts = NDArray[np.uint64]
@@ -129,15 +129,22 @@ def grow(storage: Storage, manifest: Manifest, fresh: Entries, name: str) -> tup
 
 
 def load(storage: Storage, segment: Segment) -> Entries:
-    """The entries of a segment, whose size was found to be right; on disk only what is looked at is read."""
+    """The entries of a segment; on disk only what is looked at is read.
+
+    Raises:
+        DamagedStoreError: it is lost or damaged since its size was found to be right.
+    """
     url = storage.url(segment.file)
     content: bytes | mmap.mmap | None
     if is_object(url):
         content = storage.read(segment.file)
     else:
-        with Path(url).open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if content is None:
+        try:
+            with Path(url).open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # the latter of an empty file
+            raise DamagedStoreError(url) from error
+    if content is None or len(content) != ENTRY_BYTES * segment.rows:
         raise DamagedStoreError(url)
     hashes = np.frombuffer(content, "<u8", segment.rows)
     return Entries(hashes, np.frombuffer(content, "<u2", segment.rows, offset=8 * segment.rows))
