@@ -15,6 +15,7 @@ from fraud_detection.schema import (
     Alarm,
     AlarmName,
     CandidateKey,
+    DataCounts,
     DriftRecord,
     Estimate,
     LookKey,
@@ -77,6 +78,24 @@ def test_it_tells_what_serves_what_is_compared_and_what_happened(storage: Storag
     assert "2 runs" not in events
     for entry in (LOG[0], LOG[3]):
         assert f'href="../{report_file(MODEL_NAME, entry.as_of)}"' in page  # type: ignore[union-attr]
+
+
+def test_it_tells_how_fresh_data_and_labels_are(storage: Storage) -> None:
+    """Fails when a feed that stands still looks like one that runs, or the page of a run breaks on its counts."""
+    counts = DataCounts(
+        rows=123_456, rejected_rows=3, refunds=0, unknown_cards=0, unknown_terminals=0,
+        matured=99, matured_frauds=7, matured_unlabelled=0,
+    )  # fmt: skip
+    fresh = counts.model_copy(update={"last_day": 9_876, "age_hours": 2.25, "label_delay_days": 6.04})
+    undated = fresh.model_copy(update={"label_delay_days": None})
+    told = [
+        section(page_of(storage, [decision(Outcome.PROMOTED, T, version=1, data_counts=one)]), "data")
+        for one in (counts, undated, fresh)
+    ]
+    assert all("123,456 transactions read; 3 rejected; 7 matured frauds" in one for one in told)
+    assert "last 24 hours" not in told[0]
+    assert "9,876 in the last 24 hours, the newest 2.2 h before the as-of time" in told[1]
+    assert ("90 %" in told[1], "90 % of the frauds known after 6.0 days" in told[2]) == (False, True)
 
 
 def test_runs_that_wait_are_told_in_one_line(storage: Storage) -> None:
