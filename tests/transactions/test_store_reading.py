@@ -265,6 +265,21 @@ def test_bad_rows_are_looked_up_in_the_files_that_have_them(spark: SparkSession,
     assert [row["amount"] for row in found.rejected.collect()] == ["-1.0"]
 
 
+def test_a_corrected_label_is_not_quarantined_beside_a_bad_row(spark: SparkSession, tmp_path: Path) -> None:
+    """Fails when a row that is good by its last label is judged by an earlier one, whose file alone was opened."""
+    data, later = with_label_table(tmp_path), START + timedelta(days=2)
+    rows = [row(1, transaction_time=START, amount=-3.0), row(2, transaction_time=later)]
+    write_parquet(tmp_path / "in" / "a.parquet", rows)
+    known = [START + timedelta(days=day) for day in (3, 9)]
+    early = [label(1, 0) | {"label_available_at": known[0]}, label(2, 7) | {"label_available_at": known[0]}]
+    write_csv(tmp_path / "labels" / "a.csv", early)
+    write_csv(tmp_path / "labels" / "b.csv", [label(2, 0) | {"label_available_at": known[1]}])
+    found = stored(spark, data, tmp_path, CLOCK)
+    assert found.rejected is not None
+    assert [(one["reason"], one["transaction_id"]) for one in found.rejected.collect()] == [("bad_amount", "1")]
+    assert_equal(found, read_transactions(spark, data, str(tmp_path / "in"), CLOCK, CLOCK))
+
+
 def test_a_file_of_the_store_that_cannot_be_read_is_named(spark: SparkSession, tmp_path: Path) -> None:
     """Fails when flipped bits in the store end each run in an engine's traceback instead of a new store."""
     data = settings.Data(columns=ALL)

@@ -131,8 +131,8 @@ class Originals:
         files = open_files(self.url, [file.path for file in read], source.fields, source.data.format)
         if self.labels is None:
             return replace(source, files=files)
-        wanted = {day for file in read for day in file.days} if with_good else days
-        labels = self.labels.open_input(wanted, source.data.format)
+        # Of all their days: a row of another day would be judged by a part of its labels.
+        labels = self.labels.open_input({day for file in read for day in file.days}, source.data.format)
         return replace(source, files=files, label_files=labels, label_fields=self.labels.fields)
 
 

@@ -17,11 +17,16 @@ class LabelFile(ReadFile):
     last: int | None = None
     no_day: bool = False  # whether some of these transactions have no readable time
 
+    def days_among(self, days: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some days may have transactions that it has labels of."""
+        found: NDArray[np.bool_] = (days == NO_DAY) & self.no_day
+        if self.first is not None and self.last is not None:
+            found |= (days >= self.first) & (days <= self.last)
+        return found
+
     def reaches(self, days: NDArray[np.int64]) -> bool:
         """Whether it may have labels of transactions of some days."""
-        if self.no_day and (days == NO_DAY).any():
-            return True
-        return self.first is not None and bool(((days >= self.first) & (days <= (self.last or 0))).any())
+        return bool(self.days_among(days).any())
 
 
 class LabelDay(Stored):

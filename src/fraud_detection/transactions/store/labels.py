@@ -81,7 +81,7 @@ class StoredLabels:
         digest = _sha256(f"{day.content_digest} {labels.digest}")
         return day.model_copy(
             update={
-                "labels": labels.digest,
+                "labels": labels.file,
                 "rows_digest": _sha256(f"{day.rows_digest} {labels.digest}") if labels.bad else day.rows_digest,
                 "content_digest": digest,
                 "label_events": labels.events,
@@ -235,7 +235,7 @@ class _Writer:
         old = [self._old(number) for number in sorted(moved & self._had.keys())]
         pool = Pool([self._hashed(self._schema.empty_table()), *new, *waited, *old, *self._shared(ids)])
         days = {number: day for number, day in self._had.items() if number in self._row_days}
-        lost = {number for number in days if any(file.reaches(np.array([number])) for file in changes.gone)}
+        lost = self._days_of(changes.gone, days)
         other = pool.candidates(self._rows.storage, self._rows.manifest, ids) | lost
         beside = list[int]()
         for number in sorted(ids.keys() | other):
@@ -256,6 +256,14 @@ class _Writer:
                 "next_file": max([before.next_file, *(file.number + 1 for file in files)]),
             }
         )
+
+    def _days_of(self, files: Iterable[LabelFile], days: Iterable[int]) -> set[int]:
+        """Those of the days that may have labels of some files."""
+        numbers = np.fromiter(days, np.int64)
+        found = np.zeros(len(numbers), np.bool_)
+        for file in files:
+            found |= file.days_among(numbers)
+        return {*numbers[found].tolist()}
 
     def _read_files(
         self, entries: Sequence[InputEntry], opened: Mapping[str, InputFile]

@@ -58,7 +58,7 @@ class Day(Stored):
     bad_labels: bool  # whether some label makes its row bad
     repeats: bool  # whether two rows of the day have the same id
     ids: tuple[int, int] | None  # the least and the largest, where ids are integers
-    labels: str = ""  # digest of the labels, where a label table has them: the others are then those of both
+    labels: str = ""  # the file of its labels, where a label table has them: digests are then of both
 
     @property
     def identity(self) -> str:
